@@ -1,0 +1,69 @@
+//! What a node asks of the world.
+
+use std::time::Duration;
+
+use crate::kernel::{Assignment, KernelOp};
+use crate::report::Report;
+use crate::store::Txn;
+use crate::time::Instant;
+
+/// Names a transaction until its answer is in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TxnId(pub u64);
+
+/// Names a kernel operation until its answer is in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OpId(pub u64);
+
+/// Something to be done outside. Answers come back through the node's `handle_*`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// Read all keys under `prefix`, then follow what changes. Takes the place of an earlier one.
+    Follow {
+        /// What to follow.
+        prefix: String,
+        /// Whether the endpoint in use is in doubt and another one should be asked.
+        elsewhere: bool,
+    },
+    /// Carry out a transaction. It must be answered within `timeout`, if only by an error.
+    Commit {
+        /// Comes back with the answer.
+        id: TxnId,
+        /// The transaction.
+        txn: Txn,
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// Ask the local etcd member whether it is the raft leader.
+    AskMember {
+        /// How long it may take.
+        timeout: Duration,
+    },
+    /// Have the kernel do something.
+    Kernel {
+        /// Comes back with the answer.
+        id: OpId,
+        /// What.
+        op: KernelOp,
+    },
+    /// Tell the neighbours where the addresses are now, unless `deadline` has passed.
+    Announce {
+        /// The addresses.
+        addresses: Vec<Assignment>,
+        /// When they may no longer be announced.
+        deadline: Instant,
+    },
+    /// Tell the operator.
+    Report(Report),
+    /// The node is done and holds nothing; nothing follows.
+    Exit(Exit),
+}
+
+/// How a node's life ended.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Exit {
+    /// As it was asked to.
+    Stopped,
+    /// It refuses to run, or to go on, for the reason given.
+    Refused(String),
+}

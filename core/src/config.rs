@@ -1,0 +1,98 @@
+//! What a node is configured with.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::kernel::Assignment;
+use crate::lease::{Backstop, Lease};
+use crate::name::{ClusterName, HostId, NodeName, VipName};
+
+/// Everything a [`Node`](crate::Node) is given at its start.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct NodeConfig {
+    /// The cluster, and so the prefix of all keys.
+    pub cluster: ClusterName,
+    /// This node.
+    pub name: NodeName,
+    /// The host that it runs on.
+    pub host: HostId,
+    /// Drawn at random by whoever starts the process: no two processes may have the same one.
+    pub process: u64,
+    /// The durations of its session.
+    pub lease: Lease,
+    /// What silences its addresses when it cannot.
+    pub backstop: Backstop,
+    /// Its share under `spread`.
+    pub weight: u32,
+    /// The VIPs that it can take; no name and no address twice.
+    pub vips: Vec<VipConfig>,
+    /// turnip's version, for others to see.
+    pub version: String,
+}
+
+/// A VIP as one node is configured with it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct VipConfig {
+    /// Its name, the same on all nodes.
+    pub name: VipName,
+    /// Its addresses; they move as one.
+    pub addresses: BTreeSet<IpNet>,
+    /// The interface that carries them on this node.
+    pub interface: Arc<str>,
+    /// Who should own it.
+    pub policy: Policy,
+}
+
+/// Who should own a VIP.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Policy {
+    /// The host whose etcd member is the raft leader.
+    Leader,
+    /// The winner of weighted rendezvous hashing.
+    Spread,
+    /// The host with the highest priority.
+    Priority {
+        /// This node's.
+        priority: u32,
+        /// Whether a host with a higher one takes the VIP from one that holds it.
+        preempt: bool,
+    },
+}
+
+impl Policy {
+    /// Its name in configuration files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Policy::Leader => "leader",
+            Policy::Spread => "spread",
+            Policy::Priority { .. } => "priority",
+        }
+    }
+}
+
+impl VipConfig {
+    /// What must be the same on two hosts for one to hand the VIP to the other: its addresses and
+    /// its policy, not the interface and not the priority.
+    pub fn digest(&self) -> String {
+        let mut text = format!("{} {}", self.name, self.policy.as_str());
+        if let Policy::Priority { preempt, .. } = self.policy {
+            text += &format!(" preempt={preempt}");
+        }
+        for address in &self.addresses {
+            text += &format!(" {address}");
+        }
+        format!("{:016x}", xxh3_64(text.as_bytes()))
+    }
+
+    /// Its addresses with the interface that they belong on.
+    pub fn assignments(&self) -> impl Iterator<Item = Assignment> + '_ {
+        self.addresses.iter().map(|&address| Assignment {
+            vip: self.name.clone(),
+            interface: Arc::clone(&self.interface),
+            address,
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! The values in etcd: JSON with a version field.
+//!
+//! A value that cannot be read, or has another version, is named and left alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::name::{HostId, NodeName, Revision, SessionId, VipName};
+
+/// The version of the records that this code writes and reads.
+pub const VERSION: u32 = 1;
+
+/// Makes each of a process's writes of its session unlike every other write of anybody.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Nonce {
+    /// Drawn at random when the process starts.
+    pub process: u64,
+    /// Counts the process's writes.
+    pub count: u64,
+}
+
+impl From<Nonce> for String {
+    fn from(nonce: Nonce) -> String {
+        format!("{:016x}-{}", nonce.process, nonce.count)
+    }
+}
+
+impl TryFrom<String> for Nonce {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parse = || {
+            let (process, count) = text.split_once('-')?;
+            Some(Nonce {
+                process: u64::from_str_radix(process, 16).ok()?,
+                count: count.parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| format!("{text:?} is no nonce"))
+    }
+}
+
+/// `sessions/<node>`: the hot key, written at every renewal.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// The lease: how long its node may hold after a renewal.
+    pub lease_ms: u64,
+    /// The host that the node runs on.
+    pub host: HostId,
+    /// Of this very write.
+    pub nonce: Nonce,
+}
+
+impl SessionRecord {
+    /// The lease that the session declares.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+}
+
+/// `nodes/<node>`: what the others need for placement. It belongs to the session of its node when
+/// its mod_revision is at or after that session's create_revision.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The VIPs that the node is configured with.
+    pub vips: BTreeMap<VipName, VipOffer>,
+    /// Its share under `spread`, relative to the others'. 0 takes nothing that another can.
+    pub weight: u32,
+    /// It sees that an operator drains it, and holds nothing.
+    pub drained: bool,
+    /// The etcd member on its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberRecord>,
+    /// At which revision these definitions of VIPs were first published in this session; absent
+    /// in the first publication, whose own revision it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defined_at: Option<Revision>,
+    /// Addresses put back or taken away because somebody else had changed them.
+    #[serde(default)]
+    pub repairs: u64,
+    /// turnip's version.
+    pub version: String,
+}
+
+/// What a node publishes of one of its VIPs.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct VipOffer {
+    /// Of the definition: hosts with different ones do not hand over to each other.
+    pub digest: String,
+    /// The VIP's addresses.
+    pub addresses: Vec<IpNet>,
+    /// This node's under the policy `priority`.
+    #[serde(default)]
+    pub priority: u32,
+    /// Why the node cannot take it now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
+}
+
+/// What the etcd member on a node's host says of itself.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// The member's id, in hexadecimal as etcdctl prints it.
+    pub id: String,
+    /// Whether it is the raft leader.
+    pub leader: bool,
+    /// In which raft term.
+    pub term: u64,
+}
+
+/// `vips/<vip>`: who owns it. Its mod_revision is the ownership's fencing token.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct VipRecord {
+    /// The owner.
+    pub node: NodeName,
+    /// The owner's session: without it the VIP is free.
+    pub session: SessionId,
+    /// When the ownership began, by its writer's wall clock, in ms since 1970. For people only.
+    #[serde(default)]
+    pub since_unix_ms: u64,
+}
+
+/// `intents/drain/<node>`: an operator wants the node to hold nothing.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct DrainRecord {}
+
+/// `intents/pin/<vip>`: an operator wants the VIP on one node.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct PinRecord {
+    /// Where it should be.
+    pub node: NodeName,
+}
+
+/// A value that this version does not read.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct UnreadableRecord(String);
+
+impl fmt::Display for UnreadableRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UnreadableRecord {}
+
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    v: u32,
+    #[serde(flatten)]
+    record: &'a T,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
+}
+
+/// The record as it goes into etcd.
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(&Versioned { v: VERSION, record }).expect("records have string keys only")
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// When the value is not the JSON of such a record, or of another version.
+pub fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, UnreadableRecord> {
+    let version: Version = serde_json::from_slice(value)
+        .map_err(|error| UnreadableRecord(format!("not a record of turnip: {error}")))?;
+    if version.v != VERSION {
+        return Err(UnreadableRecord(format!(
+            "of version {}, and this turnip reads version {VERSION}",
+            version.v
+        )));
+    }
+    serde_json::from_slice(value)
+        .map_err(|error| UnreadableRecord(format!("not a record of turnip: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_went() {
+        let record = SessionRecord {
+            lease_ms: 3_000,
+            host: HostId("m/b/n".into()),
+            nonce: Nonce { process: 7, count: 1 },
+        };
+        let json = encode(&record);
+        assert_eq!(
+            std::str::from_utf8(&json).unwrap(),
+            r#"{"v":1,"lease_ms":3000,"host":"m/b/n","nonce":"0000000000000007-1"}"#
+        );
+        assert_eq!(decode(&json), Ok(record));
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let error = decode::<PinRecord>(br#"{"v":2,"node":"a"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "of version 2, and this turnip reads version 1");
+    }
+
+    #[test]
+    fn what_is_no_record_is_an_error() {
+        for value in [&b"hello"[..], b"", b"{}", br#"{"v":1}"#, br#"{"v":1,"node":"a/b"}"#] {
+            assert!(decode::<PinRecord>(value).is_err());
+        }
+    }
+}

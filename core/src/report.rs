@@ -1,0 +1,244 @@
+//! What an operator is told: one report per transition, in words.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::kernel::Assignment;
+use crate::name::{NodeName, Revision, SessionId, VipName};
+
+/// How much a report matters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Level {
+    /// Part of normal operation.
+    Info,
+    /// Somebody should look.
+    Warn,
+    /// Something does not work until somebody looks.
+    Error,
+}
+
+/// A transition that an operator wants to see.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Report {
+    /// A session stands.
+    SessionOpened {
+        /// The new session.
+        session: SessionId,
+    },
+    /// The session of an earlier process goes on.
+    SessionResumed {
+        /// The session.
+        session: SessionId,
+    },
+    /// The session is over; everything that it held is forfeited.
+    SessionLost {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        why: String,
+    },
+    /// Renewals fail.
+    RenewalsFail {
+        /// The last error.
+        why: String,
+        /// How long the addresses may still be held.
+        left: Duration,
+    },
+    /// Renewals succeed again.
+    RenewalsSucceed,
+    /// The watch fell silent or broke.
+    Deaf {
+        /// Why.
+        why: String,
+    },
+    /// The view is complete again.
+    Hearing,
+    /// Another node's session ran out and was deleted by this node.
+    Expired {
+        /// The other node.
+        node: NodeName,
+    },
+    /// An address is being put on its interface.
+    Assuming {
+        /// The VIP.
+        vip: VipName,
+        /// The address.
+        assignment: Assignment,
+        /// The fencing token of the ownership.
+        token: Revision,
+    },
+    /// An address is on its interface.
+    Assumed {
+        /// The VIP.
+        vip: VipName,
+        /// The address.
+        assignment: Assignment,
+    },
+    /// An address is being taken away.
+    Forfeiting {
+        /// The VIP.
+        vip: VipName,
+        /// The address.
+        assignment: Assignment,
+        /// Why.
+        why: String,
+    },
+    /// An address is gone.
+    Forfeited {
+        /// The VIP.
+        vip: VipName,
+        /// The address.
+        assignment: Assignment,
+    },
+    /// A VIP was handed to another node, or given free.
+    HandedOver {
+        /// The VIP.
+        vip: VipName,
+        /// The successor; none when the VIP is free now.
+        to: Option<NodeName>,
+    },
+    /// Somebody else had changed an address, and it was set right.
+    Repairing {
+        /// The VIP.
+        vip: VipName,
+        /// What was wrong.
+        what: String,
+        /// How often that has happened since the start.
+        count: u64,
+    },
+    /// The kernel did not do what it was asked to.
+    KernelFails {
+        /// The VIP.
+        vip: VipName,
+        /// What went wrong.
+        why: String,
+    },
+    /// A VIP cannot be held here.
+    Blocked {
+        /// The VIP.
+        vip: VipName,
+        /// Why.
+        why: String,
+    },
+    /// A VIP can be held here again.
+    Unblocked {
+        /// The VIP.
+        vip: VipName,
+    },
+    /// An address of a turnip that ran here before and is not configured any more.
+    Stray {
+        /// The address.
+        assignment: Assignment,
+    },
+    /// A value under the prefix that is left alone.
+    Unreadable {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A pin that names no candidate.
+    PinIgnored {
+        /// The VIP.
+        vip: VipName,
+        /// The node that it is pinned to.
+        node: NodeName,
+        /// Why that is no candidate.
+        why: String,
+    },
+    /// An operator drains this node, or no longer does.
+    Drained(bool),
+    /// The local etcd member became the raft leader, or ceased to be.
+    RaftLeader(bool),
+    /// The store is not the one it was: everything starts afresh.
+    StoreChanged {
+        /// What showed it.
+        why: String,
+    },
+    /// The node's name is taken; it is watched whether its holder lives.
+    NameContested {
+        /// What is known of the holder.
+        why: String,
+    },
+}
+
+impl Report {
+    /// How much it matters.
+    pub fn level(&self) -> Level {
+        match self {
+            Report::SessionLost { .. }
+            | Report::RenewalsFail { .. }
+            | Report::Deaf { .. }
+            | Report::Repairing { .. }
+            | Report::Stray { .. }
+            | Report::PinIgnored { .. }
+            | Report::NameContested { .. } => Level::Warn,
+            Report::KernelFails { .. }
+            | Report::Blocked { .. }
+            | Report::Unreadable { .. }
+            | Report::StoreChanged { .. } => Level::Error,
+            _ => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::SessionOpened { session } => write!(f, "session {session} stands"),
+            Report::SessionResumed { session } => {
+                write!(f, "resumed session {session} of the process before")
+            }
+            Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
+            Report::RenewalsFail { why, left } => write!(
+                f,
+                "renewal fails, {:.1} s until addresses are taken away: {why}",
+                left.as_secs_f64()
+            ),
+            Report::RenewalsSucceed => f.write_str("renewals succeed again"),
+            Report::Deaf { why } => write!(f, "following etcd afresh: {why}"),
+            Report::Hearing => f.write_str("following etcd"),
+            Report::Expired { node } => write!(f, "expired the session of {node}: it fell silent"),
+            Report::Assuming { assignment, token, .. } => {
+                write!(f, "assuming {assignment} (token {token})")
+            }
+            Report::Assumed { assignment, .. } => write!(f, "assumed {assignment}"),
+            Report::Forfeiting { assignment, why, .. } => {
+                write!(f, "forfeiting {assignment}, because {why}")
+            }
+            Report::Forfeited { assignment, .. } => write!(f, "forfeited {assignment}"),
+            Report::HandedOver { vip, to: Some(to) } => write!(f, "handed {vip} over to {to}"),
+            Report::HandedOver { vip, to: None } => {
+                write!(f, "gave {vip} free: no other node can take it")
+            }
+            Report::Repairing { what, count, .. } => {
+                write!(f, "{what}; setting that right (repair {count} since the start)")
+            }
+            Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
+            Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
+            Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),
+            Report::Stray { assignment } => {
+                write!(
+                    f,
+                    "taking away {assignment}: turnip put it there and it is not configured any more"
+                )
+            }
+            Report::Unreadable { key, why } => write!(f, "leaving {key} alone: {why}"),
+            Report::PinIgnored { vip, node, why } => {
+                write!(f, "ignoring the pin of {vip} to {node}: {why}")
+            }
+            Report::Drained(true) => f.write_str("drained by an operator: holding nothing"),
+            Report::Drained(false) => f.write_str("no longer drained"),
+            Report::RaftLeader(true) => f.write_str("the local etcd member is the raft leader"),
+            Report::RaftLeader(false) => {
+                f.write_str("the local etcd member is not the raft leader")
+            }
+            Report::StoreChanged { why } => {
+                write!(f, "dropping everything and starting afresh: {why}")
+            }
+            Report::NameContested { why } => {
+                write!(f, "this node's name is taken: {why}; watching whether it is renewed")
+            }
+        }
+    }
+}

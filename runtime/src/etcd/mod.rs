@@ -1,0 +1,5 @@
+//! The store: etcd.
+
+mod settings;
+
+pub use settings::{EtcdSettings, Secret, TlsSettings};

@@ -1,0 +1,1 @@
+//! The kernel: netlink, nftables, ARP and neighbour discovery.

@@ -1,0 +1,5 @@
+//! turnip's daemon as a library: the seams, the driver, and the adapters.
+
+pub mod etcd;
+pub mod kernel;
+pub mod seams;

@@ -1,0 +1,3 @@
+//! The `turnip` command.
+
+fn main() {}

@@ -1,0 +1,75 @@
+//! The seams: what the driver needs of the world, and nothing of an executor.
+//!
+//! The daemon implements them with etcd, netlink and the kernel's clocks, the simulator with
+//! models of these. Implementations hold no decisions: those are [`turnip_core::Node`]'s.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::Stream;
+use turnip_core::{
+    Assignment, Instant, KernelEvent, KernelOp, KernelOutcome, MemberStatus, StoreError, Txn,
+    TxnResponse, Update,
+};
+
+/// The key-value store that all hosts share.
+pub trait Store {
+    /// Follows all keys under `prefix`: a linearizable snapshot first, then every change after
+    /// it, in order and without a hole. The stream ends with an error when it cannot go on (the
+    /// connection broke, the member lost its leader, the revision was compacted); a new one then
+    /// takes its place. With `elsewhere` it begins at another endpoint than the last one used.
+    fn follow(
+        &self,
+        prefix: String,
+        elsewhere: bool,
+    ) -> impl Stream<Item = Result<Update, StoreError>>;
+
+    /// Carries out a transaction, and answers within `timeout`, if only by an error. After an
+    /// error the transaction may have been carried out, and may still be, at any later time.
+    fn commit(
+        &self,
+        txn: Txn,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<TxnResponse, StoreError>>;
+
+    /// Asks the member on this host what it knows of itself, without a quorum.
+    fn member_status(
+        &self,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<MemberStatus, StoreError>>;
+}
+
+/// The addresses and links of the host.
+pub trait Kernel {
+    /// Queues `op` at once, in the order of the calls; the future waits for the answer only, and
+    /// dropping it takes nothing back. See [`KernelOp`] for what may overtake what.
+    fn perform(&self, op: KernelOp) -> impl Future<Output = KernelOutcome>;
+
+    /// Sends gratuitous ARP and unsolicited neighbour advertisements for the addresses on devices
+    /// that resolve addresses, unless `deadline` has passed when each is sent.
+    fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) -> impl Future<Output = ()>;
+
+    /// What the kernel tells unasked. Called once.
+    fn events(&self) -> impl Stream<Item = KernelEvent>;
+}
+
+/// The host's clock: it counts the time that the host was suspended, and nothing bends its rate.
+pub trait Clock {
+    /// The reading now. Never goes back.
+    fn now(&self) -> Instant;
+
+    /// Ends when the reading is `deadline` or later, also when the host was suspended meanwhile.
+    fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()>;
+
+    /// The wall clock in ms since 1970, for people to read. Nothing is decided by it.
+    fn unix_ms(&self) -> u64;
+}
+
+/// What an operator or the service manager asks of the daemon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Hand everything over, leave nothing behind, then end.
+    Stop,
+    /// Take the addresses away and end; do not wait for etcd.
+    StopNow,
+}
