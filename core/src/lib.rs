@@ -7,11 +7,18 @@ mod config;
 mod kernel;
 mod keys;
 pub mod lease;
+mod mutant;
 mod name;
+mod node;
+pub mod placement;
 pub mod records;
 mod report;
+mod silence;
 mod store;
 mod time;
+mod timer;
+mod view;
+mod vip;
 
 pub use action::{Action, Exit, OpId, TxnId};
 pub use config::{NodeConfig, Policy, VipConfig};
@@ -20,7 +27,10 @@ pub use kernel::{
 };
 pub use keys::{KeyKind, Keys};
 pub use lease::{Backstop, Lease, LeaseError};
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;
 pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
+pub use node::Node;
 pub use report::{Level, Report};
 pub use store::{
     Compare, Event, Events, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op, Snapshot,

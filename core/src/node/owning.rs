@@ -1,0 +1,290 @@
+//! What to do about each VIP, given all that is known: hold it, pass it on, claim it, or leave it.
+
+use std::time::Duration;
+
+use super::Node;
+use super::membership::Membership;
+use crate::mutant::Mutant;
+use crate::name::{NodeName, Revision, SessionId};
+use crate::time::Instant;
+use crate::vip::{Leaving, Presence};
+
+/// What is to be done now, for many VIPs at once.
+#[derive(Default)]
+struct Tasks {
+    withdraw: Vec<usize>,
+    assume: Vec<usize>,
+    claim: Vec<usize>,
+    hand_over: Vec<(usize, Option<NodeName>)>,
+}
+
+impl Node {
+    /// Brings every VIP about which something has changed one step further.
+    pub(super) fn keep_vips(&mut self, now: Instant) {
+        if std::mem::take(&mut self.placement_stale) {
+            self.placement_changed(now);
+        }
+        let mut tasks = Tasks::default();
+        for index in std::mem::take(&mut self.agenda.dirty) {
+            self.keep_vip(index, now, &mut tasks);
+        }
+        // Removals first: nothing waits for them but safety.
+        self.withdraw(&tasks.withdraw);
+        self.hand_over(&tasks.hand_over);
+        self.claim(&tasks.claim);
+        self.assume(&tasks.assume);
+    }
+
+    fn keep_vip(&mut self, index: usize, now: Instant, tasks: &mut Tasks) {
+        match self.vips[index].presence {
+            Presence::Unknown | Presence::Removing(_) => {}
+            Presence::Adding(_) | Presence::Present => {
+                self.prefer(index, now);
+                if let Err(why) = self.may_hold(index, now) {
+                    if let Some(at) = self.vips[index].remove_again_at
+                        && at > now
+                    {
+                        return self.agenda.wake(index, at);
+                    }
+                    self.report_forfeiting(index, &why);
+                    if self.mutated(Mutant::HandOverBeforeRemoval) && self.owned(index).is_some() {
+                        self.pass_on(index, tasks);
+                    }
+                    tasks.withdraw.push(index);
+                }
+            }
+            Presence::Absent => self.keep_absent(index, now, tasks),
+        }
+    }
+
+    /// The kernel has acknowledged that the VIP is not here.
+    fn keep_absent(&mut self, index: usize, now: Instant, tasks: &mut Tasks) {
+        if self.session().is_none() || self.vips[index].pending.is_some() {
+            return;
+        }
+        let Some(modified) = self.owned(index) else {
+            let vip = &mut self.vips[index];
+            vip.leaving = None;
+            vip.preferring = None;
+            return self.claim_if_free(index, now, tasks);
+        };
+        self.vips[index].free_since = None;
+        if self.waits(index, now) || !self.in_time(now) {
+            return;
+        }
+        if self.vips[index].leaving == Some(Leaving::Spoiled) {
+            self.vips[index].leaving = None;
+        }
+        if self.unwanted(index).is_some() {
+            // A successor must know why this node is none, before it could hand back.
+            if self.published_as_it_is(index) {
+                self.pass_on(index, tasks);
+            }
+        } else if let Some(to) = self.left_for(index) {
+            tasks.hand_over.push((index, Some(to)));
+        } else if modified <= self.vips[index].barrier && !self.mutated(Mutant::KeepAfterHandOver) {
+            // A hand-over of it may still land: only a new write makes it ours again (rule 5).
+            tasks.claim.push(index);
+        } else if self.is_active() {
+            self.vips[index].leaving = None;
+            tasks.assume.push(index);
+        }
+    }
+
+    /// To the most wanted other node, or to nobody. While the address belongs to another VIP
+    /// nobody can take it.
+    fn pass_on(&mut self, index: usize, tasks: &mut Tasks) {
+        let vip = &self.vips[index];
+        let to = match vip.conflict {
+            Some(_) => None,
+            None => vip.rank.iter().find(|node| **node != self.config.name).cloned(),
+        };
+        tasks.hand_over.push((index, to));
+    }
+
+    /// Whom the VIP was taken away for, if that one is still preferred. Who is preferred now
+    /// matters, not who was when it was decided.
+    fn left_for(&mut self, index: usize) -> Option<NodeName> {
+        let vip = &mut self.vips[index];
+        if let Some(Leaving::Preferred(_)) = vip.leaving {
+            match vip.rank.first() {
+                Some(first) if *first != self.config.name => return Some(first.clone()),
+                _ => vip.leaving = None,
+            }
+        }
+        None
+    }
+
+    /// Claims a free VIP: at once where this node is the most wanted, after a short delay a rank
+    /// where it is not, so that a VIP is never stuck behind a host that does not take it.
+    fn claim_if_free(&mut self, index: usize, now: Instant, tasks: &mut Tasks) {
+        if !self.is_free(index) {
+            self.vips[index].free_since = None;
+            return;
+        }
+        let since = *self.vips[index].free_since.get_or_insert(now);
+        if self.unwanted(index).is_some() || !self.is_active() || !self.in_time(now) {
+            return;
+        }
+        let name = &self.config.name;
+        let Some(rank) = self.vips[index].rank.iter().position(|node| node == name) else { return };
+        let delay = self.claim_delay() * u32::try_from(rank).unwrap_or(u32::MAX);
+        if since + delay > now {
+            self.agenda.wake(index, since + delay);
+        } else if !self.waits(index, now) {
+            tasks.claim.push(index);
+        }
+    }
+
+    /// Between one rank's claim and the next.
+    fn claim_delay(&self) -> Duration {
+        self.lease.renew() / 2
+    }
+
+    /// How long another node must be the preferred one before a VIP moves to it.
+    fn settling_delay(&self) -> Duration {
+        2 * self.lease.renew()
+    }
+
+    /// Absent, or named for a session that is gone. One that cannot be read is left alone.
+    fn is_free(&self, index: usize) -> bool {
+        match self.view.vip(&self.vips[index].config.name) {
+            None => true,
+            Some(known) => {
+                known.readable().is_some_and(|r| self.view.session_id(&r.node) != Some(r.session))
+            }
+        }
+    }
+
+    /// The VIPs of `session` that this node takes when it expires that session: those for which
+    /// it is the most wanted of the others.
+    pub(super) fn share_of(&self, node: &NodeName, session: SessionId) -> Vec<usize> {
+        if !self.is_active() {
+            return Vec::new();
+        }
+        let named = |index: &usize| self.named_session(*index) == Some((node.clone(), session));
+        (0..self.vips.len())
+            .filter(named)
+            .filter(|&index| {
+                let vip = &self.vips[index];
+                vip.presence == Presence::Absent
+                    && vip.pending.is_none()
+                    && self.unwanted(index).is_none()
+                    && vip.rank.iter().find(|n| *n != node) == Some(&self.config.name)
+            })
+            .take(Self::SHARE_MAX)
+            .collect()
+    }
+
+    /// The mod_revision at which `vips/<vip>` names the session that this node has, if it does.
+    pub(super) fn owned(&self, index: usize) -> Option<Revision> {
+        let id = match self.membership {
+            Membership::Live { id } | Membership::Resuming { id } => id,
+            _ => return None,
+        };
+        let known = self.view.vip(&self.vips[index].config.name)?;
+        let record = known.readable()?;
+        (record.node == self.config.name && record.session == id).then_some(known.modified)
+    }
+
+    /// Whether anything may be held now (rule 2).
+    pub(super) fn in_time(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| {
+            now < deadline - self.lease.guard() || self.mutated(Mutant::GuardIgnored)
+        })
+    }
+
+    /// Whether what is on the interface may stay there; else why not, as an operator is told.
+    pub(super) fn may_hold(&self, index: usize, now: Instant) -> Result<(), String> {
+        let vip = &self.vips[index];
+        let joining = self.membership == Membership::Joining && self.deadline.is_some();
+        if !self.in_time(now) {
+            return Err(match self.deadline {
+                Some(_) => "its session was not renewed in time".to_owned(),
+                None => "this node has no session for it".to_owned(),
+            });
+        }
+        if vip.until.is_some_and(|until| until <= now) {
+            return Err("the kernel could not be told in time to keep it".to_owned());
+        }
+        if let Some(why) = self.unwanted(index) {
+            return Err(why);
+        }
+        if joining {
+            // What an earlier process left stays until it is known whose it is.
+            return Ok(());
+        }
+        let Some(modified) = self.owned(index) else {
+            return Err(match self.named_session(index) {
+                Some((node, _)) if node != self.config.name => format!("{node} owns it"),
+                _ => "nobody gave it to this session".to_owned(),
+            });
+        };
+        if modified <= vip.barrier && !self.mutated(Mutant::KeepAfterHandOver) {
+            return Err("it is being handed over".to_owned());
+        }
+        match &vip.leaving {
+            None => Ok(()),
+            Some(Leaving::Preferred(node)) => Err(format!("{node} is preferred")),
+            Some(Leaving::Spoiled) => Err("the kernel did not keep it".to_owned()),
+        }
+    }
+
+    /// Why this node would not hold the VIP even if it owned it.
+    pub(super) fn unwanted(&self, index: usize) -> Option<String> {
+        let vip = &self.vips[index];
+        if let Some(stopping) = &self.stopping {
+            return Some(stopping.why());
+        }
+        if self.drained {
+            return Some("an operator drains this node".to_owned());
+        }
+        if let Some(blocked) = &vip.blocked {
+            return Some(blocked.why.clone());
+        }
+        vip.conflict.clone()
+    }
+
+    /// Notices that placement prefers another node, and after the settling delay moves the VIP.
+    fn prefer(&mut self, index: usize, now: Instant) {
+        if self.owned(index).is_none() {
+            return;
+        }
+        let settling = self.settling_delay();
+        let name = &self.config.name;
+        let pinned = self.view.pinned(&self.vips[index].config.name).cloned();
+        let vip = &mut self.vips[index];
+        match vip.rank.first() {
+            Some(first) if first != name => {
+                let since = match &vip.preferring {
+                    Some((node, since)) if node == first => *since,
+                    _ => now,
+                };
+                // What an operator asks for is not a matter of settling.
+                let at_once = pinned.as_ref() == Some(first);
+                vip.preferring = Some((first.clone(), since));
+                if at_once || since + settling <= now {
+                    vip.leaving = Some(Leaving::Preferred(first.clone()));
+                    vip.preferring = None;
+                } else {
+                    self.agenda.wake(index, since + settling);
+                }
+            }
+            _ => vip.preferring = None,
+        }
+    }
+
+    /// Whether something failed so recently that it is not tried again yet.
+    fn waits(&mut self, index: usize, now: Instant) -> bool {
+        match self.vips[index].retry_at {
+            Some(at) if at > now => {
+                self.agenda.wake(index, at);
+                true
+            }
+            _ => {
+                self.vips[index].retry_at = None;
+                false
+            }
+        }
+    }
+}

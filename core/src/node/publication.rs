@@ -1,0 +1,286 @@
+//! What this node tells the others, and what it makes of what they tell: candidates, conflicts,
+//! ranks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::{Node, Purpose};
+use crate::action::Action;
+use crate::config::Policy;
+use crate::name::{NodeName, Revision, VipName};
+use crate::placement::{self, Candidate};
+use crate::records::{MemberRecord, NodeRecord, VipOffer, encode};
+use crate::report::Report;
+use crate::store::{Compare, Op, Txn};
+use crate::time::Instant;
+use crate::timer::Timer;
+use crate::view::Known;
+
+/// How much more seldom the etcd member is asked when no VIP follows it.
+const MEMBER_SELDOM: u32 = 10;
+
+impl Node {
+    // ---- telling
+
+    /// What `nodes/<node>` should hold.
+    pub(super) fn offer(&self, defined_at: Option<Revision>) -> NodeRecord {
+        let vips = self.vips.iter().map(|vip| {
+            let blocked = vip.blocked.as_ref().map(|blocked| blocked.why.clone());
+            let priority = match vip.config.policy {
+                Policy::Priority { priority, .. } => priority,
+                _ => 0,
+            };
+            let offer = VipOffer {
+                digest: vip.digest.clone(),
+                addresses: vip.config.addresses.iter().copied().collect(),
+                priority,
+                blocked: blocked.or_else(|| vip.conflict.clone()),
+            };
+            (vip.config.name.clone(), offer)
+        });
+        NodeRecord {
+            vips: vips.collect(),
+            weight: self.config.weight,
+            drained: self.drained,
+            member: self.member.clone(),
+            defined_at,
+            repairs: self.repairs,
+            version: self.config.version.clone(),
+        }
+    }
+
+    fn own_record(&self) -> Option<&Known<NodeRecord>> {
+        self.session()?;
+        self.view.node(&self.config.name)
+    }
+
+    /// Since which revision today's definitions have been published in this session.
+    fn defined_at(&self) -> Option<Revision> {
+        let known = self.own_record()?;
+        let record = known.readable()?;
+        let same = record.vips.len() == self.vips.len()
+            && self.vips.iter().all(|vip| {
+                record.vips.get(&vip.config.name).is_some_and(|offer| {
+                    offer.digest == vip.digest
+                        && offer.addresses.iter().copied().collect::<BTreeSet<_>>()
+                            == vip.config.addresses
+                })
+            });
+        same.then(|| record.defined_at.unwrap_or(known.modified))
+    }
+
+    /// Whether addresses may be assumed: this node's definitions are published, and everything
+    /// that others had published before is known.
+    pub(super) fn is_active(&self) -> bool {
+        self.defined_at().is_some_and(|at| at <= self.view.complete_to)
+    }
+
+    /// Whether the others can see why this node does not hold the VIP.
+    pub(super) fn published_as_it_is(&self, index: usize) -> bool {
+        if self.stopping.is_some() || self.drained {
+            // They see the session go, or the operator's intent.
+            return true;
+        }
+        let vip = &self.vips[index];
+        self.own_record()
+            .and_then(Known::readable)
+            .and_then(|record| record.vips.get(&vip.config.name))
+            .is_some_and(|offer| offer.blocked.is_some())
+    }
+
+    /// Writes `nodes/<node>` when it is not what it should be.
+    pub(super) fn publish(&mut self, now: Instant) {
+        let Some(session) = self.session() else { return };
+        if self.publishing
+            || !self.publication_stale
+            || self.timers.get(Timer::Publish).is_some_and(|at| at > now)
+        {
+            return;
+        }
+        self.publication_stale = false;
+        let offer = self.offer(self.defined_at());
+        let published = self.own_record().and_then(Known::readable);
+        // The first publication does not know its own revision; nothing else need differ.
+        let same = published.is_some_and(|record| {
+            *record == offer
+                || NodeRecord { defined_at: offer.defined_at, ..record.clone() } == offer
+        });
+        if same {
+            return;
+        }
+        let key = self.keys.node(&self.config.name);
+        let own = self.keys.session(&self.config.name);
+        let txn = Txn {
+            compares: vec![Compare::CreateRevision { key: own.clone(), is: session.0 }],
+            success: vec![Op::Put { key, value: encode(&offer) }],
+            failure: vec![Op::Get { key: own }],
+        };
+        self.publishing = true;
+        self.commit(Purpose::Publish, txn);
+    }
+
+    pub(super) fn publication_answered(&mut self, unknown: bool, now: Instant) {
+        self.publishing = false;
+        self.publication_stale = true;
+        self.touch_all();
+        if unknown {
+            self.timers.set(Timer::Publish, now + self.retry_delay());
+        }
+    }
+
+    // ---- the etcd member on this host
+
+    pub(super) fn ask_member(&mut self, now: Instant) {
+        let follows = self.vips.iter().any(|vip| vip.config.policy == Policy::Leader);
+        let renew = self.lease.renew();
+        let interval = if follows { renew } else { MEMBER_SELDOM * renew };
+        self.timers.set(Timer::Member, now + interval);
+        self.actions.push_back(Action::AskMember { timeout: renew });
+    }
+
+    /// No answer is a no.
+    pub(super) fn member_answered(&mut self, member: Option<MemberRecord>) {
+        if self.member == member {
+            return;
+        }
+        let leads = |member: &Option<MemberRecord>| member.as_ref().is_some_and(|m| m.leader);
+        if leads(&self.member) != leads(&member) {
+            self.report(Report::RaftLeader(leads(&member)));
+        }
+        self.member = member;
+        self.placement_stale = true;
+    }
+
+    // ---- listening
+
+    /// Something that placement depends on has changed: every VIP is ranked again.
+    pub(super) fn placement_changed(&mut self, _now: Instant) {
+        let drained = self.view.drained(&self.config.name);
+        if drained != self.drained {
+            self.drained = drained;
+            self.report(Report::Drained(drained));
+        }
+        self.find_conflicts();
+        for index in 0..self.vips.len() {
+            self.rank_vip(index);
+        }
+        self.free_unconfigured(_now);
+        self.publication_stale = true;
+        self.touch_all();
+    }
+
+    pub(super) fn rank_vip(&mut self, index: usize) {
+        let candidates = self.candidates(index);
+        let vip = &self.vips[index];
+        let name = vip.config.name.clone();
+        let owner = self
+            .named_session(index)
+            .filter(|(node, session)| self.view.session_id(node) == Some(*session))
+            .map(|(node, _)| node);
+        let pinned = self.view.pinned(&name).cloned();
+        let rank =
+            placement::rank(vip.config.policy, &name, &candidates, owner.as_ref(), pinned.as_ref());
+        self.vips[index].rank = rank;
+        if let Some(node) = pinned {
+            self.report_pin(&name, node, &candidates);
+        }
+    }
+
+    fn report_pin(&mut self, vip: &VipName, node: NodeName, candidates: &[Candidate]) {
+        let entry = (vip.clone(), node);
+        if candidates.iter().any(|candidate| candidate.name == entry.1) {
+            self.pins_reported.remove(&entry);
+        } else if self.pins_reported.insert(entry.clone()) {
+            let (vip, node) = entry;
+            let why = self.why_no_candidate(&vip, &node);
+            self.report(Report::PinIgnored { vip, node, why });
+        }
+    }
+
+    fn why_no_candidate(&self, vip: &VipName, node: &NodeName) -> String {
+        let offer = self.view.node(node).and_then(Known::readable).map(|r| r.vips.get(vip));
+        match offer {
+            None => "it is not live".to_owned(),
+            Some(_) if self.view.drained(node) => "it is drained".to_owned(),
+            Some(None) => "it is not configured there".to_owned(),
+            Some(Some(VipOffer { blocked: Some(why), .. })) => why.clone(),
+            Some(Some(_)) => "it is defined in another way there".to_owned(),
+        }
+    }
+
+    /// Who could take the VIP: live, healthy, not drained, with the same definition.
+    fn candidates(&self, index: usize) -> Vec<Candidate> {
+        let vip = &self.vips[index];
+        let leads_term = |m: &Option<MemberRecord>| m.as_ref().filter(|m| m.leader).map(|m| m.term);
+        let others = self.view.live().filter(|(node, _)| **node != self.config.name);
+        let mut candidates: Vec<Candidate> = others
+            .filter(|(node, _)| !self.view.drained(node))
+            .filter_map(|(node, _)| {
+                let record = self.view.node(node)?.readable()?;
+                let offer = record.vips.get(&vip.config.name)?;
+                let able = offer.blocked.is_none() && offer.digest == vip.digest;
+                (able && !record.drained).then(|| Candidate {
+                    name: node.clone(),
+                    weight: record.weight,
+                    priority: offer.priority,
+                    leads_term: leads_term(&record.member),
+                })
+            })
+            .collect();
+        let priority = match vip.config.policy {
+            Policy::Priority { priority, .. } => priority,
+            _ => 0,
+        };
+        if self.session().is_some() && self.unwanted(index).is_none() {
+            candidates.push(Candidate {
+                name: self.config.name.clone(),
+                weight: self.config.weight,
+                priority,
+                leads_term: leads_term(&self.member),
+            });
+        }
+        candidates
+    }
+
+    /// An address belongs to one VIP. Where a live node published one of ours under another name
+    /// earlier, that VIP stays inactive here: of two nodes, the later one always sees the earlier.
+    fn find_conflicts(&mut self) {
+        let Some(own_at) = self.defined_at() else { return };
+        let taken = self.taken_addresses(own_at);
+        for vip in &mut self.vips {
+            let name = &vip.config.name;
+            let conflict = vip.config.addresses.iter().find_map(|address| {
+                let (node, other) = taken.get(&address.addr())?.iter().find(|(_, v)| v != name)?;
+                Some(format!(
+                    "its address {} is already that of VIP {other} on {node}; {name} and {other} cannot both have it",
+                    address.addr()
+                ))
+            });
+            if vip.conflict != conflict {
+                vip.conflict = conflict.clone();
+                let vip = name.clone();
+                self.actions.push_back(Action::Report(match conflict {
+                    Some(why) => Report::Blocked { vip, why },
+                    None => Report::Unblocked { vip },
+                }));
+            }
+        }
+    }
+
+    fn taken_addresses(&self, before: Revision) -> BTreeMap<IpAddr, Vec<(NodeName, VipName)>> {
+        let mut taken: BTreeMap<IpAddr, Vec<(NodeName, VipName)>> = BTreeMap::new();
+        for (node, _) in self.view.live().filter(|(node, _)| **node != self.config.name) {
+            let Some(known) = self.view.node(node) else { continue };
+            let Some(record) = known.readable() else { continue };
+            if record.defined_at.unwrap_or(known.modified) >= before {
+                continue;
+            }
+            for (vip, offer) in &record.vips {
+                for address in &offer.addresses {
+                    taken.entry(address.addr()).or_default().push((node.clone(), vip.clone()));
+                }
+            }
+        }
+        taken
+    }
+}

@@ -1,0 +1,296 @@
+//! What a node knows of the store. It never goes back.
+//!
+//! Every key is known as of a revision; news of a lower one is ignored, of deletions too. It does
+//! not matter whether news come as an event, in a snapshot or in an answer.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use crate::keys::{KeyKind, Keys};
+use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::records::{
+    DrainRecord, NodeRecord, PinRecord, SessionRecord, UnreadableRecord, VipRecord, decode,
+};
+use crate::store::{KeyValue, Snapshot};
+
+/// A key's value and place in history, as last heard.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Known<T> {
+    /// The value, or why it cannot be read.
+    pub(crate) record: Result<T, UnreadableRecord>,
+    pub(crate) created: Revision,
+    pub(crate) modified: Revision,
+}
+
+impl<T> Known<T> {
+    /// The value where it can be read.
+    pub(crate) fn readable(&self) -> Option<&T> {
+        self.record.as_ref().ok()
+    }
+}
+
+/// A key's state, or absence, as of a revision.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Slot<T> {
+    as_of: Revision,
+    known: Option<Known<T>>,
+}
+
+type Slots<K, T> = BTreeMap<K, Slot<T>>;
+
+/// Everything known.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct View {
+    /// Everything that happened up to here is known.
+    pub(crate) complete_to: Revision,
+    /// The highest revision heard of.
+    pub(crate) newest: Revision,
+    sessions: Slots<NodeName, SessionRecord>,
+    nodes: Slots<NodeName, NodeRecord>,
+    vips: Slots<VipName, VipRecord>,
+    drains: Slots<NodeName, DrainRecord>,
+    pins: Slots<VipName, PinRecord>,
+    /// A rule that a test broke: see [`Mutant`](crate::mutant::Mutant).
+    pub(crate) goes_back: bool,
+}
+
+/// What a piece of news changed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Change {
+    /// A session was written again.
+    Renewed(NodeName),
+    /// A session came, went, or was replaced by another.
+    Session(NodeName),
+    Node(NodeName),
+    Vip(VipName),
+    Intent,
+    /// A key that this version does not know.
+    Foreign,
+}
+
+impl View {
+    /// A view that knows nothing, but breaks the same rule.
+    pub(crate) fn cleared(&self) -> View {
+        View { goes_back: self.goes_back, ..View::default() }
+    }
+
+    /// Learns that `key` was `kv` (none: absent) at revision `as_of`; says what that changed.
+    pub(crate) fn learn(
+        &mut self,
+        keys: &Keys,
+        key: &str,
+        kv: Option<&KeyValue>,
+        as_of: Revision,
+    ) -> Option<Change> {
+        self.newest = self.newest.max(as_of);
+        let back = self.goes_back;
+        match keys.kind(key) {
+            KeyKind::Session(node) => {
+                let before = self.session_id(&node);
+                learn(&mut self.sessions, &node, kv, as_of, back)?;
+                let same = before.is_some() && before == self.session_id(&node);
+                Some(if same { Change::Renewed(node) } else { Change::Session(node) })
+            }
+            KeyKind::Node(node) => {
+                learn(&mut self.nodes, &node, kv, as_of, back).map(|()| Change::Node(node))
+            }
+            KeyKind::Vip(vip) => {
+                learn(&mut self.vips, &vip, kv, as_of, back).map(|()| Change::Vip(vip))
+            }
+            KeyKind::Drain(node) => {
+                learn(&mut self.drains, &node, kv, as_of, back).map(|()| Change::Intent)
+            }
+            KeyKind::Pin(vip) => {
+                learn(&mut self.pins, &vip, kv, as_of, back).map(|()| Change::Intent)
+            }
+            KeyKind::Foreign => Some(Change::Foreign),
+        }
+    }
+
+    /// Learns everything at once: keys that the snapshot does not have are absent.
+    pub(crate) fn learn_snapshot(&mut self, keys: &Keys, snapshot: &Snapshot) -> Vec<Change> {
+        let as_of = snapshot.header.revision;
+        let present: BTreeMap<&str, &KeyValue> =
+            snapshot.kvs.iter().map(|kv| (kv.key.as_str(), kv)).collect();
+        let gone = self.keys(keys).into_iter().filter(|key| !present.contains_key(key.as_str()));
+        let gone: Vec<String> = gone.collect();
+        let mut changes: Vec<Change> =
+            gone.iter().filter_map(|key| self.learn(keys, key, None, as_of)).collect();
+        changes
+            .extend(present.iter().filter_map(|(key, kv)| self.learn(keys, key, Some(kv), as_of)));
+        self.complete_to = self.complete_to.max(as_of);
+        changes
+    }
+
+    fn keys(&self, keys: &Keys) -> Vec<String> {
+        let present = |known: bool, key: String| known.then_some(key);
+        let sessions =
+            self.sessions.iter().map(|(n, s)| present(s.known.is_some(), keys.session(n)));
+        let nodes = self.nodes.iter().map(|(n, s)| present(s.known.is_some(), keys.node(n)));
+        let vips = self.vips.iter().map(|(v, s)| present(s.known.is_some(), keys.vip(v)));
+        let drains = self.drains.iter().map(|(n, s)| present(s.known.is_some(), keys.drain(n)));
+        let pins = self.pins.iter().map(|(v, s)| present(s.known.is_some(), keys.pin(v)));
+        sessions.chain(nodes).chain(vips).chain(drains).chain(pins).flatten().collect()
+    }
+
+    pub(crate) fn session(&self, node: &NodeName) -> Option<&Known<SessionRecord>> {
+        self.sessions.get(node)?.known.as_ref()
+    }
+
+    /// The session that `node` has.
+    pub(crate) fn session_id(&self, node: &NodeName) -> Option<SessionId> {
+        self.session(node).map(|known| SessionId(known.created))
+    }
+
+    /// The nodes that have a session.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (&NodeName, SessionId)> {
+        self.sessions
+            .iter()
+            .filter_map(|(node, slot)| Some((node, SessionId(slot.known.as_ref()?.created))))
+    }
+
+    /// What `node` published in the session that it has. The record belongs to that session when
+    /// it was written in it or with it.
+    pub(crate) fn node(&self, node: &NodeName) -> Option<&Known<NodeRecord>> {
+        let session = self.session(node)?;
+        let known = self.nodes.get(node)?.known.as_ref()?;
+        (known.modified >= session.created).then_some(known)
+    }
+
+    pub(crate) fn vip(&self, vip: &VipName) -> Option<&Known<VipRecord>> {
+        self.vips.get(vip)?.known.as_ref()
+    }
+
+    /// Every VIP that has a key.
+    pub(crate) fn vips(&self) -> impl Iterator<Item = (&VipName, &Known<VipRecord>)> {
+        self.vips.iter().filter_map(|(vip, slot)| Some((vip, slot.known.as_ref()?)))
+    }
+
+    pub(crate) fn drained(&self, node: &NodeName) -> bool {
+        self.drains.get(node).is_some_and(|slot| slot.known.is_some())
+    }
+
+    pub(crate) fn pinned(&self, vip: &VipName) -> Option<&NodeName> {
+        Some(&self.pins.get(vip)?.known.as_ref()?.readable()?.node)
+    }
+
+    /// The value of `key` that cannot be read, if that is so.
+    pub(crate) fn unreadable(&self, keys: &Keys, key: &str) -> Option<&UnreadableRecord> {
+        fn error<'a, K: Ord, T>(slots: &'a Slots<K, T>, key: &K) -> Option<&'a UnreadableRecord> {
+            slots.get(key)?.known.as_ref()?.record.as_ref().err()
+        }
+        match keys.kind(key) {
+            KeyKind::Session(node) => error(&self.sessions, &node),
+            KeyKind::Node(node) => error(&self.nodes, &node),
+            KeyKind::Vip(vip) => error(&self.vips, &vip),
+            KeyKind::Drain(node) => error(&self.drains, &node),
+            KeyKind::Pin(vip) => error(&self.pins, &vip),
+            KeyKind::Foreign => None,
+        }
+    }
+}
+
+fn learn<K: Ord + Clone, T: DeserializeOwned>(
+    slots: &mut Slots<K, T>,
+    key: &K,
+    kv: Option<&KeyValue>,
+    as_of: Revision,
+    goes_back: bool,
+) -> Option<()> {
+    if let Some(slot) = slots.get_mut(key) {
+        if as_of <= slot.as_of && !goes_back {
+            return None;
+        }
+        slot.as_of = as_of;
+        let before = slot.known.as_ref().map(|known| known.modified);
+        if before == kv.map(|kv| kv.mod_revision) {
+            return None;
+        }
+        slot.known = kv.map(known);
+    } else {
+        slots.insert(key.clone(), Slot { as_of, known: kv.map(known) });
+        kv?;
+    }
+    Some(())
+}
+
+fn known<T: DeserializeOwned>(kv: &KeyValue) -> Known<T> {
+    Known { record: decode(&kv.value), created: kv.create_revision, modified: kv.mod_revision }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::encode;
+    use crate::store::Header;
+
+    fn keys() -> Keys {
+        Keys::new(&"main".parse().unwrap())
+    }
+
+    fn pin(node: &str, mod_revision: i64) -> KeyValue {
+        KeyValue {
+            key: keys().pin(&"v".parse().unwrap()),
+            value: encode(&PinRecord { node: node.parse().unwrap() }),
+            create_revision: Revision(1),
+            mod_revision: Revision(mod_revision),
+        }
+    }
+
+    fn pinned(view: &View) -> Option<&str> {
+        view.pinned(&"v".parse().unwrap()).map(NodeName::as_str)
+    }
+
+    fn learn_at(view: &mut View, kv: Option<KeyValue>, as_of: i64) -> Option<Change> {
+        let key = keys().pin(&"v".parse().unwrap());
+        view.learn(&keys(), &key, kv.as_ref(), Revision(as_of))
+    }
+
+    #[test]
+    fn older_news_are_ignored() {
+        let mut view = View::default();
+        learn_at(&mut view, Some(pin("a", 5)), 5);
+        assert_eq!(learn_at(&mut view, Some(pin("b", 4)), 4), None);
+        assert_eq!(learn_at(&mut view, None, 3), None);
+        assert_eq!(pinned(&view), Some("a"));
+    }
+
+    #[test]
+    fn a_deletion_is_known_as_of_its_revision_too() {
+        let mut view = View::default();
+        learn_at(&mut view, Some(pin("a", 5)), 5);
+        assert_eq!(learn_at(&mut view, None, 7), Some(Change::Intent));
+        assert_eq!(learn_at(&mut view, Some(pin("b", 6)), 6), None);
+        assert_eq!(pinned(&view), None);
+    }
+
+    #[test]
+    fn a_later_reading_of_the_same_write_is_no_change_but_outdates_what_lies_between() {
+        let mut view = View::default();
+        learn_at(&mut view, Some(pin("a", 5)), 5);
+        assert_eq!(learn_at(&mut view, Some(pin("a", 5)), 9), None);
+        assert_eq!(learn_at(&mut view, None, 8), None);
+        assert_eq!(pinned(&view), Some("a"));
+    }
+
+    #[test]
+    fn what_a_snapshot_does_not_have_is_absent() {
+        let mut view = View::default();
+        learn_at(&mut view, Some(pin("a", 5)), 5);
+        let header = Header { cluster_id: 1, revision: Revision(9) };
+        let changes = view.learn_snapshot(&keys(), &Snapshot { header, kvs: vec![] });
+        assert_eq!(changes, [Change::Intent]);
+        assert_eq!(pinned(&view), None);
+        assert_eq!(learn_at(&mut view, Some(pin("b", 8)), 8), None);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_older_than_an_answer_takes_nothing_back() {
+        let mut view = View::default();
+        learn_at(&mut view, Some(pin("a", 12)), 12);
+        let header = Header { cluster_id: 1, revision: Revision(9) };
+        view.learn_snapshot(&keys(), &Snapshot { header, kvs: vec![] });
+        assert_eq!(pinned(&view), Some("a"));
+    }
+}
