@@ -117,7 +117,7 @@ impl Node {
     }
 
     /// Gives free what names this session and is not configured here: nobody sits on a VIP.
-    pub(super) fn free_unconfigured(&mut self, _now: Instant) {
+    pub(super) fn free_unconfigured(&mut self) {
         let Some(own) = self.session() else { return };
         let vips: Vec<VipName> = self
             .view

@@ -228,6 +228,10 @@ impl Node {
         };
         let deadline = sent + holding;
         if self.deadline.is_none_or(|current| current < deadline) {
+            if !self.in_time(now) {
+                // What was taken away for want of time may come back.
+                self.touch_all();
+            }
             self.deadline = Some(deadline);
             self.timers.set(Timer::Guard, deadline - self.lease.guard());
             self.refresh(now);
@@ -248,6 +252,7 @@ impl Node {
         };
         self.lease = self.config.lease;
         self.deadline = None;
+        self.active = false;
         self.timers.stop(Timer::Renew);
         self.timers.stop(Timer::Guard);
         self.timers.stop(Timer::Echo);
@@ -281,7 +286,7 @@ impl Node {
         }
         self.attempts.push(Attempt { count: self.nonces, sent: now });
         self.silence.renewal_sent(now);
-        self.schedule_expiry(now);
+        self.schedule_expiry();
 
         let name = &self.config.name;
         let key = self.keys.session(name);
@@ -317,7 +322,7 @@ impl Node {
                 if self.mutated(Mutant::ExpiryRestarts) && self.failing_since.is_some() {
                     self.restart_counts(now);
                 }
-                self.schedule_expiry(now);
+                self.schedule_expiry();
                 if self.failing_since.take().is_some() {
                     self.report(Report::RenewalsSucceed);
                     self.announce_all(now);
