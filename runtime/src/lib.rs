@@ -3,3 +3,4 @@
 pub mod etcd;
 pub mod kernel;
 pub mod seams;
+pub mod store_contract;
