@@ -1,6 +1,6 @@
 //! Hosts on one switch, with etcd on them or apart, a daemon on each, a client, and the observers.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
-use crate::daemon::{Daemon, Place, TurnipSettings, Vip};
+use crate::daemon::{CLUSTER, Daemon, Place, TurnipSettings, Vip, turnip_command};
 use crate::etcd::{self, EtcdSettings, Member};
 use crate::eye::Eye;
 use crate::host::Host;
@@ -357,6 +357,26 @@ impl Cluster {
             self.members[index].start()?;
         }
         self.start_daemon(index)
+    }
+
+    // ---- operators ----
+
+    /// Runs turnip on the client's machine, as an operator does, with the cluster's endpoints.
+    ///
+    /// # Errors
+    /// When it fails; with what it said.
+    pub fn turnip(&self, arguments: &[&str]) -> Result<String> {
+        let endpoint = |ip: &IpAddr| format!("http://{}", SocketAddr::new(*ip, 2379));
+        let endpoints: Vec<String> = self.etcd_addresses.iter().map(endpoint).collect();
+        let mut command = turnip_command(&self.client)?;
+        command.args(arguments).args(["--cluster", CLUSTER, "--endpoints", &endpoints.join(",")]);
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("turnip {}: {}\n{said}{error}", arguments.join(" "), output.status);
+        }
+        Ok(said)
     }
 
     // ---- what is so ----

@@ -13,6 +13,9 @@ use crate::namespace::Namespace;
 /// The variable that names the turnip to run, when it is not the one built beside the lab.
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_TURNIP";
 
+/// The name of the cluster in turnip's configuration.
+pub const CLUSTER: &str = "lab";
+
 /// A floating address, or several that move as one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vip {
@@ -36,6 +39,20 @@ pub enum Daemon {
     },
 }
 
+/// Who should own a VIP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// The host whose member leads.
+    Leader,
+    /// The winner of the hashing.
+    Spread,
+    /// The first host, then the second, and so on.
+    Priority {
+        /// Whether a better host takes it back.
+        preempt: bool,
+    },
+}
+
 /// What a test changes of turnip's configuration. The defaults are turnip's own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TurnipSettings {
@@ -44,7 +61,10 @@ pub struct TurnipSettings {
     /// The fence, as it stands in the file; its default when absent.
     pub fence: Option<String>,
     /// Of all VIPs.
-    pub policy: String,
+    pub policy: Policy,
+    /// Told by the original's four variables alone; a member on each host, and one VIP with one
+    /// address, are needed for that, and the policy is `leader`.
+    pub by_variables: bool,
     /// Further lines of the table `[etcd]`.
     pub etcd_lines: String,
     /// `http` or `https`.
@@ -56,7 +76,8 @@ impl Default for TurnipSettings {
         TurnipSettings {
             lease: None,
             fence: None,
-            policy: "spread".into(),
+            policy: Policy::Spread,
+            by_variables: false,
             etcd_lines: String::new(),
             scheme: "http".into(),
         }
@@ -87,6 +108,17 @@ impl Daemon {
     /// When the binary is not there.
     pub fn command(&self, place: Place<'_>, vips: &[Vip]) -> Result<Command> {
         match self {
+            Daemon::Turnip(settings) if settings.by_variables => {
+                let vip = vips.first().context("a VIP")?;
+                let net = vip.addresses.first().context("an address")?;
+                let own = place.etcd.get(place.index).context("a member on each host")?;
+                let mut command = turnip_command(place.namespace)?;
+                command.arg("run").env("RUNTIME_DIRECTORY", place.directory);
+                command.env("TURNIP_IP", net.addr().to_string());
+                command.env("TURNIP_NETMASK", format!("/{}", net.prefix_len()));
+                command.env("TURNIP_DEV", &vip.interface).env("TURNIP_ID", own.to_string());
+                Ok(command)
+            }
             Daemon::Turnip(settings) => {
                 let file = place.directory.join("turnip.toml");
                 std::fs::write(&file, turnip_toml(settings, place, vips))?;
@@ -138,7 +170,7 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
     let url =
         |ip: &IpAddr| format!("\"{}://{}\"", settings.scheme, std::net::SocketAddr::new(*ip, 2379));
     let endpoints: Vec<String> = place.etcd.iter().map(url).collect();
-    let mut toml = format!("cluster = \"lab\"\nnode = \"{}\"\n", place.host);
+    let mut toml = format!("cluster = \"{CLUSTER}\"\nnode = \"{}\"\n", place.host);
     for (key, value) in [("lease", &settings.lease), ("fence", &settings.fence)] {
         if let Some(value) = value {
             let _ = writeln!(toml, "{key} = \"{value}\"");
@@ -149,16 +181,23 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
         let _ = writeln!(toml, "local = \"{}://127.0.0.1:2379\"", settings.scheme);
     }
     toml += &settings.etcd_lines;
+    let policy = match settings.policy {
+        Policy::Leader => "policy = \"leader\"\n".to_owned(),
+        Policy::Spread => "policy = \"spread\"\n".to_owned(),
+        Policy::Priority { preempt } => {
+            let priority = 100 - place.index;
+            format!("policy = \"priority\"\npriority = {priority}\npreempt = {preempt}\n")
+        }
+    };
     for vip in vips {
         let addresses: Vec<String> =
             vip.addresses.iter().map(|address| format!("\"{address}\"")).collect();
         let _ = write!(
             toml,
-            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\npolicy = \"{}\"\n",
+            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}",
             vip.name,
             addresses.join(", "),
             vip.interface,
-            settings.policy
         );
     }
     toml

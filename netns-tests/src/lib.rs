@@ -14,3 +14,4 @@ pub mod prompt;
 pub mod reap;
 pub mod responder;
 pub mod switch;
+pub mod timeline;

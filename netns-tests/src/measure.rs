@@ -98,9 +98,15 @@ pub fn tenures(events: &[AddressEvent], end: Instant) -> Vec<(Arc<str>, Span)> {
     tenures
 }
 
-/// The longest time in which a client got no answer: between the answers before and after a probe
-/// that was not answered. Zero when all were.
+/// The longest time in which a client got no answer ([`silences`]). Empty when it always did.
 pub fn gap(shots: &[Shot], span: Span) -> Span {
+    let none = Span { from: span.from, to: span.from };
+    silences(shots, span).into_iter().max_by_key(|silence| silence.length()).unwrap_or(none)
+}
+
+/// The times in which a client got no answer: from the answer before an unanswered probe to the
+/// next one after it, in order.
+pub fn silences(shots: &[Shot], span: Span) -> Vec<Span> {
     let mut answers: Vec<Instant> = shots
         .iter()
         .filter(|shot| shot.answered())
@@ -108,16 +114,16 @@ pub fn gap(shots: &[Shot], span: Span) -> Span {
         .filter(|&at| span.from <= at && at <= span.to)
         .collect();
     answers.sort_unstable();
-    let mut longest = Span { from: span.from, to: span.from };
+    let mut silences: Vec<Span> = Vec::new();
     for shot in unanswered(shots, span) {
         let next = answers.partition_point(|&at| at < shot.sent);
         let from = if next == 0 { span.from } else { answers[next - 1] };
         let silence = Span { from, to: answers.get(next).copied().unwrap_or(span.to) };
-        if silence.length() > longest.length() {
-            longest = silence;
+        if silences.last() != Some(&silence) {
+            silences.push(silence);
         }
     }
-    longest
+    silences
 }
 
 /// The probes in `span` that were not answered in time; those too late in it to say are left out.
