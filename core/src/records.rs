@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Policy;
 use crate::name::{HostId, NodeName, Revision, SessionId, VipName};
 
 /// The version of the records that this code writes and reads.
@@ -95,12 +96,51 @@ pub struct VipOffer {
     pub digest: String,
     /// The VIP's addresses.
     pub addresses: Vec<IpNet>,
+    /// Its policy: for people and programs that ask who should own it and have no definition.
+    pub policy: SharedPolicy,
     /// This node's under the policy `priority`.
     #[serde(default)]
     pub priority: u32,
     /// Why the node cannot take it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+}
+
+/// The part of a VIP's policy that is the same on all hosts: not a node's own priority.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SharedPolicy {
+    /// The host whose etcd member is the raft leader.
+    Leader,
+    /// The winner of weighted rendezvous hashing.
+    Spread,
+    /// The host with the highest priority.
+    Priority,
+    /// The same, but the VIP stays where it is.
+    PriorityNoPreempt,
+}
+
+impl From<Policy> for SharedPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Leader => SharedPolicy::Leader,
+            Policy::Spread => SharedPolicy::Spread,
+            Policy::Priority { preempt: true, .. } => SharedPolicy::Priority,
+            Policy::Priority { preempt: false, .. } => SharedPolicy::PriorityNoPreempt,
+        }
+    }
+}
+
+impl SharedPolicy {
+    /// The policy of a node that has this priority.
+    pub fn with_priority(self, priority: u32) -> Policy {
+        match self {
+            SharedPolicy::Leader => Policy::Leader,
+            SharedPolicy::Spread => Policy::Spread,
+            SharedPolicy::Priority => Policy::Priority { priority, preempt: true },
+            SharedPolicy::PriorityNoPreempt => Policy::Priority { priority, preempt: false },
+        }
+    }
 }
 
 /// What the etcd member on a node's host says of itself.

@@ -33,6 +33,7 @@ impl Node {
             let offer = VipOffer {
                 digest: vip.digest.clone(),
                 addresses: vip.config.addresses.iter().copied().collect(),
+                policy: vip.config.policy.into(),
                 priority,
                 blocked: blocked.or_else(|| vip.conflict.clone()),
             };

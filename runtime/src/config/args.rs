@@ -1,0 +1,170 @@
+//! The flags, and the variables behind them, that override the file.
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
+
+use super::problem::Place;
+use super::section::{Given, Section};
+use crate::etcd::Secret;
+
+/// Where the configuration is.
+pub const FILE_DEFAULT: &str = "/etc/turnip/turnip.toml";
+
+/// What every command needs: how to reach the cluster, and how to log.
+#[derive(Args, Clone, Default, Debug)]
+pub struct ReachArgs {
+    /// Configuration file [default: /etc/turnip/turnip.toml, where there is one]
+    #[arg(long, value_name = "FILE", env = "TURNIP_CONFIG")]
+    config: Option<PathBuf>,
+    /// Name of the cluster: hosts with the same one share their VIPs [default: main]
+    #[arg(long, value_name = "NAME", env = "TURNIP_CLUSTER")]
+    cluster: Option<String>,
+    /// etcd's client URLs, separated by commas [default: http://127.0.0.1:2379]
+    #[arg(long, value_name = "URLS", env = "TURNIP_ENDPOINTS", help_heading = "etcd")]
+    endpoints: Option<String>,
+    /// Client URL of the etcd member on this host [default: the first endpoint on loopback]
+    #[arg(long, value_name = "URL", env = "TURNIP_LOCAL_ENDPOINT", help_heading = "etcd")]
+    local: Option<String>,
+    /// Certificate authorities to trust, PEM [default: the system's]
+    #[arg(long, value_name = "FILE", env = "TURNIP_ETCD_CA", help_heading = "etcd")]
+    ca: Option<String>,
+    /// This client's certificate, PEM
+    #[arg(long, value_name = "FILE", env = "TURNIP_ETCD_CERT", help_heading = "etcd")]
+    cert: Option<String>,
+    /// This client's private key, PEM
+    #[arg(long, value_name = "FILE", env = "TURNIP_ETCD_KEY", help_heading = "etcd")]
+    key: Option<String>,
+    /// Name in etcd's certificate, when it is not the URL's host
+    #[arg(long, value_name = "NAME", env = "TURNIP_ETCD_SERVER_NAME", help_heading = "etcd")]
+    server_name: Option<String>,
+    /// etcd user; the password is read from a file or from TURNIP_ETCD_PASSWORD
+    #[arg(long, value_name = "NAME", env = "TURNIP_ETCD_USER", help_heading = "etcd")]
+    user: Option<String>,
+    /// File that holds the etcd user's password
+    #[arg(long, value_name = "FILE", env = "TURNIP_ETCD_PASSWORD_FILE", help_heading = "etcd")]
+    password_file: Option<String>,
+    /// How to log: text, json, or auto (text that suits where it goes) [default: auto]
+    #[arg(long, value_name = "FORMAT", env = "TURNIP_LOG", help_heading = "Log")]
+    log: Option<String>,
+    /// What to log: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL", env = "TURNIP_LOG_LEVEL", help_heading = "Log")]
+    log_level: Option<String>,
+}
+
+/// What a node needs besides.
+#[derive(Args, Clone, Default, Debug)]
+pub struct NodeArgs {
+    /// Name of this node, unlike all others' [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "TURNIP_NODE")]
+    node: Option<String>,
+    /// How long this node may hold addresses after a renewal, as in 3s [default: 3s]
+    #[arg(long, value_name = "TIME", env = "TURNIP_LEASE", help_heading = "Lease")]
+    lease: Option<String>,
+    /// How often the lease is renewed [default: a sixth of it]
+    #[arg(long, value_name = "TIME", env = "TURNIP_RENEW", help_heading = "Lease")]
+    renew: Option<String>,
+    /// Time kept for taking addresses away [default: a fifteenth of the lease]
+    #[arg(long, value_name = "TIME", env = "TURNIP_GUARD", help_heading = "Lease")]
+    guard: Option<String>,
+    /// How far the rates of two hosts' clocks may differ [default: 1%]
+    #[arg(long, value_name = "PERCENT", env = "TURNIP_DRIFT", help_heading = "Lease")]
+    drift: Option<String>,
+    /// What silences addresses when this daemon cannot: nftables, lifetime, or auto [default: auto]
+    #[arg(long, value_name = "WHICH", env = "TURNIP_FENCE")]
+    fence: Option<String>,
+    /// This node's share of VIPs with the policy spread, relative to others' [default: 100]
+    #[arg(long, value_name = "NUMBER", env = "TURNIP_WEIGHT")]
+    weight: Option<String>,
+}
+
+/// The keys of the file that flags and variables override: flag's id, table, key, variable.
+const OVERRIDES: [(&str, Table, &str, &str); 18] = [
+    ("cluster", Table::Top, "cluster", "TURNIP_CLUSTER"),
+    ("endpoints", Table::Etcd, "endpoints", "TURNIP_ENDPOINTS"),
+    ("local", Table::Etcd, "local", "TURNIP_LOCAL_ENDPOINT"),
+    ("ca", Table::Etcd, "ca", "TURNIP_ETCD_CA"),
+    ("cert", Table::Etcd, "cert", "TURNIP_ETCD_CERT"),
+    ("key", Table::Etcd, "key", "TURNIP_ETCD_KEY"),
+    ("server_name", Table::Etcd, "server_name", "TURNIP_ETCD_SERVER_NAME"),
+    ("user", Table::Etcd, "user", "TURNIP_ETCD_USER"),
+    ("password_file", Table::Etcd, "password_file", "TURNIP_ETCD_PASSWORD_FILE"),
+    ("log", Table::Top, "log", "TURNIP_LOG"),
+    ("log_level", Table::Top, "log_level", "TURNIP_LOG_LEVEL"),
+    ("node", Table::Top, "node", "TURNIP_NODE"),
+    ("lease", Table::Top, "lease", "TURNIP_LEASE"),
+    ("renew", Table::Top, "renew", "TURNIP_RENEW"),
+    ("guard", Table::Top, "guard", "TURNIP_GUARD"),
+    ("drift", Table::Top, "drift", "TURNIP_DRIFT"),
+    ("fence", Table::Top, "fence", "TURNIP_FENCE"),
+    ("weight", Table::Top, "weight", "TURNIP_WEIGHT"),
+];
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Table {
+    Top,
+    Etcd,
+}
+
+/// Everything outside the file that has a say.
+#[derive(Clone, Default, Debug)]
+pub struct Sources {
+    /// The file that was asked for; without it the default one is read where it exists.
+    pub(super) file: Option<PathBuf>,
+    overrides: Vec<(Table, &'static str, Given)>,
+    /// The original's four variables, and the password.
+    pub(super) variables: Variables,
+}
+
+/// The variables that stand for no flag.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Variables {
+    pub(super) ip: Option<String>,
+    pub(super) netmask: Option<String>,
+    pub(super) dev: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) password: Option<Secret>,
+}
+
+impl Sources {
+    /// What `matches`, of a subcommand with [`ReachArgs`] and perhaps [`NodeArgs`], and the
+    /// variables that `environment` knows say. An empty variable says nothing.
+    pub fn new(matches: &ArgMatches, environment: impl Fn(&str) -> Option<String>) -> Self {
+        let environment = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
+        let mut sources = Sources {
+            file: matches
+                .get_one::<PathBuf>("config")
+                .filter(|path| !path.as_os_str().is_empty())
+                .cloned(),
+            overrides: Vec::new(),
+            variables: Variables {
+                ip: environment("TURNIP_IP"),
+                netmask: environment("TURNIP_NETMASK"),
+                dev: environment("TURNIP_DEV"),
+                id: environment("TURNIP_ID"),
+                password: environment("TURNIP_ETCD_PASSWORD").map(Secret::new),
+            },
+        };
+        for (id, table, key, variable) in OVERRIDES {
+            let Ok(Some(text)) = matches.try_get_one::<String>(id) else { continue };
+            let place = match matches.value_source(id) {
+                Some(ValueSource::EnvVariable) if text.trim().is_empty() => continue,
+                Some(ValueSource::EnvVariable) => Place::Variable(variable.into()),
+                _ => Place::Flag(format!("--{}", id.replace('_', "-"))),
+            };
+            sources.overrides.push((table, key, Given::text(place, text.clone())));
+        }
+        sources
+    }
+
+    /// Puts what flags and variables say in the place of what the file says.
+    pub(super) fn apply(&self, top: &mut Section, etcd: &mut Section) {
+        for (table, key, given) in &self.overrides {
+            match table {
+                Table::Top => top.override_with(key, given.clone()),
+                Table::Etcd => etcd.override_with(key, given.clone()),
+            }
+        }
+    }
+}

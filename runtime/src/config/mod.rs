@@ -1,0 +1,394 @@
+//! The configuration: read once, checked whole, and turned into something that cannot be wrong.
+//!
+//! Three sources have a say, the first that speaks wins: a flag, a variable of the environment,
+//! the file. The original's four variables (`TURNIP_IP`, `TURNIP_NETMASK`, `TURNIP_DEV` and
+//! `TURNIP_ID`) are variables as any other: together they define one VIP with the policy `leader`
+//! and this node's name. Without a file they are a complete configuration; beside one they take
+//! the place of its `[[vip]]` tables and of its `node`, which the log says, and everything else
+//! in the file holds.
+//!
+//! An error names the key, its place, its value and what would be right, and all errors come at
+//! once ([`Problems`]).
+
+mod args;
+mod etcd;
+mod lease;
+mod problem;
+mod section;
+mod values;
+mod vips;
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use turnip_core::{Backstop, ClusterName, HostId, Lease, NodeConfig, NodeName, Policy};
+
+pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources};
+pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
+pub use problem::{Place, Problem, Problems};
+pub use vips::Vip;
+
+use crate::etcd::EtcdSettings;
+use problem::Collector;
+use section::{Given, Section, Value};
+
+const WEIGHT_DEFAULT: u32 = 100;
+
+/// All that `turnip run` is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach the cluster.
+    pub reach: Reach,
+    /// This node.
+    pub node: NodeName,
+    /// The durations of its session.
+    pub lease: Lease,
+    /// What silences addresses when the daemon cannot.
+    pub fence: Fence,
+    /// Its share under `spread`.
+    pub weight: u32,
+    /// At least one; no name and no address twice.
+    pub vips: Vec<Vip>,
+    /// `TURNIP_ID`: the local etcd member must have this peer address.
+    pub member_ip: Option<IpAddr>,
+}
+
+/// What every command is told: how to reach the cluster, and how to log.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// The cluster, and so the prefix of all keys.
+    pub cluster: ClusterName,
+    /// How to reach etcd.
+    pub etcd: EtcdSettings,
+    /// How to log.
+    pub log: LogSettings,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What the operator should know of how the sources came together.
+    pub notices: Vec<String>,
+}
+
+/// What silences addresses when the daemon cannot (2.8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fence {
+    /// The fence where nftables works, else the lifetimes.
+    Auto,
+    /// The nftables fence; without it turnip does not run.
+    Nftables,
+    /// The kernel's expiry of the addresses.
+    Lifetime,
+}
+
+/// How to log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// What is logged.
+    pub level: tracing::Level,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// Text that suits where it goes.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// All that is wrong, at once.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut problems = Collector::default();
+        let config = Loader::open(sources, &mut problems).node(sources, &mut problems);
+        problems.finish(config)
+    }
+
+    /// What the core is given. `process` is drawn at random, for this process alone.
+    pub fn node_config(&self, host: HostId, process: u64, backstop: Backstop) -> NodeConfig {
+        NodeConfig {
+            cluster: self.reach.cluster.clone(),
+            name: self.node.clone(),
+            host,
+            process,
+            lease: self.lease,
+            backstop,
+            weight: self.weight,
+            vips: self.vips.iter().map(|vip| vip.config.clone()).collect(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    /// The VIPs whose interface is none of `existing`, as errors.
+    ///
+    /// # Errors
+    /// When there is one that is not to be waited for.
+    pub fn check_interfaces(&self, existing: &[String]) -> Result<(), Problems> {
+        let mut problems = Collector::default();
+        for vip in self.vips.iter().filter(|vip| !vip.wait_for_interface) {
+            let name = &*vip.config.interface;
+            if existing.iter().any(|interface| interface == name) {
+                continue;
+            }
+            let near = values::nearest(name, existing.iter().map(String::as_str));
+            let hint = match near {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("there are {}", existing.join(", ")),
+            };
+            let what = format!(
+                "no such interface on this host; {hint} With wait_for_interface = true in its [[vip]] turnip waits for it"
+            );
+            let place = vip.interface_place.clone();
+            problems.add(Problem::new(place, "vip.interface", Some(format!("{name:?}")), what));
+        }
+        problems.finish(Some(()))
+    }
+}
+
+impl Reach {
+    /// Reads and checks what concerns the cluster, and nothing else: it works on a machine that
+    /// is no node.
+    ///
+    /// # Errors
+    /// All that is wrong with it, at once.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut problems = Collector::default();
+        let reach = Loader::open(sources, &mut problems).reach(sources, &mut problems);
+        problems.finish(reach)
+    }
+}
+
+/// The tables, with what flags and variables say already in place.
+struct Loader {
+    file: Option<PathBuf>,
+    top: Section,
+    etcd: Section,
+}
+
+impl Loader {
+    fn open(sources: &Sources, problems: &mut Collector) -> Self {
+        let path = sources.file.clone().unwrap_or_else(|| FILE_DEFAULT.into());
+        let (file, mut top) = match fs::read_to_string(&path) {
+            Ok(text) => {
+                let section = Section::parse(&path, &text, problems);
+                (Some(path), section)
+            }
+            Err(error) => {
+                let absent = error.kind() == std::io::ErrorKind::NotFound;
+                if sources.file.is_some() || !absent {
+                    unreadable(&path, &error, problems);
+                }
+                (None, Section::empty(""))
+            }
+        };
+        let mut etcd = match top.take("etcd") {
+            Some(Given { value: Value::Table(section), .. }) => section.with_prefix("etcd."),
+            Some(given) => {
+                top.refuse(
+                    "etcd",
+                    &given,
+                    "not a table; write [etcd] on a line of its own",
+                    problems,
+                );
+                Section::empty("etcd.")
+            }
+            None => Section::empty("etcd."),
+        };
+        sources.apply(&mut top, &mut etcd);
+        Loader { file, top, etcd }
+    }
+
+    fn reach(self, sources: &Sources, problems: &mut Collector) -> Option<Reach> {
+        let Loader { file, mut top, etcd } = self;
+        reach(file, &mut top, etcd, sources, problems)
+    }
+
+    fn node(self, sources: &Sources, problems: &mut Collector) -> Option<Config> {
+        let Loader { file, mut top, etcd } = self;
+        let original = vips::original(&sources.variables, problems);
+        let nothing_said = file.is_none() && sources.file.is_none();
+        let file_name = file.clone();
+        let mut reach = reach(file, &mut top, etcd, sources, problems);
+        let node_given = top.take("node");
+        let lease = lease::read(&mut top, problems);
+        let fence = lease::fence(&mut top, problems);
+        if let (Some((lease, place)), Some(Fence::Lifetime)) = (&lease, fence)
+            && let Err(error) = lease.check_backstop(Backstop::Lifetime)
+        {
+            let value = Some(format!("{:?}", format!("{:?}", lease.duration())));
+            problems.add(Problem::new(place.clone(), "lease", value, error.to_string()));
+        }
+        let weight = match top.take("weight") {
+            None => Some(WEIGHT_DEFAULT),
+            Some(given) => match given.as_number() {
+                Ok(weight) => Some(weight),
+                Err(what) => {
+                    top.refuse("weight", &given, what, problems);
+                    None
+                }
+            },
+        };
+        let tables = top.take("vip");
+        let had_tables = tables.is_some();
+        let mut vips = vips::read(tables, problems);
+        let member_ip = original.as_ref().map(|original| original.id);
+        let node = node(node_given, original.as_ref(), problems);
+        let variables_given = sources.variables.ip.is_some()
+            || sources.variables.netmask.is_some()
+            || sources.variables.dev.is_some()
+            || sources.variables.id.is_some();
+        if let Some(original) = original {
+            if let (Some(reach), Some(file)) = (&mut reach, file_name) {
+                reach.notices.push(beside_file(&file, vips.len()));
+            }
+            vips = vec![original.vip];
+        } else if !variables_given && !had_tables {
+            let what = if nothing_said {
+                format!(
+                    "no configuration: there is no {FILE_DEFAULT}, and TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID are not set"
+                )
+            } else {
+                "no VIP; add a [[vip]] table with name, address and interface".into()
+            };
+            problems.add(Problem::new(top.place.clone(), "vip", None, what));
+        }
+        if let Some(reach) = &reach {
+            needs_local(&vips, reach, problems);
+        }
+        top.finish(problems);
+        Some(Config {
+            reach: reach?,
+            node: node?,
+            lease: lease?.0,
+            fence: fence?,
+            weight: weight?,
+            vips,
+            member_ip,
+        })
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error, problems: &mut Collector) {
+    let place = match path == Path::new(FILE_DEFAULT) {
+        true => Place::Default,
+        false => Place::Flag("--config".into()),
+    };
+    let what = format!("the file cannot be read: {error}");
+    problems.add(Problem::new(place, "config", Some(path.display().to_string()), what));
+}
+
+fn beside_file(file: &Path, tables: usize) -> String {
+    let vips = match tables {
+        0 => String::new(),
+        1 => " its [[vip]] table is left aside,".into(),
+        more => format!(" its {more} [[vip]] tables are left aside,"),
+    };
+    format!(
+        "TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID define the VIP and this node's name; of {},{vips} everything else in it holds",
+        file.display()
+    )
+}
+
+fn reach(
+    file: Option<PathBuf>,
+    top: &mut Section,
+    etcd: Section,
+    sources: &Sources,
+    problems: &mut Collector,
+) -> Option<Reach> {
+    let cluster = match top.take("cluster") {
+        None => "main".parse().ok(),
+        Some(given) => named(top, "cluster", &given, problems),
+    };
+    let choice = ["auto", "text", "json"];
+    let format = top.read("log", problems, |given| one_of(given, &choice));
+    let format = match format {
+        Some("text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Auto,
+    };
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    let level = top.read("log_level", problems, |given| one_of(given, &levels));
+    let level = level.and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO);
+    let etcd = etcd::read(etcd, &sources.variables, problems);
+    Some(Reach {
+        cluster: cluster?,
+        etcd: etcd?,
+        log: LogSettings { format, level },
+        file,
+        notices: Vec::new(),
+    })
+}
+
+fn one_of<'a>(given: &Given, choice: &[&'a str]) -> Result<&'a str, String> {
+    let quoted: Vec<_> = choice.iter().map(|word| format!("{word:?}")).collect();
+    let text = given.as_text().ok();
+    choice
+        .iter()
+        .copied()
+        .find(|word| Some(*word) == text)
+        .ok_or_else(|| format!("write one of {}", quoted.join(", ")))
+}
+
+fn named<T: std::str::FromStr<Err: ToString>>(
+    section: &Section,
+    key: &str,
+    given: &Given,
+    problems: &mut Collector,
+) -> Option<T> {
+    let name =
+        given.as_text().and_then(|text| text.parse().map_err(|error: T::Err| error.to_string()));
+    name.map_err(|what| section.refuse(key, given, what, problems)).ok()
+}
+
+fn node(
+    given: Option<Given>,
+    original: Option<&vips::Original>,
+    problems: &mut Collector,
+) -> Option<NodeName> {
+    if let Some(original) = original {
+        if let Some(given) = given
+            && !matches!(given.place, Place::File { .. })
+            && given.as_text() != Ok(original.node.as_str())
+        {
+            let what =
+                format!("TURNIP_ID names this node {}; leave one of the two out", original.node);
+            problems.add(Problem::new(given.place.clone(), "node", Some(given.shown()), what));
+        }
+        return Some(original.node.clone());
+    }
+    let given = match given {
+        Some(given) => given,
+        None => match nix::unistd::gethostname() {
+            Ok(name) => Given::text(Place::Default, name.to_string_lossy().into_owned()),
+            Err(error) => {
+                let what = format!("the host's name cannot be read: {error}; give `node`");
+                problems.add(Problem::new(Place::Default, "node", None, what));
+                return None;
+            }
+        },
+    };
+    named(&Section::empty(""), "node", &given, problems)
+}
+
+/// Who follows the raft leader asks the member on this host.
+fn needs_local(vips: &[Vip], reach: &Reach, problems: &mut Collector) {
+    if reach.etcd.local.is_some() {
+        return;
+    }
+    for vip in vips.iter().filter(|vip| vip.config.policy == Policy::Leader) {
+        let what = format!(
+            "the VIP {} is to follow the raft leader, for which the etcd member on this host is asked, and no endpoint is on loopback; write the member's client URL as etcd.local, as in {ENDPOINT_DEFAULT:?}, or choose another policy",
+            vip.config.name
+        );
+        let value = Some("\"leader\"".into());
+        problems.add(Problem::new(vip.policy_place.clone(), "vip.policy", value, what));
+    }
+}

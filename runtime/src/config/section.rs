@@ -1,0 +1,236 @@
+//! The tables of the file, every value with its place; flags and variables take values' places.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Collector, Place, Problem};
+use super::values::nearest;
+
+/// A value that somebody gave.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+/// A value before it is known what it should be.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Text(String),
+    Integer(i64),
+    Boolean(bool),
+    List(Vec<Given>),
+    Table(Section),
+    /// Of a type that no key has; as it reads in an error.
+    Other(&'static str),
+}
+
+impl Given {
+    /// What a flag or a variable says: always text.
+    pub(super) fn text(place: Place, text: String) -> Self {
+        Given { place, value: Value::Text(text) }
+    }
+
+    /// As it reads in an error.
+    pub(super) fn shown(&self) -> String {
+        match &self.value {
+            Value::Text(text) => format!("{text:?}"),
+            Value::Integer(number) => number.to_string(),
+            Value::Boolean(boolean) => boolean.to_string(),
+            Value::List(items) => {
+                let items: Vec<_> = items.iter().map(Given::shown).collect();
+                format!("[{}]", items.join(", "))
+            }
+            Value::Table(_) => "{…}".into(),
+            Value::Other(kind) => (*kind).into(),
+        }
+    }
+
+    pub(super) fn as_text(&self) -> Result<&str, String> {
+        match &self.value {
+            Value::Text(text) => Ok(text),
+            _ => Err("not a text; write it in quotation marks".into()),
+        }
+    }
+
+    pub(super) fn as_number(&self) -> Result<u32, String> {
+        let number = match &self.value {
+            Value::Integer(number) => Some(*number),
+            Value::Text(text) if !self.in_file() => text.trim().parse().ok(),
+            _ => None,
+        };
+        number
+            .and_then(|number| u32::try_from(number).ok())
+            .ok_or_else(|| format!("not a whole number from 0 to {}", u32::MAX))
+    }
+
+    pub(super) fn as_bool(&self) -> Result<bool, String> {
+        match &self.value {
+            Value::Boolean(boolean) => Ok(*boolean),
+            _ => Err("neither true nor false (without quotation marks)".into()),
+        }
+    }
+
+    /// A list in the file; separated by commas elsewhere.
+    pub(super) fn as_list(&self) -> Result<Vec<Given>, String> {
+        match &self.value {
+            Value::List(items) => Ok(items.clone()),
+            Value::Text(text) if !self.in_file() => Ok(text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| Given::text(self.place.clone(), item.to_owned()))
+                .collect()),
+            _ => Err(format!("not a list; write it as in [{}]", self.shown())),
+        }
+    }
+
+    fn in_file(&self) -> bool {
+        matches!(self.place, Place::File { .. })
+    }
+}
+
+/// A table.
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    /// What its keys are called in errors: `etcd.` or nothing.
+    prefix: &'static str,
+    /// Where it begins.
+    pub(super) place: Place,
+    given: BTreeMap<String, (Place, Given)>,
+    asked: Vec<&'static str>,
+}
+
+impl Section {
+    /// A table that nobody wrote.
+    pub(super) fn empty(prefix: &'static str) -> Self {
+        Section { prefix, place: Place::Default, given: BTreeMap::new(), asked: Vec::new() }
+    }
+
+    /// The tables of the file's `text`. What TOML itself refuses is a problem.
+    pub(super) fn parse(path: &Path, text: &str, problems: &mut Collector) -> Self {
+        let reader = Reader { path: Arc::new(path.to_owned()), text };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let place = reader.place(error.span().unwrap_or(0..0));
+            // The message alone: the error's own Display quotes the line, which may hold a secret.
+            problems.add(Problem::new(place, "", None, format!("not TOML: {}", error.message())));
+        }
+        reader.section(table.span(), table.get_ref())
+    }
+
+    pub(super) fn with_prefix(mut self, prefix: &'static str) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// Takes the place of what the file says.
+    pub(super) fn override_with(&mut self, key: &str, given: Given) {
+        self.given.insert(key.to_owned(), (given.place.clone(), given));
+    }
+
+    /// The value of `key`, if given.
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Given> {
+        self.asked.push(key);
+        self.given.remove(key).map(|(_, given)| given)
+    }
+
+    /// The value of `key`, if given and `parse` accepts it.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Collector,
+        parse: impl FnOnce(&Given) -> Result<T, String>,
+    ) -> Option<T> {
+        let given = self.take(key)?;
+        match parse(&given) {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.refuse(key, &given, what, problems);
+                None
+            }
+        }
+    }
+
+    /// Says that `given` is not right for `key`.
+    pub(super) fn refuse(
+        &self,
+        key: &str,
+        given: &Given,
+        what: impl Into<String>,
+        problems: &mut Collector,
+    ) {
+        let key = format!("{}{key}", self.prefix);
+        problems.add(Problem::new(given.place.clone(), key, Some(given.shown()), what));
+    }
+
+    /// Says that `key` is missing.
+    pub(super) fn lacks(&self, key: &str, what: &str, problems: &mut Collector) {
+        let key = format!("{}{key}", self.prefix);
+        problems.add(Problem::new(self.place.clone(), key, None, format!("missing; {what}")));
+    }
+
+    /// Whatever was given and never asked for is unknown. Its value is not shown: it may be a
+    /// password under a misspelt key.
+    pub(super) fn finish(self, problems: &mut Collector) {
+        for (key, (place, _)) in self.given {
+            let what = match nearest(&key, self.asked.iter().copied()) {
+                Some(known) => format!("unknown key; did you mean {known:?}?"),
+                None => format!("unknown key; known here are {}", self.asked.join(", ")),
+            };
+            problems.add(Problem::new(place, format!("{}{key}", self.prefix), None, what));
+        }
+    }
+}
+
+/// Turns TOML's spans into lines and columns.
+struct Reader<'a> {
+    path: Arc<PathBuf>,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn place(&self, span: Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place::File {
+            path: Arc::clone(&self.path),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    fn section(&self, span: Range<usize>, table: &DeTable<'_>) -> Section {
+        let given = table.iter().map(|(key, value)| {
+            let place = self.place(key.span());
+            (key.get_ref().to_string(), (place, self.given(value)))
+        });
+        Section { place: self.place(span), given: given.collect(), ..Section::empty("") }
+    }
+
+    fn given(&self, value: &Spanned<DeValue<'_>>) -> Given {
+        let place = self.place(value.span());
+        let value = match value.get_ref() {
+            DeValue::String(text) => Value::Text(text.to_string()),
+            DeValue::Integer(number) => {
+                match i64::from_str_radix(number.as_str(), number.radix()) {
+                    Ok(number) => Value::Integer(number),
+                    Err(_) => Value::Other("a number"),
+                }
+            }
+            DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+            DeValue::Array(items) => {
+                Value::List(items.iter().map(|item| self.given(item)).collect())
+            }
+            DeValue::Table(table) => Value::Table(self.section(value.span(), table)),
+            DeValue::Float(_) => Value::Other("a number with a fraction"),
+            DeValue::Datetime(_) => Value::Other("a date or time"),
+        };
+        Given { place, value }
+    }
+}

@@ -1,0 +1,319 @@
+//! The tables `[[vip]]`, and the VIP of the original's four variables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use turnip_core::{NodeName, Policy, VipConfig, VipName};
+
+use super::args::Variables;
+use super::problem::{Collector, Place, Problem};
+use super::section::{Given, Section, Value};
+use super::values;
+
+/// The priority of a node that gives none.
+const PRIORITY_DEFAULT: u32 = 100;
+
+/// A VIP as it is configured.
+#[derive(Clone, Debug)]
+pub struct Vip {
+    /// What the core knows of it.
+    pub config: VipConfig,
+    /// Whether an interface that does not exist yet is waited for; otherwise it is an error.
+    pub wait_for_interface: bool,
+    /// Where the interface is named.
+    pub(super) interface_place: Place,
+    /// Where the policy is named.
+    pub(super) policy_place: Place,
+}
+
+/// What the original's variables define.
+#[derive(Clone, Debug)]
+pub(super) struct Original {
+    pub(super) vip: Vip,
+    pub(super) node: NodeName,
+    pub(super) id: IpAddr,
+}
+
+/// Reads the tables; where a name or an address comes twice, the later one is the error.
+pub(super) fn read(given: Option<Given>, problems: &mut Collector) -> Vec<Vip> {
+    let Some(given) = given else { return Vec::new() };
+    let tables = match given.value {
+        Value::List(tables) => tables,
+        Value::Table(_) => {
+            let what = "a single table; write [[vip]] in double brackets, once for each VIP";
+            problems.add(Problem::new(given.place, "vip", None, what));
+            return Vec::new();
+        }
+        _ => {
+            let what = "not a table; write [[vip]] on a line of its own, then the VIP's keys";
+            problems.add(Problem::new(given.place.clone(), "vip", Some(given.shown()), what));
+            return Vec::new();
+        }
+    };
+    let mut seen = Seen::default();
+    let mut vips = Vec::new();
+    for table in tables {
+        match table.value {
+            Value::Table(section) => {
+                vips.extend(vip(section.with_prefix("vip."), &mut seen, problems))
+            }
+            _ => {
+                let shown = Some(table.shown());
+                problems.add(Problem::new(table.place, "vip", shown, "not a table"));
+            }
+        }
+    }
+    vips
+}
+
+/// Names and addresses so far, with the line of each.
+#[derive(Default)]
+struct Seen {
+    names: BTreeMap<VipName, Place>,
+    addresses: BTreeMap<IpAddr, (String, Place)>,
+}
+
+fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Option<Vip> {
+    let name = name(&mut section, seen, problems);
+    let title = name.as_ref().map_or("another VIP".to_owned(), |name| format!("the VIP {name:?}"));
+    let addresses = addresses(&mut section, &title, seen, problems);
+    let interface_given = section.take("interface");
+    let interface = match &interface_given {
+        Some(given) => match given.as_text().and_then(values::interface) {
+            Ok(interface) => Some(interface),
+            Err(what) => {
+                section.refuse("interface", given, what, problems);
+                None
+            }
+        },
+        None => {
+            section.lacks(
+                "interface",
+                "name the one that carries the address, as in \"eth0\" or \"lo\"",
+                problems,
+            );
+            None
+        }
+    };
+    let (policy, policy_place) = policy(&mut section, problems);
+    let wait_for_interface =
+        section.read("wait_for_interface", problems, Given::as_bool).unwrap_or(false);
+    section.finish(problems);
+    Some(Vip {
+        config: VipConfig {
+            name: name?,
+            addresses: addresses?,
+            interface: Arc::from(interface?),
+            policy: policy?,
+        },
+        wait_for_interface,
+        interface_place: interface_given?.place,
+        policy_place,
+    })
+}
+
+fn name(section: &mut Section, seen: &mut Seen, problems: &mut Collector) -> Option<VipName> {
+    let Some(given) = section.take("name") else {
+        section.lacks("name", "give the VIP one, the same on all hosts, as in \"api\"", problems);
+        return None;
+    };
+    let name = given.as_text().and_then(|text| text.parse::<VipName>().map_err(|e| e.to_string()));
+    match name {
+        Ok(name) => {
+            if let Some(first) = seen.names.get(&name) {
+                let what =
+                    format!("the name of two VIPs, the first {}; give each its own", at(first));
+                section.refuse("name", &given, what, problems);
+            } else {
+                seen.names.insert(name.clone(), given.place);
+            }
+            Some(name)
+        }
+        Err(what) => {
+            section.refuse("name", &given, what, problems);
+            None
+        }
+    }
+}
+
+fn addresses(
+    section: &mut Section,
+    title: &str,
+    seen: &mut Seen,
+    problems: &mut Collector,
+) -> Option<BTreeSet<IpNet>> {
+    let (one, several) = (section.take("address"), section.take("addresses"));
+    if let (Some(_), Some(given)) = (&one, &several) {
+        let what = "given beside `address`; write all of them here, or the only one there";
+        section.refuse("addresses", given, what, problems);
+    }
+    let (key, items) = match (one, several) {
+        (Some(given), _) => ("address", vec![given]),
+        (None, Some(given)) => match given.as_list() {
+            Ok(items) if items.is_empty() => {
+                section.refuse("addresses", &given, "empty; write at least one", problems);
+                return None;
+            }
+            Ok(items) => ("addresses", items),
+            Err(what) => {
+                section.refuse("addresses", &given, what, problems);
+                return None;
+            }
+        },
+        (None, None) => {
+            section.lacks("address", "write it as in \"10.0.0.50/32\"", problems);
+            return None;
+        }
+    };
+    let mut addresses = BTreeSet::new();
+    let mut sound = true;
+    for item in &items {
+        match item.as_text().and_then(values::host_address) {
+            Ok(address) => {
+                if let Some((owner, place)) = seen.addresses.get(&address.addr()) {
+                    sound = false;
+                    let what = format!(
+                        "the address of {owner} too, {}; an address belongs to one VIP, once",
+                        at(place)
+                    );
+                    section.refuse(key, item, what, problems);
+                } else {
+                    seen.addresses.insert(address.addr(), (title.to_owned(), item.place.clone()));
+                    addresses.insert(address);
+                }
+            }
+            Err(what) => {
+                sound = false;
+                section.refuse(key, item, what, problems);
+            }
+        }
+    }
+    sound.then_some(addresses)
+}
+
+fn at(place: &Place) -> String {
+    match place {
+        Place::File { line, .. } => format!("in line {line}"),
+        _ => "elsewhere".into(),
+    }
+}
+
+fn policy(section: &mut Section, problems: &mut Collector) -> (Option<Policy>, Place) {
+    let given = section.take("policy");
+    let place = given.as_ref().map_or(Place::Default, |given| given.place.clone());
+    (policy_of(section, given, problems), place)
+}
+
+fn policy_of(
+    section: &mut Section,
+    given: Option<Given>,
+    problems: &mut Collector,
+) -> Option<Policy> {
+    let text = match given.as_ref().map(Given::as_text) {
+        None => Ok("spread"),
+        Some(text) => text,
+    };
+    let priority_given = section.take("priority");
+    let preempt_given = section.take("preempt");
+    match text {
+        Ok("priority") => {
+            let mut sound = true;
+            let mut keep = |result: Result<(), (&str, &Given, String)>| {
+                if let Err((key, given, what)) = result {
+                    sound = false;
+                    section.refuse(key, given, what, problems);
+                }
+            };
+            let mut priority = PRIORITY_DEFAULT;
+            let mut preempt = true;
+            if let Some(given) = &priority_given {
+                let read = given.as_number().map(|number| priority = number);
+                keep(read.map_err(|what| ("priority", given, what)));
+            }
+            if let Some(given) = &preempt_given {
+                let read = given.as_bool().map(|boolean| preempt = boolean);
+                keep(read.map_err(|what| ("preempt", given, what)));
+            }
+            sound.then_some(Policy::Priority { priority, preempt })
+        }
+        Ok(other @ ("spread" | "leader")) => {
+            for (key, given) in [("priority", priority_given), ("preempt", preempt_given)] {
+                if let Some(given) = given {
+                    let what = format!(
+                        "of no use with the policy {other:?}; write policy = \"priority\", or leave it out"
+                    );
+                    section.refuse(key, &given, what, problems);
+                }
+            }
+            Some(if other == "leader" { Policy::Leader } else { Policy::Spread })
+        }
+        Ok(_) | Err(_) => {
+            let what = "not a policy; write \"leader\", \"spread\" or \"priority\"";
+            let given = given.expect("the default is a policy");
+            section.refuse("policy", &given, what, problems);
+            None
+        }
+    }
+}
+
+/// Reads the original's four variables; absent when none is set, or something is wrong.
+pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Option<Original> {
+    let all = [
+        ("TURNIP_IP", &variables.ip, "the floating address, as in 10.0.0.50"),
+        ("TURNIP_NETMASK", &variables.netmask, "its netmask, as in /32"),
+        ("TURNIP_DEV", &variables.dev, "the interface that carries it, as in eth0"),
+        ("TURNIP_ID", &variables.id, "this host's own etcd peering address, as in 10.0.0.1"),
+    ];
+    if all.iter().all(|(_, value, _)| value.is_none()) {
+        return None;
+    }
+    for (variable, value, meaning) in &all {
+        if value.is_none() {
+            let what = format!(
+                "not set, while others of TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID are; set it to {meaning}, or unset all four"
+            );
+            problems.add(Problem::new(Place::Variable((*variable).into()), *variable, None, what));
+        }
+    }
+    let mut check = |variable: &str, value: &Option<String>, error: String| {
+        let place = Place::Variable(variable.into());
+        let shown = value.as_ref().map(|value| format!("{value:?}"));
+        problems.add(Problem::new(place, variable, shown, error));
+    };
+    let mut ip = |variable, value: &Option<String>| {
+        let parsed = values::ip(value.as_deref()?);
+        parsed.map_err(|what| check(variable, value, what)).ok()
+    };
+    let address = ip("TURNIP_IP", &variables.ip);
+    let id = ip("TURNIP_ID", &variables.id);
+    // Without a sound address any netmask might be right.
+    let prefix = address.and_then(|address| {
+        let parsed = values::prefix_len(address, variables.netmask.as_deref()?);
+        parsed.map_err(|what| check("TURNIP_NETMASK", &variables.netmask, what)).ok()
+    });
+    let interface = variables.dev.as_deref().and_then(|dev| {
+        values::interface(dev.trim()).map_err(|what| check("TURNIP_DEV", &variables.dev, what)).ok()
+    });
+    let address = address?;
+    let net = values::usable(address, prefix?)
+        .map_err(|what| check("TURNIP_IP", &variables.ip, what))
+        .ok();
+    let id = id?;
+    Some(Original {
+        vip: Vip {
+            config: VipConfig {
+                name: address.to_string().parse().expect("an IP address is a name"),
+                addresses: BTreeSet::from([net?]),
+                interface: Arc::from(interface?),
+                policy: Policy::Leader,
+            },
+            wait_for_interface: false,
+            interface_place: Place::Variable("TURNIP_DEV".into()),
+            policy_place: Place::Variable("TURNIP_IP".into()),
+        },
+        node: id.to_string().parse().expect("an IP address is a name"),
+        id,
+    })
+}
