@@ -13,6 +13,7 @@ use crate::store::{Compare, Op, StoreError, Txn, TxnResponse};
 use crate::time::Instant;
 use crate::timer::Timer;
 use crate::view::Known;
+use crate::vip::{Leaving, Vip};
 
 /// How this node stands to the session key of its name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -86,7 +87,9 @@ impl Node {
         self.membership = Membership::Resuming { id };
         // A hand-over of what is named as ours and is missing may be under way still: the
         // predecessor may have removed the address for it. It must be put anew first (rule 6).
-        for vip in self.vips.iter_mut().filter(|vip| !vip.may_be_present()) {
+        let missing =
+            |vip: &&mut Vip| !vip.may_be_present() || vip.leaving == Some(Leaving::Spoiled);
+        for vip in self.vips.iter_mut().filter(missing) {
             if let Some(known) = self.view.vip(&vip.config.name) {
                 vip.barrier = vip.barrier.max(known.modified);
             }

@@ -454,14 +454,13 @@ impl Node {
                 }
             }
             Change::Node(_) | Change::Intent => self.placement_stale = true,
-            Change::Vip(vip) => {
-                if let Some(&index) = self.by_name.get(&vip) {
+            Change::Vip(vip) => match self.by_name.get(&vip) {
+                Some(&index) => {
                     self.rank_vip(index);
                     self.agenda.dirty.insert(index);
-                } else {
-                    self.free_unconfigured();
                 }
-            }
+                None => self.free_unconfigured(Some(&vip)),
+            },
             Change::Foreign => {}
         }
     }

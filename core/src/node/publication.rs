@@ -173,7 +173,7 @@ impl Node {
         for index in 0..self.vips.len() {
             self.rank_vip(index);
         }
-        self.free_unconfigured();
+        self.free_unconfigured(None);
         self.publication_stale = true;
         self.touch_all();
     }
