@@ -1,5 +1,8 @@
 //! turnip's daemon as a library: the seams, the driver, and the adapters.
 
+pub mod clock;
 pub mod etcd;
+pub mod host;
 pub mod kernel;
+pub mod lock;
 pub mod seams;
