@@ -82,9 +82,24 @@ fn a_connection_that_went_silent_is_replaced_by_a_fresh_one() {
         for _ in 0..4 {
             unavailable(etcd.commit(put(KEY, "swallowed"), RENEWAL).await);
         }
+        assert!(hole.accepted() > 1, "it was replaced while nothing got through");
         // What the proxy has swallowed never comes back, so only a new connection can help.
         hole.heal();
         eventually("a commit", async || etcd.commit(put(KEY, "after"), RENEWAL).await).await;
+    });
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_not_sent_again() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let way = Proxy::to(cluster.client_port(0)).await;
+        let etcd = etcd(vec![way.url(), cluster.url(0)]);
+        let before = etcd.commit(put(KEY, "before"), PATIENCE).await.unwrap().header.revision;
+        way.cut_answers();
+        unavailable(etcd.commit(put(KEY, "its answer is lost"), PATIENCE).await);
+        let after = etcd.commit(put(KEY, "after"), PATIENCE).await.unwrap().header.revision;
+        assert!((1..=2).contains(&(after.0 - before.0)), "{before} {after}");
     });
 }
 
