@@ -5,3 +5,4 @@ pub mod driver;
 pub mod etcd;
 pub mod kernel;
 pub mod seams;
+pub mod store_contract;

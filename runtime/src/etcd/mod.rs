@@ -1,5 +1,173 @@
 //! The store: etcd.
+//!
+//! The adapter decides nothing: it takes the core's transactions to a member that answers, tells
+//! what a watch brings, and says why when it cannot. What makes it more than a translation:
+//!
+//! - Each endpoint has a connection of its own, made when it is first needed. A request that fails
+//!   or gets no answer on one endpoint makes later requests begin at the next.
+//! - A request is never sent twice when the first one may have been carried out; only the core
+//!   knows how to find that out. It is sent again when it certainly was not: no
+//!   connection, a member that has no leader, a token that has expired.
+//! - What a watch has told is claimed no further than it is certain.
 
+use std::cell::Cell;
+use std::time::Duration;
+
+use etcd_client::{Client, Error};
+use futures::Stream;
+use tokio::time::Instant;
+use turnip_core::{MemberStatus, StoreError, Txn, TxnResponse, Update};
+
+use crate::seams::Store;
+
+mod endpoint;
+mod failure;
+mod follow;
+pub mod inspect;
 mod settings;
+mod translate;
 
-pub use settings::{EtcdSettings, Secret, TlsSettings};
+use endpoint::{Answers, Endpoint};
+use failure::Failure;
+pub use settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
+
+/// An etcd cluster. Its futures belong in a tokio runtime, of whatever kind.
+pub struct Etcd {
+    /// Those that take turns, in the order of the configuration.
+    endpoints: Vec<Endpoint>,
+    /// The member on this host, when it is none of those that take turns.
+    apart: Option<Endpoint>,
+    /// The URL of the member on this host.
+    local: Option<String>,
+    /// Where requests begin.
+    current: Cell<usize>,
+    /// Where the last follower began, and whether it is to be left.
+    followed: Cell<Option<usize>>,
+    leave_followed: Cell<bool>,
+}
+
+impl Etcd {
+    /// Checks the settings and reads the certificates. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When there is no endpoint, when one is no URL, or when a certificate cannot be used.
+    pub fn new(settings: &EtcdSettings) -> Result<Self, SettingsError> {
+        if settings.endpoints.is_empty() {
+            return Err(SettingsError("no etcd endpoint is configured".to_owned()));
+        }
+        let endpoint = |url: &String| Endpoint::new(url, settings);
+        let endpoints = settings.endpoints.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
+        let apart = match &settings.local {
+            Some(local) if !settings.endpoints.contains(local) => Some(endpoint(local)?),
+            _ => None,
+        };
+        Ok(Etcd {
+            endpoints,
+            apart,
+            local: settings.local.clone(),
+            current: Cell::new(0),
+            followed: Cell::new(None),
+            leave_followed: Cell::new(false),
+        })
+    }
+
+    /// The URLs of the endpoints that take turns.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.iter().map(Endpoint::url)
+    }
+
+    fn endpoint(&self, url: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().chain(&self.apart).find(|endpoint| endpoint.url() == url)
+    }
+
+    /// Asks the endpoints in turn, until one may have carried out the request.
+    async fn ask<T>(
+        &self,
+        timeout: Duration,
+        request: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
+        let deadline = Instant::now() + timeout;
+        let mut not_sent = Vec::new();
+        for _ in 0..self.endpoints.len() {
+            let index = self.current.get();
+            match self.endpoints[index].ask(Answers::WithLeader, deadline, &request).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Refused(why)) => return Err(StoreError::Refused(why)),
+                Err(Failure::Unknown(why)) => {
+                    self.leave(index);
+                    not_sent.push(why);
+                    break;
+                }
+                Err(Failure::NotSent(why)) => {
+                    self.leave(index);
+                    not_sent.push(why);
+                }
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+        }
+        Err(StoreError::Unavailable(not_sent.join("; ")))
+    }
+
+    /// Makes later requests begin at the endpoint after `index`, unless they already do.
+    fn leave(&self, index: usize) {
+        if self.current.get() == index {
+            self.current.set(self.after(index));
+        }
+    }
+
+    fn after(&self, index: usize) -> usize {
+        (index + 1) % self.endpoints.len()
+    }
+
+    /// Followers stay with an endpoint until it fails them or the core wants another.
+    fn endpoint_to_follow(&self, elsewhere: bool) -> &Endpoint {
+        let leave = self.leave_followed.take();
+        let index = match self.followed.get() {
+            None => self.current.get(),
+            Some(last) if elsewhere || leave => {
+                // Whatever the reason, it was not worth much as it was.
+                self.endpoints[last].distrust();
+                self.after(last)
+            }
+            Some(last) => last,
+        };
+        self.followed.set(Some(index));
+        &self.endpoints[index]
+    }
+
+    /// The endpoint that was followed last has failed.
+    fn stop_following_there(&self) {
+        self.leave_followed.set(true);
+    }
+}
+
+impl Store for Etcd {
+    fn follow(
+        &self,
+        prefix: String,
+        elsewhere: bool,
+    ) -> impl Stream<Item = Result<Update, StoreError>> {
+        follow::follow(self, prefix, elsewhere)
+    }
+
+    async fn commit(&self, txn: Txn, timeout: Duration) -> Result<TxnResponse, StoreError> {
+        let commit =
+            async |client: &Client| client.kv_client().txn(translate::transaction(&txn)).await;
+        translate::answer(&self.ask(timeout, commit).await?)
+    }
+
+    async fn member_status(&self, timeout: Duration) -> Result<MemberStatus, StoreError> {
+        let Some(url) = &self.local else {
+            let why = "no etcd endpoint on this host is configured".to_owned();
+            return Err(StoreError::Refused(why));
+        };
+        let status = self.endpoint_status(url, timeout).await?;
+        Ok(MemberStatus {
+            member_id: status.member_id,
+            is_leader: status.is_leader(),
+            term: status.term,
+        })
+    }
+}

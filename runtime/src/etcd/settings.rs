@@ -1,7 +1,9 @@
 //! How to reach etcd.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use etcd_client::{Certificate, Identity, TlsOptions};
 
 /// Where etcd is and how to be let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,45 @@ pub struct TlsSettings {
     /// The name that the server's certificate must bear, when it is not the endpoint's host.
     pub server_name: Option<String>,
 }
+
+impl TlsSettings {
+    /// Reads the files, as they are now.
+    pub(super) fn load(&self) -> Result<TlsOptions, SettingsError> {
+        let mut options = match &self.ca_file {
+            Some(file) => TlsOptions::new().ca_certificate(Certificate::from_pem(read(file)?)),
+            None => TlsOptions::new().with_native_roots(),
+        };
+        if let Some((certificate, key)) = &self.client {
+            options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
+        }
+        if let Some(name) = &self.server_name {
+            options = options.domain_name(name);
+        }
+        Ok(options)
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, SettingsError> {
+    let text = std::fs::read(file)
+        .map_err(|error| SettingsError(format!("cannot read {}: {error}", file.display())))?;
+    if text.windows(11).any(|window| window == b"-----BEGIN ") {
+        Ok(text)
+    } else {
+        Err(SettingsError(format!("{} holds nothing in PEM format", file.display())))
+    }
+}
+
+/// Why etcd cannot even be asked: a value, and what is wrong with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingsError(pub(super) String);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SettingsError {}
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]

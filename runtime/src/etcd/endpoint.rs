@@ -1,0 +1,212 @@
+//! One etcd member, and the connection to it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use etcd_client::{Channel, Client, ConnectOptions, Error};
+use tokio::time::{Instant, timeout_at};
+
+use super::failure::{self, Failure};
+use super::settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
+
+/// Nothing came over a connection on which somebody waits: then, after this, it is asked for a
+/// sign of life. etcd hangs up on those who ask more often than each 5 s.
+const PING_INTERVAL: Duration = Duration::from_secs(7);
+/// How long that sign may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long connecting may take. A request that waits for it gives up sooner.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection that is younger than this is not given up for its silence.
+const SILENCE_MIN: Duration = Duration::from_millis(200);
+
+/// How much the member must know of its cluster to answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answers {
+    /// It has a raft leader; else it says so at once, instead of waiting for one.
+    WithLeader,
+    /// Whatever it knows of itself.
+    Alone,
+}
+
+/// One member: where it is, how to be let in, and the connection when there is one.
+///
+/// A connection is made when the first request wants it, and given up when it breaks or falls
+/// silent, so that the next request makes a fresh one: a connection on which packets were lost for
+/// a while sends again only after ever longer pauses. Requests and watches that are under way on
+/// the old one end there by themselves.
+pub(super) struct Endpoint {
+    url: String,
+    tls: Option<TlsSettings>,
+    user: Option<(String, Secret)>,
+    connection: RefCell<Option<Rc<Connection>>>,
+}
+
+struct Connection {
+    with_leader: Client,
+    alone: Client,
+    /// Whether the first of these has a token, or needs none.
+    let_in: Cell<bool>,
+    heard: Cell<Instant>,
+}
+
+impl Endpoint {
+    /// Checks the settings, certificates included, but connects to nothing.
+    pub(super) fn new(url: &str, settings: &EtcdSettings) -> Result<Self, SettingsError> {
+        let wrong = |why: &str| {
+            // Without the URL: there may be a password in it.
+            Err(SettingsError(why.to_owned()))
+        };
+        if url.contains('@') {
+            return wrong("an etcd endpoint with a user in it: say user and password on their own");
+        }
+        let tls = match url.split_once("://") {
+            Some(("http", _)) => None,
+            Some(("https", _)) => Some(settings.tls.clone()),
+            _ => return wrong(&format!("{url:?} is no etcd endpoint: http://host:port is")),
+        };
+        let user = settings.user.clone();
+        let endpoint = Endpoint { url: url.to_owned(), tls, user, connection: RefCell::default() };
+        endpoint.transport()?;
+        Ok(endpoint)
+    }
+
+    /// Where the member is.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Asks the member, and waits until `deadline` at the latest, connecting included.
+    pub(super) async fn ask<T>(
+        &self,
+        answers: Answers,
+        deadline: Instant,
+        request: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        let began = Instant::now();
+        let connection = self.connect()?;
+        match timeout_at(deadline, self.ask_over(&connection, answers, request)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let waited = began.elapsed();
+                if connection.heard.get().elapsed() >= waited.max(SILENCE_MIN) * 2 {
+                    self.give_up(&connection);
+                }
+                Err(Failure::Unknown(format!("{} did not answer within {waited:?}", self.url)))
+            }
+        }
+    }
+
+    /// Makes the next request use a fresh connection.
+    pub(super) fn distrust(&self) {
+        *self.connection.borrow_mut() = None;
+    }
+
+    async fn ask_over<T>(
+        &self,
+        connection: &Rc<Connection>,
+        answers: Answers,
+        request: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        let client = match answers {
+            Answers::WithLeader => &connection.with_leader,
+            Answers::Alone => &connection.alone,
+        };
+        // A login takes a quorum, so a member that is asked for itself is asked without.
+        if answers == Answers::WithLeader && !connection.let_in.get() {
+            self.log_in(client).await.map_err(|error| self.login_failure(connection, &error))?;
+            connection.let_in.set(true);
+        }
+        let mut answer = request(client).await;
+        if let Err(error) = &answer
+            && self.user.is_some()
+            && failure::wants_login(error)
+        {
+            // Turned away at the door, so it can safely be sent again.
+            self.log_in(client).await.map_err(|error| self.login_failure(connection, &error))?;
+            answer = request(client).await;
+        }
+        match answer {
+            Ok(answer) => {
+                connection.heard.set(Instant::now());
+                Ok(answer)
+            }
+            Err(error) => Err(self.failure(connection, &error)),
+        }
+    }
+
+    fn failure(&self, connection: &Rc<Connection>, error: &Error) -> Failure {
+        if failure::came_from_etcd(error) {
+            connection.heard.set(Instant::now());
+        } else {
+            self.give_up(connection);
+        }
+        Failure::of(&self.url, error)
+    }
+
+    /// A request that waited for the login has not been sent.
+    fn login_failure(&self, connection: &Rc<Connection>, error: &Error) -> Failure {
+        match self.failure(connection, error) {
+            Failure::Unknown(why) => Failure::NotSent(why),
+            other => other,
+        }
+    }
+
+    async fn log_in(&self, client: &Client) -> Result<(), Error> {
+        let Some((name, password)) = &self.user else { return Ok(()) };
+        let user = (name.clone(), password.reveal().to_owned());
+        match client.clone().update_user(Some(user)).await {
+            Err(error) if failure::needs_no_login(&error) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn connect(&self) -> Result<Rc<Connection>, Failure> {
+        if let Some(connection) = &*self.connection.borrow() {
+            return Ok(connection.clone());
+        }
+        let transport = self.transport().map_err(|error| Failure::NotSent(error.to_string()))?;
+        let channel = Channel::Tonic(transport.connect_lazy());
+        let client = |require_leader| {
+            let options = ConnectOptions::new().with_require_leader(require_leader);
+            let made = Client::from_channel(channel.clone(), Some(options));
+            // Without a user in the options nothing is awaited: the user is let in later.
+            futures::FutureExt::now_or_never(made)
+                .unwrap_or_else(|| Err(Error::Internal("a client that waits".to_owned())))
+                .map_err(|error| Failure::of(&self.url, &error))
+        };
+        let connection = Rc::new(Connection {
+            with_leader: client(true)?,
+            alone: client(false)?,
+            let_in: Cell::new(self.user.is_none()),
+            heard: Cell::new(Instant::now()),
+        });
+        *self.connection.borrow_mut() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Reads the certificates anew each time, so that renewed ones are used without a restart.
+    fn transport(&self) -> Result<tonic::transport::Endpoint, SettingsError> {
+        let wrong = |error: tonic::transport::Error| {
+            SettingsError(format!("etcd endpoint {}: {}", self.url, failure::chain(&error)))
+        };
+        let mut transport = tonic::transport::Endpoint::from_shared(self.url.clone())
+            .map_err(wrong)?
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(false);
+        if let Some(tls) = &self.tls {
+            transport = transport.tls_config(tls.load()?).map_err(wrong)?;
+        }
+        Ok(transport)
+    }
+
+    fn give_up(&self, connection: &Rc<Connection>) {
+        let mut current = self.connection.borrow_mut();
+        if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, connection)) {
+            *current = None;
+        }
+    }
+}

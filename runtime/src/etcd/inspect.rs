@@ -1,0 +1,207 @@
+//! What the commands for operators ask of etcd, beyond the [`Store`](crate::seams::Store) seam.
+
+use std::time::Duration;
+
+use etcd_client::{Client, GetOptions, WatchOptions};
+use tokio::time::Instant;
+use turnip_core::{ClusterName, Revision, Snapshot, StoreError};
+
+use super::endpoint::Answers;
+use super::failure::is_compacted;
+use super::{Etcd, follow, translate};
+
+/// A member of the etcd cluster, as the cluster knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Its id.
+    pub id: u64,
+    /// Its name; empty when it has never started.
+    pub name: String,
+    /// Where the other members reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+    /// Whether it does not vote yet.
+    pub is_learner: bool,
+}
+
+/// What a member says of itself, without asking the others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndpointStatus {
+    /// etcd's version, as in `3.4.23`.
+    pub version: String,
+    /// The cluster that it belongs to.
+    pub cluster_id: u64,
+    /// Its id.
+    pub member_id: u64,
+    /// The id of the member that it believes to be the raft leader; 0 for none.
+    pub leader_id: u64,
+    /// The raft term in which it believes so.
+    pub term: u64,
+    /// The size of its database file.
+    pub db_bytes: u64,
+    /// How much of that file is in use; 0 when its version does not say.
+    pub db_in_use_bytes: u64,
+}
+
+impl EndpointStatus {
+    /// Whether the member believes to be the raft leader.
+    pub fn is_leader(&self) -> bool {
+        self.leader_id != 0 && self.leader_id == self.member_id
+    }
+}
+
+/// How much history the store keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct History {
+    /// The revision now.
+    pub current: Revision,
+    /// The oldest revision that can still be read: 1 when nobody has ever compacted.
+    pub oldest: Revision,
+}
+
+impl Etcd {
+    /// The members of the cluster, by a linearizable read where etcd's version can (from 3.5).
+    ///
+    /// # Errors
+    /// When no endpoint answers within `timeout`, or etcd refuses.
+    pub async fn members(&self, timeout: Duration) -> Result<Vec<Member>, StoreError> {
+        let list = async |client: &Client| client.cluster_client().member_list().await;
+        let response = self.ask(timeout, list).await?;
+        let member = |member: &etcd_client::Member| Member {
+            id: member.id(),
+            name: member.name().to_owned(),
+            peer_urls: member.peer_urls().to_vec(),
+            client_urls: member.client_urls().to_vec(),
+            is_learner: member.is_learner(),
+        };
+        Ok(response.members().iter().map(member).collect())
+    }
+
+    /// What the member at `url`, one of the configured endpoints, says of itself.
+    ///
+    /// # Errors
+    /// When it does not answer within `timeout`, or when `url` is none of the endpoints.
+    pub async fn endpoint_status(
+        &self,
+        url: &str,
+        timeout: Duration,
+    ) -> Result<EndpointStatus, StoreError> {
+        let Some(endpoint) = self.endpoint(url) else {
+            return Err(StoreError::Refused(format!("{url} is no configured endpoint")));
+        };
+        let deadline = Instant::now() + timeout;
+        let status = async |client: &Client| client.maintenance_client().status().await;
+        let status = endpoint.ask(Answers::Alone, deadline, status).await?;
+        let header = translate::header(status.header())?;
+        Ok(EndpointStatus {
+            version: status.version().to_owned(),
+            cluster_id: header.cluster_id,
+            member_id: status.header().map_or(0, etcd_client::ResponseHeader::member_id),
+            leader_id: status.leader(),
+            term: status.raft_term(),
+            db_bytes: u64::try_from(status.db_size()).unwrap_or(0),
+            db_in_use_bytes: u64::try_from(status.raft_used_db_size()).unwrap_or(0),
+        })
+    }
+
+    /// All keys under `prefix` at one revision, from the first endpoint that tells them.
+    ///
+    /// # Errors
+    /// When no endpoint does, or etcd refuses.
+    pub async fn snapshot(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        let mut whys = Vec::new();
+        for endpoint in &self.endpoints {
+            match follow::read(endpoint, prefix).await.map_err(StoreError::from) {
+                Err(StoreError::Unavailable(why)) => whys.push(why),
+                outcome => return outcome,
+            }
+        }
+        Err(StoreError::Unavailable(whys.join("; ")))
+    }
+
+    /// How long each of `count` writes took, one after the other, to a scratch key beside the
+    /// cluster's own keys, which is deleted in the end.
+    ///
+    /// # Errors
+    /// When a write is not answered within `timeout`, or etcd refuses it.
+    pub async fn commit_latencies(
+        &self,
+        cluster: &ClusterName,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Duration>, StoreError> {
+        // One a process: two who measure at once shall not meet.
+        let key = format!("/turnip-check/{cluster}/{}", std::process::id());
+        let mut latencies = Vec::with_capacity(count);
+        let mut outcome = Ok(());
+        for number in 0..count {
+            let began = Instant::now();
+            outcome = self.put(&key, number.to_string().as_bytes(), timeout).await.map(drop);
+            if outcome.is_err() {
+                break;
+            }
+            latencies.push(began.elapsed());
+        }
+        let deleted = self.delete(&key, timeout).await;
+        outcome?;
+        deleted?;
+        Ok(latencies)
+    }
+
+    /// How much history the store keeps. `prefix` is one that the user may read.
+    ///
+    /// # Errors
+    /// When no endpoint answers within `timeout`, or etcd refuses.
+    pub async fn history(&self, prefix: &str, timeout: Duration) -> Result<History, StoreError> {
+        let first = GetOptions::new().with_revision(1);
+        let ask = async |client: &Client| {
+            let mut kv = client.kv_client();
+            let now = kv.get(prefix, None).await?;
+            let oldest = match kv.get(prefix, Some(first.clone())).await {
+                Ok(_) => 1,
+                Err(error) if is_compacted(&error) => oldest_revision(client, prefix).await?,
+                Err(error) => return Err(error),
+            };
+            Ok((now, oldest))
+        };
+        let (now, oldest) = self.ask(timeout, ask).await?;
+        let current = translate::header(now.header())?.revision;
+        Ok(History { current, oldest: Revision(oldest) })
+    }
+
+    /// Writes a key, an operator's intent for one, whatever it held.
+    ///
+    /// # Errors
+    /// When it is not answered within `timeout` (it may have been done nevertheless), or refused.
+    pub async fn put(
+        &self,
+        key: &str,
+        value: &[u8],
+        timeout: Duration,
+    ) -> Result<Revision, StoreError> {
+        let put = async |client: &Client| client.kv_client().put(key, value, None).await;
+        Ok(translate::header(self.ask(timeout, put).await?.header())?.revision)
+    }
+
+    /// Deletes a key; says whether there was one.
+    ///
+    /// # Errors
+    /// When it is not answered within `timeout` (it may have been done nevertheless), or refused.
+    pub async fn delete(&self, key: &str, timeout: Duration) -> Result<bool, StoreError> {
+        let delete = async |client: &Client| client.kv_client().delete(key, None).await;
+        Ok(self.ask(timeout, delete).await?.deleted() > 0)
+    }
+}
+
+/// A watch from a revision that was compacted is cancelled, and told which is the oldest.
+async fn oldest_revision(client: &Client, prefix: &str) -> Result<i64, etcd_client::Error> {
+    let options = WatchOptions::new().with_start_revision(1);
+    let mut watch = client.watch_client().watch(prefix, Some(options)).await?;
+    while let Some(response) = watch.message().await? {
+        if response.compact_revision() > 0 {
+            return Ok(response.compact_revision());
+        }
+    }
+    Err(etcd_client::Error::WatchError("ended without saying what was compacted".to_owned()))
+}

@@ -1,0 +1,60 @@
+//! Real etcd for tests: members on loopback, with free ports and temporary directories.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod certificates;
+pub mod cluster;
+pub mod proxy;
+
+use std::time::Duration;
+
+use turnip::seams::Clock;
+use turnip_core::Instant;
+
+/// Generous: only there so that what is broken fails instead of hanging.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// tokio's clock, as the contract wants it.
+pub struct TestClock(tokio::time::Instant);
+
+impl TestClock {
+    pub fn new() -> Self {
+        TestClock(tokio::time::Instant::now())
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.0.elapsed()
+    }
+
+    async fn sleep_until(&self, deadline: Instant) {
+        tokio::time::sleep_until(self.0 + deadline.since(Instant::ZERO)).await;
+    }
+
+    fn unix_ms(&self) -> u64 {
+        0
+    }
+}
+
+/// Runs a test as the daemon runs: on one thread.
+pub fn run<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+}
+
+/// Tries until it works, but not for ever.
+pub async fn eventually<T, E: std::fmt::Debug>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) if tokio::time::Instant::now() > deadline => {
+                panic!("{what} did not come within {PATIENCE:?}: {error:?}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A way to a member on which packets can be lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Passes bytes on between its own port and a member's, until it swallows them.
+pub struct Proxy {
+    port: u16,
+    swallows: Arc<AtomicBool>,
+    accepted: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    /// A way to `port` on loopback.
+    pub async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy {
+            port: listener.local_addr().unwrap().port(),
+            swallows: Arc::default(),
+            accepted: Arc::default(),
+        };
+        let (swallows, accepted) = (proxy.swallows.clone(), proxy.accepted.clone());
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::Relaxed);
+                let swallows = swallows.clone();
+                tokio::spawn(async move {
+                    let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    let ((near_in, near_out), (far_in, far_out)) =
+                        (near.into_split(), far.into_split());
+                    tokio::spawn(pass(near_in, far_out, swallows.clone()));
+                    pass(far_in, near_out, swallows).await;
+                });
+            }
+        });
+        proxy
+    }
+
+    /// Where clients come in.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on nothing gets through, and nobody is told. What is swallowed is lost: a
+    /// connection that was there then is never good again.
+    pub fn swallow(&self) {
+        self.swallows.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on new connections work.
+    pub fn heal(&self) {
+        self.swallows.store(false, Ordering::Relaxed);
+    }
+
+    /// How many connections have been made.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+async fn pass(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    swallows: Arc<AtomicBool>,
+) {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
+        if swallows.load(Ordering::Relaxed) {
+            // Keeps both ends open: nobody is told.
+            loop {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+            }
+        }
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+}
