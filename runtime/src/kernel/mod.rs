@@ -1,1 +1,154 @@
 //! The kernel: netlink, nftables, ARP and neighbour discovery.
+//!
+//! ```text
+//!   driver -- perform --> Queue --> Worker (a thread) --+--> Fence    (nftables)
+//!          <-- events --- Events <-- multicast          +--> address  (rtnetlink)
+//!          -- announce -> announce (packet sockets)     +--> Record, Lifetimes
+//! ```
+//!
+//! Rule 8 of the design is kept here: every deadline is held against a clock read just before
+//! a message is sent, and again after its acknowledgement; what came too late is undone.
+
+mod address;
+mod announce;
+mod channel;
+pub mod check;
+mod events;
+pub mod fence;
+mod lifetimes;
+mod nft;
+mod queue;
+mod record;
+pub mod release;
+mod rules;
+mod worker;
+
+use std::collections::{BTreeSet, HashSet};
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{Stream, StreamExt};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use turnip_core::{
+    Assignment, Backstop, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome,
+};
+
+pub use address::MARK;
+
+use crate::clock::HostClock;
+use crate::host;
+use crate::seams::Kernel;
+use channel::Channel;
+use events::Events;
+use fence::Fence;
+use lifetimes::Lifetimes;
+use queue::Queue;
+use record::Record;
+use worker::{Expected, Worker};
+
+/// What the kernel adapter is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Every address that this node may ever be asked to put there.
+    pub configured: Vec<Assignment>,
+    /// Whether to make a fence. [`fence::probe`] tells whether that works here.
+    pub backstop: Backstop,
+    /// Where the record of addresses is kept for kernels without marks: `/run/turnip`.
+    pub runtime_directory: PathBuf,
+}
+
+/// The kernel of the network namespace that the calling thread is in.
+pub struct Netlink {
+    queue: Arc<Queue>,
+    events: Mutex<Option<Events>>,
+    clock: HostClock,
+}
+
+impl Netlink {
+    /// Opens the sockets, makes the fence or takes over the one that is there, and starts the
+    /// thread that does the work. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses: without CAP_NET_ADMIN, or with a fence and without nftables.
+    pub fn open(settings: Settings, clock: HostClock) -> io::Result<Self> {
+        let context = |what: &'static str| {
+            move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
+        };
+        let addresses: BTreeSet<_> =
+            settings.configured.iter().map(|one| one.address.addr()).collect();
+        let fence = match settings.backstop {
+            Backstop::Fence => {
+                let fence = Fence::open(addresses, clock.clone());
+                Some(fence.map_err(context("cannot make the nftables fence"))?)
+            }
+            Backstop::Lifetime => {
+                clear_earlier_fence(&settings)?;
+                None
+            }
+        };
+        let expected = Expected::default();
+        let mut route =
+            Channel::open(NETLINK_ROUTE).map_err(context("cannot open a netlink socket"))?;
+        let networks = settings.configured.iter().map(|one| one.address).collect();
+        let mut events = Events::open(networks, expected.clone())
+            .map_err(context("cannot follow changes of addresses"))?;
+        events
+            .know_links(address::links(&mut route).map_err(context("cannot list the interfaces"))?);
+        let entry = |one: Assignment| (one.interface, one.address);
+        let queue = Arc::new(Queue::default());
+        let worker = Worker {
+            route,
+            fence,
+            clock: clock.clone(),
+            configured: settings.configured.into_iter().map(entry).collect(),
+            record: Record::open(&settings.runtime_directory, host::network_namespace()?),
+            expected,
+            queue: Arc::clone(&queue),
+            lifetimes: Lifetimes::default(),
+            promoting: HashSet::new(),
+        };
+        std::thread::Builder::new().name("kernel".into()).spawn(move || worker.run())?;
+        Ok(Netlink { queue, events: Mutex::new(Some(events)), clock })
+    }
+}
+
+/// A fence that nobody tends would silence what is held by lifetimes. It may silence
+/// what an earlier process left, though, so that goes first.
+fn clear_earlier_fence(settings: &Settings) -> io::Result<()> {
+    if fence::exists()? {
+        tracing::warn!(
+            "a fence of an earlier turnip is there, but lifetimes are configured: clearing this host first"
+        );
+        release::release(&settings.runtime_directory)?;
+    }
+    Ok(())
+}
+
+impl Kernel for Netlink {
+    fn perform(&self, op: KernelOp) -> impl Future<Output = KernelOutcome> {
+        let answer = self.queue.push(op);
+        async move {
+            answer.await.unwrap_or_else(|_| {
+                let why = "the thread that speaks to the kernel has ended";
+                KernelOutcome::Failed(KernelError::Refused(why.into()))
+            })
+        }
+    }
+
+    async fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) {
+        announce::announce(&addresses, deadline, &self.clock).await;
+    }
+
+    fn events(&self) -> impl Stream<Item = KernelEvent> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        futures::stream::iter(events).flat_map(|events| Box::pin(events.stream()))
+    }
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}

@@ -1,0 +1,203 @@
+//! Gratuitous ARP and unsolicited neighbour advertisements.
+//!
+//! ARP announcements are requests (RFC 5227, section 3): a host has to look at every request,
+//! and updates what it knows of the sender; many ignore a reply that they did not ask for, and
+//! switches filter broadcast replies more often. Packet sockets pass the fence by, so
+//! that the deadline is looked at before every single one.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
+use turnip_core::{Assignment, Instant};
+
+use crate::clock::HostClock;
+use crate::seams::Clock;
+
+/// So many are sent before others get their turn.
+const BATCH: usize = 64;
+/// How often a full queue of the device is tried again.
+const ATTEMPTS: usize = 20;
+const ARPHRD_ETHER: u16 = 1;
+const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ICMPV6: u8 = 58;
+const ADVERTISEMENT: u8 = 136;
+const ROUTER: u8 = 0x80;
+const OVERRIDE: u8 = 0x20;
+const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
+
+/// A device that resolves addresses.
+struct Device {
+    address: LinkAddr,
+    mac: [u8; 6],
+    /// Whether it routes IPv6: an advertisement that denied it would cost the neighbours their
+    /// default route.
+    router: bool,
+}
+
+/// Tells the neighbours of every address, unless `deadline` has passed when its turn comes.
+pub(super) async fn announce(addresses: &[Assignment], deadline: Instant, clock: &HostClock) {
+    let packets = match packet_socket() {
+        Ok(packets) => packets,
+        Err(error) => {
+            tracing::warn!(%error, "cannot announce: no packet socket (CAP_NET_RAW?)");
+            return;
+        }
+    };
+    let devices = devices(addresses);
+    for batch in addresses.chunks(BATCH) {
+        for assignment in batch {
+            let Some(device) = devices.get(&*assignment.interface) else { continue };
+            let frame = match assignment.address.addr() {
+                IpAddr::V4(address) => arp_announcement(device.mac, address).to_vec(),
+                IpAddr::V6(address) => advertisement(device, address),
+            };
+            if !send(&packets, &frame, device, deadline, clock, assignment).await {
+                return;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn packet_socket() -> nix::Result<OwnedFd> {
+    // Protocol none: nothing is received.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Packet, SockType::Raw, flags, None)
+}
+
+/// Sends one frame; false when the deadline has passed.
+async fn send(
+    packets: &OwnedFd,
+    frame: &[u8],
+    device: &Device,
+    deadline: Instant,
+    clock: &HostClock,
+    assignment: &Assignment,
+) -> bool {
+    for _ in 0..ATTEMPTS {
+        if clock.now() >= deadline {
+            tracing::debug!("announcing ended: the deadline has passed");
+            return false;
+        }
+        match sendto(packets.as_raw_fd(), frame, &device.address, MsgFlags::MSG_DONTWAIT) {
+            Ok(_) => return true,
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            Err(error) => {
+                tracing::debug!(%assignment, %error, "cannot announce");
+                return true;
+            }
+        }
+    }
+    tracing::debug!(%assignment, "cannot announce: the device's queue is full");
+    true
+}
+
+/// The Ethernet devices among those named, by name.
+fn devices(addresses: &[Assignment]) -> HashMap<String, Device> {
+    let mut devices = HashMap::new();
+    let Ok(found) = getifaddrs() else { return devices };
+    let silent =
+        InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_NOARP | InterfaceFlags::IFF_POINTOPOINT;
+    for interface in found {
+        let Some(address) = interface.address.as_ref().and_then(|one| one.as_link_addr()) else {
+            // Links come before addresses, of which there may be thousands.
+            if interface.address.is_some() {
+                break;
+            }
+            continue;
+        };
+        let name = interface.interface_name;
+        let named = addresses.iter().any(|assignment| *assignment.interface == *name);
+        if interface.flags.intersects(silent) || address.hatype() != ARPHRD_ETHER || !named {
+            continue;
+        }
+        let Some(mac) = address.addr() else { continue };
+        let forwarding = format!("/proc/sys/net/ipv6/conf/{name}/forwarding");
+        let router = std::fs::read_to_string(forwarding).is_ok_and(|text| text.trim() != "0");
+        devices.insert(name, Device { address: *address, mac, router });
+    }
+    devices
+}
+
+fn ethernet(destination: [u8; 6], source: [u8; 6], ethertype: [u8; 2]) -> [u8; 14] {
+    let mut header = [0; 14];
+    header[..6].copy_from_slice(&destination);
+    header[6..12].copy_from_slice(&source);
+    header[12..].copy_from_slice(&ethertype);
+    header
+}
+
+/// An ARP request by `address` for itself.
+fn arp_announcement(mac: [u8; 6], address: Ipv4Addr) -> [u8; 42] {
+    let mut frame = [0; 42];
+    frame[..14].copy_from_slice(&ethernet([0xff; 6], mac, ETHERTYPE_ARP));
+    // Ethernet, IPv4, lengths of their addresses, request.
+    frame[14..22].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
+    frame[22..28].copy_from_slice(&mac);
+    frame[28..32].copy_from_slice(&address.octets());
+    frame[38..42].copy_from_slice(&address.octets());
+    frame
+}
+
+/// An unsolicited neighbour advertisement of `address` to all nodes.
+fn advertisement(device: &Device, address: Ipv6Addr) -> Vec<u8> {
+    let mut message = vec![ADVERTISEMENT, 0, 0, 0];
+    message.extend([OVERRIDE | if device.router { ROUTER } else { 0 }, 0, 0, 0]);
+    message.extend(address.octets());
+    message.extend([TARGET_LINK_LAYER_ADDRESS, 1]);
+    message.extend(device.mac);
+    let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
+    let mut pseudo = Vec::from(address.octets());
+    pseudo.extend(ALL_NODES.octets());
+    pseudo.extend(u32::from(length).to_be_bytes());
+    pseudo.extend([0, 0, 0, ICMPV6]);
+    pseudo.extend(&message);
+    message[2..4].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+
+    let mut frame = ethernet([0x33, 0x33, 0, 0, 0, 1], device.mac, ETHERTYPE_IPV6).to_vec();
+    frame.extend([0x60, 0, 0, 0]);
+    frame.extend(length.to_be_bytes());
+    // A hop limit of 255 is how a receiver knows that it comes from the link.
+    frame.extend([ICMPV6, 255]);
+    frame.extend(address.octets());
+    frame.extend(ALL_NODES.octets());
+    frame.extend(message);
+    frame
+}
+
+/// The Internet checksum of bytes of even number.
+fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = 0;
+    for pair in bytes.chunks(2) {
+        let low = pair.get(1).copied().unwrap_or(0);
+        sum += u32::from(u16::from_be_bytes([pair[0], low]));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_of_a_message_that_carries_its_own_is_zero() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        let sum = checksum(&bytes);
+        assert_eq!(sum, 0x220d);
+        let mut with = bytes.to_vec();
+        with.extend(sum.to_be_bytes());
+        assert_eq!(checksum(&with), 0);
+    }
+}

@@ -1,0 +1,249 @@
+//! A netlink socket for requests: batches with all their answers, and dumps.
+//!
+//! The kernel handles a request within the call that sends it, so the answers are there when the
+//! call returns. These calls block: the thread that owns the socket is there for that.
+
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NetlinkBuffer, NetlinkMessage, NetlinkSerializable, NlasIterator,
+};
+use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// Bytes of the socket's buffers: a batch of 10,000 set elements, and its answers, fit.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// Bytes of one read; the kernel never sends more at once.
+const READ_BUFFER: usize = 64 << 10;
+/// How often a dump that changed under way is begun anew.
+const DUMP_ATTEMPTS: usize = 8;
+const MESSAGE_HEADER: usize = 16;
+/// The kernel's explanation, among the attributes of an error.
+const NLMSGERR_ATTR_MSG: u16 = 1;
+
+/// Why the kernel refused one message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Refusal {
+    /// The error number, positive.
+    pub errno: i32,
+    /// What the kernel says about it, where it says something.
+    pub text: Option<String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let error = nix::errno::Errno::from_raw(self.errno);
+        match &self.text {
+            Some(text) => write!(f, "{text} ({})", error.desc()),
+            None => write!(f, "{} ({error:?})", error.desc()),
+        }
+    }
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        let kind = io::Error::from_raw_os_error(refusal.errno).kind();
+        io::Error::new(kind, refusal.to_string())
+    }
+}
+
+/// A socket for requests.
+pub(crate) struct Channel {
+    socket: Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Channel {
+    /// Opens a socket of the netlink family `protocol`.
+    pub fn open(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // An answer need not carry the request, but may say what was wrong with it. Kernels
+        // before 4.12 know neither, and do without.
+        let _ = socket.set_cap_ack(true);
+        let _ = socket.set_ext_ack(true);
+        // Beyond the host's limits by CAP_NET_ADMIN; without it these are the limits.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER)
+            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER));
+        let _ = setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER)
+            .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER));
+        Ok(Channel { socket, sequence: 0, buffer: Vec::with_capacity(READ_BUFFER) })
+    }
+
+    /// Sends the messages as one, and gives the kernel's answer to each, in their order.
+    ///
+    /// # Errors
+    /// When the socket fails: then what became of the messages is unknown.
+    pub fn request<M: NetlinkSerializable>(
+        &mut self,
+        messages: Vec<NetlinkMessage<M>>,
+    ) -> io::Result<Vec<Result<(), Refusal>>> {
+        let count = messages.len();
+        let first = self.send(messages, |_| NLM_F_ACK)?;
+        let mut answers: Vec<Option<Result<(), Refusal>>> = vec![None; count];
+        let mut missing = count;
+        while missing > 0 {
+            self.receive(|message| {
+                let place = message.sequence_number().wrapping_sub(first) as usize;
+                if let (Some(answer), Some(slot)) = (parse_answer(message), answers.get_mut(place))
+                    && slot.replace(answer).is_none()
+                {
+                    missing -= 1;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or(Ok(()))).collect())
+    }
+
+    /// Sends the messages as one transaction, whose first and last message are its brackets.
+    /// The refusals come with the place of the message refused; none means that it all holds.
+    ///
+    /// # Errors
+    /// When the socket fails: then what became of the transaction is unknown.
+    pub fn transact<M: NetlinkSerializable>(
+        &mut self,
+        messages: Vec<NetlinkMessage<M>>,
+    ) -> io::Result<Vec<(usize, Refusal)>> {
+        let count = messages.len();
+        // The answers come when the transaction is through, in the order of its messages: the
+        // last but one answers always, and so ends them. A refusal of the whole names the first.
+        let first = self.send(messages, |place| if place + 2 == count { NLM_F_ACK } else { 0 })?;
+        let mut refusals = Vec::new();
+        let mut ended = false;
+        while !ended {
+            self.receive(|message| {
+                let place = message.sequence_number().wrapping_sub(first) as usize;
+                let Some(answer) = parse_answer(message) else { return Ok(()) };
+                if place >= count {
+                    return Ok(());
+                }
+                if let Err(refusal) = answer {
+                    refusals.push((place, refusal));
+                }
+                ended |= place == 0 || place + 2 == count;
+                Ok(())
+            })?;
+        }
+        Ok(refusals)
+    }
+
+    /// Gives every message of a dump to `each`: its type and its payload.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or what is dumped changes all the time.
+    pub fn dump<M: NetlinkSerializable + Clone>(
+        &mut self,
+        message: &NetlinkMessage<M>,
+    ) -> io::Result<Vec<(u16, Vec<u8>)>> {
+        for _ in 0..DUMP_ATTEMPTS {
+            let first = self.send(vec![message.clone()], |_| NLM_F_DUMP)?;
+            let mut found = Vec::new();
+            let mut ended = None;
+            let mut torn = false;
+            while ended.is_none() {
+                self.receive(|message| {
+                    if message.sequence_number() != first {
+                        return Ok(());
+                    }
+                    torn |= message.flags() & NLM_F_DUMP_INTR != 0;
+                    match message.message_type() {
+                        NLMSG_DONE => ended = Some(Ok(())),
+                        NLMSG_ERROR => ended = parse_answer(message),
+                        kind => found.push((kind, message.payload().to_vec())),
+                    }
+                    Ok(())
+                })?;
+            }
+            if let Some(Err(refusal)) = ended {
+                return Err(refusal.into());
+            }
+            if !torn {
+                return Ok(found);
+            }
+        }
+        Err(io::Error::other("what was listed changed too often"))
+    }
+
+    /// Sends the messages in one call; gives the sequence number of the first.
+    fn send<M: NetlinkSerializable>(
+        &mut self,
+        messages: Vec<NetlinkMessage<M>>,
+        flags: impl Fn(usize) -> u16,
+    ) -> io::Result<u32> {
+        let first = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::new();
+        for (place, mut message) in messages.into_iter().enumerate() {
+            self.sequence = self.sequence.wrapping_add(1);
+            message.header.sequence_number = self.sequence;
+            message.header.flags |= NLM_F_REQUEST | flags(place);
+            message.finalize();
+            let start = bytes.len();
+            bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
+            message.serialize(&mut bytes[start..]);
+        }
+        loop {
+            match self.socket.send(&bytes, 0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(first),
+            }
+        }
+    }
+
+    /// Waits for what the kernel sends, and gives its messages to `each`.
+    fn receive(
+        &mut self,
+        mut each: impl FnMut(&NetlinkBuffer<&[u8]>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.buffer.clear();
+        loop {
+            match self.socket.recv(&mut self.buffer, 0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(_) => break,
+            }
+        }
+        for_each_message(&self.buffer, &mut each)
+    }
+}
+
+/// Splits what was read into messages.
+pub(crate) fn for_each_message(
+    mut bytes: &[u8],
+    each: &mut impl FnMut(&NetlinkBuffer<&[u8]>) -> io::Result<()>,
+) -> io::Result<()> {
+    while bytes.len() >= MESSAGE_HEADER {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error}"));
+        let message = NetlinkBuffer::new_checked(bytes).map_err(invalid)?;
+        each(&message)?;
+        let length = (message.length() as usize).next_multiple_of(4).max(MESSAGE_HEADER);
+        bytes = bytes.get(length..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn parse_answer(message: &NetlinkBuffer<&[u8]>) -> Option<Result<(), Refusal>> {
+    if message.message_type() != NLMSG_ERROR {
+        return None;
+    }
+    let payload = message.payload();
+    let code = payload.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+    if code == 0 {
+        return Some(Ok(()));
+    }
+    let attributes = payload.get(4 + MESSAGE_HEADER..).unwrap_or_default();
+    let text = (message.flags() & NLM_F_ACK_TLVS != 0)
+        .then(|| {
+            NlasIterator::new(attributes)
+                .flatten()
+                .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)
+                .map(|attribute| String::from_utf8_lossy(attribute.value()).into_owned())
+        })
+        .flatten()
+        .map(|text| text.trim_end_matches('\0').to_owned());
+    Some(Err(Refusal { errno: code.saturating_neg(), text }))
+}

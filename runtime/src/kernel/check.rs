@@ -1,0 +1,51 @@
+//! What an operator should know before turnip runs here.
+
+use std::io;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use turnip_core::Link;
+
+use super::address;
+use super::channel::Channel;
+
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
+
+/// The capabilities that turnip needs and this process lacks, by name.
+///
+/// # Errors
+/// When /proc does not tell.
+pub fn missing_capabilities() -> io::Result<Vec<&'static str>> {
+    let status = std::fs::read_to_string("/proc/thread-self/status")?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .ok_or_else(|| io::Error::other("/proc/thread-self/status names no capabilities"))?;
+    let needed = [(CAP_NET_ADMIN, "CAP_NET_ADMIN"), (CAP_NET_RAW, "CAP_NET_RAW")];
+    let lacks = |(bit, name): (u32, &'static str)| (effective >> bit & 1 == 0).then_some(name);
+    Ok(needed.into_iter().filter_map(lacks).collect())
+}
+
+/// Every interface of this network namespace.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn links() -> io::Result<Vec<Link>> {
+    let links = address::links(&mut Channel::open(NETLINK_ROUTE)?)?;
+    Ok(links.into_values().map(|state| state.link).collect())
+}
+
+/// Whether the interface keeps the other addresses of a subnet when the first of them goes. turnip
+/// sets it when it first puts an address with a prefix shorter than /32 there.
+///
+/// # Errors
+/// When there is no such interface, or /proc/sys is not there.
+pub fn promotes_secondaries(interface: &str) -> io::Result<bool> {
+    let read = |name: &str| {
+        let path = format!("/proc/sys/net/ipv4/conf/{name}/promote_secondaries");
+        Ok::<_, io::Error>(std::fs::read_to_string(path)?.trim() != "0")
+    };
+    // The setting for all interfaces holds as well.
+    Ok(read(interface)? || read("all")?)
+}

@@ -1,0 +1,474 @@
+//! The fence: nftables tables of turnip's own, which silence every VIP that is not held.
+//!
+//! `table inet turnip` and `table arp turnip` know all VIPs (`vips4`, `vips6`), those held (`held4`,
+//! `held6`), and the gate (`alive`), a set whose elements end at the deadline. A packet to or from
+//! a VIP passes only while the VIP is held *and* the gate is open. The deadline is the session's and
+//! so common to all that is held: a renewal costs the same for one VIP and for ten thousand.
+//!
+//! A renewal deletes the gate's elements and adds them anew in one transaction. Deleting one that
+//! has reached its timeout fails, and with it the transaction: so it is the kernel that
+//! decides whether a renewal came in time, however long the process was stalled before it sent
+//! it. A gate that is closed is opened again by an assumption only, and then for exactly the
+//! addresses assumed.
+//!
+//! What is not dropped: packets *to* a VIP that another host holds and the answers from it,
+//! what is forwarded, and the announcements by which another host takes a VIP over.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use netlink_packet_core::ParseableParametrized;
+use netlink_packet_netfilter::nftables::{
+    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
+};
+use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::errno::Errno;
+use turnip_core::{Instant, KernelError};
+
+use super::channel::{Channel, Refusal};
+use super::nft::{self, Family, Message, SetKind};
+use super::rules;
+use crate::clock::HostClock;
+use crate::seams::Clock;
+
+/// The name of both tables.
+pub const TABLE: &str = "turnip";
+/// The sets of addresses, by family of the addresses.
+const VIPS: [&str; 2] = ["vips4", "vips6"];
+const HELD: [&str; 2] = ["held4", "held6"];
+const GATE: &str = "alive";
+const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_ARP: u8 = 3;
+const NFPROTO_IPV6: u8 = 10;
+
+/// A timeout below a tick of the kernel's would be none at all; the slowest kernels tick every
+/// 10 ms.
+const TIMEOUT_MIN: Duration = Duration::from_millis(20);
+/// How long a transaction may take before its timeouts are set anew; they are this much short.
+const LATENESS: Duration = Duration::from_millis(1);
+/// On a slow host they are set shorter, but by no more than this.
+const MARGIN_MAX: Duration = Duration::from_millis(20);
+
+/// Whether the gate is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Gate {
+    Closed,
+    /// Opened by this process, until then at the latest.
+    Open(Instant),
+    /// As an earlier process left it.
+    Inherited,
+}
+
+/// Why a transaction did not take place.
+#[derive(Debug)]
+enum Failure {
+    /// The gate had reached its timeout.
+    Expired,
+    /// A table, set or chain of the fence is gone.
+    Damaged,
+    Other(String),
+}
+
+/// The fence of this network namespace.
+pub(super) struct Fence {
+    channel: Channel,
+    clock: HostClock,
+    vips: BTreeSet<IpAddr>,
+    held: BTreeSet<IpAddr>,
+    gate: Gate,
+}
+
+/// Whether nftables works here: all that the fence needs is made and unmade in one transaction.
+///
+/// # Errors
+/// With what is missing.
+pub fn probe() -> io::Result<()> {
+    let mut channel = Channel::open(NETLINK_NETFILTER)?;
+    let mut messages = structure("turnip_probe");
+    messages.extend(gate_elements("turnip_probe", TIMEOUT_MIN));
+    messages.extend(Family::BOTH.map(|family| nft::delete_table(family, "turnip_probe")));
+    match channel.transact(nft::transaction(messages))?.into_iter().next() {
+        None => Ok(()),
+        Some((_, refusal)) => Err(refusal.into()),
+    }
+}
+
+/// Whether there is a fence, whoever made it.
+///
+/// # Errors
+/// When the kernel does not tell; one without nftables has none.
+pub fn exists() -> io::Result<bool> {
+    Ok(match open_if_any()? {
+        Some(mut channel) => !tables(&mut channel)?.is_empty(),
+        None => false,
+    })
+}
+
+/// Removes the fence, whoever made it; says whether there was one.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn remove() -> io::Result<bool> {
+    open_if_any()?.map_or(Ok(false), |mut channel| remove_through(&mut channel))
+}
+
+/// A socket to netfilter; none where the kernel has no netfilter.
+fn open_if_any() -> io::Result<Option<Channel>> {
+    match Channel::open(NETLINK_NETFILTER) {
+        Err(error) if error.raw_os_error() == Some(Errno::EPROTONOSUPPORT as i32) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn remove_through(channel: &mut Channel) -> io::Result<bool> {
+    let found = tables(channel)?;
+    if found.is_empty() {
+        return Ok(false);
+    }
+    let messages = found.into_iter().map(|family| nft::delete_table(family, TABLE)).collect();
+    match channel.transact(nft::transaction(messages))?.into_iter().next() {
+        None => Ok(true),
+        Some((_, refusal)) => Err(refusal.into()),
+    }
+}
+
+/// Those of the fence's tables that are there.
+fn tables(channel: &mut Channel) -> io::Result<Vec<Family>> {
+    let mut found = Vec::new();
+    for family in Family::BOTH {
+        match channel.request(vec![nft::get_table(family, TABLE)])?.pop() {
+            Some(Err(refusal)) if is_absent(&refusal) => {}
+            Some(Err(refusal)) => return Err(refusal.into()),
+            _ => found.push(family),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the kernel says that there is no such table, or that it has no nftables at all.
+fn is_absent(refusal: &Refusal) -> bool {
+    let absent = [Errno::ENOENT, Errno::EOPNOTSUPP, Errno::EINVAL];
+    absent.contains(&Errno::from_raw(refusal.errno))
+}
+
+impl Fence {
+    /// Makes the fence, closed; or takes over the one that is there, with its gate as it is.
+    /// Either way there is no moment at which another VIP passes than before or after.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open(vips: BTreeSet<IpAddr>, clock: HostClock) -> io::Result<Self> {
+        let mut channel = Channel::open(NETLINK_NETFILTER)?;
+        let inherited = inherited(&mut channel)?;
+        let gate = if inherited.is_some() { Gate::Inherited } else { Gate::Closed };
+        let earlier = inherited.unwrap_or_default();
+        let held: BTreeSet<_> = earlier.intersection(&vips).copied().collect();
+        let mut fence = Fence { channel, clock, vips, held, gate };
+        let foreign: Vec<_> = earlier.difference(&fence.vips).copied().collect();
+        let mut messages = fence.layout();
+        messages.extend(held_elements(&foreign, nft::delete_elements));
+        let mut refusals = fence.channel.transact(nft::transaction(messages))?;
+        if !refusals.is_empty() && gate == Gate::Inherited {
+            // Made by another version, in another shape: then nothing passes until it is held anew.
+            tracing::warn!("the fence of an earlier turnip has another shape: making it anew");
+            let mut messages: Vec<_> =
+                Family::BOTH.map(|family| nft::add_table(family, TABLE)).into();
+            messages.extend(Family::BOTH.map(|family| nft::delete_table(family, TABLE)));
+            messages.extend(fence.layout());
+            refusals = fence.channel.transact(nft::transaction(messages))?;
+            (fence.held, fence.gate) = (BTreeSet::new(), Gate::Closed);
+        }
+        match refusals.into_iter().next() {
+            None => Ok(fence),
+            Some((_, refusal)) => Err(refusal.into()),
+        }
+    }
+
+    /// Lets the addresses pass until `deadline`, and all others that are held as well.
+    pub fn allow(&mut self, addresses: &[IpAddr], deadline: Instant) -> Result<(), KernelError> {
+        let until = match self.gate {
+            Gate::Closed => return self.open_gate(addresses, deadline),
+            Gate::Open(until) => until.max(deadline),
+            Gate::Inherited => deadline,
+        };
+        match self.move_gate(addresses, until) {
+            Err(KernelError::TooLate) => self.open_gate(addresses, deadline),
+            result => result,
+        }
+    }
+
+    /// Lets what is held pass until `deadline`, unless its time is over.
+    pub fn prolong(&mut self, addresses: &[IpAddr], deadline: Instant) -> Result<(), KernelError> {
+        match self.gate {
+            Gate::Closed => Err(KernelError::TooLate),
+            Gate::Open(until) => self.move_gate(addresses, until.max(deadline)),
+            Gate::Inherited => self.move_gate(addresses, deadline),
+        }
+    }
+
+    /// Silences the addresses; and closes the gate when no other is held.
+    pub fn shut(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError> {
+        let gone: Vec<_> =
+            addresses.iter().copied().filter(|address| self.held.remove(address)).collect();
+        if gone.is_empty() && (!self.held.is_empty() || self.gate == Gate::Closed) {
+            return Ok(());
+        }
+        let mut messages = held_elements(&gone, nft::delete_elements);
+        if self.held.is_empty() {
+            messages.extend(flush_gate());
+            self.gate = Gate::Closed;
+        }
+        match self.transact(messages) {
+            Ok(()) => Ok(()),
+            // Someone removed the fence: made anew, it holds back what is not held.
+            Err(Failure::Damaged | Failure::Expired) => self.restore(),
+            Err(Failure::Other(why)) => Err(KernelError::Refused(why)),
+        }
+    }
+
+    /// Until when the gate is open, as far as this process knows.
+    pub fn open_until(&self) -> Option<Instant> {
+        match self.gate {
+            Gate::Open(until) => Some(until),
+            Gate::Closed | Gate::Inherited => None,
+        }
+    }
+
+    /// Removes the fence.
+    pub fn remove(&mut self) -> Result<(), KernelError> {
+        (self.held, self.gate) = (BTreeSet::new(), Gate::Closed);
+        remove_through(&mut self.channel)
+            .map(drop)
+            .map_err(|error| KernelError::Refused(error.to_string()))
+    }
+
+    /// Opens the gate for exactly `addresses`.
+    fn open_gate(&mut self, addresses: &[IpAddr], deadline: Instant) -> Result<(), KernelError> {
+        let mut flush: Vec<_> = flush_gate();
+        flush.extend(held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)));
+        flush.extend(held_elements(addresses, add_elements));
+        self.held = addresses.iter().copied().collect();
+        self.gate = Gate::Closed;
+        self.set_gate(flush, deadline)
+    }
+
+    /// Moves the deadline of an open gate, and adds `addresses` to what is held.
+    fn move_gate(&mut self, addresses: &[IpAddr], deadline: Instant) -> Result<(), KernelError> {
+        let new: Vec<_> =
+            addresses.iter().copied().filter(|address| !self.held.contains(address)).collect();
+        let mut messages = delete_gate();
+        messages.extend(held_elements(&new, add_elements));
+        self.held.extend(&new);
+        self.set_gate(messages, deadline).inspect_err(|_| {
+            for address in &new {
+                self.held.remove(address);
+            }
+        })
+    }
+
+    /// Carries out `messages` and sets the gate's timeouts so that they end at `deadline`.
+    ///
+    /// Timeouts count from when the kernel reads them. When that was later than thought, they are
+    /// set again; when it was too late, the gate is closed.
+    fn set_gate(
+        &mut self,
+        mut messages: Vec<Message>,
+        deadline: Instant,
+    ) -> Result<(), KernelError> {
+        let mut margin = LATENESS;
+        loop {
+            let before = self.clock.now();
+            let left = deadline.since(before).saturating_sub(margin);
+            if left < TIMEOUT_MIN {
+                self.close_gate();
+                return Err(KernelError::TooLate);
+            }
+            messages.extend(gate_elements(TABLE, left));
+            match self.transact(messages) {
+                Ok(()) => {}
+                Err(Failure::Expired) => {
+                    self.gate = Gate::Closed;
+                    return Err(KernelError::TooLate);
+                }
+                Err(Failure::Damaged) => {
+                    self.restore()?;
+                    messages = Vec::new();
+                    continue;
+                }
+                Err(Failure::Other(why)) => return Err(KernelError::Refused(why)),
+            }
+            self.gate = Gate::Open(deadline);
+            let took = self.clock.now().since(before);
+            if took <= margin {
+                return Ok(());
+            }
+            // A host that is always this slow is given the time that it needs.
+            margin = margin.max(took.min(MARGIN_MAX));
+            messages = delete_gate();
+        }
+    }
+
+    fn close_gate(&mut self) {
+        if let Err(failure) = self.transact(flush_gate()) {
+            tracing::debug!(?failure, "could not close the fence's gate");
+        }
+        self.gate = Gate::Closed;
+    }
+
+    /// Puts everything but the gate back as it should be.
+    fn restore(&mut self) -> Result<(), KernelError> {
+        tracing::warn!("someone removed the nftables tables of turnip: putting them back");
+        let mut messages = self.layout();
+        let held: Vec<_> = self.held.iter().copied().collect();
+        messages.extend(held_elements(&held, add_elements));
+        self.transact(messages)
+            .map_err(|failure| KernelError::Refused(format!("no fence: {failure:?}")))
+    }
+
+    /// All but what is held and the gate, as it should be; what is there already is kept.
+    fn layout(&self) -> Vec<Message> {
+        let mut messages = structure(TABLE);
+        let vips: Vec<_> = self.vips.iter().copied().collect();
+        for (family, _, index) in held_sets() {
+            messages.push(nft::flush_set(family, TABLE, VIPS[index]));
+            messages.extend(add_elements(family, TABLE, VIPS[index], &keys(&vips, index)));
+        }
+        messages
+    }
+
+    fn transact(&mut self, messages: Vec<Message>) -> Result<(), Failure> {
+        let refusals = match self.channel.transact(nft::transaction(messages)) {
+            Ok(refusals) if refusals.is_empty() => return Ok(()),
+            Ok(refusals) => refusals,
+            Err(error) => return Err(Failure::Other(format!("nftables: {error}"))),
+        };
+        let absent = |refusal: &Refusal| refusal.errno == Errno::ENOENT as i32;
+        if !refusals.iter().all(|(_, refusal)| absent(refusal)) {
+            let text: Vec<_> = refusals.iter().map(|(_, refusal)| refusal.to_string()).collect();
+            return Err(Failure::Other(format!("nftables: {}", text[0])));
+        }
+        // Elements end, tables do not.
+        if self.is_whole() { Err(Failure::Expired) } else { Err(Failure::Damaged) }
+    }
+
+    fn is_whole(&mut self) -> bool {
+        held_sets().all(|(family, set, _)| {
+            let request = nft::get_elements(family, TABLE, set);
+            self.channel.dump(&request).is_ok()
+        })
+    }
+}
+
+/// Tables, chains with rules, and sets, empty where they are new.
+fn structure(table: &str) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut id = 0;
+    for family in Family::BOTH {
+        messages.push(nft::add_table(family, table));
+        let mut add_set = |name, kind| {
+            id += 1;
+            messages.push(nft::add_set(family, table, name, kind, id));
+        };
+        add_set(GATE, SetKind::Gate);
+        add_set(VIPS[0], SetKind::Ipv4);
+        add_set(HELD[0], SetKind::Ipv4);
+        if family == Family::Inet {
+            add_set(VIPS[1], SetKind::Ipv6);
+            add_set(HELD[1], SetKind::Ipv6);
+        }
+        messages.extend(rules::chains(family, table));
+    }
+    messages
+}
+
+/// The sets of what is held: table, name, and 0 for IPv4 or 1 for IPv6.
+fn held_sets() -> impl Iterator<Item = (Family, &'static str, usize)> {
+    [(Family::Inet, HELD[0], 0), (Family::Inet, HELD[1], 1), (Family::Arp, HELD[0], 0)].into_iter()
+}
+
+fn keys(addresses: &[IpAddr], index: usize) -> Vec<Vec<u8>> {
+    let of_family = |address: &&IpAddr| usize::from(address.is_ipv6()) == index;
+    addresses.iter().filter(of_family).copied().map(nft::key).collect()
+}
+
+fn add_elements(family: Family, table: &str, set: &str, keys: &[Vec<u8>]) -> Vec<Message> {
+    nft::add_elements(family, table, set, keys, None)
+}
+
+fn held_elements(
+    addresses: &[IpAddr],
+    change: impl Fn(Family, &str, &str, &[Vec<u8>]) -> Vec<Message>,
+) -> Vec<Message> {
+    held_sets()
+        .flat_map(|(family, set, index)| change(family, TABLE, set, &keys(addresses, index)))
+        .collect()
+}
+
+fn gate_keys(family: Family) -> Vec<Vec<u8>> {
+    match family {
+        Family::Inet => vec![vec![NFPROTO_IPV4], vec![NFPROTO_IPV6]],
+        Family::Arp => vec![vec![NFPROTO_ARP]],
+    }
+}
+
+fn gate_elements(table: &str, timeout: Duration) -> Vec<Message> {
+    let add = |family| nft::add_elements(family, table, GATE, &gate_keys(family), Some(timeout));
+    Family::BOTH.into_iter().flat_map(add).collect()
+}
+
+fn delete_gate() -> Vec<Message> {
+    let delete = |family| nft::delete_elements(family, TABLE, GATE, &gate_keys(family));
+    Family::BOTH.into_iter().flat_map(delete).collect()
+}
+
+fn flush_gate() -> Vec<Message> {
+    Family::BOTH.map(|family| nft::flush_set(family, TABLE, GATE)).into()
+}
+
+/// What an earlier process left as held; none where there is no fence.
+fn inherited(channel: &mut Channel) -> io::Result<Option<BTreeSet<IpAddr>>> {
+    let mut held = BTreeSet::new();
+    let mut found = false;
+    for (family, set, _) in held_sets() {
+        match channel.dump(&nft::get_elements(family, TABLE, set)) {
+            Ok(messages) => {
+                found = true;
+                for (kind, payload) in messages {
+                    held.extend(parse_elements(&payload, kind));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found.then_some(held))
+}
+
+fn parse_elements(payload: &[u8], kind: u16) -> Vec<IpAddr> {
+    let Ok(message) = NetfilterMessage::parse_with_param(payload, kind) else { return Vec::new() };
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = message.inner
+    else {
+        return Vec::new();
+    };
+    let lists = message.attributes.into_iter().filter_map(|attribute| match attribute {
+        SetElementList::Elements(elements) => Some(elements),
+        _ => None,
+    });
+    let attributes = lists.flatten().filter_map(|element| match element {
+        ListAttribute::Element(attributes) => Some(attributes),
+        _ => None,
+    });
+    attributes.flatten().filter_map(parse_key).collect()
+}
+
+fn parse_key(attribute: SetElementAttribute) -> Option<IpAddr> {
+    let SetElementAttribute::Key(DataAttribute::Value(bytes)) = attribute else { return None };
+    match bytes.len() {
+        4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
+        _ => None,
+    }
+}

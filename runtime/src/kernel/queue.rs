@@ -1,0 +1,190 @@
+//! The operations that wait for the kernel's thread, and the one rule by which they overtake.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use futures::channel::oneshot;
+use turnip_core::{Assignment, Instant, KernelError, KernelOp, KernelOutcome};
+
+/// An operation that waits, or is under way.
+pub(super) struct Job {
+    /// What to do.
+    pub op: KernelOp,
+    /// What a later `Withdraw` took out of it.
+    pub cancelled: Vec<Assignment>,
+    reply: oneshot::Sender<KernelOutcome>,
+}
+
+impl Job {
+    /// Answers: what was cancelled came too late, besides the outcome of the rest.
+    pub fn answer(self, outcome: KernelOutcome) {
+        let outcome = match outcome {
+            KernelOutcome::Done { mut failed, until } => {
+                let too_late = |assignment| (assignment, KernelError::TooLate);
+                failed.extend(self.cancelled.into_iter().map(too_late));
+                KernelOutcome::Done { failed, until }
+            }
+            other => other,
+        };
+        // Whoever dropped the future does not want to know.
+        let _ = self.reply.send(outcome);
+    }
+
+    fn puts(&self) -> bool {
+        matches!(self.op, KernelOp::Assume { .. } | KernelOp::Refresh { .. })
+    }
+
+    /// Takes `addresses` out of what is to be put there; whether nothing is left to do.
+    fn cancel(&mut self, addresses: &BTreeSet<Assignment>) -> bool {
+        let (KernelOp::Assume { addresses: mine, .. } | KernelOp::Refresh { addresses: mine, .. }) =
+            &mut self.op
+        else {
+            return false;
+        };
+        let gone = mine.extract_if(.., |assignment| addresses.contains(assignment));
+        self.cancelled.extend(gone);
+        mine.is_empty() && !self.cancelled.is_empty()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+/// The queue between whoever asks and the thread that does it.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Queue {
+    /// Queues the operation. A `Withdraw` goes before every `Assume` and `Refresh`, and takes its
+    /// addresses out of them.
+    pub fn push(&self, op: KernelOp) -> oneshot::Receiver<KernelOutcome> {
+        let (reply, answer) = oneshot::channel();
+        let mut job = Job { op, cancelled: Vec::new(), reply };
+        let mut state = self.lock();
+        let mut place = state.jobs.len();
+        if let KernelOp::Withdraw { addresses } = &mut job.op {
+            let addresses: BTreeSet<_> = addresses.iter().cloned().collect();
+            place = state.jobs.iter().position(Job::puts).unwrap_or(place);
+            for mut waiting in std::mem::take(&mut state.jobs) {
+                if waiting.cancel(&addresses) {
+                    waiting.answer(KernelOutcome::Done { failed: Vec::new(), until: None });
+                } else {
+                    state.jobs.push_back(waiting);
+                }
+            }
+            place = place.min(state.jobs.len());
+        }
+        state.jobs.insert(place, job);
+        self.changed.notify_one();
+        answer
+    }
+
+    /// Waits for the next operation; none when the queue is closed and empty.
+    pub fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next `Withdraw`, for a thread that is busy putting addresses there.
+    pub fn next_withdrawal(&self) -> Option<Job> {
+        let mut state = self.lock();
+        let place =
+            state.jobs.iter().position(|job| matches!(job.op, KernelOp::Withdraw { .. }))?;
+        state.jobs.remove(place)
+    }
+
+    /// The latest deadline among the `Refresh` operations that wait.
+    pub fn refresh_deadline(&self) -> Option<Instant> {
+        let deadline = |job: &Job| match job.op {
+            KernelOp::Refresh { deadline, .. } => Some(deadline),
+            _ => None,
+        };
+        self.lock().jobs.iter().filter_map(deadline).max()
+    }
+
+    /// Lets [`Queue::next`] end when nothing is left.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assignments(hosts: impl IntoIterator<Item = u8>) -> Vec<Assignment> {
+        let assignment = |host| Assignment {
+            vip: "v".parse().unwrap(),
+            interface: "lo".into(),
+            address: format!("10.0.0.{host}/32").parse().unwrap(),
+        };
+        hosts.into_iter().map(assignment).collect()
+    }
+
+    fn assume(hosts: impl IntoIterator<Item = u8>) -> KernelOp {
+        KernelOp::Assume { addresses: assignments(hosts), deadline: Instant::ZERO }
+    }
+
+    #[test]
+    fn a_withdrawal_goes_before_what_puts_addresses_there_and_cancels_it() {
+        let queue = Queue::default();
+        let list = queue.push(KernelOp::List);
+        let mut wholly = queue.push(assume([1]));
+        let partly = queue.push(assume([1, 2]));
+        drop(queue.push(KernelOp::Withdraw { addresses: assignments([1]) }));
+        assert!(matches!(queue.next().unwrap().op, KernelOp::List));
+        assert!(matches!(queue.next().unwrap().op, KernelOp::Withdraw { .. }));
+        let left = queue.next().unwrap();
+        assert_eq!(left.op, assume([2]));
+        assert_eq!(left.cancelled, assignments([1]));
+        let answer = wholly.try_recv().unwrap();
+        let failed = vec![(assignments([1])[0].clone(), KernelError::TooLate)];
+        assert_eq!(answer, Some(KernelOutcome::Done { failed, until: None }));
+        drop((list, partly));
+    }
+
+    #[test]
+    fn an_assumption_after_a_withdrawal_stays_after_it() {
+        let queue = Queue::default();
+        drop(queue.push(assume([1])));
+        drop(queue.push(KernelOp::Withdraw { addresses: assignments([1]) }));
+        drop(queue.push(assume([1])));
+        assert!(matches!(queue.next().unwrap().op, KernelOp::Withdraw { .. }));
+        assert_eq!(queue.next().unwrap().op, assume([1]));
+        queue.close();
+        assert!(queue.next().is_none());
+    }
+
+    #[test]
+    fn withdrawals_keep_their_order() {
+        let queue = Queue::default();
+        drop(queue.push(assume([3])));
+        for host in [1, 2] {
+            drop(queue.push(KernelOp::Withdraw { addresses: assignments([host]) }));
+        }
+        for host in [1, 2] {
+            let next = queue.next_withdrawal().unwrap();
+            assert_eq!(next.op, KernelOp::Withdraw { addresses: assignments([host]) });
+        }
+        assert!(queue.next_withdrawal().is_none());
+    }
+}

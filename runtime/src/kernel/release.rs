@@ -1,0 +1,86 @@
+//! Clearing a host by hand: addresses first, then the fence.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use turnip_core::PresentAddress;
+
+use super::address::{self, Slot};
+use super::channel::Channel;
+use super::fence;
+use super::record::{Entry, Record};
+use super::worker::is_gone;
+use crate::host;
+
+/// What was removed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Released {
+    /// The addresses that carried turnip's mark.
+    pub addresses: Vec<PresentAddress>,
+    /// Whether there was a fence.
+    pub fence: bool,
+}
+
+/// Every address with turnip's mark in this network namespace, configured or not.
+///
+/// # Errors
+/// When the kernel does not list its addresses.
+pub fn marked(runtime_directory: &Path) -> io::Result<Vec<PresentAddress>> {
+    let record = Record::open(runtime_directory, host::network_namespace()?);
+    let found = find(&mut Channel::open(NETLINK_ROUTE)?, &record)?;
+    Ok(found.into_iter().map(|(_, present)| present).collect())
+}
+
+/// Removes every address with turnip's mark, and when the kernel has acknowledged that, the fence.
+/// Works without a daemon; beside one it takes from under it what it holds.
+///
+/// # Errors
+/// When an address could not be removed; the fence then stays, so that it is silent.
+pub fn release(runtime_directory: &Path) -> io::Result<Released> {
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
+    let mut record = Record::open(runtime_directory, host::network_namespace()?);
+    let found = find(&mut channel, &record)?;
+    let indices: HashSet<_> = found.iter().map(|(slot, _)| slot.index).collect();
+    for index in indices {
+        // Else the others of a subnet would go too, though not turnip's.
+        for refusal in channel.request(vec![address::promote_secondaries(index)])? {
+            if let Err(refusal) = refusal {
+                tracing::debug!(%refusal, "cannot set promote_secondaries");
+            }
+        }
+    }
+    for chunk in found.chunks(64) {
+        let messages = chunk.iter().map(|(slot, _)| address::delete(*slot)).collect();
+        for ((_, present), answer) in chunk.iter().zip(channel.request(messages)?) {
+            match answer {
+                Err(refusal) if !is_gone(&refusal) => {
+                    let PresentAddress { interface, address, .. } = present;
+                    let why = format!("cannot remove {address} from {interface}: {refusal}");
+                    return Err(io::Error::other(why));
+                }
+                _ => {}
+            }
+        }
+    }
+    let addresses: Vec<_> = found.into_iter().map(|(_, present)| present).collect();
+    let entries: BTreeSet<Entry> =
+        addresses.iter().map(|one| (Arc::clone(&one.interface), one.address)).collect();
+    record.strike(&entries);
+    Ok(Released { addresses, fence: fence::remove()? })
+}
+
+fn find(channel: &mut Channel, record: &Record) -> io::Result<Vec<(Slot, PresentAddress)>> {
+    let links = address::links(channel)?;
+    let mut found = Vec::new();
+    for (slot, marked) in address::dump(channel)? {
+        let Some(state) = links.get(&slot.index) else { continue };
+        let interface = Arc::clone(&state.link.name);
+        if marked || record.contains(&(Arc::clone(&interface), slot.address)) {
+            found.push((slot, PresentAddress { interface, address: slot.address, marked: true }));
+        }
+    }
+    Ok(found)
+}
