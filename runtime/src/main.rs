@@ -1,3 +1,103 @@
 //! The `turnip` command.
 
-fn main() {}
+mod commands;
+mod logging;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use turnip::config::{NodeArgs, ReachArgs, Sources};
+
+use commands::{check, intents, release, run, status};
+
+/// Floating addresses that are on at most one host at any instant, decided through etcd.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+A flag beats its variable, and a variable beats the configuration file. These four variables alone \
+are a complete configuration: TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV, and TURNIP_ID (the address by \
+which the etcd member on this host talks to its peers). Beside a file they take the place of its \
+[[vip]] tables and of `node`.
+
+Exit status: 0 done; 1 refused or failed, the reason is given; 2 wrong configuration or command \
+line, nothing was touched. `status` has its own: see `turnip status --help`.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon: hold addresses, and hand them over when asked to stop
+    Run {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        node: Box<NodeArgs>,
+    },
+    /// Show who owns what, and how the nodes are
+    Status {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        status: status::StatusArgs,
+    },
+    /// Check the configuration, this host and etcd, and say what to do about what is wrong
+    Check {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        node: Box<NodeArgs>,
+    },
+    /// Take away what a killed daemon left on this host: its addresses, then its fence
+    Release {
+        #[command(flatten)]
+        release: release::ReleaseArgs,
+    },
+    /// Move everything off a node, and keep it off until `undrain`
+    Drain {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        drain: intents::DrainArgs,
+    },
+    /// Let a drained node take VIPs again
+    Undrain {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        drain: intents::DrainArgs,
+    },
+    /// Keep a VIP on one node for as long as that can take it
+    Pin {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        pin: intents::PinArgs,
+    },
+    /// Let the policy decide again where a pinned VIP should be
+    Unpin {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        unpin: intents::UnpinArgs,
+    },
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let (_, given) = matches.subcommand().expect("clap asks for a command");
+    let sources = Sources::new(given, |name| std::env::var(name).ok());
+    match cli.command {
+        Command::Run { .. } => run::run(&sources),
+        Command::Status { status, .. } => status::status(&sources, &status),
+        Command::Check { .. } => check::check(&sources),
+        Command::Release { release } => release::release(&release),
+        Command::Drain { drain, .. } => intents::drain(&sources, &drain, true),
+        Command::Undrain { drain, .. } => intents::drain(&sources, &drain, false),
+        Command::Pin { pin, .. } => intents::pin(&sources, &pin),
+        Command::Unpin { unpin, .. } => intents::unpin(&sources, &unpin),
+    }
+}

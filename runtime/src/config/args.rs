@@ -133,8 +133,11 @@ impl Sources {
     pub fn new(matches: &ArgMatches, environment: impl Fn(&str) -> Option<String>) -> Self {
         let environment = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
         let mut sources = Sources {
+            // A command without the flag knows no file.
             file: matches
-                .get_one::<PathBuf>("config")
+                .try_get_one::<PathBuf>("config")
+                .ok()
+                .flatten()
                 .filter(|path| !path.as_os_str().is_empty())
                 .cloned(),
             overrides: Vec::new(),

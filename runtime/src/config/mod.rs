@@ -163,6 +163,24 @@ impl Reach {
         let reach = Loader::open(sources, &mut problems).reach(sources, &mut problems);
         problems.finish(reach)
     }
+
+    /// The same, and the name of the node that this host is, or that the command line names.
+    ///
+    /// # Errors
+    /// All that is wrong with it, at once.
+    pub fn load_with_node(sources: &Sources) -> Result<(Self, NodeName), Problems> {
+        let mut problems = Collector::default();
+        let mut loader = Loader::open(sources, &mut problems);
+        let given = loader.top.take("node");
+        let named = given.as_ref().is_some_and(|given| !matches!(given.place, Place::File { .. }));
+        let original = match named {
+            true => None,
+            false => vips::original(&sources.variables, &mut problems),
+        };
+        let node = node(given, original.as_ref(), &mut problems);
+        let reach = loader.reach(sources, &mut problems);
+        problems.finish(reach.zip(node))
+    }
 }
 
 /// The tables, with what flags and variables say already in place.

@@ -1,0 +1,181 @@
+//! A cluster as a command sees it: read once, listened to for a moment, perhaps written to.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use turnip::config::Reach;
+use turnip::etcd::Etcd;
+use turnip::seams::Store;
+use turnip_core::records::{SessionRecord, decode};
+use turnip_core::{
+    Event, KeyKind, KeyValue, Keys, NodeName, Op, Revision, Snapshot, StoreError, Txn, Update,
+};
+
+use super::overview::{Overview, WhatIf};
+
+/// How long etcd may take to answer a command, all endpoints together.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs a command's asynchronous part.
+///
+/// # Errors
+/// When there is no runtime to be had.
+pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    Ok(runtime.block_on(future))
+}
+
+/// A cluster.
+pub struct Cluster {
+    /// Its keys.
+    pub keys: Keys,
+    store: Etcd,
+}
+
+/// What was read and heard.
+pub struct Heard {
+    revision: Revision,
+    kvs: BTreeMap<String, KeyValue>,
+    /// When each node's session was last seen written, listening.
+    renewals: BTreeMap<NodeName, Instant>,
+    listened: Duration,
+}
+
+impl Cluster {
+    /// The cluster that the configuration names.
+    ///
+    /// # Errors
+    /// When etcd's settings are of no use.
+    pub fn new(reach: &Reach) -> Result<Self, String> {
+        let store = Etcd::new(&reach.etcd).map_err(|error| error.to_string())?;
+        Ok(Cluster { keys: Keys::new(&reach.cluster), store })
+    }
+
+    /// Reads every key, then listens until each session was seen renewed, or should have been.
+    ///
+    /// # Errors
+    /// When etcd does not answer in time, with the last reason.
+    pub async fn listen(
+        &self,
+        patience: impl Fn(Duration) -> Duration,
+    ) -> Result<Heard, StoreError> {
+        let mut last = StoreError::Unavailable(format!("no answer within {ANSWER_WITHIN:?}"));
+        let reading = async {
+            let mut elsewhere = false;
+            loop {
+                match self.read(elsewhere, &patience).await {
+                    Ok(heard) => return heard,
+                    Err(error) => last = error,
+                }
+                elsewhere = true;
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let read = tokio::time::timeout(ANSWER_WITHIN + patience(Duration::ZERO), reading).await;
+        read.map_err(|_| last)
+    }
+
+    async fn read(
+        &self,
+        elsewhere: bool,
+        patience: impl Fn(Duration) -> Duration,
+    ) -> Result<Heard, StoreError> {
+        let mut updates = Box::pin(self.store.follow(self.keys.prefix().to_owned(), elsewhere));
+        let ended = || StoreError::Unavailable("the answer ended before it began".into());
+        let mut heard = match updates.next().await.ok_or_else(ended)?? {
+            Update::Snapshot(snapshot) => Heard::new(snapshot),
+            Update::Events(_) => return Err(ended()),
+        };
+        let began = Instant::now();
+        let until = began + patience(heard.lease_longest(&self.keys));
+        while began.elapsed() < until - began && !heard.everybody(&self.keys) {
+            let left = until.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, updates.next()).await {
+                Ok(Some(Ok(Update::Events(batch)))) => {
+                    heard.revision = batch.header.revision;
+                    batch.events.into_iter().for_each(|event| heard.learn(&self.keys, event));
+                }
+                Ok(Some(Ok(Update::Snapshot(snapshot)))) => heard = Heard::new(snapshot),
+                // What was read stands; that no more was heard shows as silence.
+                Ok(Some(Err(_)) | None) | Err(_) => break,
+            }
+        }
+        heard.listened = began.elapsed();
+        Ok(heard)
+    }
+
+    /// Writes or deletes one key.
+    ///
+    /// # Errors
+    /// When etcd does not answer, or refuses.
+    pub async fn change(&self, op: Op) -> Result<(), StoreError> {
+        let txn = Txn { success: vec![op], ..Txn::default() };
+        self.store.commit(txn, ANSWER_WITHIN).await.map(|_| ())
+    }
+}
+
+impl Heard {
+    fn new(snapshot: Snapshot) -> Self {
+        Heard {
+            revision: snapshot.header.revision,
+            kvs: snapshot.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
+            renewals: BTreeMap::new(),
+            listened: Duration::ZERO,
+        }
+    }
+
+    fn learn(&mut self, keys: &Keys, event: Event) {
+        match event {
+            Event::Put(kv) => {
+                if let KeyKind::Session(node) = keys.kind(&kv.key) {
+                    self.renewals.insert(node, Instant::now());
+                }
+                self.kvs.insert(kv.key.clone(), kv);
+            }
+            Event::Delete { key, .. } => {
+                self.kvs.remove(&key);
+            }
+        }
+    }
+
+    fn sessions<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = (NodeName, &'a KeyValue)> {
+        self.kvs.values().filter_map(|kv| match keys.kind(&kv.key) {
+            KeyKind::Session(node) => Some((node, kv)),
+            _ => None,
+        })
+    }
+
+    fn lease_longest(&self, keys: &Keys) -> Duration {
+        let records =
+            self.sessions(keys).filter_map(|(_, kv)| decode::<SessionRecord>(&kv.value).ok());
+        records.map(|record| record.lease()).max().unwrap_or_default()
+    }
+
+    fn everybody(&self, keys: &Keys) -> bool {
+        self.sessions(keys).all(|(node, _)| self.renewals.contains_key(&node))
+    }
+
+    /// Puts together what was read and heard.
+    pub fn overview(&self, keys: &Keys, what_if: &WhatIf) -> Overview {
+        let mut overview = Overview::new(keys, self.revision, self.kvs.values(), what_if);
+        let ago = |at: &Instant| at.elapsed();
+        let renewals = self.renewals.iter().map(|(node, at)| (node.clone(), ago(at))).collect();
+        overview.heard(&renewals, self.listened);
+        overview
+    }
+
+    /// Whether there is such a key.
+    pub fn has(&self, key: &str) -> bool {
+        self.kvs.contains_key(key)
+    }
+
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> Option<&[u8]> {
+        self.kvs.get(key).map(|kv| kv.value.as_slice())
+    }
+}

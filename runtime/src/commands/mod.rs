@@ -1,0 +1,41 @@
+//! The commands, one file each.
+
+pub mod check;
+pub mod cluster;
+pub mod intents;
+pub mod membership;
+pub mod overview;
+pub mod privileges;
+pub mod release;
+pub mod run;
+pub mod status;
+pub mod table;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use turnip::config::Problems;
+
+/// It did what it was asked to.
+pub const OK: u8 = 0;
+/// It refused or failed, for the reason given.
+pub const FAILED: u8 = 1;
+/// The configuration or the command line is wrong; nothing was touched.
+pub const USAGE: u8 = 2;
+
+/// Says why nothing was done.
+pub fn fail(status: u8, why: impl std::fmt::Display) -> ExitCode {
+    eprintln!("turnip: {why}");
+    ExitCode::from(status)
+}
+
+/// Shows what is wrong with the configuration.
+pub fn refuse(problems: &Problems) -> ExitCode {
+    fail(USAGE, problems)
+}
+
+/// Prints to standard output. A reader that went away (`| head`) is no error.
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,485 @@
+//! What the keys under the prefix say, put together for people and programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use turnip_core::placement::{Candidate, rank};
+use turnip_core::records::{
+    NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer, VipRecord, decode,
+};
+use turnip_core::{KeyKind, KeyValue, Keys, NodeName, Revision, VipName};
+
+/// The state of a cluster at one revision.
+#[derive(Serialize, Debug)]
+pub struct Overview {
+    /// Of the store.
+    pub revision: Revision,
+    /// Every VIP that a node offers or that has an owner.
+    pub vips: BTreeMap<VipName, Vip>,
+    /// Every node that has a session or has published what it can take.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Values that this version cannot read, and why.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// A VIP.
+#[derive(Serialize, Default, Debug)]
+pub struct Vip {
+    /// Its addresses, as its owner defines them, else as most nodes do.
+    pub addresses: Vec<IpNet>,
+    /// Its policy, likewise.
+    pub policy: Option<SharedPolicy>,
+    /// The node that owns it in a session that stands.
+    pub owner: Option<NodeName>,
+    /// When the ownership began, by the owner's wall clock, in ms since 1970.
+    pub since_unix_ms: Option<u64>,
+    /// The ownership's fencing token.
+    pub token: Option<Revision>,
+    /// Who should own it.
+    pub preferred: Option<NodeName>,
+    /// Where an operator wants it.
+    pub pinned: Option<NodeName>,
+    /// What an operator should know of it.
+    pub notes: Vec<String>,
+}
+
+/// A node.
+#[derive(Serialize, Default, Debug)]
+pub struct Node {
+    /// Its session, if it has one.
+    pub session: Option<Revision>,
+    /// How long it may hold after a renewal, in ms.
+    pub lease_ms: Option<u64>,
+    /// How long ago its last renewal was seen, in ms; absent when none was.
+    pub renewed_ago_ms: Option<u64>,
+    /// How long it was listened to without a renewal, in ms, when none was seen.
+    pub silent_for_ms: Option<u64>,
+    /// Whether it publishes that it can hold what it is configured with.
+    pub healthy: bool,
+    /// An operator wants it to hold nothing.
+    pub drained: bool,
+    /// The VIPs that it owns.
+    pub owns: Vec<VipName>,
+    /// The VIPs that it cannot take, and why.
+    pub blocked: BTreeMap<VipName, String>,
+    /// Its share under `spread`.
+    pub weight: Option<u32>,
+    /// The etcd member on its host.
+    pub member: Option<String>,
+    /// Whether that member says that it is the raft leader.
+    pub raft_leader: Option<bool>,
+    /// The raft term in which it says so.
+    pub raft_term: Option<u64>,
+    /// Addresses set right because somebody else had changed them.
+    pub repairs: u64,
+    /// Its turnip's version.
+    pub version: Option<String>,
+}
+
+/// The keys, read.
+#[derive(Default)]
+struct Read {
+    sessions: BTreeMap<NodeName, (Revision, SessionRecord)>,
+    nodes: BTreeMap<NodeName, NodeRecord>,
+    vips: BTreeMap<VipName, (Revision, VipRecord)>,
+    drained: BTreeSet<NodeName>,
+    pins: BTreeMap<VipName, NodeName>,
+    unreadable: BTreeMap<String, String>,
+}
+
+impl Overview {
+    /// Puts `kvs`, everything under the prefix at `revision`, together. An intent in `drained`
+    /// or `pins` counts as if it was there: to say what it will do.
+    pub fn new<'a>(
+        keys: &Keys,
+        revision: Revision,
+        kvs: impl IntoIterator<Item = &'a KeyValue>,
+        what_if: &WhatIf,
+    ) -> Self {
+        let mut read = Read::of(keys, kvs);
+        read.drained.extend(what_if.drained.clone());
+        read.pins.extend(what_if.pinned.clone());
+        let names: BTreeSet<VipName> = read
+            .nodes
+            .values()
+            .flat_map(|node| node.vips.keys())
+            .chain(read.vips.keys())
+            .cloned()
+            .collect();
+        let vips: BTreeMap<_, _> =
+            names.into_iter().map(|name| (name.clone(), read.vip(&name))).collect();
+        let names: BTreeSet<NodeName> =
+            read.sessions.keys().chain(read.nodes.keys()).cloned().collect();
+        let nodes = names.into_iter().map(|name| (name.clone(), read.node(&name, &vips))).collect();
+        Overview { revision, vips, nodes, unreadable: read.unreadable }
+    }
+
+    /// Adds what listening has shown: how long ago each node's last renewal was seen, having
+    /// listened for `listened`.
+    pub fn heard(&mut self, renewed_ago: &BTreeMap<NodeName, Duration>, listened: Duration) {
+        for (name, node) in self.nodes.iter_mut().filter(|(_, node)| node.session.is_some()) {
+            match renewed_ago.get(name) {
+                Some(ago) => node.renewed_ago_ms = Some(millis(*ago)),
+                None => node.silent_for_ms = Some(millis(listened)),
+            }
+        }
+    }
+
+    /// Whether there are VIPs, and every one has an owner.
+    pub fn all_held(&self) -> bool {
+        !self.vips.is_empty() && self.vips.values().all(|vip| vip.owner.is_some())
+    }
+}
+
+/// Intents that are not in etcd yet.
+#[derive(Default)]
+pub struct WhatIf {
+    /// Nodes to be drained.
+    pub drained: BTreeSet<NodeName>,
+    /// VIPs to be pinned.
+    pub pinned: BTreeMap<VipName, NodeName>,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Read {
+    fn of<'a>(keys: &Keys, kvs: impl IntoIterator<Item = &'a KeyValue>) -> Self {
+        let mut read = Read::default();
+        let mut node_revisions = BTreeMap::new();
+        for kv in kvs {
+            let value = &kv.value;
+            let error = match keys.kind(&kv.key) {
+                KeyKind::Session(node) => decode(value)
+                    .map(|record| read.sessions.insert(node, (kv.create_revision, record)))
+                    .err(),
+                KeyKind::Node(node) => {
+                    node_revisions.insert(node.clone(), kv.mod_revision);
+                    decode(value).map(|record| read.nodes.insert(node, record)).err()
+                }
+                KeyKind::Vip(vip) => decode(value)
+                    .map(|record| read.vips.insert(vip, (kv.mod_revision, record)))
+                    .err(),
+                KeyKind::Drain(node) => {
+                    // Its presence counts, whatever it holds.
+                    read.drained.insert(node);
+                    None
+                }
+                KeyKind::Pin(vip) => {
+                    decode::<PinRecord>(value).map(|pin| read.pins.insert(vip, pin.node)).err()
+                }
+                KeyKind::Foreign => {
+                    read.unreadable.insert(kv.key.clone(), "not a key of turnip".into());
+                    None
+                }
+            };
+            if let Some(error) = error {
+                read.unreadable.insert(kv.key.clone(), error.to_string());
+            }
+        }
+        // What a node published in an earlier session says nothing of this one.
+        read.nodes.retain(|node, _| match read.sessions.get(node) {
+            Some((created, _)) => node_revisions[node] >= *created,
+            None => true,
+        });
+        read
+    }
+
+    fn vip(&self, name: &VipName) -> Vip {
+        let record = self.vips.get(name);
+        let owner = record.filter(|(_, record)| {
+            self.sessions.get(&record.node).is_some_and(|(id, _)| *id == record.session.0)
+        });
+        let offers: BTreeMap<&NodeName, &VipOffer> = self
+            .nodes
+            .iter()
+            .filter(|(node, _)| self.sessions.contains_key(*node))
+            .filter_map(|(node, record)| Some((node, record.vips.get(name)?)))
+            .collect();
+        let reference = reference(&offers, owner.map(|(_, record)| &record.node));
+        let pinned = self.pins.get(name).cloned();
+        let mut vip = Vip {
+            addresses: reference.map(|offer| offer.addresses.clone()).unwrap_or_default(),
+            policy: reference.map(|offer| offer.policy),
+            owner: owner.map(|(_, record)| record.node.clone()),
+            since_unix_ms: owner.map(|(_, record)| record.since_unix_ms),
+            token: owner.map(|(token, _)| *token),
+            preferred: None,
+            notes: Vec::new(),
+            pinned,
+        };
+        if let Some(reference) = reference {
+            let candidates = self.candidates(&offers, reference);
+            vip.preferred = rank(
+                reference.policy.with_priority(reference.priority),
+                name,
+                &candidates,
+                vip.owner.as_ref(),
+                vip.pinned.as_ref(),
+            )
+            .into_iter()
+            .next();
+            if let Some(pinned) = &vip.pinned
+                && candidates.iter().all(|candidate| candidate.name != *pinned)
+            {
+                vip.notes.push(format!("the pin to {pinned} is ignored: it cannot take it now"));
+            }
+            let others: Vec<_> = offers
+                .iter()
+                .filter(|(_, offer)| offer.digest != reference.digest)
+                .map(|(node, _)| node.as_str())
+                .collect();
+            if !others.is_empty() {
+                vip.notes.push(format!("defined otherwise on {}", others.join(", ")));
+            }
+        }
+        if let (None, Some((_, record))) = (owner, record) {
+            vip.notes.push(format!("free: the session of {} is gone", record.node));
+        }
+        vip
+    }
+
+    /// The nodes that can take the VIP and define it as `reference` does.
+    fn candidates(
+        &self,
+        offers: &BTreeMap<&NodeName, &VipOffer>,
+        reference: &VipOffer,
+    ) -> Vec<Candidate> {
+        offers
+            .iter()
+            .filter(|(node, offer)| {
+                offer.digest == reference.digest
+                    && offer.blocked.is_none()
+                    && !self.drained.contains(**node)
+            })
+            .map(|(node, offer)| {
+                let record = &self.nodes[*node];
+                let leading = record.member.as_ref().filter(|member| member.leader);
+                Candidate {
+                    name: (*node).clone(),
+                    weight: record.weight,
+                    priority: offer.priority,
+                    leads_term: leading.map(|member| member.term),
+                }
+            })
+            .collect()
+    }
+
+    fn node(&self, name: &NodeName, vips: &BTreeMap<VipName, Vip>) -> Node {
+        let session = self.sessions.get(name);
+        let record = self.nodes.get(name);
+        let member = record.and_then(|record| record.member.as_ref());
+        let blocked: BTreeMap<_, _> = record
+            .iter()
+            .flat_map(|record| &record.vips)
+            .filter_map(|(vip, offer)| Some((vip.clone(), offer.blocked.clone()?)))
+            .collect();
+        Node {
+            session: session.map(|(id, _)| *id),
+            lease_ms: session.map(|(_, record)| record.lease_ms),
+            renewed_ago_ms: None,
+            silent_for_ms: None,
+            healthy: session.is_some() && record.is_some() && blocked.is_empty(),
+            drained: self.drained.contains(name),
+            owns: vips
+                .iter()
+                .filter(|(_, vip)| vip.owner.as_ref() == Some(name))
+                .map(|(vip, _)| vip.clone())
+                .collect(),
+            blocked,
+            weight: record.map(|record| record.weight),
+            member: member.map(|member| member.id.clone()),
+            raft_leader: member.map(|member| member.leader),
+            raft_term: member.map(|member| member.term),
+            repairs: record.map_or(0, |record| record.repairs),
+            version: record.map(|record| record.version.clone()),
+        }
+    }
+}
+
+/// The definition that counts: the owner's, else the one that most nodes have.
+fn reference<'a>(
+    offers: &BTreeMap<&NodeName, &'a VipOffer>,
+    owner: Option<&NodeName>,
+) -> Option<&'a VipOffer> {
+    if let Some(offer) = owner.and_then(|owner| offers.get(owner)) {
+        return Some(offer);
+    }
+    let alike =
+        |offer: &VipOffer| offers.values().filter(|other| other.digest == offer.digest).count();
+    offers.values().copied().max_by_key(|offer| alike(offer))
+}
+
+#[cfg(test)]
+mod tests {
+    use turnip_core::records::{DrainRecord, MemberRecord, Nonce, encode};
+    use turnip_core::{HostId, Policy, SessionId, VipConfig};
+
+    use super::*;
+
+    /// A cluster in etcd, revision after revision.
+    struct Store {
+        keys: Keys,
+        kvs: Vec<KeyValue>,
+        policy: Policy,
+    }
+
+    impl Store {
+        fn new(policy: Policy) -> Self {
+            Store { keys: Keys::new(&"main".parse().unwrap()), kvs: Vec::new(), policy }
+        }
+
+        fn put<T: Serialize>(&mut self, key: String, record: &T) -> Revision {
+            let revision = Revision(self.kvs.len() as i64 + 2);
+            let value = encode(record);
+            self.kvs.push(KeyValue {
+                key,
+                value,
+                create_revision: revision,
+                mod_revision: revision,
+            });
+            revision
+        }
+
+        /// A node that has a session and offers the VIP `v`.
+        fn node(&mut self, name: &str, leader: bool, blocked: Option<&str>) -> SessionId {
+            let node: NodeName = name.parse().unwrap();
+            let session = SessionRecord {
+                lease_ms: 3_000,
+                host: HostId(name.into()),
+                nonce: Nonce { process: 1, count: 1 },
+            };
+            let id = SessionId(self.put(self.keys.session(&node), &session));
+            let vip = VipConfig {
+                name: "v".parse().unwrap(),
+                addresses: ["10.0.0.50/32".parse().unwrap()].into(),
+                interface: "lo".into(),
+                policy: self.policy,
+            };
+            let offer = VipOffer {
+                digest: vip.digest(),
+                addresses: vip.addresses.iter().copied().collect(),
+                policy: vip.policy.into(),
+                priority: 0,
+                blocked: blocked.map(Into::into),
+            };
+            let record = NodeRecord {
+                vips: [(vip.name.clone(), offer)].into(),
+                weight: 100,
+                drained: false,
+                member: Some(MemberRecord { id: "1".into(), leader, term: 4 }),
+                defined_at: None,
+                repairs: 0,
+                version: "0".into(),
+            };
+            self.put(self.keys.node(&node), &record);
+            id
+        }
+
+        fn owned_by(&mut self, name: &str, session: SessionId) -> Revision {
+            let vip = "v".parse().unwrap();
+            let record = VipRecord { node: name.parse().unwrap(), session, since_unix_ms: 1_000 };
+            self.put(self.keys.vip(&vip), &record)
+        }
+
+        fn overview(&self) -> Overview {
+            Overview::new(&self.keys, Revision(99), &self.kvs, &WhatIf::default())
+        }
+    }
+
+    fn name(name: &str) -> Option<NodeName> {
+        Some(name.parse().unwrap())
+    }
+
+    #[test]
+    fn a_vip_is_shown_with_owner_token_and_preferred_owner() {
+        let mut store = Store::new(Policy::Leader);
+        let a = store.node("a", false, None);
+        store.node("b", true, None);
+        let token = store.owned_by("a", a);
+        let overview = store.overview();
+        let vip = &overview.vips["v"];
+        assert_eq!((&vip.owner, vip.token), (&name("a"), Some(token)));
+        assert_eq!(vip.preferred, name("b"));
+        assert_eq!(overview.nodes["a"].owns, ["v".parse().unwrap()]);
+        assert!(overview.all_held());
+    }
+
+    #[test]
+    fn an_owner_whose_session_is_gone_owns_nothing() {
+        let mut store = Store::new(Policy::Spread);
+        store.node("b", false, None);
+        store.owned_by("a", SessionId(Revision(1)));
+        let overview = store.overview();
+        assert_eq!(overview.vips["v"].owner, None);
+        assert!(overview.vips["v"].notes[0].contains("session of a is gone"));
+        assert!(!overview.all_held());
+    }
+
+    #[test]
+    fn an_owner_that_came_back_with_another_session_owns_nothing_by_the_old_one() {
+        let mut store = Store::new(Policy::Spread);
+        store.node("a", false, None);
+        store.owned_by("a", SessionId(Revision(1)));
+        assert_eq!(store.overview().vips["v"].owner, None);
+    }
+
+    #[test]
+    fn drained_and_blocked_nodes_are_not_preferred() {
+        let mut store = Store::new(Policy::Leader);
+        store.node("a", true, Some("the interface lo is down"));
+        store.node("b", true, None);
+        store.node("c", false, None);
+        store.put(store.keys.drain(&name("b").unwrap()), &DrainRecord {});
+        let overview = store.overview();
+        assert_eq!(overview.vips["v"].preferred, name("c"));
+        assert!(!overview.nodes["a"].healthy && overview.nodes["b"].drained);
+    }
+
+    #[test]
+    fn a_pin_counts_before_it_is_in_etcd() {
+        let mut store = Store::new(Policy::Leader);
+        store.node("a", true, None);
+        store.node("b", false, None);
+        let what_if = WhatIf {
+            pinned: [("v".parse().unwrap(), name("b").unwrap())].into(),
+            ..WhatIf::default()
+        };
+        let overview = Overview::new(&store.keys, Revision(9), &store.kvs, &what_if);
+        assert_eq!(overview.vips["v"].preferred, name("b"));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_named_and_the_rest_shown() {
+        let mut store = Store::new(Policy::Spread);
+        let a = store.node("a", false, None);
+        store.owned_by("a", a);
+        let key = store.keys.vip(&"w".parse().unwrap());
+        let at = Revision(50);
+        store.kvs.push(KeyValue { key, value: b"?".into(), create_revision: at, mod_revision: at });
+        store.put("/turnip/main/other".into(), &DrainRecord {});
+        let overview = store.overview();
+        assert_eq!(overview.unreadable.len(), 2);
+        assert_eq!(overview.vips["v"].owner, name("a"));
+    }
+
+    #[test]
+    fn an_empty_cluster_does_not_count_as_held() {
+        assert!(!Store::new(Policy::Spread).overview().all_held());
+    }
+
+    #[test]
+    fn a_node_that_was_not_heard_is_silent_for_as_long_as_was_listened() {
+        let mut store = Store::new(Policy::Spread);
+        store.node("a", false, None);
+        store.node("b", false, None);
+        let mut overview = store.overview();
+        let heard = [("a".parse().unwrap(), Duration::from_millis(120))].into();
+        overview.heard(&heard, Duration::from_millis(800));
+        assert_eq!(overview.nodes["a"].renewed_ago_ms, Some(120));
+        assert_eq!(overview.nodes["b"].silent_for_ms, Some(800));
+    }
+}

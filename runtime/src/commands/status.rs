@@ -1,0 +1,209 @@
+//! `turnip status`: who owns what.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use serde::Serialize;
+use turnip::config::{Reach, Sources};
+
+use super::cluster::{Cluster, block_on};
+use super::overview::{Node, Overview, Vip, WhatIf};
+use super::table::{Table, how_long};
+use super::{OK, fail, print};
+
+const UNOWNED: u8 = 1;
+const NO_ANSWER: u8 = 2;
+
+/// It reads etcd and listens for up to a renew interval, to see which nodes are alive.
+///
+/// Exit status: 0 every VIP has an owner; 1 some VIP has none, or there is none at all; 2 no
+/// answer from etcd, or wrong configuration.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct StatusArgs {
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the cluster.
+pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
+    let reach = match Reach::load(sources) {
+        Ok(reach) => reach,
+        Err(problems) => return super::refuse(&problems),
+    };
+    let overview = match block_on(overview(&reach)).flatten() {
+        Ok(overview) => overview,
+        Err(why) => return fail(NO_ANSWER, why),
+    };
+    if args.json {
+        let answer = Answer { cluster: reach.cluster.as_str(), overview: &overview };
+        let json = serde_json::to_string_pretty(&answer).expect("its keys are strings");
+        print(&(json + "\n"));
+    } else {
+        print(&text(&reach, &overview));
+    }
+    ExitCode::from(if overview.all_held() { OK } else { UNOWNED })
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    cluster: &'a str,
+    #[serde(flatten)]
+    overview: &'a Overview,
+}
+
+async fn overview(reach: &Reach) -> Result<Overview, String> {
+    let cluster = Cluster::new(reach)?;
+    // The interval is a sixth of the lease unless configured otherwise, up to a third.
+    let patience =
+        |lease: Duration| (lease / 4).min(Duration::from_secs(10)) + Duration::from_millis(100);
+    let heard = cluster
+        .listen(patience)
+        .await
+        .map_err(|error| format!("{error} ({})", reach.etcd.endpoints.join(", ")))?;
+    Ok(heard.overview(&cluster.keys, &WhatIf::default()))
+}
+
+fn text(reach: &Reach, overview: &Overview) -> String {
+    let mut text = format!("cluster {} at revision {}\n", reach.cluster, overview.revision);
+    if overview.vips.is_empty() && overview.nodes.is_empty() {
+        text += "no turnip was ever here, or the cluster has another name (--cluster)\n";
+    }
+    if !overview.vips.is_empty() {
+        text.push('\n');
+        text += &vips(overview);
+    }
+    if !overview.nodes.is_empty() {
+        text.push('\n');
+        text += &nodes(overview);
+    }
+    let notes = notes(overview);
+    if !notes.is_empty() {
+        text.push('\n');
+        text += &notes;
+    }
+    text
+}
+
+fn vips(overview: &Overview) -> String {
+    let mut table =
+        Table::new(&["VIP", "ADDRESSES", "POLICY", "OWNER", "SINCE", "TOKEN", "PREFERRED"]);
+    let now_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
+    for (name, vip) in &overview.vips {
+        let addresses: Vec<String> = vip.addresses.iter().map(ToString::to_string).collect();
+        let since = vip.since_unix_ms.filter(|since| *since > 0);
+        table.row(vec![
+            name.to_string(),
+            addresses.join(" "),
+            policy(vip),
+            shown(vip.owner.as_ref()),
+            shown(since.map(|since| format!("{} ago", how_long(now_ms.saturating_sub(since))))),
+            shown(vip.token),
+            preferred(vip),
+        ]);
+    }
+    table.render()
+}
+
+fn policy(vip: &Vip) -> String {
+    use turnip_core::records::SharedPolicy;
+    let policy = match vip.policy {
+        None => "",
+        Some(SharedPolicy::Leader) => "leader",
+        Some(SharedPolicy::Spread) => "spread",
+        Some(SharedPolicy::Priority) => "priority",
+        Some(SharedPolicy::PriorityNoPreempt) => "priority, stays",
+    };
+    policy.to_owned()
+}
+
+fn preferred(vip: &Vip) -> String {
+    match (&vip.preferred, &vip.pinned) {
+        (Some(preferred), Some(pinned)) if preferred == pinned => format!("{preferred} (pinned)"),
+        (preferred, _) => shown(preferred.as_ref()),
+    }
+}
+
+fn nodes(overview: &Overview) -> String {
+    let mut table = Table::new(&[
+        "NODE",
+        "HEALTH",
+        "LEASE",
+        "RENEWED",
+        "VIPS",
+        "WEIGHT",
+        "ETCD MEMBER",
+        "RAFT",
+        "TURNIP",
+    ]);
+    for (name, node) in &overview.nodes {
+        table.row(vec![
+            name.to_string(),
+            health(node),
+            shown(node.lease_ms.map(how_long)),
+            renewed(node),
+            node.owns.len().to_string(),
+            shown(node.weight),
+            shown(node.member.as_ref()),
+            raft(node),
+            shown(node.version.as_ref()),
+        ]);
+    }
+    table.render()
+}
+
+fn health(node: &Node) -> String {
+    match (node.session, node.drained, node.blocked.len()) {
+        (None, ..) => "down".into(),
+        (_, true, _) => "drained".into(),
+        (.., 0) if node.healthy => "ok".into(),
+        (.., 0) => "starting".into(),
+        (.., blocked) => format!("{blocked} blocked"),
+    }
+}
+
+fn renewed(node: &Node) -> String {
+    match (node.renewed_ago_ms, node.silent_for_ms) {
+        (Some(ago), _) => format!("{} ago", how_long(ago)),
+        (None, Some(silent)) => format!("silent for > {}", how_long(silent)),
+        (None, None) => String::new(),
+    }
+}
+
+fn raft(node: &Node) -> String {
+    match (node.raft_leader, node.raft_term) {
+        (Some(true), Some(term)) => format!("leader, term {term}"),
+        (Some(false), _) => "follower".into(),
+        _ => String::new(),
+    }
+}
+
+fn notes(overview: &Overview) -> String {
+    let mut notes = String::new();
+    for (name, vip) in &overview.vips {
+        for note in &vip.notes {
+            notes += &format!("{name}: {note}\n");
+        }
+    }
+    for (name, node) in &overview.nodes {
+        for (vip, why) in &node.blocked {
+            notes += &format!("{name} cannot hold {vip}: {why}\n");
+        }
+        if node.repairs > 0 {
+            notes += &format!(
+                "{name} repaired addresses {} times: something on it takes them away or puts them back\n",
+                node.repairs
+            );
+        }
+    }
+    for (key, why) in &overview.unreadable {
+        notes += &format!("{key} is left alone: {why}\n");
+    }
+    notes
+}
+
+fn shown(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,388 @@
+//! The configuration file: what it may say, and what is said of each error in it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tempfile::TempDir;
+use turnip::config::{Config, Fence, NodeArgs, Problems, Reach, ReachArgs, Sources};
+use turnip_core::{Backstop, HostId, Policy};
+
+struct File {
+    directory: TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("turnip.toml"), text).unwrap();
+        File { directory }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("turnip.toml")
+    }
+
+    fn beside(&self, name: &str, text: &str) -> String {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+}
+
+fn sources(file: &Path, flags: &[&str]) -> Sources {
+    let command = NodeArgs::augment_args(ReachArgs::augment_args(clap::Command::new("turnip")));
+    let file = file.display().to_string();
+    let all = ["turnip", "--config", &file].into_iter().chain(flags.iter().copied());
+    Sources::new(&command.get_matches_from(all), |_| None)
+}
+
+fn load(text: &str) -> Result<Config, Problems> {
+    Config::load(&sources(&File::new(text).path(), &[]))
+}
+
+const VIP: &str = "[[vip]]\nname = \"api\"\naddress = \"10.0.0.50/32\"\ninterface = \"lo\"\n";
+
+/// Asserts that `text` has exactly these errors: line, key, and words of the message.
+#[track_caller]
+fn refused(text: &str, expected: &[(usize, &str, &str)]) {
+    let problems = load(text).expect_err("it should be refused");
+    let found: Vec<_> = problems.iter().map(|p| (p.line(), p.key(), p.to_string())).collect();
+    assert_eq!(found.len(), expected.len(), "{problems}");
+    for ((line, key, message), (line_expected, key_expected, words)) in found.iter().zip(expected) {
+        assert_eq!((*line, *key), (Some(*line_expected), *key_expected), "{message}");
+        assert!(message.contains(words), "{message}\nlacks {words:?}");
+        assert!(message.contains(&format!("turnip.toml:{line_expected}:")), "{message}");
+    }
+}
+
+#[test]
+fn a_vip_alone_is_a_configuration_and_the_rest_has_defaults() {
+    let config = load(VIP).unwrap();
+    assert_eq!(config.reach.cluster.as_str(), "main");
+    assert_eq!(config.reach.etcd.endpoints, ["http://127.0.0.1:2379"]);
+    assert_eq!(config.reach.etcd.local.as_deref(), Some("http://127.0.0.1:2379"));
+    assert_eq!(config.lease.duration(), Duration::from_secs(3));
+    assert_eq!((config.fence, config.weight), (Fence::Auto, 100));
+    assert_eq!(config.vips[0].config.policy, Policy::Spread);
+    assert!(!config.vips[0].wait_for_interface);
+    let hostname = nix::unistd::gethostname().unwrap();
+    assert_eq!(config.node.as_str(), hostname.to_str().unwrap());
+}
+
+#[test]
+fn everything_that_can_be_said_is_understood() {
+    let file = File::new("");
+    let pem = |kind: &str| format!("-----BEGIN {kind}-----\nAA==\n-----END {kind}-----\n");
+    let ca = file.beside("ca.pem", &pem("CERTIFICATE"));
+    let key = file.beside("key.pem", &pem("EC PRIVATE KEY"));
+    let password = file.beside("password", "open sesame\n");
+    let text = format!(
+        r#"
+        cluster = "edge"
+        node = "host-a"
+        lease = "600ms"
+        renew = "90ms"
+        guard = "50ms"
+        drift = "0.5%"
+        fence = "nftables"
+        weight = 50
+        log = "json"
+        log_level = "debug"
+
+        [etcd]
+        endpoints = ["https://10.0.0.1:2379", "https://[fd00::1]:2379"]
+        local = "https://localhost:2379"
+        ca = "{ca}"
+        cert = "{ca}"
+        key = "{key}"
+        server_name = "etcd.example"
+        user = "turnip"
+        password_file = "{password}"
+
+        [[vip]]
+        name = "gateway"
+        addresses = ["10.0.0.1/24", "fd00::1/64"]
+        interface = "br100"
+        policy = "priority"
+        priority = 7
+        preempt = false
+        wait_for_interface = true
+
+        [[vip]]
+        name = "api"
+        address = "10.0.1.1/32"
+        interface = "lo"
+        policy = "leader"
+        "#
+    );
+    std::fs::write(file.path(), text).unwrap();
+    let config = Config::load(&sources(&file.path(), &[])).unwrap();
+    assert_eq!(config.node.as_str(), "host-a");
+    assert_eq!(config.lease.renew(), Duration::from_millis(90));
+    assert_eq!(config.lease.guard(), Duration::from_millis(50));
+    assert_eq!(config.lease.drift_ppm(), 5_000);
+    assert_eq!((config.fence, config.weight), (Fence::Nftables, 50));
+    assert_eq!(config.vips.len(), 2);
+    assert_eq!(config.vips[0].config.addresses.len(), 2);
+    assert_eq!(config.vips[0].config.policy, Policy::Priority { priority: 7, preempt: false });
+    assert!(config.vips[0].wait_for_interface);
+    assert_eq!(config.vips[1].config.policy, Policy::Leader);
+    let etcd = &config.reach.etcd;
+    assert_eq!(etcd.local.as_deref(), Some("https://localhost:2379"));
+    assert_eq!(etcd.tls.server_name.as_deref(), Some("etcd.example"));
+    assert!(etcd.tls.client.is_some());
+    let (user, secret) = etcd.user.as_ref().unwrap();
+    assert_eq!((user.as_str(), secret.reveal()), ("turnip", "open sesame"));
+    assert!(!format!("{config:?}").contains("sesame"));
+    let node = config.node_config(HostId("h".into()), 7, Backstop::Fence);
+    assert_eq!((node.vips.len(), node.cluster.as_str()), (2, "edge"));
+}
+
+#[test]
+fn all_errors_come_at_once_each_with_its_line() {
+    refused(
+        r#"
+cluster = "a/b"
+lease = 3
+weigth = 10
+
+[etcd]
+endpoints = ["10.0.0.1:2379"]
+
+[[vip]]
+name = "api"
+address = "10.0.0.50"
+interface = "eth0/1"
+"#,
+        &[
+            (2, "cluster", "\"a/b\" is not a name"),
+            (3, "lease", "\"3s\""),
+            (4, "weigth", "did you mean \"weight\"?"),
+            (7, "etcd.endpoints", "\"http://10.0.0.1:2379\""),
+            (11, "vip.address", "\"10.0.0.50/32\""),
+            (12, "vip.interface", "no interface can have this name"),
+        ],
+    );
+}
+
+#[test]
+fn an_error_names_file_line_column_key_value_and_what_would_be_right() {
+    let file = File::new("lease = \"3\"\n");
+    let problems = Config::load(&sources(&file.path(), &[])).unwrap_err();
+    let first = problems.iter().next().unwrap().to_string();
+    let path = file.path().display().to_string();
+    let expected =
+        format!("{path}:1:9: lease = \"3\": not a duration; write it with its unit, as in \"3s\"");
+    assert!(problems.iter().any(|problem| problem.to_string() == expected), "{first}");
+}
+
+#[test]
+fn what_is_no_toml_is_named_with_its_lines_and_nothing_of_it_is_quoted() {
+    let problems = load("user = \"hunter2\nx = = 1\n").unwrap_err();
+    let lines: Vec<_> = problems.iter().filter(|p| p.key().is_empty()).map(|p| p.line()).collect();
+    assert!(lines.contains(&Some(1)) && lines.contains(&Some(2)), "{problems}");
+    assert!(!problems.to_string().contains("hunter2"), "{problems}");
+}
+
+#[test]
+fn the_same_address_in_two_vips_is_refused_and_both_are_named() {
+    let second = "[[vip]]\nname = \"b\"\naddresses = [\"10.0.0.51/32\",\n \"10.0.0.50/24\"]\ninterface = \"lo\"\n";
+    refused(&format!("{VIP}{second}"), &[(8, "vip.addresses", "the VIP api too, in line 3")]);
+}
+
+#[test]
+fn the_same_name_for_two_vips_is_refused() {
+    let second = VIP.replace("10.0.0.50", "10.0.0.51");
+    refused(&format!("{VIP}{second}"), &[(6, "vip.name", "the first in line 2")]);
+}
+
+#[test]
+fn what_is_missing_in_a_vip_is_named_at_its_table() {
+    refused(
+        "\n[[vip]]\n",
+        &[
+            (2, "vip.address", "10.0.0.50/32"),
+            (2, "vip.interface", "\"eth0\""),
+            (2, "vip.name", "\"api\""),
+        ],
+    );
+}
+
+#[test]
+fn a_file_without_vips_is_refused() {
+    refused("cluster = \"main\"\n", &[(1, "vip", "add a [[vip]] table")]);
+}
+
+#[test]
+fn a_vip_in_single_brackets_is_told_so() {
+    refused(&VIP.replace("[[vip]]", "[vip]"), &[(1, "vip", "double brackets")]);
+}
+
+#[test]
+fn an_unknown_key_of_a_vip_is_answered_with_the_nearest() {
+    refused(
+        &format!("{VIP}adress = \"10.0.0.1/32\"\n"),
+        &[(5, "vip.adress", "did you mean \"address\"?")],
+    );
+}
+
+#[test]
+fn priority_and_preempt_go_with_the_policy_priority_alone() {
+    refused(
+        &format!("{VIP}priority = 5\npreempt = false\n"),
+        &[(5, "vip.priority", "policy = \"priority\""), (6, "vip.preempt", "\"spread\"")],
+    );
+}
+
+#[test]
+fn an_unknown_policy_is_told_the_three() {
+    refused(
+        &format!("{VIP}policy = \"random\"\n"),
+        &[(5, "vip.policy", "\"leader\", \"spread\" or \"priority\"")],
+    );
+}
+
+#[test]
+fn the_policy_leader_needs_an_etcd_member_on_this_host() {
+    refused(
+        &format!("[etcd]\nendpoints = [\"http://10.0.0.1:2379\"]\n{VIP}policy = \"leader\"\n"),
+        &[(7, "vip.policy", "etcd.local")],
+    );
+}
+
+#[test]
+fn lease_settings_that_cannot_be_safe_are_refused_with_the_reason() {
+    for (text, line, key, words) in [
+        ("lease = \"100ms\"\n", 1, "lease", "at least 200ms"),
+        ("lease = \"1000s\"\n", 1, "lease", "at most 600s"),
+        ("renew = \"1s\"\n", 1, "renew", "one lost renewal"),
+        ("lease = \"3s\"\nguard = \"2s\"\n", 2, "guard", "half of the lease"),
+        ("drift = \"0.01%\"\n", 1, "drift", "0.05 % to 10 %"),
+        ("drift = 1\n", 1, "drift", "\"1%\""),
+        ("lease = \"3s\"\nfence = \"lifetime\"\n", 1, "lease", "at least 4s"),
+    ] {
+        refused(&format!("{text}{VIP}"), &[(line, key, words)]);
+    }
+}
+
+#[test]
+fn several_wrong_lease_settings_are_all_named() {
+    refused(
+        &format!("renew = \"1s\"\nguard = \"2s\"\ndrift = \"50%\"\n{VIP}"),
+        &[
+            (1, "renew", "one lost renewal"),
+            (2, "guard", "half of the lease"),
+            (3, "drift", "out of range"),
+        ],
+    );
+}
+
+#[test]
+fn the_fence_lifetime_with_the_default_lease_is_refused() {
+    let problems = load(&format!("fence = \"lifetime\"\n{VIP}")).unwrap_err().to_string();
+    assert!(problems.contains("lease") && problems.contains("at least 4s"), "{problems}");
+}
+
+#[test]
+fn a_password_in_the_file_is_refused_and_never_shown() {
+    let text = format!("[etcd]\nuser = \"u\"\npassword = \"hunter2\"\n{VIP}");
+    let problems = load(&text).unwrap_err().to_string();
+    assert!(problems.contains("password_file") && problems.contains("TURNIP_ETCD_PASSWORD"));
+    let misspelt = load(&format!("[etcd]\npasword = \"hunter2\"\n{VIP}")).unwrap_err().to_string();
+    assert!(misspelt.contains("did you mean \"password"), "{misspelt}");
+    let in_url = format!("[etcd]\nendpoints = [\"http://u:hunter2@etcd:2379\"]\n{VIP}");
+    let in_url = load(&in_url).unwrap_err().to_string();
+    assert!(in_url.contains("a user in the URL"), "{in_url}");
+    for shown in [problems, misspelt, in_url] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn a_user_needs_a_password_and_a_password_a_user() {
+    refused(&format!("[etcd]\nuser = \"u\"\n{VIP}"), &[(2, "etcd.user", "without a password")]);
+    let file = File::new("");
+    let password = file.beside("password", "p\n");
+    refused(
+        &format!("[etcd]\npassword_file = \"{password}\"\n{VIP}"),
+        &[(2, "etcd.user", "without a user")],
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_or_hold_something_else_are_refused() {
+    let file = File::new("");
+    let other = file.beside("other", "hello\n");
+    let tls = "[etcd]\nendpoints = [\"https://etcd:2379\"]\n";
+    refused(&format!("{tls}ca = \"/nowhere/ca.pem\"\n{VIP}"), &[(3, "etcd.ca", "No such file")]);
+    refused(&format!("{tls}ca = \"{other}\"\n{VIP}"), &[(3, "etcd.ca", "PEM")]);
+}
+
+#[test]
+fn certificates_without_tls_and_half_a_pair_are_refused() {
+    let file = File::new("");
+    let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    let pem = file.beside("cert.pem", pem);
+    refused(&format!("[etcd]\nca = \"{pem}\"\n{VIP}"), &[(2, "etcd.ca", "without TLS")]);
+    let tls = "[etcd]\nendpoints = [\"https://etcd:2379\"]\n";
+    refused(&format!("{tls}cert = \"{pem}\"\n{VIP}"), &[(3, "etcd.cert", "`key`")]);
+}
+
+#[test]
+fn endpoints_are_all_secure_or_none() {
+    refused(
+        &format!("[etcd]\nendpoints = [\"http://a:1\", \"https://b:1\"]\n{VIP}"),
+        &[(2, "etcd.endpoints", "all as https:// or all as http://")],
+    );
+}
+
+#[test]
+fn a_value_of_another_type_is_told_the_right_one() {
+    refused(
+        &format!("weight = \"10\"\nnode = 5\nlog = true\n{VIP}wait_for_interface = \"yes\"\n"),
+        &[
+            (1, "weight", "whole number"),
+            (2, "node", "quotation marks"),
+            (3, "log", "\"json\""),
+            (8, "vip.wait_for_interface", "true nor false"),
+        ],
+    );
+}
+
+#[test]
+fn a_flag_beats_the_file_and_is_named_in_its_error() {
+    let file = File::new(&format!("lease = \"5s\"\n{VIP}"));
+    let flags = ["--lease", "4s", "--endpoints", "http://127.0.0.1:1,http://127.0.0.1:2"];
+    let config = Config::load(&sources(&file.path(), &flags)).unwrap();
+    assert_eq!(config.lease.duration(), Duration::from_secs(4));
+    assert_eq!(config.reach.etcd.endpoints, ["http://127.0.0.1:1", "http://127.0.0.1:2"]);
+    let problems = Config::load(&sources(&file.path(), &["--lease", "4"])).unwrap_err().to_string();
+    assert!(problems.contains("--lease \"4\": not a duration"), "{problems}");
+}
+
+#[test]
+fn a_file_that_was_asked_for_must_be_there() {
+    let problems = Config::load(&sources(Path::new("/nowhere/turnip.toml"), &[])).unwrap_err();
+    let text = problems.to_string();
+    assert!(text.contains("/nowhere/turnip.toml") && text.contains("No such file"), "{text}");
+}
+
+#[test]
+fn commands_that_ask_only_about_the_cluster_do_not_mind_the_vips() {
+    let file = File::new("cluster = \"edge\"\n[[vip]]\nname = 3\n");
+    let reach = Reach::load(&sources(&file.path(), &[])).unwrap();
+    assert_eq!(reach.cluster.as_str(), "edge");
+}
+
+#[test]
+fn an_interface_that_does_not_exist_is_refused_unless_it_is_waited_for() {
+    let existing = ["lo".to_owned(), "eth0".to_owned()];
+    let config = load(&VIP.replace("\"lo\"", "\"eht0\"")).unwrap();
+    let problems = config.check_interfaces(&existing).unwrap_err();
+    assert_eq!(problems.iter().next().unwrap().line(), Some(4));
+    assert!(problems.to_string().contains("did you mean \"eth0\"?"), "{problems}");
+    let waiting = format!("{}wait_for_interface = true\n", VIP.replace("\"lo\"", "\"eth7\""));
+    load(&waiting).unwrap().check_interfaces(&existing).unwrap();
+    load(VIP).unwrap().check_interfaces(&existing).unwrap();
+}
