@@ -99,7 +99,7 @@ pub struct VipOffer {
     /// Its policy: for people and programs that ask who should own it and have no definition.
     pub policy: SharedPolicy,
     /// This node's under the policy `priority`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: u32,
     /// Why the node cannot take it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,6 +188,10 @@ impl fmt::Display for UnreadableRecord {
 }
 
 impl std::error::Error for UnreadableRecord {}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
 
 #[derive(Serialize)]
 struct Versioned<'a, T> {

@@ -9,6 +9,7 @@ use crate::name::{NodeName, SessionId, VipName};
 use crate::records::{VipRecord, encode};
 use crate::store::{Compare, OPS_PER_TXN_MAX, Op, Txn};
 use crate::time::Instant;
+use crate::view::Known;
 
 /// VIPs in one transaction: each is one compare and one operation, and beside them stand compares
 /// of the sessions that are involved.
@@ -116,19 +117,20 @@ impl Node {
         txn
     }
 
-    /// Gives free what names this session and is not configured here: nobody sits on a VIP.
-    pub(super) fn free_unconfigured(&mut self, _now: Instant) {
+    /// Gives free what names this session and is not configured here: nobody sits on a VIP. Looks
+    /// at `changed` only, or at all VIPs.
+    pub(super) fn free_unconfigured(&mut self, changed: Option<&VipName>) {
         let Some(own) = self.session() else { return };
-        let vips: Vec<VipName> = self
-            .view
-            .vips()
-            .filter(|(vip, known)| {
-                known.readable().is_some_and(|r| r.node == self.config.name && r.session == own)
-                    && !self.by_name.contains_key(*vip)
-                    && !self.freeing.contains_key(*vip)
-            })
-            .map(|(vip, _)| vip.clone())
-            .collect();
+        let to_free = |vip: &VipName| {
+            let record = self.view.vip(vip).and_then(Known::readable);
+            record.is_some_and(|r| r.node == self.config.name && r.session == own)
+                && !self.by_name.contains_key(vip)
+                && !self.freeing.contains_key(vip)
+        };
+        let vips: Vec<VipName> = match changed {
+            Some(vip) => to_free(vip).then(|| vip.clone()).into_iter().collect(),
+            None => self.view.vips().map(|(vip, _)| vip).filter(|v| to_free(v)).cloned().collect(),
+        };
         for batch in vips.chunks(VIPS_PER_TXN_MAX) {
             let mut txn = Txn::default();
             self.compare_session(&mut txn, &self.config.name, own);

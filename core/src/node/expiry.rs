@@ -48,7 +48,7 @@ impl Node {
                 self.peers.insert(node.clone(), peer);
             }
         }
-        self.schedule_expiry(now);
+        self.schedule_expiry();
     }
 
     /// When `peer` has been silent long enough, unless the count is paused.
@@ -67,7 +67,7 @@ impl Node {
         self.silence.due(peer.heard, patience).map(|due| due.max(peer.retry_at))
     }
 
-    pub(super) fn schedule_expiry(&mut self, _now: Instant) {
+    pub(super) fn schedule_expiry(&mut self) {
         match self.peers.values().filter_map(|peer| self.expiry_due(peer)).min() {
             Some(due) => self.timers.set(Timer::Expire, due),
             None => self.timers.stop(Timer::Expire),
@@ -99,7 +99,7 @@ impl Node {
         for node in due {
             self.expire(&node, now);
         }
-        self.schedule_expiry(now);
+        self.schedule_expiry();
     }
 
     fn expire(&mut self, node: &NodeName, now: Instant) {
@@ -152,6 +152,6 @@ impl Node {
         if failed && let Membership::Contested { .. } = self.membership {
             self.timers.set(Timer::Contest, retry_at);
         }
-        self.schedule_expiry(now);
+        self.schedule_expiry();
     }
 }

@@ -50,7 +50,7 @@ impl Node {
         self.ear.following = false;
         self.ear.asked_knowing = self.view.newest;
         let patience =
-            (2 * self.lease.renew()).max(SNAPSHOT_TIME_MIN) * (1 << self.ear.tries.min(3));
+            (2 * self.lease.renew()).max(SNAPSHOT_TIME_MIN) * (1 << self.ear.tries.min(1));
         self.ear.tries += 1;
         self.timers.set(Timer::Follow, now + patience);
         self.actions.push_back(Action::Follow { prefix: self.keys.prefix().to_owned(), elsewhere });
@@ -100,6 +100,7 @@ impl Node {
             self.ear.expected = None;
             self.timers.stop(Timer::Echo);
         }
+        self.find_active();
     }
 
     fn follows_again(&mut self, now: Instant) {

@@ -376,6 +376,7 @@ impl Node {
 
     fn repairing(&mut self, index: usize, what: &str) {
         self.repairs += 1;
+        self.publication_stale = true;
         let vip = &self.vips[index].config;
         let addresses: Vec<String> = vip.assignments().map(|a| a.to_string()).collect();
         let what = format!("{} {what}", addresses.join(", "));

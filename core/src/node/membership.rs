@@ -13,6 +13,7 @@ use crate::store::{Compare, Op, StoreError, Txn, TxnResponse};
 use crate::time::Instant;
 use crate::timer::Timer;
 use crate::view::Known;
+use crate::vip::{Leaving, Vip};
 
 /// How this node stands to the session key of its name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -86,7 +87,9 @@ impl Node {
         self.membership = Membership::Resuming { id };
         // A hand-over of what is named as ours and is missing may be under way still: the
         // predecessor may have removed the address for it. It must be put anew first (rule 6).
-        for vip in self.vips.iter_mut().filter(|vip| !vip.may_be_present()) {
+        let missing =
+            |vip: &&mut Vip| !vip.may_be_present() || vip.leaving == Some(Leaving::Spoiled);
+        for vip in self.vips.iter_mut().filter(missing) {
             if let Some(known) = self.view.vip(&vip.config.name) {
                 vip.barrier = vip.barrier.max(known.modified);
             }
@@ -228,6 +231,10 @@ impl Node {
         };
         let deadline = sent + holding;
         if self.deadline.is_none_or(|current| current < deadline) {
+            if !self.in_time(now) {
+                // What was taken away for want of time may come back.
+                self.touch_all();
+            }
             self.deadline = Some(deadline);
             self.timers.set(Timer::Guard, deadline - self.lease.guard());
             self.refresh(now);
@@ -248,6 +255,7 @@ impl Node {
         };
         self.lease = self.config.lease;
         self.deadline = None;
+        self.active = false;
         self.timers.stop(Timer::Renew);
         self.timers.stop(Timer::Guard);
         self.timers.stop(Timer::Echo);
@@ -281,7 +289,7 @@ impl Node {
         }
         self.attempts.push(Attempt { count: self.nonces, sent: now });
         self.silence.renewal_sent(now);
-        self.schedule_expiry(now);
+        self.schedule_expiry();
 
         let name = &self.config.name;
         let key = self.keys.session(name);
@@ -317,7 +325,7 @@ impl Node {
                 if self.mutated(Mutant::ExpiryRestarts) && self.failing_since.is_some() {
                     self.restart_counts(now);
                 }
-                self.schedule_expiry(now);
+                self.schedule_expiry();
                 if self.failing_since.take().is_some() {
                     self.report(Report::RenewalsSucceed);
                     self.announce_all(now);

@@ -80,6 +80,8 @@ pub struct Node {
 
     member: Option<MemberRecord>,
     drained: bool,
+    /// Addresses may be assumed: see `is_active`.
+    active: bool,
     publishing: bool,
     /// What this node publishes may have changed.
     publication_stale: bool,
@@ -177,6 +179,7 @@ impl Node {
             repairs: 0,
             member: None,
             drained: false,
+            active: false,
             publishing: false,
             publication_stale: true,
             freeing: BTreeMap::new(),
@@ -333,7 +336,7 @@ impl Node {
         self.keep_vips(now);
         self.publish(now);
         self.announce_due(now);
-        self.wind_up(now);
+        self.wind_up();
     }
 
     fn fire_timers(&mut self, now: Instant) {
@@ -451,14 +454,13 @@ impl Node {
                 }
             }
             Change::Node(_) | Change::Intent => self.placement_stale = true,
-            Change::Vip(vip) => {
-                if let Some(&index) = self.by_name.get(&vip) {
+            Change::Vip(vip) => match self.by_name.get(&vip) {
+                Some(&index) => {
                     self.rank_vip(index);
                     self.agenda.dirty.insert(index);
-                } else {
-                    self.free_unconfigured(now);
                 }
-            }
+                None => self.free_unconfigured(Some(&vip)),
+            },
             Change::Foreign => {}
         }
     }

@@ -70,10 +70,17 @@ impl Node {
         same.then(|| record.defined_at.unwrap_or(known.modified))
     }
 
-    /// Whether addresses may be assumed: this node's definitions are published, and everything
-    /// that others had published before is known.
+    /// Whether addresses may be assumed: this node's definitions are published in this session,
+    /// and everything that others had published before is known. Once so, it stays so.
     pub(super) fn is_active(&self) -> bool {
-        self.defined_at().is_some_and(|at| at <= self.view.complete_to)
+        self.active
+    }
+
+    pub(super) fn find_active(&mut self) {
+        if !self.active && self.defined_at().is_some_and(|at| at <= self.view.complete_to) {
+            self.active = true;
+            self.placement_stale = true;
+        }
     }
 
     /// Whether the others can see why this node does not hold the VIP.
@@ -155,17 +162,18 @@ impl Node {
     // ---- listening
 
     /// Something that placement depends on has changed: every VIP is ranked again.
-    pub(super) fn placement_changed(&mut self, _now: Instant) {
+    pub(super) fn placement_changed(&mut self) {
         let drained = self.view.drained(&self.config.name);
         if drained != self.drained {
             self.drained = drained;
             self.report(Report::Drained(drained));
         }
+        self.find_active();
         self.find_conflicts();
         for index in 0..self.vips.len() {
             self.rank_vip(index);
         }
-        self.free_unconfigured(_now);
+        self.free_unconfigured(None);
         self.publication_stale = true;
         self.touch_all();
     }

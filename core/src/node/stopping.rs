@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// Takes the next step towards the end, when the one before is done.
-    pub(super) fn wind_up(&mut self, _now: Instant) {
+    pub(super) fn wind_up(&mut self) {
         let Some(stopping) = &self.stopping else { return };
         let empty = self.kernel_ready && self.vips.iter().all(|vip| !vip.may_be_present());
         if !empty || self.closing {

@@ -19,6 +19,7 @@ pub struct Cluster {
     members: Vec<Member>,
     directory: TempDir,
     tls: Option<Certificates>,
+    server_name: Option<String>,
     extra: Vec<String>,
 }
 
@@ -36,6 +37,20 @@ impl Cluster {
 
     /// `count` members with certificates and more flags.
     pub async fn start_with(count: usize, tls: Option<Certificates>, extra: &[&str]) -> Self {
+        Self::launch(count, tls, None, extra).await
+    }
+
+    /// `count` members whose certificate bears `server_name`.
+    pub async fn start_named(count: usize, tls: Certificates, server_name: &str) -> Self {
+        Self::launch(count, Some(tls), Some(server_name.to_owned()), &[]).await
+    }
+
+    async fn launch(
+        count: usize,
+        tls: Option<Certificates>,
+        server_name: Option<String>,
+        extra: &[&str],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut ports = free_ports(2 * count).into_iter();
         let member = |_| Member {
@@ -45,7 +60,7 @@ impl Cluster {
         };
         let members = (0..count).map(member).collect();
         let extra = extra.iter().map(|&flag| flag.to_owned()).collect();
-        let mut cluster = Cluster { members, directory, tls, extra };
+        let mut cluster = Cluster { members, directory, tls, server_name, extra };
         for index in 0..count {
             cluster.restart(index);
         }
@@ -139,12 +154,10 @@ impl Cluster {
     pub fn settings_beginning_at(&self, first: usize) -> EtcdSettings {
         let count = self.members.len();
         let endpoints: Vec<_> = (0..count).map(|i| self.url((first + i) % count)).collect();
-        EtcdSettings {
-            local: endpoints.first().cloned(),
-            endpoints,
-            tls: self.tls.as_ref().map_or_else(TlsSettings::default, Certificates::client_settings),
-            user: None,
-        }
+        let tls =
+            self.tls.as_ref().map_or_else(TlsSettings::default, Certificates::client_settings);
+        let tls = TlsSettings { server_name: self.server_name.clone(), ..tls };
+        EtcdSettings { local: endpoints.first().cloned(), endpoints, tls, user: None }
     }
 
     /// A handle that prefers member `first`.

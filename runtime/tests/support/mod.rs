@@ -8,8 +8,9 @@ pub mod proxy;
 
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use turnip::seams::Clock;
-use turnip_core::Instant;
+use turnip_core::{Event, Instant, Op, Revision, Snapshot, StoreError, Txn, Update};
 
 /// Generous: only there so that what is broken fails instead of hanging.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -55,6 +56,51 @@ pub async fn eventually<T, E: std::fmt::Debug>(
                 panic!("{what} did not come within {PATIENCE:?}: {error:?}")
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// A transaction that puts one value, whatever was there.
+pub fn put(key: &str, value: &str) -> Txn {
+    let (key, value) = (key.to_owned(), value.as_bytes().to_vec());
+    Txn { success: vec![Op::Put { key, value }], ..Txn::default() }
+}
+
+/// The next update of a stream, if it comes at all.
+pub async fn next(
+    updates: &mut (impl Stream<Item = Result<Update, StoreError>> + Unpin),
+) -> Result<Update, StoreError> {
+    tokio::time::timeout(PATIENCE, updates.next())
+        .await
+        .unwrap_or_else(|_| panic!("nothing came within {PATIENCE:?}"))
+        .expect("a stream ends with an error")
+}
+
+/// The snapshot with which a stream begins.
+pub async fn snapshot(
+    updates: &mut (impl Stream<Item = Result<Update, StoreError>> + Unpin),
+) -> Snapshot {
+    match next(updates).await {
+        Ok(Update::Snapshot(snapshot)) => snapshot,
+        other => panic!("following begins with a snapshot, not with {other:?}"),
+    }
+}
+
+/// Takes events until everything up to `revision` has been told.
+pub async fn told_up_to(
+    updates: &mut (impl Stream<Item = Result<Update, StoreError>> + Unpin),
+    revision: Revision,
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        match next(updates).await {
+            Ok(Update::Events(batch)) => {
+                events.extend(batch.events);
+                if batch.header.revision >= revision {
+                    return events;
+                }
+            }
+            other => panic!("events were to come, not {other:?}"),
         }
     }
 }

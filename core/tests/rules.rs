@@ -1,0 +1,489 @@
+//! The rules of the protocol, one test each.
+
+#![allow(missing_docs, reason = "the tests' names say it")]
+
+mod world;
+
+use std::time::Duration;
+
+use turnip_core::*;
+use world::{MS, World, config, one_vip, vip};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[test]
+fn the_first_node_claims_the_address_and_announces_it_three_times() {
+    let mut world = World::of(&["a", "b", "c"]);
+    world.run(4000 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert_eq!(world.hosts[0].announced.len(), 3);
+    assert_eq!(world.owner("v").as_deref(), Some("a"));
+}
+
+#[test]
+fn an_unrenewed_session_forfeits_everything_at_the_deadline_less_the_guard() {
+    let mut world = World::of(&["a"]);
+    let deadline = world.hosts[0].node.deadline().unwrap();
+    world.hosts[0].cut = true;
+    world.run_until(LIMIT, |w| w.holders().is_empty());
+    assert!(world.now >= deadline - 200 * MS - MS && world.now <= deadline - 199 * MS);
+}
+
+#[test]
+fn a_dead_holder_is_expired_after_its_lease_and_not_before() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].frozen = true;
+    world.hosts[0].addresses.clear();
+    let heard = world.session("a").unwrap().mod_revision;
+    let from = world.now;
+    world.run_until(LIMIT, |w| w.holders() == [1]);
+    assert!(world.session("a").is_none());
+    assert!(world.now.since(from) >= 2500 * MS && world.now.since(from) <= 3031 * MS);
+    assert!(heard > Revision(0));
+}
+
+#[test]
+fn a_cut_off_holder_has_withdrawn_before_the_next_one_assumes() {
+    let mut world = World::of(&["a", "b", "c"]);
+    world.hosts[0].cut = true;
+    for _ in 0..5000 {
+        world.run(MS);
+        assert!(world.holders().len() <= 1, "{}", world.story());
+    }
+    assert_ne!(world.holders(), [0]);
+    assert_eq!(world.holders().len(), 1);
+}
+
+#[test]
+fn an_election_of_etcd_expires_nobody() {
+    let mut world = World::of(&["a", "b", "c"]);
+    for host in &mut world.hosts {
+        host.cut = true;
+    }
+    // A count that did not pause would have run out long before etcd comes back.
+    world.run(10_000 * MS);
+    assert!(world.holders().is_empty(), "who cannot renew holds nothing");
+    for host in &mut world.hosts {
+        host.cut = false;
+    }
+    world.run(4000 * MS);
+    assert_eq!(world.holders(), [0], "and holds it again after");
+    assert!(!world.said(1, "expired") && !world.said(2, "expired"), "{}", world.story());
+}
+
+#[test]
+fn an_orderly_stop_hands_over_and_leaves_nothing() {
+    let mut world = World::of(&["a", "b"]);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(50 * MS);
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
+    assert_eq!(world.holders(), [1]);
+    assert!(world.session("a").is_none());
+    assert!(!world.etcd.kvs.contains_key("/turnip/main/nodes/a"));
+}
+
+#[test]
+fn the_last_node_to_stop_gives_its_vips_free() {
+    let mut world = World::of(&["a"]);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(50 * MS);
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
+    assert_eq!(world.owner("v"), None);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_dead_etcd_longer_than_the_lease() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].cut = true;
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(2 * MS);
+    assert!(world.holders().is_empty(), "the address goes at once");
+    world.run_until(3100 * MS, |w| w.hosts[0].exit == Some(Exit::Stopped));
+}
+
+#[test]
+fn a_second_stop_does_not_wait_for_etcd_at_all() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].cut = true;
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(MS);
+    let now = world.now;
+    world.hosts[0].node.handle_stop_now(now);
+    world.run(2 * MS);
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
+    assert!(world.holders().is_empty());
+}
+
+#[test]
+fn a_restarted_daemon_resumes_its_session_and_the_address_never_leaves() {
+    let mut world = World::of(&["a", "b"]);
+    world.restart(0);
+    for _ in 0..3000 {
+        world.run(MS);
+        assert_eq!(world.holders(), [0], "{}", world.story());
+    }
+    assert!(world.said(0, "resumed session"));
+}
+
+#[test]
+fn a_restart_on_another_boot_waits_for_the_old_session_to_end() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].config.host = HostId("host-a-after-reboot".into());
+    world.hosts[0].addresses.clear();
+    world.restart(0);
+    world.run(2500 * MS);
+    assert_eq!(world.holders(), [] as [usize; 0]);
+    world.run_until(LIMIT, |w| w.holders().len() == 1 && w.session("a").is_some());
+    assert_eq!(world.hosts[0].exit, None);
+}
+
+#[test]
+fn a_name_in_use_on_another_host_is_refused_and_nothing_is_touched() {
+    let mut world = World::of(&["a", "b"]);
+    let mut twin = config("a", one_vip());
+    twin.host = HostId("host-x".into());
+    twin.process = 99;
+    let twin = world.start(twin);
+    world.run_until(LIMIT, |w| w.hosts[twin].exit.is_some());
+    let Some(Exit::Refused(why)) = &world.hosts[twin].exit else { panic!() };
+    assert!(why.contains("host-a") && why.contains("in use"), "{why}");
+    assert_eq!(world.holders(), [0]);
+    assert_eq!(world.hosts[0].exit, None);
+}
+
+#[test]
+fn two_daemons_with_one_name_and_host_end_with_one_that_drops_everything() {
+    let mut world = World::of(&["a"]);
+    let mut twin = config("a", one_vip());
+    twin.process = 99;
+    world.start(twin);
+    world.run_until(LIMIT, |w| w.hosts[0].exit.is_some());
+    let Some(Exit::Refused(why)) = &world.hosts[0].exit else { panic!() };
+    assert!(why.contains("another daemon uses the node name a"), "{why}");
+    assert!(world.hosts[0].addresses.is_empty());
+}
+
+#[test]
+fn addresses_of_an_earlier_configuration_go_before_anything_else() {
+    let mut world = World::new(Vec::new());
+    let i = world.start(config("a", one_vip()));
+    for (address, marked) in [("10.9.9.9/32", true), ("10.8.8.8/32", false)] {
+        let address = address.parse().unwrap();
+        world.hosts[i].addresses.insert(PresentAddress {
+            interface: "eth0".into(),
+            address,
+            marked,
+        });
+    }
+    world.run(100 * MS);
+    assert!(world.holder_of("10.9.9.9/32").is_empty(), "marked: ours, and not configured");
+    assert_eq!(world.holder_of("10.8.8.8/32"), [i], "not marked: somebody else's");
+    assert_eq!(world.holder_of("10.0.0.50/32"), [i]);
+}
+
+#[test]
+fn a_configured_address_without_a_session_is_cleared_before_one_is_opened() {
+    let mut world = World::of(&["b"]);
+    let i = world.start(config("a", one_vip()));
+    let address = "10.0.0.50/32".parse().unwrap();
+    let left = PresentAddress { interface: "eth0".into(), address, marked: true };
+    world.hosts[i].addresses.insert(left);
+    world.run(100 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert!(world.session("a").is_some());
+}
+
+#[test]
+fn an_address_that_somebody_removes_is_put_back_and_counted() {
+    let mut world = World::of(&["a"]);
+    world.remove_behind_the_back(0);
+    world.run(2 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert!(world.said(0, "is missing although it is held here"));
+    world.run(1000 * MS);
+    assert_eq!(world.etcd.json("/turnip/main/nodes/a").unwrap()["repairs"], 1);
+}
+
+#[test]
+fn an_address_that_somebody_adds_where_it_is_not_held_is_taken_away() {
+    let mut world = World::of(&["a", "b"]);
+    let address = "10.0.0.50/32".parse().unwrap();
+    let added = PresentAddress { interface: "eth0".into(), address, marked: false };
+    world.hosts[1].addresses.insert(added);
+    world.event(1, KernelEvent::AddressChanged);
+    world.run(2 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert!(world.said(1, "is here although it is not held here"));
+}
+
+#[test]
+fn an_interface_that_goes_down_passes_its_vip_on_and_takes_it_back_when_preferred() {
+    let priority =
+        |priority| vec![vip("v", "10.0.0.50/32", Policy::Priority { priority, preempt: true })];
+    let mut world = World::new(vec![config("a", priority(2)), config("b", priority(1))]);
+    world.run(2000 * MS);
+    assert_eq!(world.holders(), [0]);
+    let link = |up| KernelEvent::LinkChanged(Link { name: "eth0".into(), up });
+    world.hosts[0].links.insert("eth0".into(), false);
+    world.event(0, link(false));
+    world.run_until(LIMIT, |w| w.holders() == [1]);
+    let record = world.etcd.json("/turnip/main/nodes/a").unwrap();
+    assert_eq!(record["vips"]["v"]["blocked"], "interface eth0 is down");
+    world.hosts[0].links.insert("eth0".into(), true);
+    world.event(0, link(true));
+    world.run_until(LIMIT, |w| w.holders() == [0]);
+}
+
+#[test]
+fn a_vip_that_the_kernel_refuses_is_passed_on() {
+    let mut world = World::of(&["a", "b"]);
+    world.remove_behind_the_back(0);
+    world.hosts[0].refuse_assume = Some(KernelError::Refused("no buffer space".into()));
+    world.run_until(LIMIT, |w| w.holders() == [1]);
+    assert!(world.said(0, "cannot hold v here"));
+}
+
+#[test]
+fn nothing_is_handed_over_while_the_kernel_does_not_remove_the_address() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].refuse_withdraw = Some(KernelError::Refused("busy".into()));
+    world.etcd.put("/turnip/main/intents/drain/a", r#"{"v":1}"#);
+    world.run(2000 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert_eq!(world.owner("v").as_deref(), Some("a"));
+    world.hosts[0].refuse_withdraw = None;
+    world.run_until(LIMIT, |w| w.holders() == [1]);
+}
+
+#[test]
+fn a_drained_node_holds_nothing_and_drain_beats_pin() {
+    let mut world = World::of(&["a", "b"]);
+    world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"a"}"#);
+    world.etcd.put("/turnip/main/intents/drain/a", r#"{"v":1}"#);
+    world.run(20 * MS);
+    assert_eq!(world.holders(), [1]);
+    assert!(world.said(1, "ignoring the pin of v to a: it is drained"), "{}", world.story());
+    world.etcd.delete("/turnip/main/intents/drain/a");
+    world.run(20 * MS);
+    assert_eq!(world.holders(), [0], "the pin is effective again");
+}
+
+#[test]
+fn a_pin_moves_a_vip_at_once() {
+    let mut world = World::of(&["a", "b", "c"]);
+    world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"c"}"#);
+    world.run(10 * MS);
+    assert_eq!(world.holders(), [2]);
+}
+
+#[test]
+fn leader_follows_the_raft_leader_with_the_highest_term() {
+    let vips = || vec![vip("v", "10.0.0.50/32", Policy::Leader)];
+    let mut world = World::new(vec![config("a", vips()), config("b", vips()), config("c", vips())]);
+    world.hosts[1].leads_term = Some(2);
+    world.run(3000 * MS);
+    assert_eq!(world.holders(), [1]);
+    world.hosts[2].leads_term = Some(3);
+    world.run_until(LIMIT, |w| w.holders() == [2]);
+}
+
+#[test]
+fn spread_gives_every_node_its_share_and_a_new_one_takes_only_its_own() {
+    let vips = || -> Vec<VipConfig> {
+        (1..=60).map(|n| vip(&format!("v{n}"), &format!("10.0.0.{n}/32"), Policy::Spread)).collect()
+    };
+    let mut world = World::new(vec![config("a", vips()), config("b", vips())]);
+    world.run(3000 * MS);
+    let before: Vec<Vec<usize>> =
+        (1..=60).map(|n| world.holder_of(&format!("10.0.0.{n}/32"))).collect();
+    assert!(before.iter().all(|holders| holders.len() == 1));
+    world.start(config("c", vips()));
+    world.run(4000 * MS);
+    let after: Vec<Vec<usize>> =
+        (1..=60).map(|n| world.holder_of(&format!("10.0.0.{n}/32"))).collect();
+    let moved = before.iter().zip(&after).filter(|(b, a)| b != a);
+    assert!(moved.clone().count() > 10 && moved.clone().all(|(_, a)| *a == [2]), "{after:?}");
+}
+
+#[test]
+fn a_dead_node_with_a_thousand_vips_is_replaced_within_etcds_limits() {
+    let vips = || -> Vec<VipConfig> {
+        (0..1000)
+            .map(|n| {
+                let address = format!("10.0.{}.{}/32", n / 250, n % 250 + 1);
+                vip(&format!("v{n}"), &address, Policy::Spread)
+            })
+            .collect()
+    };
+    let mut world = World::new(vec![config("a", vips()), config("b", vips())]);
+    world.run(3000 * MS);
+    world.hosts[0].frozen = true;
+    world.hosts[0].addresses.clear();
+    world.run_until(LIMIT, |w| w.hosts[1].addresses.len() == 1000);
+}
+
+#[test]
+fn several_addresses_of_a_vip_move_as_one() {
+    let both = || {
+        let policy = Policy::Priority { priority: 0, preempt: false };
+        vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)]
+    };
+    let mut world = World::new(vec![config("a", both())]);
+    world.run(100 * MS);
+    world.start(config("b", both()));
+    world.run(100 * MS);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(50 * MS);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [1]);
+    assert_eq!(world.holder_of("fd00::50/128"), [1]);
+}
+
+#[test]
+fn hosts_that_disagree_about_a_vip_do_not_hand_it_over() {
+    let policy = Policy::Priority { priority: 0, preempt: true };
+    let mut better = config("b", vec![vip("v", "10.0.0.51/32", policy)]);
+    better.vips[0].policy = Policy::Priority { priority: 9, preempt: true };
+    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", policy)])]);
+    world.run(100 * MS);
+    world.start(better);
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [0]);
+}
+
+#[test]
+fn an_address_under_two_names_stays_with_the_one_that_was_published_first() {
+    let policy = Policy::Priority { priority: 0, preempt: false };
+    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", policy)])]);
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/24", policy)]));
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert!(world.said(1, "already that of VIP v on a"), "{}", world.story());
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [1], "until that changes");
+}
+
+#[test]
+fn an_unreadable_value_is_named_and_left_alone_and_the_others_go_on() {
+    let mut world = World::new(Vec::new());
+    world.etcd.put("/turnip/main/vips/v", "something else");
+    world.etcd.put("/turnip/main/nonsense", "x");
+    let policy = Policy::Priority { priority: 0, preempt: false };
+    let vips = vec![vip("v", "10.0.0.50/32", policy), vip("w", "10.0.0.51/32", policy)];
+    world.start(config("a", vips));
+    world.run(5000 * MS);
+    assert!(world.holder_of("10.0.0.50/32").is_empty());
+    assert_eq!(world.holder_of("10.0.0.51/32"), [0]);
+    assert_eq!(world.etcd.kvs["/turnip/main/vips/v"].value, b"something else");
+    assert!(world.said(0, "leaving /turnip/main/vips/v alone"));
+    assert!(world.said(0, "leaving /turnip/main/nonsense alone"));
+}
+
+#[test]
+fn an_owner_without_the_vip_in_its_configuration_gives_it_free() {
+    let mut world = World::of(&["a"]);
+    let address = "10.0.0.50/32".parse().unwrap();
+    world.hosts[0].config.vips.clear();
+    world.restart(0);
+    world.run(100 * MS);
+    assert!(!world.hosts[0].addresses.iter().any(|a| a.address == address));
+    assert_eq!(world.owner("v"), None);
+}
+
+#[test]
+fn who_cannot_hear_stops_renewing() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].deaf = true;
+    world.run_until(LIMIT, |w| w.holders() == [1]);
+    assert!(world.hosts[0].follows > 2, "it follows afresh meanwhile");
+    world.hosts[0].deaf = false;
+    world.run_until(LIMIT, |w| w.session("a").is_some());
+}
+
+#[test]
+fn a_watch_that_breaks_is_followed_afresh_without_losing_anything() {
+    let mut world = World::of(&["a", "b"]);
+    for _ in 0..20 {
+        let error = StoreError::Unavailable("compacted".into());
+        let now = world.now;
+        world.hosts[0].node.handle_follow_failed(&error, now);
+        world.run(100 * MS);
+        assert_eq!(world.holders(), [0]);
+    }
+}
+
+#[test]
+fn a_store_that_went_back_makes_a_node_drop_everything_and_start_afresh() {
+    let mut world = World::of(&["a"]);
+    world.run(5000 * MS);
+    world.etcd.kvs.clear();
+    world.etcd.history.clear();
+    world.etcd.revision = 2;
+    world.hosts[0].told = Some(0);
+    world.run_until(LIMIT, |w| w.said(0, "went back to revision"));
+    world.run(3000 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert_eq!(world.owner("v").as_deref(), Some("a"));
+}
+
+#[test]
+fn another_etcd_cluster_makes_a_node_start_afresh() {
+    let mut world = World::of(&["a"]);
+    world.etcd.cluster_id = 8;
+    world.run_until(LIMIT, |w| w.said(0, "etcd cluster 8 answers, it was 7"));
+    world.run(3000 * MS);
+    assert_eq!(world.holders(), [0]);
+}
+
+#[test]
+fn a_vip_is_not_stuck_behind_a_host_that_does_not_take_it() {
+    let vips = || vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: true })];
+    let mut world = World::new(Vec::new());
+    let mut best = config("a", vips());
+    best.vips[0].policy = Policy::Priority { priority: 9, preempt: true };
+    world.start(best);
+    world.hosts[0].hold_ops = false;
+    world.run(100 * MS);
+    world.start(config("b", vips()));
+    world.run(100 * MS);
+    // a is live and preferred, but none of its claims arrives.
+    world.etcd.delete("/turnip/main/vips/v");
+    world.hosts[0].hold_commits = true;
+    world.run(600 * MS);
+    assert_eq!(world.owner("v").as_deref(), Some("b"));
+}
+
+#[test]
+fn a_changed_lease_takes_effect_with_the_next_session_only() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].config.lease = Lease::new(6000 * MS).unwrap();
+    world.restart(0);
+    world.run(1000 * MS);
+    assert_eq!(world.etcd.json("/turnip/main/sessions/a").unwrap()["lease_ms"], 3000);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(100 * MS);
+    world.restart(0);
+    world.run(1000 * MS);
+    assert_eq!(world.etcd.json("/turnip/main/sessions/a").unwrap()["lease_ms"], 6000);
+}
+
+#[test]
+fn after_an_outage_the_addresses_held_are_announced_again() {
+    let mut world = World::of(&["a"]);
+    world.run(5000 * MS);
+    let before = world.hosts[0].announced.len();
+    world.hosts[0].cut = true;
+    world.run(1000 * MS);
+    world.hosts[0].cut = false;
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert_eq!(world.hosts[0].announced.len(), before + 3);
+}

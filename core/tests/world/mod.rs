@@ -1,0 +1,457 @@
+//! A small world for tests of the rules: a store that is linearizable, hosts whose kernels obey,
+//! and a network in which a test decides what arrives when.
+//!
+//! By default everything is answered at once. A test holds back what it wants to delay.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use turnip_core::*;
+
+pub const MS: Duration = Duration::from_millis(1);
+
+/// The store: keys, revisions, history.
+#[derive(Default)]
+pub struct Etcd {
+    pub revision: i64,
+    pub kvs: BTreeMap<String, KeyValue>,
+    pub history: Vec<(i64, Event)>,
+    pub cluster_id: u64,
+}
+
+impl Etcd {
+    pub fn header(&self) -> Header {
+        Header { cluster_id: self.cluster_id, revision: Revision(self.revision) }
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        let created = |key| self.kvs.get(key).map_or(Revision(0), |kv| kv.create_revision);
+        match compare {
+            Compare::ModRevision { key, is } => {
+                self.kvs.get(key).map_or(Revision(0), |kv| kv.mod_revision) == *is
+            }
+            Compare::CreateRevision { key, is } => created(key) == *is,
+            Compare::CreateRevisionNot { key, is_not } => created(key) != *is_not,
+        }
+    }
+
+    pub fn apply(&mut self, txn: &Txn) -> TxnResponse {
+        for ops in [txn.compares.len(), txn.success.len(), txn.failure.len()] {
+            assert!(ops <= OPS_PER_TXN_MAX, "etcd refuses {ops} operations");
+        }
+        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
+        let branch = if succeeded { &txn.success } else { &txn.failure };
+        let revision = self.revision + 1;
+        let mut gets = Vec::new();
+        let mut wrote = false;
+        for op in branch {
+            match op {
+                Op::Put { key, value } => {
+                    wrote = true;
+                    let create =
+                        self.kvs.get(key).map_or(Revision(revision), |k| k.create_revision);
+                    let kv = KeyValue {
+                        key: key.clone(),
+                        value: value.clone(),
+                        create_revision: create,
+                        mod_revision: Revision(revision),
+                    };
+                    self.kvs.insert(key.clone(), kv.clone());
+                    self.history.push((revision, Event::Put(kv)));
+                }
+                Op::Delete { key } => {
+                    if self.kvs.remove(key).is_some() {
+                        wrote = true;
+                        let event =
+                            Event::Delete { key: key.clone(), revision: Revision(revision) };
+                        self.history.push((revision, event));
+                    }
+                }
+                Op::Get { key } => gets.push(self.kvs.get(key).cloned()),
+            }
+        }
+        if wrote {
+            self.revision = revision;
+        }
+        TxnResponse { header: self.header(), succeeded, gets }
+    }
+
+    pub fn put(&mut self, key: &str, value: &str) {
+        let (key, value) = (key.to_owned(), value.as_bytes().to_vec());
+        self.apply(&Txn { success: vec![Op::Put { key, value }], ..Txn::default() });
+    }
+
+    pub fn delete(&mut self, key: &str) {
+        self.apply(&Txn { success: vec![Op::Delete { key: key.to_owned() }], ..Txn::default() });
+    }
+
+    pub fn json(&self, key: &str) -> Option<serde_json::Value> {
+        self.kvs.get(key).map(|kv| serde_json::from_slice(&kv.value).unwrap())
+    }
+}
+
+/// One host: a node, its kernel, and what is on its way.
+pub struct Host {
+    pub node: Node,
+    pub config: NodeConfig,
+    pub addresses: BTreeSet<PresentAddress>,
+    pub links: BTreeMap<String, bool>,
+    pub commits: VecDeque<(TxnId, Txn)>,
+    pub ops: VecDeque<(OpId, KernelOp)>,
+    pub reports: Vec<Report>,
+    pub announced: Vec<(Instant, String)>,
+    pub exit: Option<Exit>,
+    pub follows: u32,
+    /// The history up to here has been told; none when the stream has not begun.
+    pub told: Option<usize>,
+    /// What the local etcd member says.
+    pub leads_term: Option<u64>,
+    /// No commit reaches the store, no answer comes back.
+    pub cut: bool,
+    /// The watch tells nothing.
+    pub deaf: bool,
+    /// Commits wait for [`World::deliver`].
+    pub hold_commits: bool,
+    /// Kernel operations wait for [`World::perform`].
+    pub hold_ops: bool,
+    /// The process does nothing.
+    pub frozen: bool,
+    /// What the kernel answers to an assumption.
+    pub refuse_assume: Option<KernelError>,
+    pub refuse_withdraw: Option<KernelError>,
+}
+
+pub struct World {
+    pub now: Instant,
+    pub etcd: Etcd,
+    pub hosts: Vec<Host>,
+}
+
+pub fn vip(name: &str, address: &str, policy: Policy) -> VipConfig {
+    VipConfig {
+        name: name.parse().unwrap(),
+        addresses: address.split(' ').map(|a| a.parse().unwrap()).collect(),
+        interface: "eth0".into(),
+        policy,
+    }
+}
+
+pub fn config(name: &str, vips: Vec<VipConfig>) -> NodeConfig {
+    NodeConfig {
+        cluster: "main".parse().unwrap(),
+        name: name.parse().unwrap(),
+        host: HostId(format!("host-{name}").into()),
+        process: name.bytes().next().unwrap().into(),
+        lease: Lease::new(3000 * MS).unwrap(),
+        backstop: Backstop::Fence,
+        weight: 100,
+        vips,
+        version: "test".into(),
+    }
+}
+
+/// What the examples of the rules have: one VIP that stays where it is.
+pub fn one_vip() -> Vec<VipConfig> {
+    vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: false })]
+}
+
+impl World {
+    pub fn new(configs: Vec<NodeConfig>) -> Self {
+        let mut world = World {
+            now: Instant::from_nanos(1_000_000_000),
+            etcd: Etcd { revision: 1, cluster_id: 7, ..Etcd::default() },
+            hosts: Vec::new(),
+        };
+        for config in configs {
+            world.start(config);
+        }
+        world
+    }
+
+    /// Nodes named a, b, c with one VIP each; the first to start has it.
+    pub fn of(names: &[&str]) -> Self {
+        let mut world = World::new(Vec::new());
+        for name in names {
+            world.start(config(name, one_vip()));
+            world.run(100 * MS);
+        }
+        world
+    }
+
+    pub fn start(&mut self, config: NodeConfig) -> usize {
+        self.hosts.push(Host {
+            node: Node::new(config.clone(), self.now),
+            config,
+            addresses: BTreeSet::new(),
+            links: BTreeMap::from([("eth0".to_owned(), true)]),
+            commits: VecDeque::new(),
+            ops: VecDeque::new(),
+            reports: Vec::new(),
+            announced: Vec::new(),
+            exit: None,
+            follows: 0,
+            told: None,
+            leads_term: None,
+            cut: false,
+            deaf: false,
+            hold_commits: false,
+            hold_ops: false,
+            frozen: false,
+            refuse_assume: None,
+            refuse_withdraw: None,
+        });
+        self.hosts.len() - 1
+    }
+
+    /// Kills the daemon of host `i` and starts it again; the kernel keeps what it has, and what
+    /// was on its way to the store may still arrive.
+    pub fn restart(&mut self, i: usize) -> VecDeque<(TxnId, Txn)> {
+        let host = &mut self.hosts[i];
+        let mut config = host.config.clone();
+        config.process += 0x100;
+        host.config = config.clone();
+        host.node = Node::new(config, self.now);
+        host.ops.clear();
+        host.told = None;
+        host.exit = None;
+        host.frozen = false;
+        std::mem::take(&mut host.commits)
+    }
+
+    // ---- time
+
+    /// Lets time pass in steps of a millisecond; everything that is not held back is answered.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.now += MS;
+            self.step();
+        }
+    }
+
+    /// Runs until `done`, at the most `limit`.
+    pub fn run_until(&mut self, limit: Duration, done: impl Fn(&World) -> bool) {
+        let end = self.now + limit;
+        while !done(self) {
+            assert!(self.now < end, "it did not come to be within {limit:?}:\n{}", self.story());
+            self.run(MS);
+        }
+    }
+
+    fn step(&mut self) {
+        for i in 0..self.hosts.len() {
+            if self.hosts[i].frozen {
+                continue;
+            }
+            self.hosts[i].node.handle_timeout(self.now);
+            // Answers bring new requests; a node that never comes to rest is a bug.
+            for round in 0.. {
+                assert!(round < 1000, "host {i} does not come to rest:\n{}", self.story());
+                if !self.settle(i) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Performs what host `i` wants, tells it what is new; whether there was anything.
+    fn settle(&mut self, i: usize) -> bool {
+        let mut busy = false;
+        while let Some(action) = self.hosts[i].node.poll_action() {
+            busy = true;
+            self.act(i, action);
+        }
+        if !self.hosts[i].hold_commits && !self.hosts[i].commits.is_empty() {
+            busy = true;
+            if self.hosts[i].cut {
+                let (id, _) = self.hosts[i].commits.pop_front().unwrap();
+                self.fail(i, id);
+            } else {
+                self.deliver(i);
+            }
+        }
+        if !self.hosts[i].hold_ops && !self.hosts[i].ops.is_empty() {
+            busy = true;
+            self.perform(i);
+        }
+        busy | self.tell(i)
+    }
+
+    fn act(&mut self, i: usize, action: Action) {
+        let now = self.now;
+        let host = &mut self.hosts[i];
+        match action {
+            Action::Follow { .. } => {
+                host.follows += 1;
+                host.told = None;
+                if host.cut || host.deaf {
+                    return;
+                }
+                host.told = Some(self.etcd.history.len());
+                let kvs = self.etcd.kvs.values().cloned().collect();
+                let snapshot = Snapshot { header: self.etcd.header(), kvs };
+                host.node.handle_update(Update::Snapshot(snapshot), now);
+            }
+            Action::Commit { id, txn, .. } => host.commits.push_back((id, txn)),
+            Action::AskMember { .. } => {
+                let answer = MemberStatus {
+                    member_id: i as u64,
+                    is_leader: host.leads_term.is_some(),
+                    term: host.leads_term.unwrap_or_default(),
+                };
+                host.node.handle_member(Ok(answer), now);
+            }
+            Action::Kernel { id, op } => host.ops.push_back((id, op)),
+            Action::Announce { addresses, deadline } => {
+                assert!(now < deadline);
+                let told = addresses.iter().map(|a| (now, a.address.to_string()));
+                host.announced.extend(told);
+            }
+            Action::Report(report) => host.reports.push(report),
+            Action::Exit(exit) => host.exit = Some(exit),
+        }
+    }
+
+    fn tell(&mut self, i: usize) -> bool {
+        let host = &mut self.hosts[i];
+        let Some(told) = host.told else { return false };
+        if host.deaf || host.cut || told == self.etcd.history.len() {
+            return false;
+        }
+        // One revision at a time, as etcd does.
+        let revision = self.etcd.history[told].0;
+        let events: Vec<Event> = self.etcd.history[told..]
+            .iter()
+            .take_while(|(r, _)| *r == revision)
+            .map(|(_, event)| event.clone())
+            .collect();
+        host.told = Some(told + events.len());
+        let header = Header { cluster_id: self.etcd.cluster_id, revision: Revision(revision) };
+        host.node.handle_update(Update::Events(Events { header, events }), self.now);
+        true
+    }
+
+    // ---- the store
+
+    /// The next held commit reaches the store, and its answer the node.
+    pub fn deliver(&mut self, i: usize) {
+        let (id, txn) = self.hosts[i].commits.pop_front().expect("a commit is under way");
+        let response = self.etcd.apply(&txn);
+        self.hosts[i].node.handle_committed(id, Ok(response), self.now);
+    }
+
+    /// The next held commit reaches the store, and its answer is lost.
+    pub fn deliver_without_answer(&mut self, i: usize) {
+        let (id, txn) = self.hosts[i].commits.pop_front().expect("a commit is under way");
+        self.etcd.apply(&txn);
+        self.fail(i, id);
+    }
+
+    /// The next held commit is on its way for longer than the node waits for it.
+    pub fn delay(&mut self, i: usize) -> Txn {
+        let (id, txn) = self.hosts[i].commits.pop_front().expect("a commit is under way");
+        self.fail(i, id);
+        txn
+    }
+
+    pub fn fail(&mut self, i: usize, id: TxnId) {
+        let error = StoreError::Unavailable("cut".into());
+        self.hosts[i].node.handle_committed(id, Err(error), self.now);
+    }
+
+    // ---- the kernel
+
+    /// The next held kernel operation is performed and acknowledged.
+    pub fn perform(&mut self, i: usize) {
+        let now = self.now;
+        let host = &mut self.hosts[i];
+        let (id, op) = host.ops.pop_front().expect("an operation is queued");
+        let present = |a: &Assignment, marked| PresentAddress {
+            interface: a.interface.clone(),
+            address: a.address,
+            marked,
+        };
+        let mut failed = Vec::new();
+        match op {
+            KernelOp::List => {
+                let links = host.links.iter();
+                let listing = Listing {
+                    addresses: host.addresses.iter().cloned().collect(),
+                    links: links.map(|(n, up)| Link { name: n.as_str().into(), up: *up }).collect(),
+                };
+                let outcome = KernelOutcome::Listed(listing);
+                return host.node.handle_kernel_outcome(id, outcome, now);
+            }
+            KernelOp::Assume { addresses, deadline } => {
+                for assignment in addresses {
+                    if let Some(error) = host.refuse_assume.clone() {
+                        failed.push((assignment, error));
+                    } else if now >= deadline {
+                        failed.push((assignment, KernelError::TooLate));
+                    } else {
+                        host.addresses.insert(present(&assignment, true));
+                    }
+                }
+            }
+            KernelOp::Withdraw { addresses } => {
+                for assignment in addresses {
+                    if let Some(error) = host.refuse_withdraw.clone() {
+                        failed.push((assignment, error));
+                    } else {
+                        host.addresses.remove(&present(&assignment, true));
+                        host.addresses.remove(&present(&assignment, false));
+                    }
+                }
+            }
+            KernelOp::Refresh { .. } | KernelOp::RemoveFence => {}
+        }
+        let outcome = KernelOutcome::Done { failed, until: None };
+        host.node.handle_kernel_outcome(id, outcome, now);
+    }
+
+    pub fn event(&mut self, i: usize, event: KernelEvent) {
+        self.hosts[i].node.handle_kernel_event(event, self.now);
+    }
+
+    pub fn remove_behind_the_back(&mut self, i: usize) {
+        self.hosts[i].addresses.clear();
+        self.event(i, KernelEvent::AddressChanged);
+    }
+
+    // ---- looking
+
+    /// The hosts that have any address.
+    pub fn holders(&self) -> Vec<usize> {
+        let holds = |host: &Host| !host.addresses.is_empty();
+        (0..self.hosts.len()).filter(|&i| holds(&self.hosts[i])).collect()
+    }
+
+    pub fn holder_of(&self, address: &str) -> Vec<usize> {
+        let address: ipnet::IpNet = address.parse().unwrap();
+        let holds = |host: &Host| host.addresses.iter().any(|a| a.address == address);
+        (0..self.hosts.len()).filter(|&i| holds(&self.hosts[i])).collect()
+    }
+
+    pub fn owner(&self, vip: &str) -> Option<String> {
+        let record = self.etcd.json(&format!("/turnip/main/vips/{vip}"))?;
+        Some(record["node"].as_str().unwrap().to_owned())
+    }
+
+    pub fn session(&self, node: &str) -> Option<&KeyValue> {
+        self.etcd.kvs.get(&format!("/turnip/main/sessions/{node}"))
+    }
+
+    pub fn said(&self, i: usize, what: &str) -> bool {
+        self.hosts[i].reports.iter().any(|report| report.to_string().contains(what))
+    }
+
+    pub fn story(&self) -> String {
+        let tell = |(i, host): (usize, &Host)| {
+            let lines: Vec<String> = host.reports.iter().map(|r| format!("  {r}")).collect();
+            format!("host {i} at {:?}:\n{}\n", self.now, lines.join("\n"))
+        };
+        self.hosts.iter().enumerate().map(tell).collect()
+    }
+}

@@ -1,0 +1,200 @@
+//! The demonstration: three hosts in network namespaces, etcd and turnip on each, and what a
+//! client sees while they are cut off, healed, moved, frozen and powered off.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use turnip_netns_tests::cluster::{Cluster, Plan, Seen};
+use turnip_netns_tests::measure::Span;
+use turnip_netns_tests::timeline::{self, ms};
+
+/// turnip's default.
+const LEASE: Duration = Duration::from_secs(3);
+
+/// The median of a client's gaps in orderly moves must not be longer.
+const MOVE_GAP_MAX: Duration = Duration::from_millis(20);
+
+const MOVES: usize = 10;
+
+/// A step of the demonstration, and what must hold of it.
+struct Step {
+    name: String,
+    seen: Seen,
+    promise: String,
+    kept: bool,
+}
+
+fn main() -> ExitCode {
+    match demonstrate() {
+        Ok(steps) => {
+            print_table(&steps);
+            if steps.iter().all(|step| step.kept) {
+                println!("\nEvery promise was kept.");
+                ExitCode::SUCCESS
+            } else {
+                println!("\nA PROMISE WAS BROKEN.");
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("the demonstration failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demonstrate() -> Result<Vec<Step>> {
+    say("Three hosts, h1 to h3, each in a network namespace, with an etcd member and turnip.");
+    say("A client asks 10.77.0.100 every 5 ms who it is. Lease 3 s, everything at its default.\n");
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let start = cluster.lab().journal().start();
+    let now = Span { from: start, to: Instant::now() };
+    timeline::print(&timeline::lines(&cluster, now)?, start);
+    println!("\nturnip status, from the client's machine:\n{}", cluster.turnip(&["status"])?);
+    let mut steps = Vec::new();
+
+    say("1. The holder is cut off from everything. Its link stays up; nothing tells it.");
+    let from = cluster.note(format!("h{} is cut off", owner + 1));
+    cluster.isolate(owner)?;
+    let next = cluster.wait_for_owner_among(|host| host != owner)?;
+    steps.push(crash_step(&cluster, "holder cut off", from)?);
+
+    say("2. The cut is healed. The address stays where it is, or goes home in an orderly way.");
+    let from = cluster.note(format!("h{} is healed", owner + 1));
+    cluster.heal()?;
+    sleep(Duration::from_secs(6));
+    let step = move_step(&cluster, "healed", from)?;
+    steps.push(step);
+    let _ = next;
+
+    steps.push(move_about(&cluster)?);
+
+    say("4. The holder's daemon is stopped with SIGSTOP: it cannot withdraw anything any more.");
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("the turnip of h{} is frozen", owner + 1));
+    cluster.freeze_daemon(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner).or_else(|_| cluster.wait_for_owner())?;
+    steps.push(frozen_step(&cluster, from)?);
+    cluster.note(format!("the turnip of h{} is thawed", owner + 1));
+    cluster.thaw_daemon(owner)?;
+    sleep(Duration::from_secs(5));
+
+    say("5. The holder is powered off.");
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("h{} is powered off", owner + 1));
+    cluster.power_off(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    steps.push(crash_step(&cluster, "holder powered off", from)?);
+    Ok(steps)
+}
+
+/// Moves the address around by pins.
+fn move_about(cluster: &Cluster) -> Result<Step> {
+    say(&format!("3. The address is moved {MOVES} times by an operator: turnip pin api HOST."));
+    let mut moves: Vec<Seen> = Vec::new();
+    let began = Instant::now();
+    for _ in 0..MOVES {
+        let owner = cluster.wait_for_owner()?;
+        let to = (owner + 1) % cluster.size();
+        let from = cluster.note(format!("turnip pin api h{}", to + 1));
+        cluster.turnip(&["pin", "api", &format!("h{}", to + 1)])?;
+        cluster.wait_for_owner_among(|host| host == to)?;
+        sleep(Duration::from_millis(200));
+        moves.push(cluster.since(from)?);
+    }
+    cluster.turnip(&["unpin", "api"])?;
+    print_lines(cluster, began)?;
+    moves.sort_by_key(|seen| seen.gap);
+    let median = moves[moves.len() / 2];
+    let worst = |of: fn(&Seen) -> Duration| moves.iter().map(of).max().unwrap_or_default();
+    let seen = Seen {
+        overlap: worst(|seen| seen.overlap),
+        answers_overlap: worst(|seen| seen.answers_overlap),
+        ..median
+    };
+    Ok(Step {
+        name: format!("{MOVES} moves (median)"),
+        kept: seen.overlap.is_zero() && seen.answers_overlap.is_zero() && seen.gap <= MOVE_GAP_MAX,
+        promise: format!("no overlap, gap at most {}", ms(MOVE_GAP_MAX)),
+        seen,
+    })
+}
+
+/// The holder is gone: nobody has the address twice, and somebody has it within 1.1 leases.
+fn crash_step(cluster: &Cluster, name: &str, from: Instant) -> Result<Step> {
+    sleep(Duration::from_millis(500));
+    let seen = cluster.since(from)?;
+    print_lines(cluster, from)?;
+    let gap_max = LEASE * 11 / 10;
+    Ok(Step {
+        name: name.into(),
+        kept: seen.overlap.is_zero() && seen.answers_overlap.is_zero() && seen.gap <= gap_max,
+        promise: format!("no overlap, gap at most {}", ms(gap_max)),
+        seen,
+    })
+}
+
+/// The holder lives: nothing may overlap, and clients hardly notice.
+fn move_step(cluster: &Cluster, name: &str, from: Instant) -> Result<Step> {
+    let seen = cluster.since(from)?;
+    print_lines(cluster, from)?;
+    Ok(Step {
+        name: name.into(),
+        kept: seen.overlap.is_zero() && seen.answers_overlap.is_zero(),
+        promise: "no overlap".into(),
+        seen,
+    })
+}
+
+/// The address may linger for a moment where it was, but it answers nobody there.
+fn frozen_step(cluster: &Cluster, from: Instant) -> Result<Step> {
+    sleep(Duration::from_secs(3));
+    let seen = cluster.since(from)?;
+    print_lines(cluster, from)?;
+    let lingering_max = Duration::from_secs(2);
+    let gap_max = LEASE * 11 / 10;
+    Ok(Step {
+        name: "daemon frozen".into(),
+        kept: seen.answers_overlap.is_zero()
+            && seen.overlap <= lingering_max
+            && seen.gap <= gap_max,
+        promise: format!("one host answers, gap at most {}", ms(gap_max)),
+        seen,
+    })
+}
+
+fn print_lines(cluster: &Cluster, from: Instant) -> Result<()> {
+    let span = Span { from, to: Instant::now() };
+    timeline::print(&timeline::lines(cluster, span)?, cluster.lab().journal().start());
+    println!();
+    Ok(())
+}
+
+fn print_table(steps: &[Step]) {
+    println!(
+        "{:20} {:>11} {:>11} {:>11} {:>11}   promise",
+        "", "gap, UDP", "gap, TCP", "addresses", "answers"
+    );
+    println!("{:20} {:>11} {:>11} {:>11} {:>11}", "", "", "", "overlap", "overlap");
+    for step in steps {
+        println!(
+            "{:20} {:>11} {:>11} {:>11} {:>11}   {}: {}",
+            step.name,
+            ms(step.seen.gap),
+            ms(step.seen.gap_tcp),
+            ms(step.seen.overlap),
+            ms(step.seen.answers_overlap),
+            step.promise,
+            if step.kept { "kept" } else { "BROKEN" },
+        );
+    }
+}
+
+fn say(what: &str) {
+    println!("{what}");
+    let _ = std::io::stdout().flush();
+}

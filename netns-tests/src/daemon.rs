@@ -1,0 +1,225 @@
+//! What keeps the floating addresses: turnip, or keepalived to compare it with.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+
+use crate::namespace::Namespace;
+
+/// The variable that names the turnip to run, when it is not the one built beside the lab.
+pub const BINARY_VARIABLE: &str = "TURNIP_LAB_TURNIP";
+
+/// The name of the cluster in turnip's configuration.
+pub const CLUSTER: &str = "lab";
+
+/// A floating address, or several that move as one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vip {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// The link that carries it on every host.
+    pub interface: String,
+}
+
+/// Which daemon, and how it is set up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Daemon {
+    /// turnip.
+    Turnip(TurnipSettings),
+    /// keepalived.
+    Keepalived {
+        /// How often the master is heard, in ms.
+        advert_ms: u32,
+    },
+}
+
+/// Who should own a VIP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// The host whose member leads.
+    Leader,
+    /// The winner of the hashing.
+    Spread,
+    /// The first host, then the second, and so on.
+    Priority {
+        /// Whether a better host takes it back.
+        preempt: bool,
+    },
+}
+
+/// What a test changes of turnip's configuration. The defaults are turnip's own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TurnipSettings {
+    /// The lease, as it stands in the file; its default when absent.
+    pub lease: Option<String>,
+    /// The fence, as it stands in the file; its default when absent.
+    pub fence: Option<String>,
+    /// Of all VIPs.
+    pub policy: Policy,
+    /// Told by the original's four variables alone; a member on each host, and one VIP with one
+    /// address, are needed for that, and the policy is `leader`.
+    pub by_variables: bool,
+    /// Further lines of the table `[etcd]`.
+    pub etcd_lines: String,
+    /// `http` or `https`.
+    pub scheme: String,
+}
+
+impl Default for TurnipSettings {
+    fn default() -> Self {
+        TurnipSettings {
+            lease: None,
+            fence: None,
+            policy: Policy::Spread,
+            by_variables: false,
+            etcd_lines: String::new(),
+            scheme: "http".into(),
+        }
+    }
+}
+
+/// The host that a daemon is to run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Its name.
+    pub host: &'a str,
+    /// Which of the hosts it is.
+    pub index: usize,
+    /// Its namespace.
+    pub namespace: &'a Namespace,
+    /// Where it keeps its files.
+    pub directory: &'a Path,
+    /// Whether an etcd member runs on it.
+    pub has_member: bool,
+    /// All of etcd's addresses.
+    pub etcd: &'a [IpAddr],
+}
+
+impl Daemon {
+    /// Writes its configuration for a host, and makes the command that runs it there.
+    ///
+    /// # Errors
+    /// When the binary is not there.
+    pub fn command(&self, place: Place<'_>, vips: &[Vip]) -> Result<Command> {
+        match self {
+            Daemon::Turnip(settings) if settings.by_variables => {
+                let vip = vips.first().context("a VIP")?;
+                let net = vip.addresses.first().context("an address")?;
+                let own = place.etcd.get(place.index).context("a member on each host")?;
+                let mut command = turnip_command(place.namespace)?;
+                command.arg("run").env("RUNTIME_DIRECTORY", place.directory);
+                command.env("TURNIP_IP", net.addr().to_string());
+                command.env("TURNIP_NETMASK", format!("/{}", net.prefix_len()));
+                command.env("TURNIP_DEV", &vip.interface).env("TURNIP_ID", own.to_string());
+                Ok(command)
+            }
+            Daemon::Turnip(settings) => {
+                let file = place.directory.join("turnip.toml");
+                std::fs::write(&file, turnip_toml(settings, place, vips))?;
+                let mut command = turnip_command(place.namespace)?;
+                command.arg("run").arg("--config").arg(file);
+                command.env("RUNTIME_DIRECTORY", place.directory);
+                Ok(command)
+            }
+            Daemon::Keepalived { advert_ms } => {
+                let file = place.directory.join("keepalived.conf");
+                std::fs::write(&file, keepalived_conf(*advert_ms, place, vips))?;
+                let mut command = place.namespace.command("keepalived");
+                command.args(["--dont-fork", "--log-console", "--vrrp", "--use-file"]).arg(file);
+                command.arg("--pid").arg(place.directory.join("keepalived.pid"));
+                command.arg("--vrrp_pid").arg(place.directory.join("vrrp.pid"));
+                Ok(command)
+            }
+        }
+    }
+}
+
+/// A command of turnip in a namespace, without arguments.
+///
+/// # Errors
+/// When the binary is not there.
+pub fn turnip_command(namespace: &Namespace) -> Result<Command> {
+    let binary = turnip_binary()?;
+    Ok(namespace.command(&binary.display().to_string()))
+}
+
+/// The turnip to run: that of [`BINARY_VARIABLE`], else the one beside the running program.
+///
+/// # Errors
+/// When it is not there; says how to build it.
+pub fn turnip_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(BINARY_VARIABLE) {
+        return Ok(path.into());
+    }
+    let program = std::env::current_exe().context("where this program is")?;
+    // Tests are in `deps`, one further down.
+    let found = program.ancestors().skip(1).take(2).map(|directory| directory.join("turnip"));
+    match found.into_iter().find(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => bail!("there is no turnip beside {}: cargo build -p turnip", program.display()),
+    }
+}
+
+fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> String {
+    let url =
+        |ip: &IpAddr| format!("\"{}://{}\"", settings.scheme, std::net::SocketAddr::new(*ip, 2379));
+    let endpoints: Vec<String> = place.etcd.iter().map(url).collect();
+    let mut toml = format!("cluster = \"{CLUSTER}\"\nnode = \"{}\"\n", place.host);
+    for (key, value) in [("lease", &settings.lease), ("fence", &settings.fence)] {
+        if let Some(value) = value {
+            let _ = writeln!(toml, "{key} = \"{value}\"");
+        }
+    }
+    let _ = writeln!(toml, "\n[etcd]\nendpoints = [{}]", endpoints.join(", "));
+    if place.has_member {
+        let _ = writeln!(toml, "local = \"{}://127.0.0.1:2379\"", settings.scheme);
+    }
+    toml += &settings.etcd_lines;
+    let policy = match settings.policy {
+        Policy::Leader => "policy = \"leader\"\n".to_owned(),
+        Policy::Spread => "policy = \"spread\"\n".to_owned(),
+        Policy::Priority { preempt } => {
+            let priority = 100 - place.index;
+            format!("policy = \"priority\"\npriority = {priority}\npreempt = {preempt}\n")
+        }
+    };
+    for vip in vips {
+        let addresses: Vec<String> =
+            vip.addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        let _ = write!(
+            toml,
+            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}",
+            vip.name,
+            addresses.join(", "),
+            vip.interface,
+        );
+    }
+    toml
+}
+
+fn keepalived_conf(advert_ms: u32, place: Place<'_>, vips: &[Vip]) -> String {
+    let interface = vips.first().map_or("eth0", |vip| vip.interface.as_str());
+    let mut all = vips.iter().flat_map(|vip| &vip.addresses);
+    // An advertisement lists its addresses, and has room for so many; the rest go unlisted.
+    let listed: Vec<String> = all.by_ref().take(20).map(ToString::to_string).collect();
+    let unlisted: Vec<String> = all.map(ToString::to_string).collect();
+    format!(
+        "global_defs {{\n  router_id {host}\n  vrrp_version 3\n}}\n\
+         vrrp_instance lab {{\n  state BACKUP\n  interface {interface}\n  virtual_router_id 51\n  \
+         priority {priority}\n  advert_int {seconds}.{ms:03}\n  \
+         virtual_ipaddress {{\n    {listed}\n  }}\n  \
+         virtual_ipaddress_excluded {{\n    {unlisted}\n  }}\n}}\n",
+        host = place.host,
+        priority = 200 - place.index,
+        seconds = advert_ms / 1000,
+        ms = advert_ms % 1000,
+        listed = listed.join("\n    "),
+        unlisted = unlisted.join("\n    "),
+    )
+}

@@ -1,0 +1,239 @@
+//! Sees the address events of all namespaces of a lab, in the order in which the kernel made
+//! them: one socket, in a namespace of its own that has an id for each of the others, hears all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use nix::libc;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::lab::Lab;
+use crate::links::address_of;
+use crate::namespace::Namespace;
+use crate::prompt::prompt;
+
+const RTNLGRP_IPV4_IFADDR: u32 = 5;
+const RTNLGRP_IPV6_IFADDR: u32 = 9;
+const RECEIVE_BUFFER_BYTES: libc::c_int = 64 << 20;
+
+/// An address came or went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressEvent {
+    /// When it was read; events are in the kernel's order.
+    pub at: Instant,
+    /// On which host.
+    pub host: Arc<str>,
+    /// Which.
+    pub address: IpAddr,
+    /// Whether it is there now. A refreshed address comes again.
+    pub present: bool,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    hosts: BTreeMap<i32, Arc<str>>,
+    events: Vec<AddressEvent>,
+    overrun: bool,
+}
+
+/// The observer.
+#[derive(Debug)]
+pub struct Eye {
+    namespace: Arc<Namespace>,
+    seen: Arc<Mutex<Seen>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Eye {
+    /// Opens it; it knows no namespace yet.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new(lab: &Lab) -> Result<Self> {
+        let namespace = lab.namespace("eye")?;
+        let socket = namespace.run(listen)?;
+        let seen = Arc::<Mutex<Seen>>::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let (seen, stop) = (Arc::clone(&seen), Arc::clone(&stop));
+            move || look(&socket, &seen, &stop)
+        });
+        Ok(Eye { namespace, seen, stop, thread: Some(thread) })
+    }
+
+    /// Watches a namespace from now on, as `host`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn watch(&self, namespace: &Namespace, host: &str) -> Result<()> {
+        let id = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = i32::try_from(seen.hosts.len())?;
+            seen.hosts.insert(id, host.into());
+            id
+        };
+        self.namespace.netlink(|netlink| async move {
+            Ok(netlink.link().assign_netns_id(namespace.name(), id).execute().await?)
+        })
+    }
+
+    /// What happened to `address` so far.
+    ///
+    /// # Errors
+    /// When events were lost, so that nothing can be said.
+    pub fn events(&self, address: IpAddr) -> Result<Vec<AddressEvent>> {
+        self.select(|event| event.address == address)
+    }
+
+    /// What happened to each address so far.
+    ///
+    /// # Errors
+    /// When events were lost, so that nothing can be said.
+    pub fn events_by_address(&self) -> Result<BTreeMap<IpAddr, Vec<AddressEvent>>> {
+        let mut by_address = BTreeMap::<_, Vec<_>>::new();
+        for event in self.select(|_| true)? {
+            by_address.entry(event.address).or_default().push(event);
+        }
+        Ok(by_address)
+    }
+
+    fn select(&self, wanted: impl Fn(&AddressEvent) -> bool) -> Result<Vec<AddressEvent>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.overrun {
+            bail!("the kernel dropped address events: nothing can be said about overlap");
+        }
+        Ok(seen.events.iter().filter(|event| wanted(event)).cloned().collect())
+    }
+
+    /// The hosts that have `address` now, or had it at `at`.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub fn holders(&self, address: IpAddr, at: Instant) -> Result<Vec<String>> {
+        let mut holders = BTreeSet::new();
+        for event in self.events(address)?.into_iter().take_while(|event| event.at <= at) {
+            if event.present {
+                holders.insert(event.host.to_string());
+            } else {
+                holders.remove(&*event.host);
+            }
+        }
+        Ok(holders.into_iter().collect())
+    }
+}
+
+impl Drop for Eye {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn listen() -> Result<Socket> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    socket.set_listen_all_namespaces(true)?;
+    set_option(socket.as_raw_fd(), libc::SO_RCVBUFFORCE, &RECEIVE_BUFFER_BYTES)?;
+    let patience = libc::timeval { tv_sec: 0, tv_usec: 50_000 };
+    set_option(socket.as_raw_fd(), libc::SO_RCVTIMEO, &patience)?;
+    for group in [RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR] {
+        socket.add_membership(group)?;
+    }
+    Ok(socket)
+}
+
+fn set_option<T>(fd: RawFd, option: libc::c_int, value: &T) -> Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>())?;
+    // SAFETY: the pointer and the length are those of `value`.
+    let done = unsafe {
+        libc::setsockopt(fd, libc::SOL_SOCKET, option, std::ptr::from_ref(value).cast(), length)
+    };
+    if done != 0 {
+        return Err(std::io::Error::last_os_error()).context("socket option");
+    }
+    Ok(())
+}
+
+fn look(socket: &Socket, seen: &Mutex<Seen>, stop: &AtomicBool) {
+    prompt();
+    let mut buffer = vec![0_u8; 1 << 16];
+    while !stop.load(Ordering::Relaxed) {
+        let received = receive(socket.as_raw_fd(), &mut buffer);
+        let at = Instant::now();
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match received {
+            Ok((length, Some(namespace))) => {
+                if let Some(host) = seen.hosts.get(&namespace).cloned() {
+                    take(&buffer[..length], at, &host, &mut seen.events);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => seen.overrun = true,
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// One datagram, and the id of the namespace that it is from.
+fn receive(fd: RawFd, buffer: &mut [u8]) -> std::io::Result<(usize, Option<i32>)> {
+    let mut control = [0_u64; 16];
+    let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: an msghdr of zeros is valid; its pointers are to memory that outlives the call, with
+    // that memory's lengths; the control messages are walked by libc's own macros.
+    unsafe {
+        let mut message: libc::msghdr = mem::zeroed();
+        message.msg_iov = &raw mut slice;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control) as _;
+        let length = libc::recvmsg(fd, &raw mut message, 0);
+        if length < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        let mut namespace = None;
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_NETLINK
+                && (*header).cmsg_type == libc::NETLINK_LISTEN_ALL_NSID
+            {
+                namespace = Some(libc::CMSG_DATA(header).cast::<i32>().read_unaligned());
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
+        }
+        Ok((length.cast_unsigned(), namespace))
+    }
+}
+
+fn take(mut bytes: &[u8], at: Instant, host: &Arc<str>, events: &mut Vec<AddressEvent>) {
+    while bytes.len() >= 16 {
+        let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else { return };
+        let (address, present) = match &message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(m)) => {
+                (address_of(m), true)
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(m)) => {
+                (address_of(m), false)
+            }
+            _ => (None, false),
+        };
+        if let Some(address) = address {
+            events.push(AddressEvent { at, host: Arc::clone(host), address, present });
+        }
+        let length = (message.header.length as usize).next_multiple_of(4);
+        if length == 0 || length > bytes.len() {
+            return;
+        }
+        bytes = &bytes[length..];
+    }
+}

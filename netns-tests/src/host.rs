@@ -1,0 +1,168 @@
+//! A host of a lab, through its boots, with a panel: a namespace at the other end of a cable of its
+//! own, which asks this host, and no other, whether it answers at an address.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::eye::Eye;
+use crate::lab::Lab;
+use crate::links::Via;
+use crate::namespace::Namespace;
+use crate::probe::{Prober, Shot, Target, Way};
+use crate::process::Process;
+use crate::responder::Responder;
+
+const PANEL_LINK: &str = "panel";
+const HOST_LINK: &str = "host";
+
+/// A host.
+#[derive(Debug)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Where it keeps its files.
+    pub directory: PathBuf,
+    /// The daemon that runs on it.
+    pub daemon: Option<Process>,
+    index: usize,
+    probed: Vec<IpNet>,
+    running: Option<Boot>,
+    /// Of earlier boots, in order of time.
+    past_answers: Vec<(IpAddr, Vec<Shot>)>,
+    namespace: Arc<Namespace>,
+}
+
+#[derive(Debug)]
+struct Boot {
+    panel: Prober,
+    _responder: Responder,
+    _panel_namespace: Arc<Namespace>,
+}
+
+impl Host {
+    /// A host without power, which is to be asked at the addresses `probed`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new(lab: &Lab, index: usize, name: String, probed: Vec<IpNet>) -> Result<Self> {
+        Ok(Host {
+            directory: lab.directory_of(&name)?,
+            daemon: None,
+            index,
+            probed,
+            running: None,
+            past_answers: Vec::new(),
+            namespace: lab.namespace(&name)?,
+            name,
+        })
+    }
+
+    /// Gives it a fresh namespace, lets `connect` plug it in, and starts its responder and panel.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn boot(
+        &mut self,
+        lab: &Lab,
+        eye: &Eye,
+        connect: impl FnOnce(&Namespace) -> Result<()>,
+    ) -> Result<()> {
+        self.namespace = lab.namespace(&self.name)?;
+        eye.watch(&self.namespace, &self.name)?;
+        connect(&self.namespace)?;
+        let responder = Responder::start(&self.namespace, &self.name)?;
+        let panel_namespace = self.connect_panel(lab)?;
+        let target = |net: &IpNet| Target { address: net.addr(), way: Way::Udp };
+        let panel = Prober::start(&panel_namespace, self.probed.iter().map(target).collect())?;
+        self.running =
+            Some(Boot { panel, _responder: responder, _panel_namespace: panel_namespace });
+        Ok(())
+    }
+
+    /// The namespace of its present or last boot.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// The same, to keep.
+    pub fn shared_namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// Takes its power: links first, so that nothing that ends can say so to anybody.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn power_off(&mut self) -> Result<()> {
+        for link in self.namespace.link_names()? {
+            self.namespace.remove_link(&link)?;
+        }
+        for process in self.namespace.processes() {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
+        for address in self.namespace.addresses()? {
+            if !address.is_loopback() {
+                self.namespace.remove_address(address)?;
+            }
+        }
+        self.daemon = None;
+        self.keep_answers();
+        self.running = None;
+        Ok(())
+    }
+
+    /// What became of the panel's probes for `address`, in all boots.
+    pub fn answers(&self, address: IpAddr) -> Vec<Shot> {
+        let past = self.past_answers.iter().filter(|(asked, _)| *asked == address);
+        let mut shots: Vec<Shot> = past.flat_map(|(_, shots)| shots.clone()).collect();
+        let records = self.running.as_ref().map_or(Vec::new(), |boot| boot.panel.records());
+        let present = records.into_iter().filter(|(target, _)| target.address == address);
+        shots.extend(present.flat_map(|(_, shots)| shots));
+        shots
+    }
+
+    fn keep_answers(&mut self) {
+        let records = self.running.as_ref().map_or(Vec::new(), |boot| boot.panel.records());
+        let records = records.into_iter().map(|(target, shots)| (target.address, shots));
+        self.past_answers.extend(records);
+    }
+
+    /// Neighbours are permanent at both ends, so that nothing but the host's own decision keeps
+    /// it from answering.
+    fn connect_panel(&self, lab: &Lab) -> Result<Arc<Namespace>> {
+        let panel = lab.namespace(&format!("{}-panel", self.name))?;
+        self.namespace.cable(PANEL_LINK, &panel, HOST_LINK)?;
+        let (host_mac, panel_mac) = (self.namespace.mac(PANEL_LINK)?, panel.mac(HOST_LINK)?);
+        for (host_end, panel_end) in [self.v4_ends()?, self.v6_ends()?] {
+            self.namespace.add_address(PANEL_LINK, host_end)?;
+            panel.add_address(HOST_LINK, panel_end)?;
+            self.namespace.add_neighbour(PANEL_LINK, panel_end.addr(), panel_mac)?;
+        }
+        for address in &self.probed {
+            let alone = IpNet::from(address.addr());
+            panel.add_route(alone, Via::Link { name: HOST_LINK, metric: 0 })?;
+            panel.add_neighbour(HOST_LINK, address.addr(), host_mac)?;
+        }
+        Ok(panel)
+    }
+
+    fn v4_ends(&self) -> Result<(IpNet, IpNet)> {
+        let third = u8::try_from(self.index)?;
+        let end = |last| Ipv4Net::new(Ipv4Addr::new(198, 18, third, last), 30).map(IpNet::from);
+        Ok((end(1)?, end(2)?))
+    }
+
+    fn v6_ends(&self) -> Result<(IpNet, IpNet)> {
+        let third = u16::try_from(self.index)?;
+        let end = |last| {
+            Ipv6Net::new(Ipv6Addr::new(0xfd18, 0, third, 0, 0, 0, 0, last), 64).map(IpNet::from)
+        };
+        Ok((end(1)?, end(2)?))
+    }
+}

@@ -1,0 +1,219 @@
+//! Clients that ask addresses who they are, again and again, and note who answered and when.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::namespace::Namespace;
+use crate::prompt::prompt;
+use crate::responder::service;
+
+/// The time between two probes of a target.
+pub const PERIOD: Duration = Duration::from_millis(5);
+
+/// An answer that takes longer counts as none.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How a target is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// A datagram and its answer.
+    Udp,
+    /// A connection.
+    Tcp,
+}
+
+/// Whom to ask, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The address.
+    pub address: IpAddr,
+    /// The way.
+    pub way: Way,
+}
+
+/// One probe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shot {
+    /// When it was sent.
+    pub sent: Instant,
+    /// When the answer came, and the name of the host that sent it.
+    pub answer: Option<(Instant, Arc<str>)>,
+}
+
+impl Shot {
+    /// Whether the answer came in time.
+    pub fn answered(&self) -> bool {
+        self.answer.as_ref().is_some_and(|(at, _)| at.duration_since(self.sent) <= PATIENCE)
+    }
+}
+
+type Shots = Arc<Mutex<Vec<Shot>>>;
+
+/// Asks some targets, all at the same moments, until it is dropped.
+#[derive(Debug)]
+pub struct Prober {
+    targets: Vec<(Target, Shots)>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Prober {
+    /// Starts to ask from `namespace`.
+    ///
+    /// # Errors
+    /// When sockets cannot be made.
+    pub fn start(namespace: &Arc<Namespace>, targets: Vec<Target>) -> Result<Self> {
+        let targets: Vec<_> =
+            targets.into_iter().map(|target| (target, Shots::default())).collect();
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let thread = thread::spawn({
+            let (namespace, targets) = (Arc::clone(namespace), targets.clone());
+            move || {
+                prompt();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let entered = namespace.enter().and_then(|()| Ok(runtime?));
+                drop(namespace);
+                let run = |runtime: tokio::runtime::Runtime| {
+                    runtime.block_on(async {
+                        let askers = targets.iter().map(|(t, shots)| Asker::new(t, shots));
+                        let askers = askers.collect::<Result<Vec<_>>>()?;
+                        let _ = ready.send(Ok(()));
+                        tokio::select! {
+                            () = ask_all(&askers) => {}
+                            _ = stopped => {}
+                        }
+                        Ok(())
+                    })
+                };
+                if let Err(error) = entered.and_then(run) {
+                    let _ = ready.send(Err(error));
+                }
+            }
+        });
+        is_ready.recv().context("the prober died")??;
+        Ok(Prober { targets, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// What became of the probes of each target so far, in the order of the targets.
+    pub fn records(&self) -> Vec<(Target, Vec<Shot>)> {
+        let copy = |(target, shots): &(Target, Shots)| {
+            (target.clone(), shots.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        };
+        self.targets.iter().map(copy).collect()
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+enum Asker {
+    Udp { socket: Arc<UdpSocket>, to: SocketAddr, shots: Shots },
+    Tcp { to: SocketAddr, shots: Shots },
+}
+
+impl Asker {
+    fn new(target: &Target, shots: &Shots) -> Result<Self> {
+        let (to, shots) = (service(target.address), Arc::clone(shots));
+        if target.way == Way::Tcp {
+            return Ok(Asker::Tcp { to, shots });
+        }
+        let any: IpAddr = match target.address {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = std::net::UdpSocket::bind((any, 0))?;
+        socket.set_nonblocking(true)?;
+        let socket = Arc::new(UdpSocket::from_std(socket)?);
+        tokio::spawn(hear(Arc::clone(&socket), Arc::clone(&shots)));
+        Ok(Asker::Udp { socket, to, shots })
+    }
+
+    fn ask(&self) {
+        let shot = Shot { sent: Instant::now(), answer: None };
+        let push = |shots: &Shots| {
+            let mut shots = shots.lock().unwrap_or_else(PoisonError::into_inner);
+            shots.push(shot);
+            shots.len() - 1
+        };
+        match self {
+            Asker::Udp { socket, to, shots } => {
+                let number = push(shots) as u64;
+                // What cannot be sent is not answered.
+                let _ = socket.try_send_to(&number.to_be_bytes(), *to);
+            }
+            Asker::Tcp { to, shots } => {
+                let number = push(shots);
+                let (to, shots) = (*to, Arc::clone(shots));
+                tokio::spawn(async move {
+                    if let Ok(Ok(name)) = timeout(PATIENCE, connect(to)).await {
+                        note(&shots, number, &name);
+                    }
+                });
+            }
+        }
+    }
+}
+
+async fn ask_all(askers: &[Asker]) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        askers.iter().for_each(Asker::ask);
+    }
+}
+
+async fn hear(socket: Arc<UdpSocket>, shots: Shots) {
+    let mut buffer = [0_u8; 128];
+    loop {
+        // Errors are news of single probes by ICMP.
+        let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
+        if let Some((number, name)) = buffer[..length].split_first_chunk::<8>()
+            && let Ok(name) = std::str::from_utf8(name)
+            && let Ok(number) = usize::try_from(u64::from_be_bytes(*number))
+        {
+            note(&shots, number, name);
+        }
+    }
+}
+
+async fn connect(to: SocketAddr) -> Result<String> {
+    let mut stream = TcpStream::connect(to).await?;
+    // Reset rather than linger: 200 connections a second would use up the ports.
+    set_linger_zero(&stream)?;
+    let mut name = String::new();
+    stream.read_to_string(&mut name).await?;
+    Ok(name)
+}
+
+fn set_linger_zero(stream: &TcpStream) -> Result<()> {
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    Ok(setsockopt(&stream.as_fd(), sockopt::Linger, &linger)?)
+}
+
+fn note(shots: &Shots, number: usize, name: &str) {
+    let at = Instant::now();
+    let mut shots = shots.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(shot) = shots.get_mut(number)
+        && shot.answer.is_none()
+    {
+        shot.answer = Some((at, name.into()));
+    }
+}

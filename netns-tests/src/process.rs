@@ -1,0 +1,163 @@
+//! A process of a lab's host.
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A running process that logs into a file; dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`, with all its output appended to `log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(mut command: Command, name: &str, log: PathBuf) -> Result<Self> {
+        let open = || File::options().create(true).append(true).open(&log);
+        command.stdin(Stdio::null()).stdout(open()?).stderr(open()?);
+        let child = command.spawn().with_context(|| format!("starting {name}"))?;
+        Ok(Process { name: name.to_owned(), child, log })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where its output goes.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal)
+            .with_context(|| format!("{signal} for {}", self.name))
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Stops the execution of it and of the processes that it has started.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        self.children().into_iter().try_for_each(|child| Ok(kill(child, Signal::SIGSTOP)?))
+    }
+
+    /// Lets it, and what it has started, go on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn thaw(&self) -> Result<()> {
+        self.children().into_iter().try_for_each(|child| kill(child, Signal::SIGCONT))?;
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn children(&self) -> Vec<Pid> {
+        let id = self.child.id();
+        let list = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let list = list.unwrap_or_default();
+        list.split_whitespace().filter_map(|id| id.parse().ok()).map(Pid::from_raw).collect()
+    }
+
+    /// Kills it, and what it has started, and waits until it is gone.
+    pub fn kill(&mut self) {
+        if self.runs() {
+            // Frozen first: what loses its parent, or a child, may tidy up or start another.
+            let _ = self.signal(Signal::SIGSTOP);
+            for child in self.children() {
+                let _ = kill(child, Signal::SIGKILL);
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it has not after `patience`, which kills it.
+    pub fn stop(&mut self, patience: Duration) -> Result<ExitStatus> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        self.signal(Signal::SIGTERM)?;
+        self.wait(patience)
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// When it has not after `patience`, which kills it.
+    pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            sleep(Duration::from_millis(2));
+        }
+        self.kill();
+        bail!("{} did not end within {patience:?}; it said:\n{}", self.name, self.said())
+    }
+
+    /// Resident memory in KiB.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.context("VmRSS")
+    }
+
+    /// Processor time used so far, of it and of the children that it has waited for.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields = stat.rsplit_once(')').context("stat")?.1.split_whitespace();
+        // utime, stime, cutime, cstime: the 14th to 17th; the first here is the 3rd. In ticks of 10 ms.
+        let ticks: u64 =
+            fields.skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Whether a process was ended by this signal.
+pub fn ended_by(status: ExitStatus, signal: Signal) -> bool {
+    status.signal() == Some(signal as i32)
+}

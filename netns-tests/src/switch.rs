@@ -1,0 +1,176 @@
+//! A switch: a bridge in a namespace of its own, whose ports can be cut, one way or both, made
+//! lossy, or closed for some traffic. The faults are rules in the bridge's forwarding path, so that
+//! hosts keep their carrier and no firewall of theirs is touched.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, bail};
+
+use crate::lab::Lab;
+use crate::namespace::Namespace;
+
+const BRIDGE: &str = "br0";
+
+/// A switch.
+#[derive(Debug)]
+pub struct Switch {
+    namespace: Arc<Namespace>,
+    faults: Mutex<BTreeSet<Fault>>,
+}
+
+/// What is wrong with a switch.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Fault {
+    /// Nothing from here.
+    From(String),
+    /// Nothing to there.
+    To(String),
+    /// Nothing from the one to the other.
+    Between(String, String),
+    /// No etcd traffic to or from here.
+    Store(String),
+    /// Of every 100 frames from or to here, this many are lost.
+    Loss(String, u32),
+}
+
+impl Switch {
+    /// A switch without ports.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new(lab: &Lab, name: &str) -> Result<Self> {
+        let namespace = lab.namespace(name)?;
+        namespace.bridge(BRIDGE, None)?;
+        Ok(Switch { namespace, faults: Mutex::default() })
+    }
+
+    /// The namespace that it is in.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Connects `link` of a host with a port named `port`.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn connect(&self, port: &str, host: &Namespace, link: &str) -> Result<()> {
+        self.namespace.cable(port, host, link)?;
+        self.namespace.plug(port, BRIDGE)
+    }
+
+    /// Pulls the cable out of a port: at once, and the other end is gone too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn disconnect(&self, port: &str) -> Result<()> {
+        self.namespace.remove_link(port)
+    }
+
+    /// Loses everything from and to a port, silently.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn cut(&self, port: &str) -> Result<()> {
+        self.add([Fault::From(port.into()), Fault::To(port.into())])
+    }
+
+    /// Loses everything that a port sends; it still receives.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn cut_from(&self, port: &str) -> Result<()> {
+        self.add([Fault::From(port.into())])
+    }
+
+    /// Loses everything sent to a port; it still sends.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn cut_to(&self, port: &str) -> Result<()> {
+        self.add([Fault::To(port.into())])
+    }
+
+    /// Loses everything between two ports.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn cut_between(&self, a: &str, b: &str) -> Result<()> {
+        self.add([Fault::Between(a.into(), b.into()), Fault::Between(b.into(), a.into())])
+    }
+
+    /// Loses a port's traffic with etcd, its peers' included, and nothing else.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn cut_from_store(&self, port: &str) -> Result<()> {
+        self.add([Fault::Store(port.into())])
+    }
+
+    /// Loses this many percent of the frames from and to a port.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn lose(&self, port: &str, percent: u32) -> Result<()> {
+        self.add([Fault::Loss(port.into(), percent)])
+    }
+
+    /// Ends all faults.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn heal(&self) -> Result<()> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.apply()
+    }
+
+    fn add(&self, faults: impl IntoIterator<Item = Fault>) -> Result<()> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+        self.apply()
+    }
+
+    /// Replaces all rules in one transaction.
+    fn apply(&self) -> Result<()> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut rules = String::from("table bridge lab\ndelete table bridge lab\n");
+        rules += "table bridge lab {\nchain faults {\n";
+        rules += "type filter hook forward priority 0; policy accept;\n";
+        for fault in &faults {
+            match fault {
+                Fault::From(port) => writeln!(rules, "iifname {port:?} drop")?,
+                Fault::To(port) => writeln!(rules, "oifname {port:?} drop")?,
+                Fault::Between(a, b) => writeln!(rules, "iifname {a:?} oifname {b:?} drop")?,
+                Fault::Store(port) => {
+                    for (side, end) in ["iifname", "oifname"]
+                        .iter()
+                        .flat_map(|side| ["sport", "dport"].iter().map(move |end| (side, end)))
+                    {
+                        writeln!(rules, "{side} {port:?} tcp {end} {{ 2379, 2380 }} drop")?;
+                    }
+                }
+                Fault::Loss(port, percent) => {
+                    for side in ["iifname", "oifname"] {
+                        writeln!(rules, "{side} {port:?} numgen random mod 100 < {percent} drop")?;
+                    }
+                }
+            }
+        }
+        rules += "}\n}\n";
+        self.nft(&rules)
+    }
+
+    fn nft(&self, rules: &str) -> Result<()> {
+        let mut command = self.namespace.command("nft");
+        command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        child.stdin.take().expect("it is piped").write_all(rules.as_bytes())?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("nft: {}\n{rules}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+}

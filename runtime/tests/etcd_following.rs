@@ -1,0 +1,127 @@
+//! Following more than fits into one answer, and more slowly than others write.
+
+mod support;
+
+use std::pin::pin;
+
+use futures::StreamExt;
+use futures::stream::{self, TryStreamExt};
+use support::cluster::Cluster;
+use support::{PATIENCE, next, put, run, snapshot, told_up_to};
+use turnip::etcd::Etcd;
+use turnip::seams::Store;
+use turnip_core::{Event, Op, Revision, StoreError, Txn, Update};
+
+const PREFIX: &str = "/turnip/following/";
+
+/// Puts large values one by one, many at a time; returns the revision of the last.
+async fn write_much(etcd: &Etcd, count: usize) -> Revision {
+    let value = "x".repeat(20_000);
+    let written = stream::iter(0..count)
+        .map(|n| etcd.commit(put(&format!("{PREFIX}{}", n % 10), &value), PATIENCE))
+        .buffer_unordered(32)
+        .try_collect::<Vec<_>>();
+    written.await.unwrap().iter().map(|response| response.header.revision).max().unwrap()
+}
+
+#[test]
+fn twenty_thousand_keys_come_in_one_snapshot_while_others_write() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let etcd = cluster.handle(0);
+        for chunk in 0..200 {
+            let key = |n: usize| format!("{PREFIX}{:05}", chunk * 100 + n);
+            let value = vec![b'v'; 300];
+            let put = |n| Op::Put { key: key(n), value: value.clone() };
+            let txn = Txn { success: (0..100).map(put).collect(), ..Txn::default() };
+            etcd.commit(txn, PATIENCE).await.unwrap();
+        }
+        let mut updates = pin!(etcd.follow(PREFIX.to_owned(), false));
+        let writer = async {
+            // The last key becomes a new one while the first pages are read.
+            let last = format!("{PREFIX}zzzzz");
+            let mut written = Revision(0);
+            for _ in 0..50 {
+                written = etcd.commit(put(&last, ""), PATIENCE).await.unwrap().header.revision;
+            }
+            written
+        };
+        let (snapshot, written) = futures::join!(snapshot(&mut updates), writer);
+        let revision = snapshot.header.revision;
+        let regular = snapshot.kvs.iter().filter(|kv| !kv.key.ends_with("zzzzz")).count();
+        assert_eq!(regular, 20_000);
+        assert!(snapshot.kvs.is_sorted_by(|a, b| a.key < b.key));
+        assert!(snapshot.kvs.iter().all(|kv| kv.mod_revision <= revision));
+        let events = told_up_to(&mut updates, written).await;
+        assert_eq!(events.len(), usize::try_from(written.0 - revision.0).unwrap());
+    });
+}
+
+/// etcd puts such a watcher aside and catches it up in batches of a thousand revisions, in
+/// responses whose header names the store's newest revision.
+#[test]
+fn a_follower_that_lags_far_behind_is_told_all_and_nothing_is_claimed_too_early() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let etcd = cluster.handle(0);
+        let mut updates = pin!(etcd.follow(PREFIX.to_owned(), false));
+        let mut told = snapshot(&mut updates).await.header.revision;
+        let last = write_much(&cluster.handle(0), 5_000).await;
+        let mut batches = 0;
+        while told < last {
+            let Ok(Update::Events(batch)) = next(&mut updates).await else {
+                panic!("events were to come")
+            };
+            batches += 1;
+            for event in &batch.events {
+                let Event::Put(kv) = event else { panic!("{event:?}") };
+                assert_eq!(kv.mod_revision, Revision(told.0 + 1), "each revision, in order");
+                told = kv.mod_revision;
+            }
+            assert_eq!(batch.header.revision, told, "what was claimed has been told");
+        }
+        assert!(batches > 1);
+    });
+}
+
+#[test]
+fn a_follower_whose_news_was_compacted_is_told_so_and_begins_afresh() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let etcd = cluster.handle(0);
+        let mut updates = pin!(etcd.follow(PREFIX.to_owned(), false));
+        snapshot(&mut updates).await;
+        let last = write_much(&cluster.handle(0), 5_000).await;
+        let mut client = etcd_client::Client::connect([cluster.url(0)], None).await.unwrap();
+        client.compact(last.0, None).await.unwrap();
+        let why = loop {
+            match next(&mut updates).await {
+                Ok(Update::Events(batch)) => assert!(batch.header.revision < last),
+                Err(StoreError::Unavailable(why)) => break why,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(why.contains("compacted"), "{why}");
+        assert!(updates.next().await.is_none(), "the stream is over");
+
+        let mut updates = pin!(etcd.follow(PREFIX.to_owned(), false));
+        let fresh = snapshot(&mut updates).await;
+        assert_eq!((fresh.header.revision, fresh.kvs.len()), (last, 10));
+    });
+}
+
+#[test]
+fn a_foreign_key_that_is_no_text_harms_nobody() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let etcd = cluster.handle(0);
+        let foreign = [PREFIX.as_bytes(), b"\xff\xfe"].concat();
+        let mut client = etcd_client::Client::connect([cluster.url(0)], None).await.unwrap();
+        client.put(foreign.clone(), "", None).await.unwrap();
+        let mut updates = pin!(etcd.follow(PREFIX.to_owned(), false));
+        assert_eq!(snapshot(&mut updates).await.kvs.len(), 1);
+        client.delete(foreign, None).await.unwrap();
+        let own = etcd.commit(put(&format!("{PREFIX}k"), ""), PATIENCE).await.unwrap();
+        assert_eq!(told_up_to(&mut updates, own.header.revision).await.len(), 2);
+    });
+}

@@ -1,0 +1,86 @@
+//! What the commands for operators ask of etcd.
+
+mod support;
+
+use std::time::Duration;
+
+use etcd_client::Client;
+use support::cluster::Cluster;
+use support::{PATIENCE, run};
+use turnip_core::Revision;
+
+const PREFIX: &str = "/turnip/main/";
+
+#[test]
+fn members_and_their_status_are_told() {
+    run(async {
+        let cluster = Cluster::start(3).await;
+        let etcd = cluster.handle(0);
+        let members = etcd.members(PATIENCE).await.unwrap();
+        assert_eq!(members.len(), 3);
+        let mut leaders = 0;
+        for index in 0..3 {
+            let url = cluster.url(index);
+            let status = etcd.endpoint_status(&url, PATIENCE).await.unwrap();
+            let member = members.iter().find(|member| member.id == status.member_id).unwrap();
+            assert_eq!(member.name, format!("m{index}"));
+            assert_eq!(member.client_urls, [url]);
+            assert_eq!(member.peer_urls.len(), 1);
+            assert!(!member.is_learner);
+            assert!(status.version.starts_with("3."), "{status:?}");
+            assert!(status.db_bytes > 0 && status.term > 0 && status.cluster_id != 0);
+            leaders += usize::from(status.is_leader());
+        }
+        assert_eq!(leaders, 1);
+        let error = etcd.endpoint_status("http://elsewhere:2379", PATIENCE).await.unwrap_err();
+        assert!(error.to_string().contains("elsewhere"), "{error}");
+    });
+}
+
+#[test]
+fn keys_are_put_read_and_deleted() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let etcd = cluster.handle(0);
+        let key = format!("{PREFIX}intents/drain/a");
+        let revision = etcd.put(&key, b"value", PATIENCE).await.unwrap();
+        let snapshot = etcd.snapshot(PREFIX).await.unwrap();
+        assert_eq!(snapshot.header.revision, revision);
+        assert_eq!((&snapshot.kvs[0].key, &snapshot.kvs[0].value[..]), (&key, &b"value"[..]));
+        assert!(etcd.delete(&key, PATIENCE).await.unwrap());
+        assert!(!etcd.delete(&key, PATIENCE).await.unwrap());
+        assert!(etcd.snapshot(PREFIX).await.unwrap().kvs.is_empty());
+    });
+}
+
+#[test]
+fn commit_latencies_are_measured_beside_the_clusters_keys_and_leave_nothing_behind() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let etcd = cluster.handle(0);
+        let name = "main".parse().unwrap();
+        let latencies = etcd.commit_latencies(&name, 20, PATIENCE).await.unwrap();
+        assert_eq!(latencies.len(), 20);
+        assert!(latencies.iter().all(|latency| *latency > Duration::ZERO));
+        assert!(etcd.snapshot("/").await.unwrap().kvs.is_empty());
+    });
+}
+
+#[test]
+fn history_tells_whether_anybody_compacts() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let etcd = cluster.handle(0);
+        let mut last = Revision(0);
+        for _ in 0..20 {
+            last = etcd.put(&format!("{PREFIX}k"), b"", PATIENCE).await.unwrap();
+        }
+        let history = etcd.history(PREFIX, PATIENCE).await.unwrap();
+        assert_eq!((history.current, history.oldest), (last, Revision(1)), "nobody does");
+
+        let mut client = Client::connect([cluster.url(0)], None).await.unwrap();
+        client.compact(last.0 - 5, None).await.unwrap();
+        let history = etcd.history(PREFIX, PATIENCE).await.unwrap();
+        assert_eq!((history.current, history.oldest), (last, Revision(last.0 - 5)));
+    });
+}

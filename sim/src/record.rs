@@ -1,0 +1,119 @@
+//! What is written down of a run.
+
+use crate::time::{S, True};
+
+/// A line in a run's timeline.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// A member won an election.
+    Leads {
+        /// Which.
+        member: usize,
+        /// In which term.
+        term: u64,
+    },
+    /// A member learnt that it leads no more.
+    Deposed {
+        /// Which.
+        member: usize,
+    },
+}
+
+macro_rules! tally {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// How often things happened: a run in which nothing does proves nothing.
+        #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+        pub struct Tally {
+            $($(#[$doc])* pub $name: u64,)+
+        }
+
+        impl Tally {
+            /// Adds another run's.
+            pub fn add(&mut self, other: &Tally) {
+                $(self.$name += other.$name;)+
+            }
+
+            /// Every count with its name.
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)+]
+            }
+        }
+    };
+}
+
+tally! {
+    /// Raft elections won.
+    elections,
+    /// Renewals committed.
+    renewals,
+    /// Sessions opened.
+    sessions_opened,
+    /// Sessions closed by their nodes.
+    sessions_closed,
+    /// Sessions expired by other nodes.
+    sessions_expired,
+    /// Transactions that claimed VIPs.
+    claims,
+    /// Transactions that handed VIPs over, or gave them free.
+    handovers,
+    /// Publications of what a node can take.
+    publications,
+    /// Transactions whose compares did not hold.
+    compares_failed,
+    /// Requests not answered in time.
+    timeouts,
+    /// Transactions carried out after their sender had given up.
+    landed_late,
+    /// Transactions that had a mishap on purpose.
+    mishaps,
+    /// Watches opened.
+    watches,
+    /// Watches that broke.
+    watches_broken,
+    /// Times that a kernel ended lifetimes of addresses by itself.
+    lifetimes_ended,
+    /// Times that a fence's gate closed while addresses were there.
+    gates_closed,
+    /// Announcements.
+    announcements,
+    /// Daemons started.
+    starts,
+    /// Daemons that refused to run, or to go on.
+    refusals,
+}
+
+/// Everything written down of one run.
+#[derive(Debug)]
+pub struct Record {
+    tracing: bool,
+    /// The lines of the trace.
+    pub lines: Vec<String>,
+    /// For the timeline.
+    pub marks: Vec<(True, Mark)>,
+    /// Counts.
+    pub tally: Tally,
+}
+
+impl Record {
+    /// An empty record.
+    pub fn new(tracing: bool) -> Self {
+        Record { tracing, lines: Vec::new(), marks: Vec::new(), tally: Tally::default() }
+    }
+
+    /// Whether lines are kept.
+    pub fn is_tracing(&self) -> bool {
+        self.tracing
+    }
+
+    /// Keeps a line, if lines are kept.
+    pub fn trace(&mut self, now: True, line: impl FnOnce() -> String) {
+        if self.tracing {
+            self.lines.push(format!("{:5}.{:09} {}", now / S, now % S, line()));
+        }
+    }
+
+    /// Keeps a mark.
+    pub fn mark(&mut self, now: True, mark: Mark) {
+        self.marks.push((now, mark));
+    }
+}

@@ -1,0 +1,112 @@
+//! Names and keys of a run, and what a transaction with them is for.
+
+use turnip_core::{ClusterName, KeyKind, Keys, NodeName, Op, Txn, VipName, records};
+
+use crate::plan::TxnKind;
+
+/// The names that hosts and VIPs have in every run.
+pub struct Names {
+    keys: Keys,
+    nodes: Vec<NodeName>,
+    vips: Vec<VipName>,
+}
+
+impl Names {
+    /// The names of so many hosts and VIPs.
+    pub fn new(hosts: usize, vips: usize) -> Self {
+        Names {
+            keys: Keys::new(&Self::cluster()),
+            nodes: (0..hosts).map(node_name).collect(),
+            vips: (0..vips).map(vip_name).collect(),
+        }
+    }
+
+    /// The cluster's name.
+    pub fn cluster() -> ClusterName {
+        "sim".parse().expect("a valid name")
+    }
+
+    /// What all keys begin with.
+    pub fn prefix(&self) -> &str {
+        self.keys.prefix()
+    }
+
+    /// A host's node.
+    pub fn node(&self, host: usize) -> &NodeName {
+        &self.nodes[host]
+    }
+
+    /// A VIP.
+    pub fn vip(&self, vip: usize) -> &VipName {
+        &self.vips[vip]
+    }
+
+    /// A host's number by its node's name.
+    pub fn host_of(&self, node: &NodeName) -> Option<usize> {
+        self.nodes.iter().position(|name| name == node)
+    }
+
+    /// The key of a host's session.
+    pub fn session(&self, host: usize) -> String {
+        self.keys.session(&self.nodes[host])
+    }
+
+    /// The key of a VIP's owner.
+    pub fn owner(&self, vip: usize) -> String {
+        self.keys.vip(&self.vips[vip])
+    }
+
+    /// The key that drains a host.
+    pub fn drain(&self, host: usize) -> String {
+        self.keys.drain(&self.nodes[host])
+    }
+
+    /// The key that pins a VIP.
+    pub fn pin(&self, vip: usize) -> String {
+        self.keys.pin(&self.vips[vip])
+    }
+
+    /// What a transaction of `host` is for; nothing when it is none of turnip's.
+    pub fn kind(&self, host: usize, txn: &Txn) -> Option<TxnKind> {
+        let own = self.nodes.get(host)?;
+        let mut kinds = txn.success.iter().filter_map(|op| match op {
+            Op::Get { .. } => None,
+            Op::Delete { key } => match self.keys.kind(key) {
+                KeyKind::Session(node) if node == *own => Some(TxnKind::Close),
+                KeyKind::Session(_) => Some(TxnKind::Expire),
+                KeyKind::Vip(_) => Some(TxnKind::HandOver),
+                _ => None,
+            },
+            Op::Put { key, value } => match self.keys.kind(key) {
+                KeyKind::Session(_) => Some(if opens(txn) { TxnKind::Open } else { TxnKind::Renew }),
+                KeyKind::Node(_) => Some(TxnKind::Publish),
+                KeyKind::Vip(_) => {
+                    let record: records::VipRecord = records::decode(value).ok()?;
+                    let claims = record.node == *own;
+                    Some(if claims { TxnKind::Claim } else { TxnKind::HandOver })
+                }
+                _ => None,
+            },
+        });
+        kinds.next()
+    }
+}
+
+/// Whether a put of a session makes it: it compares with the key's absence.
+fn opens(txn: &Txn) -> bool {
+    txn.compares.iter().any(|compare| match compare {
+        turnip_core::Compare::ModRevision { is, .. }
+        | turnip_core::Compare::CreateRevision { is, .. } => is.0 == 0,
+        turnip_core::Compare::CreateRevisionNot { .. } => false,
+    })
+}
+
+/// The name of a host's node.
+pub fn node_name(host: usize) -> NodeName {
+    format!("n{host}").parse().expect("a valid name")
+}
+
+/// The name of a VIP.
+pub fn vip_name(vip: usize) -> VipName {
+    format!("v{vip}").parse().expect("a valid name")
+}

@@ -1,0 +1,75 @@
+//! Lets events happen when their time has come.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use madsim::time::{Instant, Sleep};
+
+use crate::time::True;
+
+use super::{Control, World};
+
+/// The future that runs the world until the end of its plan. It calls back for what concerns the
+/// daemons' futures.
+pub struct Pump<F> {
+    world: Rc<World>,
+    control: F,
+    begin: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<F: FnMut(Control)> Pump<F> {
+    /// The pump of `world`. To be made at the very beginning of the run.
+    pub fn new(world: Rc<World>, control: F) -> Self {
+        let begin = world.time.now_instant() - world.time.elapsed();
+        let sleep = Box::pin(world.time.sleep(Duration::from_secs(1)));
+        Pump { world, control, begin, sleep }
+    }
+
+    /// Lets the events up to now happen. Tells when the next one will, unless the run is over.
+    fn run(&mut self) -> Option<True> {
+        loop {
+            let mut inner = self.world.inner();
+            let present = inner.now;
+            let Some((at, event)) = inner.queue.pop(present) else {
+                return inner.queue.next_at();
+            };
+            inner.now = at;
+            inner.dispatch(event);
+            if inner.over {
+                return None;
+            }
+            if !inner.controls.is_empty() {
+                let controls = std::mem::take(&mut inner.controls);
+                drop(inner);
+                controls.into_iter().for_each(&mut self.control);
+            }
+        }
+    }
+}
+
+impl<F: FnMut(Control) + Unpin> Future for Pump<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // What is scheduled while it runs needs no waking.
+        self.world.inner().armed = 0;
+        loop {
+            let Some(next) = self.run() else { return Poll::Ready(()) };
+            let mut inner = self.world.inner();
+            if inner.pump.is_none() {
+                inner.pump = Some(cx.waker().clone());
+            }
+            drop(inner);
+            let at = self.begin + Duration::from_nanos(next);
+            self.sleep.as_mut().reset(at);
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                self.world.inner().armed = next;
+                return Poll::Pending;
+            }
+        }
+    }
+}
