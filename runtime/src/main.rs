@@ -37,6 +37,7 @@ enum Command {
         node: Box<NodeArgs>,
     },
     /// Show who owns what, and how the nodes are
+    #[command(after_help = status::AFTER_HELP)]
     Status {
         #[command(flatten)]
         reach: Box<ReachArgs>,
@@ -51,6 +52,7 @@ enum Command {
         node: Box<NodeArgs>,
     },
     /// Take away what a killed daemon left on this host: its addresses, then its fence
+    #[command(after_help = release::AFTER_HELP)]
     Release {
         #[command(flatten)]
         release: release::ReleaseArgs,
@@ -86,7 +88,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    // What the variables hold now is of no use in a description.
+    let plain = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
+    let matches = Cli::command().mut_subcommands(plain).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let (_, given) = matches.subcommand().expect("clap asks for a command");
     let sources = Sources::new(given, |name| std::env::var(name).ok());

@@ -75,14 +75,17 @@ pub fn check(sources: &Sources) -> ExitCode {
             None
         }
     };
-    host::check(config.as_ref(), &mut findings);
     let reach = match &config {
         Some(config) => Some(config.reach.clone()),
         None => Reach::load(sources).ok(),
     };
-    if let Some(reach) = reach
-        && let Err(why) = block_on(etcd::check(&reach, config.as_ref(), &mut findings))
-    {
+    let checks = async {
+        host::check(config.as_ref(), &mut findings).await;
+        if let Some(reach) = reach {
+            etcd::check(&reach, config.as_ref(), &mut findings).await;
+        }
+    };
+    if let Err(why) = block_on(checks) {
         return fail(FAILED, why);
     }
     print(&findings.render());

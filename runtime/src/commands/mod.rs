@@ -5,9 +5,9 @@ pub mod cluster;
 pub mod intents;
 pub mod membership;
 pub mod overview;
-pub mod privileges;
 pub mod release;
 pub mod run;
+pub mod service;
 pub mod status;
 pub mod table;
 
@@ -22,6 +22,9 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The configuration or the command line is wrong; nothing was touched.
 pub const USAGE: u8 = 2;
+
+/// How to get the capabilities that are missing.
+pub const PRIVILEGES: &str = "run turnip as root, or by its systemd unit, which grants both";
 
 /// Says why nothing was done.
 pub fn fail(status: u8, why: impl std::fmt::Display) -> ExitCode {

@@ -3,15 +3,65 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use turnip::kernel::{check, release};
+use turnip::lock::{InstanceLock, LockError};
 
+use super::cluster::block_on;
+use super::run::runtime_directory;
+use super::{FAILED, OK, fail, print};
+
+/// What its help ends with.
+pub const AFTER_HELP: &str = "\
+It works on this host alone and asks nobody: every address that carries turnip's mark goes, \
+configured or not, then the fence. Others take the VIPs when this host's lease has run out.";
+
+/// How far to go.
 #[derive(Args)]
 pub struct ReleaseArgs {
-    /// Clear the host although a daemon runs on it
+    /// Clear the host although a daemon runs on it, which will put back what it holds
     #[arg(long)]
     force: bool,
 }
 
+/// Takes away every address with turnip's mark, then the fence.
 pub fn release(args: &ReleaseArgs) -> ExitCode {
-    let _ = args.force;
-    super::fail(super::FAILED, "not there yet")
+    match block_on(clear(args.force)).flatten() {
+        Ok(said) => {
+            print(&said);
+            ExitCode::from(OK)
+        }
+        Err(why) => fail(FAILED, why),
+    }
+}
+
+async fn clear(force: bool) -> Result<String, String> {
+    let missing = check::missing_capabilities().map_err(|error| error.to_string())?;
+    if !missing.is_empty() {
+        return Err(format!("{} is missing; run this as root", missing.join(" and ")));
+    }
+    // Held to the end, so that no daemon starts meanwhile.
+    let lock = InstanceLock::take("turnip release");
+    match &lock {
+        Err(taken @ LockError::Taken { .. }) if !force => {
+            return Err(format!(
+                "{taken}. Nothing was touched: stop it, and it clears the host itself; --force clears under its hands"
+            ));
+        }
+        Err(LockError::Io(_)) if !force => {
+            return Err(lock.err().map(|error| error.to_string()).unwrap_or_default());
+        }
+        _ => {}
+    }
+    let released = release::release(&runtime_directory()).map_err(|error| error.to_string())?;
+    let mut said = String::new();
+    for one in &released.addresses {
+        said += &format!("removed {} from {}\n", one.address, one.interface);
+    }
+    if released.fence {
+        said += "removed the fence\n";
+    }
+    if said.is_empty() {
+        said += "nothing to remove: no address with turnip's mark, and no fence\n";
+    }
+    Ok(said)
 }

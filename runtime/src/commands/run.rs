@@ -1,14 +1,221 @@
-//! `turnip run`
+//! `turnip run`: the daemon.
+//!
+//! Everything that can be found wrong is found before anything is touched: configuration,
+//! privileges, interfaces, the lock, the fence, then etcd. Only that etcd does not answer is
+//! waited for, because at a power failure turnip starts before a quorum does; what will not mend
+//! by waiting (credentials, certificates, the wrong member) ends it.
 
+use std::future::Future;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use turnip::config::{Config, Sources};
+use futures::{Stream, StreamExt, stream};
+use tokio::signal::unix::{SignalKind, signal};
+use turnip::clock::HostClock;
+use turnip::config::{Config, Fence, Sources};
+use turnip::driver::{self, Observation};
+use turnip::etcd::Etcd;
+use turnip::host;
+use turnip::kernel::{Netlink, Settings, check, fence};
+use turnip::lock::InstanceLock;
+use turnip::seams::{Clock, Command};
+use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
+use super::service::{self, Service};
+use super::{FAILED, OK, membership};
+use crate::logging;
+
+/// How long etcd may take for each question before the start.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long until etcd is asked again.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
+
+/// Runs the daemon until it is asked to stop.
 pub fn run(sources: &Sources) -> ExitCode {
     let config = match Config::load(sources) {
         Ok(config) => config,
         Err(problems) => return super::refuse(&problems),
     };
-    crate::logging::start(config.reach.log);
-    super::fail(super::FAILED, "not there yet")
+    logging::start(config.reach.log);
+    for notice in &config.reach.notices {
+        tracing::warn!("{notice}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(|error| format!("cannot start: {error}"))
+        .and_then(|runtime| runtime.block_on(serve(&config)));
+    match outcome {
+        Ok(Exit::Stopped) => {
+            tracing::info!("stopped");
+            ExitCode::from(OK)
+        }
+        Ok(Exit::Refused(why)) | Err(why) => {
+            tracing::error!("{why}");
+            service::waiting(&why);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Where the record of addresses is, for kernels that keep no marks.
+pub fn runtime_directory() -> PathBuf {
+    // As systemd names it for the unit; the first, should there be several.
+    let given = std::env::var("RUNTIME_DIRECTORY").unwrap_or_default();
+    match given.split(':').next() {
+        Some(first) if !first.is_empty() => first.into(),
+        _ => "/run/turnip".into(),
+    }
+}
+
+async fn serve(config: &Config) -> Result<Exit, String> {
+    privileged()?;
+    let existing: Vec<String> = check::links()
+        .map_err(|error| format!("cannot list the interfaces: {error}"))?
+        .into_iter()
+        .map(|link| link.name.to_string())
+        .collect();
+    config.check_interfaces(&existing).map_err(|problems| problems.to_string())?;
+    let _lock = InstanceLock::take(config.node.as_str()).map_err(|error| error.to_string())?;
+    let backstop = backstop(config)?;
+    let etcd = Etcd::new(&config.reach.etcd).map_err(|error| error.to_string())?;
+    let mut commands = Box::pin(commands()?);
+    tokio::select! {
+        met = meet_etcd(&etcd, config) => met?,
+        _ = commands.next() => return Ok(Exit::Stopped),
+        () = service::watchdog(None, config.lease.renew()) => {}
+    }
+    announce(config, backstop);
+
+    let clock = HostClock::new();
+    let settings = Settings {
+        configured: config.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
+        backstop,
+        runtime_directory: runtime_directory(),
+    };
+    let kernel = Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())?;
+    let host = host::host_id().map_err(|error| format!("cannot tell this host: {error}"))?;
+    let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    let node = Node::new(config.node_config(host, process, backstop), clock.now());
+
+    let mut service = Service::new(config.vips.len());
+    let pulse = service.pulse();
+    let observe = |observation: Observation<'_>| match observation {
+        Observation::Turn => service.turn(),
+        Observation::Report(report) => {
+            logging::report(report);
+            service.report(report);
+        }
+    };
+    let driver = driver::run(node, &etcd, &kernel, &clock, commands, observe);
+    tokio::select! {
+        exit = driver => Ok(exit),
+        () = service::watchdog(Some(pulse), config.lease.renew()) => Err("the watchdog ended".into()),
+    }
+}
+
+fn privileged() -> Result<(), String> {
+    let missing = check::missing_capabilities()
+        .map_err(|error| format!("cannot tell the privileges of this process: {error}"))?;
+    match missing.as_slice() {
+        [] => Ok(()),
+        missing => Err(format!("{} is missing: {}", missing.join(" and "), super::PRIVILEGES)),
+    }
+}
+
+/// Chooses what silences addresses when this process cannot.
+fn backstop(config: &Config) -> Result<Backstop, String> {
+    let remedy = "a kernel with nf_tables is needed (`modprobe nf_tables`), and CAP_NET_ADMIN";
+    match (config.fence, fence::probe()) {
+        (Fence::Lifetime, _) => Ok(Backstop::Lifetime),
+        (_, Ok(())) => Ok(Backstop::Fence),
+        (Fence::Nftables, Err(error)) => {
+            Err(format!("fence = \"nftables\", and nftables does not work here: {error}; {remedy}"))
+        }
+        (Fence::Auto, Err(error)) => match config.lease.check_backstop(Backstop::Lifetime) {
+            Ok(()) => {
+                tracing::warn!(
+                    "nftables does not work here: {error}; {remedy}. Going on without the fence: should this process die, its addresses answer until the kernel ends their lifetime"
+                );
+                Ok(Backstop::Lifetime)
+            }
+            Err(too_short) => Err(format!(
+                "nftables does not work here: {error}; {remedy}. And {too_short}: with lease = \"4s\" or more on all hosts turnip runs without the fence"
+            )),
+        },
+    }
+}
+
+/// Returns when etcd answers and this host may be a node.
+async fn meet_etcd(etcd: &Etcd, config: &Config) -> Result<(), String> {
+    loop {
+        let why = match may_start(etcd, config).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Refused(why)) => return Err(why),
+            Err(StoreError::Unavailable(why)) if why.contains("certificate") => {
+                return Err(format!("etcd cannot be trusted, or does not trust us: {why}"));
+            }
+            Err(StoreError::Unavailable(why)) => why,
+        };
+        tracing::error!("waiting for etcd, holding nothing: {why}");
+        service::waiting(&format!("waiting for etcd: {why}"));
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn may_start(etcd: &Etcd, config: &Config) -> Result<(), StoreError> {
+    let keys = Keys::new(&config.reach.cluster);
+    within(etcd.snapshot(keys.prefix())).await?;
+    let Some(ip) = config.member_ip else { return Ok(()) };
+    membership::check(etcd, &config.reach, ip, ANSWER_WITHIN).await.map(|_| ())
+}
+
+async fn within<T>(ask: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable(format!("no answer within {ANSWER_WITHIN:?}"));
+    tokio::time::timeout(ANSWER_WITHIN, ask).await.map_err(late)?
+}
+
+fn announce(config: &Config, backstop: Backstop) {
+    let fence = match backstop {
+        Backstop::Fence => "nftables",
+        Backstop::Lifetime => "lifetime",
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = config.node.as_str(),
+        cluster = config.reach.cluster.as_str(),
+        vips = config.vips.len(),
+        lease = ?config.lease.duration(),
+        fence,
+        endpoints = config.reach.etcd.endpoints.join(","),
+        "starting"
+    );
+}
+
+/// The first signal asks for an orderly stop, the second one does not wait.
+fn commands() -> Result<impl Stream<Item = Command>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    // A terminal that goes away is no reason to leave addresses behind.
+    let mut hangup = listen(SignalKind::hangup())?;
+    let next = async move |first: bool| {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        if first {
+            tracing::info!("stopping: handing over what is held");
+            service::stopping();
+            Command::Stop
+        } else {
+            tracing::warn!("stopping at once");
+            Command::StopNow
+        }
+    };
+    Ok(stream::unfold((next, true), async |(mut next, first)| {
+        let command = next(first).await;
+        Some((command, (next, false)))
+    }))
 }

@@ -15,12 +15,16 @@ use super::{OK, fail, print};
 const UNOWNED: u8 = 1;
 const NO_ANSWER: u8 = 2;
 
-/// It reads etcd and listens for up to a renew interval, to see which nodes are alive.
-///
-/// Exit status: 0 every VIP has an owner; 1 some VIP has none, or there is none at all; 2 no
-/// answer from etcd, or wrong configuration.
+/// What its help ends with.
+pub const AFTER_HELP: &str = "\
+It reads etcd and listens for up to a renew interval, to see which nodes are alive. It works from \
+any machine that reaches etcd, with --endpoints and --cluster alone.
+
+Exit status: 0 every VIP has an owner; 1 some VIP has none, or there is no VIP; 2 no answer from \
+etcd, or wrong configuration.";
+
+/// How to show it.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub struct StatusArgs {
     /// Print JSON, for programs
     #[arg(long)]

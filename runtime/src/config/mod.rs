@@ -268,14 +268,15 @@ impl Loader {
             }
             vips = vec![original.vip];
         } else if !variables_given && !had_tables {
-            let what = if nothing_said {
-                format!(
+            let (key, what) = if nothing_said {
+                let what = format!(
                     "no configuration: there is no {FILE_DEFAULT}, and TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID are not set"
-                )
+                );
+                ("", what)
             } else {
-                "no VIP; add a [[vip]] table with name, address and interface".into()
+                ("vip", "none; add a [[vip]] table with name, address and interface".into())
             };
-            problems.add(Problem::new(top.place.clone(), "vip", None, what));
+            problems.add(Problem::new(top.place.clone(), key, None, what));
         }
         if let Some(reach) = &reach {
             needs_local(&vips, reach, problems);

@@ -34,7 +34,8 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
     if let Some(ip) = config.and_then(|config| config.member_ip) {
         match membership::check(&etcd, reach, ip, TIMEOUT).await {
             Ok(name) => findings.ok("TURNIP_ID", format!("{ip} is the member {name} on this host")),
-            Err(error) => findings.error("TURNIP_ID", error.to_string()),
+            Err(StoreError::Refused(why)) => findings.error("TURNIP_ID", why),
+            Err(error) => findings.error("TURNIP_ID", format!("cannot be checked: {error}")),
         }
     }
     keys(&etcd, reach, findings).await;

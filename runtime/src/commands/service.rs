@@ -1,0 +1,109 @@
+//! What the service manager is told, where there is one.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use turnip_core::{Report, VipName};
+
+/// The service as systemd sees it. Without systemd nothing happens.
+pub struct Service {
+    configured: usize,
+    held: BTreeSet<VipName>,
+    ready: bool,
+    trouble: Option<&'static str>,
+    pulse: Pulse,
+}
+
+/// When the driver's loop went round last.
+#[derive(Clone)]
+pub struct Pulse(Rc<Cell<Instant>>);
+
+impl Service {
+    /// A service with `configured` VIPs that is about to start.
+    pub fn new(configured: usize) -> Self {
+        Service {
+            configured,
+            held: BTreeSet::new(),
+            ready: false,
+            trouble: None,
+            pulse: Pulse(Rc::new(Cell::new(Instant::now()))),
+        }
+    }
+
+    /// Shared with the watchdog.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// The driver's loop went round.
+    pub fn turn(&self) {
+        self.pulse.0.set(Instant::now());
+    }
+
+    /// Takes note of a transition. The first session makes the service ready.
+    pub fn report(&mut self, report: &Report) {
+        match report {
+            Report::SessionOpened { .. } | Report::SessionResumed { .. } => {
+                self.trouble = None;
+                if !self.ready {
+                    self.ready = true;
+                    notify(&[NotifyState::Ready]);
+                }
+            }
+            Report::Assumed { vip, .. } => {
+                self.held.insert(vip.clone());
+            }
+            Report::Forfeited { vip, .. } => {
+                self.held.remove(vip);
+            }
+            Report::SessionLost { .. } => self.trouble = Some("no session"),
+            Report::RenewalsFail { .. } => self.trouble = Some("etcd does not answer"),
+            Report::RenewalsSucceed => self.trouble = None,
+            Report::NameContested { .. } => self.trouble = Some("this node's name is taken"),
+            _ => return,
+        }
+        self.say();
+    }
+
+    fn say(&self) {
+        let mut status = format!("holding {} of {} VIPs", self.held.len(), self.configured);
+        if let Some(trouble) = self.trouble {
+            status += &format!("; {trouble}");
+        }
+        notify(&[NotifyState::Status(&status)]);
+    }
+}
+
+/// Tells the service manager why it has to wait.
+pub fn waiting(why: &str) {
+    notify(&[NotifyState::Status(why)]);
+}
+
+/// Tells the service manager that the end is intended.
+pub fn stopping() {
+    notify(&[NotifyState::Stopping, NotifyState::Status("handing over")]);
+}
+
+/// Pings the watchdog for as long as the driver's loop goes round; never ends. A loop at rest
+/// goes round at every renewal, so silence of three intervals `renew` means that it hangs.
+pub async fn watchdog(pulse: Option<Pulse>, renew: Duration) {
+    let Some(interval) = sd_notify::watchdog_enabled() else {
+        return std::future::pending().await;
+    };
+    loop {
+        let alive =
+            pulse.as_ref().is_none_or(|pulse| pulse.0.get().elapsed() < interval.max(renew * 3));
+        if alive {
+            notify(&[NotifyState::Watchdog]);
+        }
+        tokio::time::sleep(interval / 2).await;
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    // Without a service manager, or with one that went away, there is nobody to tell.
+    let _ = sd_notify::notify(state);
+}
