@@ -72,6 +72,24 @@ fn an_election_of_etcd_expires_nobody() {
 }
 
 #[test]
+fn a_host_that_dies_with_etcds_leader_is_expired_as_soon_as_the_others_had_time_to_speak() {
+    let mut world = World::of(&["a", "b", "c"]);
+    world.hosts[0].frozen = true;
+    world.hosts[0].addresses.clear();
+    let died = world.now;
+    for survivor in [1, 2] {
+        world.hosts[survivor].cut = true;
+    }
+    world.run(1500 * MS);
+    for survivor in [1, 2] {
+        world.hosts[survivor].cut = false;
+    }
+    world.run_until(LIMIT, |w| !w.holders().is_empty());
+    assert!(world.now.since(died) <= 3300 * MS, "{:?}", world.now.since(died));
+    assert!(world.session("b").is_some() && world.session("c").is_some());
+}
+
+#[test]
 fn an_orderly_stop_hands_over_and_leaves_nothing() {
     let mut world = World::of(&["a", "b"]);
     let now = world.now;
