@@ -224,7 +224,9 @@ impl Fence {
         match self.transact(messages) {
             Ok(()) => Ok(()),
             // Someone removed the fence: made anew, it holds back what is not held.
-            Err(Failure::Damaged | Failure::Expired) => self.restore(),
+            Err(Failure::Damaged) => self.restore(),
+            // Someone changed what is in it.
+            Err(Failure::Expired) => self.rewrite_held(),
             Err(Failure::Other(why)) => Err(KernelError::Refused(why)),
         }
     }
@@ -247,12 +249,11 @@ impl Fence {
 
     /// Opens the gate for exactly `addresses`.
     fn open_gate(&mut self, addresses: &[IpAddr], deadline: Instant) -> Result<(), KernelError> {
-        let mut flush: Vec<_> = flush_gate();
-        flush.extend(held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)));
-        flush.extend(held_elements(addresses, add_elements));
-        self.held = addresses.iter().copied().collect();
+        let mut messages = flush_gate();
+        messages.extend(held_anew(addresses));
+        let before = std::mem::replace(&mut self.held, addresses.iter().copied().collect());
         self.gate = Gate::Closed;
-        self.set_gate(flush, deadline)
+        self.set_gate(messages, deadline).inspect_err(|_| self.held = before)
     }
 
     /// Moves the deadline of an open gate, and adds `addresses` to what is held.
@@ -316,6 +317,16 @@ impl Fence {
             tracing::debug!(?failure, "could not close the fence's gate");
         }
         self.gate = Gate::Closed;
+    }
+
+    fn rewrite_held(&mut self) -> Result<(), KernelError> {
+        let held: Vec<_> = self.held.iter().copied().collect();
+        let mut messages = held_anew(&held);
+        if held.is_empty() {
+            messages.extend(flush_gate());
+        }
+        self.transact(messages)
+            .map_err(|failure| KernelError::Refused(format!("the fence: {failure:?}")))
     }
 
     /// Puts everything but the gate back as it should be.
@@ -405,6 +416,14 @@ fn held_elements(
     held_sets()
         .flat_map(|(family, set, index)| change(family, TABLE, set, &keys(addresses, index)))
         .collect()
+}
+
+/// Exactly `addresses` as held.
+fn held_anew(addresses: &[IpAddr]) -> Vec<Message> {
+    let mut messages: Vec<_> =
+        held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)).collect();
+    messages.extend(held_elements(addresses, add_elements));
+    messages
 }
 
 fn gate_keys(family: Family) -> Vec<Vec<u8>> {

@@ -149,7 +149,9 @@ impl Worker {
         }
         self.record.note(slots.iter().map(|(assignment, _)| entry(assignment)));
         self.keep_siblings(&slots);
-        self.put_all(slots, deadline, 0, &mut progress);
+        let count = self.lifetimes.count() + slots.len();
+        let slack_secs = self.fence.as_ref().map_or(0, |_| lifetimes::slack_secs(count));
+        self.put_all(slots, deadline, slack_secs, &mut progress);
         self.undo_if_late(deadline, &mut progress);
         self.silence_failed(&progress);
         self.done(progress)
