@@ -11,6 +11,9 @@
 //! it. A gate that is closed is opened again by an assumption only, and then for exactly the
 //! addresses assumed.
 //!
+//! Timeouts do not count the time that the host is suspended. It answers nothing meanwhile; when it
+//! wakes, the daemon's timer, which does count it, closes the gate.
+//!
 //! What is not dropped: packets *to* a VIP that another host holds and the answers from it,
 //! what is forwarded, and the announcements by which another host takes a VIP over.
 
@@ -79,6 +82,8 @@ pub(super) struct Fence {
     vips: BTreeSet<IpAddr>,
     held: BTreeSet<IpAddr>,
     gate: Gate,
+    /// By an orderly stop: then it is not missing.
+    removed: bool,
 }
 
 /// Whether nftables works here: all that the fence needs is made and unmade in one transaction.
@@ -166,7 +171,7 @@ impl Fence {
         let gate = if inherited.is_some() { Gate::Inherited } else { Gate::Closed };
         let earlier = inherited.unwrap_or_default();
         let held: BTreeSet<_> = earlier.intersection(&vips).copied().collect();
-        let mut fence = Fence { channel, clock, vips, held, gate };
+        let mut fence = Fence { channel, clock, vips, held, gate, removed: false };
         let foreign: Vec<_> = earlier.difference(&fence.vips).copied().collect();
         let mut messages = fence.layout();
         messages.extend(held_elements(&foreign, nft::delete_elements));
@@ -224,7 +229,7 @@ impl Fence {
         match self.transact(messages) {
             Ok(()) => Ok(()),
             // Someone removed the fence: made anew, it holds back what is not held.
-            Err(Failure::Damaged) => self.restore(),
+            Err(Failure::Damaged) => self.restore_open(),
             // Someone changed what is in it.
             Err(Failure::Expired) => self.rewrite_held(),
             Err(Failure::Other(why)) => Err(KernelError::Refused(why)),
@@ -241,7 +246,7 @@ impl Fence {
 
     /// Removes the fence.
     pub fn remove(&mut self) -> Result<(), KernelError> {
-        (self.held, self.gate) = (BTreeSet::new(), Gate::Closed);
+        (self.held, self.gate, self.removed) = (BTreeSet::new(), Gate::Closed, true);
         remove_through(&mut self.channel)
             .map(drop)
             .map_err(|error| KernelError::Refused(error.to_string()))
@@ -329,9 +334,32 @@ impl Fence {
             .map_err(|failure| KernelError::Refused(format!("the fence: {failure:?}")))
     }
 
+    /// Puts back what someone removed, if anything is missing.
+    pub fn mend(&mut self) -> Result<(), KernelError> {
+        if self.removed {
+            return Ok(());
+        }
+        match tables(&mut self.channel) {
+            Ok(found) if found.len() == Family::BOTH.len() => Ok(()),
+            Ok(_) => self.restore_open(),
+            Err(error) => Err(KernelError::Refused(format!("nftables: {error}"))),
+        }
+    }
+
+    /// Puts everything back as it should be, and opens the gate again if its time is not over.
+    fn restore_open(&mut self) -> Result<(), KernelError> {
+        self.restore()?;
+        match std::mem::replace(&mut self.gate, Gate::Closed) {
+            Gate::Open(until) => self.set_gate(Vec::new(), until),
+            Gate::Closed | Gate::Inherited => Ok(()),
+        }
+    }
+
     /// Puts everything but the gate back as it should be.
     fn restore(&mut self) -> Result<(), KernelError> {
-        tracing::warn!("someone removed the nftables tables of turnip: putting them back");
+        if !std::mem::take(&mut self.removed) {
+            tracing::warn!("someone removed the nftables tables of turnip: putting them back");
+        }
         let mut messages = self.layout();
         let held: Vec<_> = self.held.iter().copied().collect();
         messages.extend(held_elements(&held, add_elements));
