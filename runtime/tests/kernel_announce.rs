@@ -53,10 +53,26 @@ fn nothing_is_announced_after_the_deadline() {
         let neighbour = Neighbour::join().await;
         let vips = [on(DEVICE, "10.0.0.50/24"), on(DEVICE, "fd00::50/64")];
         let host = Host::start(Backstop::Fence, &vips);
+        assert_eq!(host.assume(&vips, host.after(60_000)).await, done());
         mislead(&neighbour, &vips);
         host.kernel.announce(vips.to_vec(), host.clock.now()).await;
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         assert!(vips.iter().all(|vip| is_misled(&neighbour, vip)));
+    });
+}
+
+#[test]
+fn what_was_withdrawn_meanwhile_is_not_announced() {
+    on_a_host(|| async {
+        let neighbour = Neighbour::join().await;
+        let vips = [on(DEVICE, "10.0.0.50/24"), on(DEVICE, "fd00::50/64")];
+        let host = Host::start(Backstop::Fence, &vips);
+        assert_eq!(host.assume(&vips, host.after(60_000)).await, done());
+        assert_eq!(host.withdraw(&vips[..1]).await, done());
+        mislead(&neighbour, &vips);
+        host.kernel.announce(vips.to_vec(), host.after(60_000)).await;
+        eventually("the cache to learn", async || !is_misled(&neighbour, &vips[1])).await;
+        assert!(is_misled(&neighbour, &vips[0]));
     });
 }
 

@@ -208,9 +208,10 @@ fn a_restarted_daemon_takes_the_fence_over_as_it_is() {
         assert!(neighbour.reaches(first.address.addr()));
         assert!(!neighbour.reaches(second.address.addr()));
         let resumed = std::slice::from_ref(&first);
-        assert_eq!(host.refresh(resumed, host.after(700)).await, done());
+        let deadline = host.after(3_000);
+        assert_eq!(host.refresh(resumed, deadline).await, done());
         assert!(neighbour.reaches(first.address.addr()));
-        host.clock.sleep_until(host.after(700)).await;
+        host.clock.sleep_until(deadline).await;
         assert!(!neighbour.reaches(first.address.addr()));
     });
 }
@@ -253,6 +254,36 @@ fn a_fence_that_someone_flushed_is_put_back_by_the_next_renewal() {
 }
 
 #[test]
+fn a_look_at_the_addresses_puts_a_flushed_fence_back_and_keeps_it_open() {
+    on_a_host(|| async {
+        listen();
+        let neighbour = Neighbour::join().await;
+        let host = Host::start(Backstop::Fence, &vips());
+        let [first, second] = vips();
+        let first = std::slice::from_ref(&first);
+        assert_eq!(host.assume(first, host.after(60_000)).await, done());
+        assert!(turnip::kernel::fence::remove().unwrap());
+        add(DEVICE, &second.address.to_string()).await;
+        host.list().await;
+        reached(&neighbour, first).await;
+        assert!(!neighbour.reaches(second.address.addr()));
+        assert_eq!(host.refresh(first, host.after(60_000)).await, done());
+    });
+}
+
+#[test]
+fn taking_a_stray_of_the_same_address_away_does_not_silence_what_is_held() {
+    on_a_host(|| async {
+        listen();
+        let neighbour = Neighbour::join().await;
+        let host = Host::start(Backstop::Fence, &vips());
+        assert_eq!(host.assume(&vips(), host.after(60_000)).await, done());
+        assert_eq!(host.withdraw(&[on("lo", "10.0.0.50/32")]).await, done());
+        reached(&neighbour, &vips()).await;
+    });
+}
+
+#[test]
 fn the_last_step_of_an_orderly_stop_leaves_no_fence() {
     on_a_host(|| async {
         let host = Host::start(Backstop::Fence, &many(3));
@@ -260,6 +291,7 @@ fn the_last_step_of_an_orderly_stop_leaves_no_fence() {
         assert_eq!(host.withdraw(&many(3)).await, done());
         assert!(turnip::kernel::fence::exists().unwrap());
         assert_eq!(host.kernel.perform(KernelOp::RemoveFence).await, done());
+        host.list().await;
         assert!(!turnip::kernel::fence::exists().unwrap());
     });
 }
