@@ -7,7 +7,9 @@ const VARIABLES: [&str; 5] =
 
 fn turnip(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_turnip"));
-    VARIABLES.iter().for_each(|name| drop(command.env_remove(name)));
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
     command.args(arguments).envs(variables.iter().copied()).output().unwrap()
 }
 
