@@ -24,7 +24,7 @@ use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
 use super::manager::Manager;
 use super::service::{self, Service};
-use super::{FAILED, OK, membership};
+use super::{FAILED, OK, fail, membership};
 use crate::logging;
 
 /// How long etcd may take for each question before the start.
@@ -38,7 +38,10 @@ pub fn run(sources: &Sources) -> ExitCode {
         Ok(config) => config,
         Err(problems) => return super::refuse(&problems),
     };
-    logging::start(config.reach.log);
+    let _flush = match logging::start(config.reach.log) {
+        Ok(flush) => flush,
+        Err(error) => return fail(FAILED, format!("cannot start: {error}")),
+    };
     for notice in &config.reach.notices {
         tracing::warn!("{notice}");
     }

@@ -16,6 +16,8 @@ pub struct Service {
     held: BTreeSet<VipName>,
     ready: bool,
     trouble: Option<&'static str>,
+    /// Told once a turn, so that a thousand VIPs that move are one message.
+    changed: bool,
     pulse: Pulse,
 }
 
@@ -32,6 +34,7 @@ impl Service {
             held: BTreeSet::new(),
             ready: false,
             trouble: None,
+            changed: false,
             pulse: Pulse(Rc::new(Cell::new(Instant::now()))),
         }
     }
@@ -42,8 +45,11 @@ impl Service {
     }
 
     /// The driver's loop went round.
-    pub fn turn(&self) {
+    pub fn turn(&mut self) {
         self.pulse.0.set(Instant::now());
+        if std::mem::take(&mut self.changed) {
+            self.say();
+        }
         self.manager.retry();
     }
 
@@ -69,7 +75,7 @@ impl Service {
             Report::NameContested { .. } => self.trouble = Some("this node's name is taken"),
             _ => return,
         }
-        self.say();
+        self.changed = true;
     }
 
     fn say(&self) {
