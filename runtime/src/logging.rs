@@ -1,5 +1,7 @@
 //! Log lines: text for people, JSON for programs, and the journal's own form under systemd.
 
+mod lines;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -18,12 +20,19 @@ use tracing_subscriber::util::SubscriberInitExt;
 use turnip::config::{LogFormat, LogSettings};
 use turnip_core::{Level as ReportLevel, Report};
 
-/// Sends log lines to standard error from here on. To be called once.
-pub fn start(settings: LogSettings) {
+use lines::{Flush, Lines};
+
+/// Sends log lines to standard error from here on, and the last ones when what it answers with is
+/// dropped. To be called once.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn start(settings: LogSettings) -> io::Result<Flush> {
+    let (writer, flush) = Lines::to(io::stderr())?;
     // Of the libraries only what an operator should see.
     let filter =
         Targets::new().with_default(LevelFilter::WARN).with_target("turnip", settings.level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry().with(filter);
     match settings.format {
         LogFormat::Json => {
@@ -37,6 +46,7 @@ pub fn start(settings: LogSettings) {
             registry.with(lines.with_ansi(colour).event_format(Text { journal })).init();
         }
     }
+    Ok(flush)
 }
 
 /// Whether standard error goes to systemd's journal, which puts the time before each line itself.

@@ -386,3 +386,24 @@ fn an_interface_that_does_not_exist_is_refused_unless_it_is_waited_for() {
     load(&waiting).unwrap().check_interfaces(&existing).unwrap();
     load(VIP).unwrap().check_interfaces(&existing).unwrap();
 }
+
+#[test]
+fn the_example_says_how_it_is_and_its_defaults_are_the_defaults() {
+    let example = include_str!("../dist/turnip.toml");
+    let config = load(example).unwrap();
+    assert_eq!(config.vips[0].config.name.as_str(), "api");
+    // Every commented key is one that is understood: uncommented, nothing is unknown or malformed.
+    let all: String = example
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let problems = load(&all).unwrap_err().to_string();
+    assert!(!problems.contains("unknown key"), "{problems}");
+    let expected = ["etcd.ca", "etcd.cert", "etcd.key", "etcd.password_file", "etcd.server_name"];
+    for problem in load(&all).unwrap_err().iter() {
+        assert!(expected.contains(&problem.key()), "{problem}");
+    }
+}

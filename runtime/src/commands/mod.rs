@@ -3,6 +3,7 @@
 pub mod check;
 pub mod cluster;
 pub mod intents;
+pub mod manager;
 pub mod membership;
 pub mod overview;
 pub mod release;

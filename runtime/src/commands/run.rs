@@ -22,8 +22,9 @@ use turnip::lock::InstanceLock;
 use turnip::seams::{Clock, Command};
 use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
+use super::manager::Manager;
 use super::service::{self, Service};
-use super::{FAILED, OK, membership};
+use super::{FAILED, OK, fail, membership};
 use crate::logging;
 
 /// How long etcd may take for each question before the start.
@@ -37,14 +38,18 @@ pub fn run(sources: &Sources) -> ExitCode {
         Ok(config) => config,
         Err(problems) => return super::refuse(&problems),
     };
-    logging::start(config.reach.log);
+    let _flush = match logging::start(config.reach.log) {
+        Ok(flush) => flush,
+        Err(error) => return fail(FAILED, format!("cannot start: {error}")),
+    };
     for notice in &config.reach.notices {
         tracing::warn!("{notice}");
     }
+    let manager = Manager::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime
         .map_err(|error| format!("cannot start: {error}"))
-        .and_then(|runtime| runtime.block_on(serve(&config)));
+        .and_then(|runtime| runtime.block_on(serve(&config, &manager)));
     match outcome {
         Ok(Exit::Stopped) => {
             tracing::info!("stopped");
@@ -52,7 +57,7 @@ pub fn run(sources: &Sources) -> ExitCode {
         }
         Ok(Exit::Refused(why)) | Err(why) => {
             tracing::error!("{why}");
-            service::waiting(&why);
+            manager.status(&why);
             ExitCode::from(FAILED)
         }
     }
@@ -68,7 +73,7 @@ pub fn runtime_directory() -> PathBuf {
     }
 }
 
-async fn serve(config: &Config) -> Result<Exit, String> {
+async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     privileged()?;
     let existing: Vec<String> = check::links()
         .map_err(|error| format!("cannot list the interfaces: {error}"))?
@@ -79,11 +84,11 @@ async fn serve(config: &Config) -> Result<Exit, String> {
     let _lock = InstanceLock::take(config.node.as_str()).map_err(|error| error.to_string())?;
     let backstop = backstop(config)?;
     let etcd = Etcd::new(&config.reach.etcd).map_err(|error| error.to_string())?;
-    let mut commands = Box::pin(commands()?);
+    let mut commands = Box::pin(commands(manager.clone())?);
     tokio::select! {
-        met = meet_etcd(&etcd, config) => met?,
+        met = meet_etcd(&etcd, config, manager) => met?,
         _ = commands.next() => return Ok(Exit::Stopped),
-        () = service::watchdog(None, config.lease.renew()) => {}
+        () = service::watchdog(manager, None, config.lease.renew()) => {}
     }
     announce(config, backstop);
 
@@ -98,7 +103,7 @@ async fn serve(config: &Config) -> Result<Exit, String> {
     let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
     let node = Node::new(config.node_config(host, process, backstop), clock.now());
 
-    let mut service = Service::new(config.vips.len());
+    let mut service = Service::new(config.vips.len(), manager.clone());
     let pulse = service.pulse();
     let observe = |observation: Observation<'_>| match observation {
         Observation::Turn => service.turn(),
@@ -110,7 +115,7 @@ async fn serve(config: &Config) -> Result<Exit, String> {
     let driver = driver::run(node, &etcd, &kernel, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(exit),
-        () = service::watchdog(Some(pulse), config.lease.renew()) => Err("the watchdog ended".into()),
+        () = service::watchdog(manager, Some(pulse), config.lease.renew()) => Err("the watchdog ended".into()),
     }
 }
 
@@ -147,7 +152,7 @@ fn backstop(config: &Config) -> Result<Backstop, String> {
 }
 
 /// Returns when etcd answers and this host may be a node.
-async fn meet_etcd(etcd: &Etcd, config: &Config) -> Result<(), String> {
+async fn meet_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<(), String> {
     loop {
         let why = match may_start(etcd, config).await {
             Ok(()) => return Ok(()),
@@ -158,7 +163,7 @@ async fn meet_etcd(etcd: &Etcd, config: &Config) -> Result<(), String> {
             Err(StoreError::Unavailable(why)) => why,
         };
         tracing::error!("waiting for etcd, holding nothing: {why}");
-        service::waiting(&format!("waiting for etcd: {why}"));
+        manager.status(&format!("waiting for etcd: {why}"));
         tokio::time::sleep(RETRY_AFTER).await;
     }
 }
@@ -193,7 +198,7 @@ fn announce(config: &Config, backstop: Backstop) {
 }
 
 /// The first signal asks for an orderly stop, the second one does not wait.
-fn commands() -> Result<impl Stream<Item = Command>, String> {
+fn commands(manager: Manager) -> Result<impl Stream<Item = Command>, String> {
     let listen = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -207,7 +212,7 @@ fn commands() -> Result<impl Stream<Item = Command>, String> {
         }
         if first {
             tracing::info!("stopping: handing over what is held");
-            service::stopping();
+            manager.stopping();
             Command::Stop
         } else {
             tracing::warn!("stopping at once");

@@ -1,19 +1,23 @@
-//! What the service manager is told, where there is one.
+//! What the service manager is told of the daemon.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use sd_notify::NotifyState;
 use turnip_core::{Report, VipName};
 
-/// The service as systemd sees it. Without systemd nothing happens.
+use super::manager::Manager;
+
+/// The daemon as the service manager sees it.
 pub struct Service {
+    manager: Manager,
     configured: usize,
     held: BTreeSet<VipName>,
     ready: bool,
     trouble: Option<&'static str>,
+    /// Told once a turn, so that a thousand VIPs that move are one message.
+    changed: bool,
     pulse: Pulse,
 }
 
@@ -23,12 +27,14 @@ pub struct Pulse(Rc<Cell<Instant>>);
 
 impl Service {
     /// A service with `configured` VIPs that is about to start.
-    pub fn new(configured: usize) -> Self {
+    pub fn new(configured: usize, manager: Manager) -> Self {
         Service {
+            manager,
             configured,
             held: BTreeSet::new(),
             ready: false,
             trouble: None,
+            changed: false,
             pulse: Pulse(Rc::new(Cell::new(Instant::now()))),
         }
     }
@@ -39,8 +45,12 @@ impl Service {
     }
 
     /// The driver's loop went round.
-    pub fn turn(&self) {
+    pub fn turn(&mut self) {
         self.pulse.0.set(Instant::now());
+        if std::mem::take(&mut self.changed) {
+            self.say();
+        }
+        self.manager.retry();
     }
 
     /// Takes note of a transition. The first session makes the service ready.
@@ -50,7 +60,7 @@ impl Service {
                 self.trouble = None;
                 if !self.ready {
                     self.ready = true;
-                    notify(&[NotifyState::Ready]);
+                    self.manager.ready();
                 }
             }
             Report::Assumed { vip, .. } => {
@@ -65,7 +75,7 @@ impl Service {
             Report::NameContested { .. } => self.trouble = Some("this node's name is taken"),
             _ => return,
         }
-        self.say();
+        self.changed = true;
     }
 
     fn say(&self) {
@@ -73,23 +83,13 @@ impl Service {
         if let Some(trouble) = self.trouble {
             status += &format!("; {trouble}");
         }
-        notify(&[NotifyState::Status(&status)]);
+        self.manager.status(&status);
     }
-}
-
-/// Tells the service manager why it has to wait.
-pub fn waiting(why: &str) {
-    notify(&[NotifyState::Status(why)]);
-}
-
-/// Tells the service manager that the end is intended.
-pub fn stopping() {
-    notify(&[NotifyState::Stopping, NotifyState::Status("handing over")]);
 }
 
 /// Pings the watchdog for as long as the driver's loop goes round; never ends. A loop at rest
 /// goes round at every renewal, so silence of three intervals `renew` means that it hangs.
-pub async fn watchdog(pulse: Option<Pulse>, renew: Duration) {
+pub async fn watchdog(manager: &Manager, pulse: Option<Pulse>, renew: Duration) {
     let Some(interval) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
     };
@@ -97,13 +97,8 @@ pub async fn watchdog(pulse: Option<Pulse>, renew: Duration) {
         let alive =
             pulse.as_ref().is_none_or(|pulse| pulse.0.get().elapsed() < interval.max(renew * 3));
         if alive {
-            notify(&[NotifyState::Watchdog]);
+            manager.ping();
         }
         tokio::time::sleep(interval / 2).await;
     }
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    // Without a service manager, or with one that went away, there is nobody to tell.
-    let _ = sd_notify::notify(state);
 }

@@ -1,0 +1,140 @@
+//! The service manager, where there is one: systemd, or whoever set `NOTIFY_SOCKET`.
+//!
+//! It must never hold up the daemon: its socket takes a handful of messages and then lets senders
+//! wait, and a host where systemd is stuck is the very one on which renewals must go on.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::rc::Rc;
+
+use sd_notify::NotifyState;
+
+/// Whom to tell. Without a service manager nothing happens.
+#[derive(Clone, Default)]
+pub struct Manager(Option<Rc<Notifier>>);
+
+struct Notifier {
+    socket: UnixDatagram,
+    address: SocketAddr,
+    /// What it has not taken yet, oldest first.
+    waiting: RefCell<VecDeque<String>>,
+}
+
+impl Manager {
+    /// The one that started this process.
+    pub fn new() -> Self {
+        Manager(
+            std::env::var("NOTIFY_SOCKET").ok().and_then(|name| Notifier::new(&name)).map(Rc::new),
+        )
+    }
+
+    /// The first session stands.
+    pub fn ready(&self) {
+        self.tell(&NotifyState::Ready);
+    }
+
+    /// How it is, in a few words.
+    pub fn status(&self, status: &str) {
+        self.tell(&NotifyState::Status(status));
+    }
+
+    /// The end is intended.
+    pub fn stopping(&self) {
+        self.tell(&NotifyState::Stopping);
+        self.status("handing over");
+    }
+
+    /// The daemon is alive.
+    pub fn ping(&self) {
+        self.tell(&NotifyState::Watchdog);
+    }
+
+    /// Tells what could not be told before.
+    pub fn retry(&self) {
+        if let Some(notifier) = &self.0 {
+            notifier.send();
+        }
+    }
+
+    fn tell(&self, state: &NotifyState<'_>) {
+        if let Some(notifier) = &self.0 {
+            notifier.queue(state.to_string());
+            notifier.send();
+        }
+    }
+}
+
+impl Notifier {
+    fn new(name: &str) -> Option<Self> {
+        let address = match name.strip_prefix('@') {
+            Some(name) => SocketAddr::from_abstract_name(name),
+            None => SocketAddr::from_pathname(name),
+        };
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.set_nonblocking(true).ok()?;
+        Some(Notifier { socket, address: address.ok()?, waiting: RefCell::default() })
+    }
+
+    /// Of messages of one kind only the newest counts, so that few ever wait.
+    fn queue(&self, message: String) {
+        let kind = |message: &str| message.split('=').next().map(str::to_owned);
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.retain(|other| kind(other) != kind(&message));
+        waiting.push_back(message);
+    }
+
+    fn send(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(message) = waiting.front() {
+            match self.socket.send_to_addr(message.as_bytes(), &self.address) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // With a manager that went away there is nobody to tell.
+                _ => drop(waiting.pop_front()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manager(name: &std::path::Path) -> Manager {
+        Manager(Notifier::new(name.to_str().unwrap()).map(Rc::new))
+    }
+
+    fn heard(socket: &UnixDatagram) -> Vec<String> {
+        let mut buffer = [0; 256];
+        let mut messages = Vec::new();
+        while let Ok(length) = socket.recv(&mut buffer) {
+            messages.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        messages
+    }
+
+    #[test]
+    fn a_manager_that_does_not_listen_holds_up_nobody_and_misses_nothing_that_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let manager = manager(&path);
+        // The kernel's limit, net.unix.max_dgram_qlen, is 10 or some hundreds.
+        (0..2_000).for_each(|_| manager.ping());
+        manager.ready();
+        manager.status("holding 1 of 1 VIPs");
+        heard(&socket);
+        manager.retry();
+        let late = heard(&socket);
+        assert!(late.contains(&"READY=1".to_owned()), "{late:?}");
+        assert!(late.contains(&"STATUS=holding 1 of 1 VIPs".to_owned()), "{late:?}");
+    }
+
+    #[test]
+    fn without_a_manager_nothing_happens() {
+        Manager::default().ready();
+    }
+}

@@ -1,0 +1,348 @@
+//! The binary on a host of its own: a network namespace with a real etcd in it. Needs root, etcd
+//! and iproute2, and fails without.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+const PEER: &str = "10.99.0.1";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A namespace with an etcd member whose peer address is `PEER`.
+struct Host {
+    name: String,
+    directory: TempDir,
+    etcd: Option<Child>,
+}
+
+impl Host {
+    fn bare() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        assert!(nix::unistd::geteuid().is_root(), "this test needs root, for a network namespace");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tcli{}-{number}", std::process::id());
+        done(Command::new("ip").args(["netns", "add", &name]));
+        done(Command::new("ip").args(["-n", &name, "link", "set", "lo", "up"]));
+        let peer = format!("{PEER}/32");
+        done(Command::new("ip").args(["-n", &name, "addr", "add", &peer, "dev", "lo"]));
+        Host { name, directory: tempfile::tempdir().unwrap(), etcd: None }
+    }
+
+    fn with_etcd() -> Self {
+        let mut host = Self::bare();
+        let peer = format!("http://{PEER}:2380");
+        let log = std::fs::File::create(host.directory.path().join("etcd.log")).unwrap();
+        let etcd = host
+            .command("etcd")
+            .arg("--data-dir")
+            .arg(host.directory.path().join("etcd"))
+            .args(["--listen-client-urls", "http://127.0.0.1:2379"])
+            .args(["--advertise-client-urls", "http://127.0.0.1:2379"])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            .stderr(log)
+            .spawn();
+        host.etcd = Some(etcd.expect("this test needs etcd"));
+        within("etcd answers", || host.etcdctl(&["endpoint", "health"]).status.success());
+        host
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    fn etcdctl(&self, arguments: &[&str]) -> Output {
+        self.command("etcdctl").env("ETCDCTL_API", "3").args(arguments).output().unwrap()
+    }
+
+    /// turnip with the original's four variables.
+    fn turnip(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_turnip"));
+        command
+            .args(arguments)
+            .env("TURNIP_IP", "10.0.0.50")
+            .env("TURNIP_NETMASK", "/32")
+            .env("TURNIP_DEV", "lo")
+            .env("TURNIP_ID", PEER)
+            .env_remove("TURNIP_CONFIG");
+        command
+    }
+
+    fn start(&self) -> Daemon {
+        let socket = self.directory.path().join("notify");
+        let _ = std::fs::remove_file(&socket);
+        let notified = UnixDatagram::bind(&socket).unwrap();
+        notified.set_nonblocking(true).unwrap();
+        let log = self.directory.path().join("turnip.log");
+        let mut command = self.turnip(&["run"]);
+        command
+            .env("NOTIFY_SOCKET", &socket)
+            .env("WATCHDOG_USEC", "200000")
+            .stderr(std::fs::File::create(&log).unwrap());
+        Daemon { child: command.spawn().unwrap(), notified, heard: String::new(), log }
+    }
+
+    fn has_vip(&self) -> bool {
+        let shown = Command::new("ip").args(["-n", &self.name, "addr", "show"]).output().unwrap();
+        text(&shown.stdout).contains("10.0.0.50/32")
+    }
+
+    fn has_fence(&self) -> bool {
+        let tables = self.command("nft").args(["list", "tables"]).output().unwrap();
+        assert!(tables.status.success(), "this test needs nft");
+        text(&tables.stdout).contains("turnip")
+    }
+
+    #[track_caller]
+    fn is_untouched(&self) {
+        assert!(!self.has_vip(), "an address was left");
+        assert!(!self.has_fence(), "a fence was left");
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut etcd) = self.etcd.take() {
+            let _ = etcd.kill();
+            let _ = etcd.wait();
+        }
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// A running daemon, as systemd sees it.
+struct Daemon {
+    child: Child,
+    notified: UnixDatagram,
+    heard: String,
+    log: std::path::PathBuf,
+}
+
+impl Daemon {
+    /// Whether the service manager has been told `what`.
+    fn told(&mut self, what: &str) -> bool {
+        let mut buffer = [0; 1024];
+        while let Ok(length) = self.notified.recv(&mut buffer) {
+            self.heard += &String::from_utf8_lossy(&buffer[..length]);
+            self.heard.push('\n');
+        }
+        self.heard.lines().any(|line| line.starts_with(what))
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(began.elapsed() < PATIENCE, "the daemon does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn done(command: &mut Command) {
+    let output = command.output().expect("this test needs iproute2");
+    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn within(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[track_caller]
+fn refused(command: &mut Command, words: &[&str]) {
+    let output = command.stdout(Stdio::piped()).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{said}\nlacks {word:?}");
+    }
+}
+
+#[test]
+fn it_is_ready_with_its_session_holds_the_address_and_leaves_nothing_behind() {
+    let host = Host::with_etcd();
+    let mut daemon = host.start();
+    within("READY", || daemon.told("READY=1"));
+    assert!(daemon.log().contains("session"), "{}", daemon.log());
+    within("the address", || host.has_vip());
+    within("the watchdog", || daemon.told("WATCHDOG=1"));
+    within("the status", || daemon.told("STATUS=holding 1 of 1 VIPs"));
+
+    let status = host.turnip(&["status", "--json"]).output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status.status.code(), Some(0), "{json}");
+    assert_eq!(json["vips"]["10.0.0.50"]["owner"], PEER);
+    assert_eq!(json["vips"]["10.0.0.50"]["preferred"], PEER);
+    assert_eq!(json["nodes"][PEER]["raft_leader"], true);
+    assert!(json["nodes"][PEER]["renewed_ago_ms"].is_u64(), "{json}");
+
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait(), Some(0), "{}", daemon.log());
+    assert!(daemon.told("STOPPING=1"));
+    host.is_untouched();
+    let status = host.turnip(&["status"]).output().unwrap();
+    assert_ne!(status.status.code(), Some(0), "{}", text(&status.stdout));
+}
+
+#[test]
+fn a_second_daemon_and_a_release_are_refused_and_the_first_is_named() {
+    let host = Host::with_etcd();
+    let mut daemon = host.start();
+    within("the address", || host.has_vip());
+    let process = format!("process {}", daemon.child.id());
+    refused(&mut host.turnip(&["run"]), &["another turnip runs", PEER, &process]);
+    refused(&mut host.turnip(&["release"]), &["another turnip runs", &process, "--force"]);
+    assert!(host.has_vip() && host.has_fence());
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+}
+
+#[test]
+fn what_a_killed_daemon_left_is_released_by_hand() {
+    let host = Host::with_etcd();
+    let mut daemon = host.start();
+    within("the address", || host.has_vip());
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    let released = host.turnip(&["release"]).output().unwrap();
+    let said = text(&released.stdout);
+    assert_eq!(released.status.code(), Some(0), "{said}{}", text(&released.stderr));
+    assert!(said.contains("removed 10.0.0.50/32 from lo"), "{said}");
+    assert!(said.contains("removed the fence"), "{said}");
+    host.is_untouched();
+    let again = host.turnip(&["release"]).output().unwrap();
+    assert!(text(&again.stdout).contains("nothing to remove"));
+}
+
+#[test]
+fn a_drained_node_lets_go_until_it_is_undrained() {
+    let host = Host::with_etcd();
+    let mut daemon = host.start();
+    within("the address", || host.has_vip());
+    let drained = text(&host.turnip(&["drain"]).output().unwrap().stdout);
+    assert!(drained.contains("10.0.0.50 will have no owner"), "{drained}");
+    within("the address goes", || !host.has_vip());
+    assert_eq!(host.turnip(&["status"]).output().unwrap().status.code(), Some(1));
+    refused(&mut host.turnip(&["drain", "host-z"]), &["no node \"host-z\"", PEER]);
+    refused(&mut host.turnip(&["pin", "web", PEER]), &["no VIP \"web\"", "10.0.0.50"]);
+    assert!(host.turnip(&["undrain", PEER]).output().unwrap().status.success());
+    within("the address comes back", || host.has_vip());
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+}
+
+#[test]
+fn without_etcd_it_waits_and_holds_nothing_and_stops_when_asked() {
+    let host = Host::bare();
+    let mut daemon = host.start();
+    within("it says so", || daemon.log().contains("waiting for etcd, holding nothing"));
+    within("the watchdog", || daemon.told("WATCHDOG=1"));
+    assert!(!daemon.told("READY"), "{}", daemon.heard);
+    host.is_untouched();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait(), Some(0));
+    host.is_untouched();
+}
+
+#[test]
+fn a_member_that_is_not_turnip_id_is_named_and_nothing_is_touched() {
+    let host = Host::with_etcd();
+    let words = ["TURNIP_ID = \"10.99.0.2\"", "member default", "http://10.99.0.1:2380"];
+    refused(host.turnip(&["run"]).env("TURNIP_ID", "10.99.0.2"), &words);
+    host.is_untouched();
+    let check = host.turnip(&["check"]).env("TURNIP_ID", "10.99.0.2").output().unwrap();
+    assert_eq!(check.status.code(), Some(1));
+    assert!(text(&check.stdout).contains("error    TURNIP_ID"), "{}", text(&check.stdout));
+}
+
+#[test]
+fn wrong_credentials_are_refused_and_nothing_is_touched() {
+    let host = Host::with_etcd();
+    for step in [
+        ["user", "add", "root:secret", "--interactive=false"].as_slice(),
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+    ] {
+        host.etcdctl(step);
+    }
+    let right = ["--user", "root"];
+    let mut wrong = host.turnip(&["run", right[0], right[1]]);
+    refused(wrong.env("TURNIP_ETCD_PASSWORD", "guess"), &["user name or the password is wrong"]);
+    refused(&mut host.turnip(&["run"]), &["etcd wants a user and a password"]);
+    host.is_untouched();
+    let mut check = host.turnip(&["check", right[0], right[1]]);
+    let check = check.env("TURNIP_ETCD_PASSWORD", "secret").output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+}
+
+#[test]
+fn an_interface_that_does_not_exist_is_refused_with_what_there_is() {
+    let host = Host::with_etcd();
+    refused(host.turnip(&["run"]).env("TURNIP_DEV", "lol"), &["TURNIP_DEV", "\"lo\""]);
+    host.is_untouched();
+}
+
+#[test]
+fn missing_capabilities_are_named() {
+    let host = Host::bare();
+    let binary = env!("CARGO_BIN_EXE_turnip");
+    assert!(Path::new(binary).exists());
+    let mut command = host.command("setpriv");
+    command
+        .args(["--bounding-set=-net_raw,-net_admin", binary, "run"])
+        .env("TURNIP_IP", "10.0.0.50")
+        .env("TURNIP_NETMASK", "32")
+        .env("TURNIP_DEV", "lo")
+        .env("TURNIP_ID", PEER);
+    refused(&mut command, &["CAP_NET_ADMIN and CAP_NET_RAW is missing"]);
+    host.is_untouched();
+}
+
+#[test]
+fn a_foreign_value_is_named_and_the_rest_goes_on() {
+    let host = Host::with_etcd();
+    host.etcdctl(&["put", "/turnip/main/vips/web", "hello"]);
+    let mut daemon = host.start();
+    within("the address", || host.has_vip());
+    within("it is named", || daemon.log().contains("/turnip/main/vips/web"));
+    let status = text(&host.turnip(&["status"]).output().unwrap().stdout);
+    assert!(status.contains("/turnip/main/vips/web is left alone"), "{status}");
+    let kept = host.etcdctl(&["get", "--print-value-only", "/turnip/main/vips/web"]);
+    assert_eq!(text(&kept.stdout).trim(), "hello");
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+}
