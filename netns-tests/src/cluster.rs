@@ -13,6 +13,7 @@ use crate::etcd::{self, EtcdSettings, Member};
 use crate::eye::Eye;
 use crate::host::Host;
 use crate::lab::Lab;
+use crate::links::Via;
 use crate::measure::{self, Span};
 use crate::namespace::Namespace;
 use crate::probe::{Prober, Shot, Target, Way};
@@ -111,6 +112,8 @@ impl Cluster {
         switch.connect("client", &client, LINK)?;
         client.add_address(LINK, v4(200).into())?;
         client.add_address(LINK, v6(200).into())?;
+        // Addresses of other networks than the hosts' own are on the same link.
+        client.add_route("10.64.0.0/10".parse()?, Via::Link { name: LINK, metric: 0 })?;
         let probed: Vec<IpNet> = plan.vips.first().map_or(Vec::new(), |vip| vip.addresses.clone());
         let mut hosts = Vec::new();
         for index in 0..plan.hosts {

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use turnip_core::{
-    Events, MemberStatus, Revision, StoreError, Txn, TxnResponse, Update,
-};
+use turnip_core::{Events, MemberStatus, Revision, StoreError, Txn, TxnResponse, Update};
 
 use crate::time::{MS, True};
 
@@ -353,7 +351,12 @@ impl Inner {
                 return;
             };
             let prefix = &self.watches[id.0 as usize].prefix;
-            events.extend(happened.iter().filter(|event| event_key(event).starts_with(prefix.as_str())).cloned());
+            events.extend(
+                happened
+                    .iter()
+                    .filter(|event| event_key(event).starts_with(prefix.as_str()))
+                    .cloned(),
+            );
             if !events.is_empty() && (!together || revision == newest) {
                 let events = std::mem::take(&mut events);
                 let header = self.store.header(revision);

@@ -178,8 +178,7 @@ impl Inner {
         };
         let call = KernelCall { slot, op, sent_at, failed: Vec::new(), refused: None, undo: false };
         if self.hosts[host].kernel.heeds_deadlines && is_late(&call.op, sent_at) {
-            self.slots
-                .complete(slot, Reply::Kernel(KernelOutcome::Failed(KernelError::TooLate)));
+            self.slots.complete(slot, Reply::Kernel(KernelOutcome::Failed(KernelError::TooLate)));
             self.hosts[host].busy = false;
             self.adapter_next(host);
             return;

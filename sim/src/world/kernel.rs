@@ -54,7 +54,10 @@ impl HostKernel {
     /// A kernel just booted. Without a backstop it is the original turnip's.
     pub fn new(backstop: Option<Backstop>, interfaces: &[Arc<str>], gate_late_max: u64) -> Self {
         HostKernel {
-            links: interfaces.iter().map(|name| Link { name: Arc::clone(name), up: true }).collect(),
+            links: interfaces
+                .iter()
+                .map(|name| Link { name: Arc::clone(name), up: true })
+                .collect(),
             addresses: Vec::new(),
             fence: None,
             backstop,

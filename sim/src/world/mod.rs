@@ -257,7 +257,10 @@ impl Inner {
         let (revision, succeeded) = (response.header.revision, response.succeeded);
         self.trace(|| {
             let ops: Vec<String> = txn.success.iter().map(brief).collect();
-            format!("etcd: {kind:?} of host {host}, revision {revision}, succeeded {succeeded}: {}", ops.join(", "))
+            format!(
+                "etcd: {kind:?} of host {host}, revision {revision}, succeeded {succeeded}: {}",
+                ops.join(", ")
+            )
         });
     }
 

@@ -78,7 +78,9 @@ impl Names {
                 _ => None,
             },
             Op::Put { key, value } => match self.keys.kind(key) {
-                KeyKind::Session(_) => Some(if opens(txn) { TxnKind::Open } else { TxnKind::Renew }),
+                KeyKind::Session(_) => {
+                    Some(if opens(txn) { TxnKind::Open } else { TxnKind::Renew })
+                }
                 KeyKind::Node(_) => Some(TxnKind::Publish),
                 KeyKind::Vip(_) => {
                     let record: records::VipRecord = records::decode(value).ok()?;

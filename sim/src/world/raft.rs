@@ -214,8 +214,7 @@ impl Inner {
     fn raft_count_votes(&mut self, me: MemberId) {
         let quorum = self.quorum();
         let raft = &self.members[me].raft;
-        let (won, lost) =
-            (raft.votes.count_ones() >= quorum, raft.refusals.count_ones() >= quorum);
+        let (won, lost) = (raft.votes.count_ones() >= quorum, raft.refusals.count_ones() >= quorum);
         match raft.role {
             Role::PreCandidate if won => self.raft_campaign(me, false, false),
             Role::Candidate if won => self.raft_become_leader(me),
@@ -501,8 +500,8 @@ impl Inner {
         let now = self.now;
         let election = self.timing.election;
         let raft = &self.members[me].raft;
-        let hears_a_leader = raft.role == Role::Leader
-            || (raft.leader.is_some() && raft.heard_at + election > now);
+        let hears_a_leader =
+            raft.role == Role::Leader || (raft.leader.is_some() && raft.heard_at + election > now);
         if hears_a_leader && !force && term > raft.term {
             return;
         }
