@@ -137,6 +137,42 @@ fn a_second_stop_does_not_wait_for_etcd_at_all() {
 }
 
 #[test]
+fn a_second_stop_does_not_wait_for_the_deletion_of_the_session() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(2 * MS);
+    while world.owner("v").is_some() {
+        world.deliver(0);
+        world.run(MS);
+    }
+    assert!(!world.hosts[0].commits.is_empty(), "the session is being deleted");
+    let now = world.now;
+    world.hosts[0].node.handle_stop_now(now);
+    world.run(2 * MS);
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
+}
+
+#[test]
+fn a_stop_ends_although_the_store_changed_while_the_session_was_being_deleted() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(2 * MS);
+    while world.owner("v").is_some() {
+        world.deliver(0);
+        world.run(MS);
+    }
+    world.etcd.cluster_id = 8;
+    world.etcd.put("/turnip/main/nodes/x", "");
+    world.run(5 * MS);
+    assert!(world.said(0, "etcd cluster 8 answers"), "{}", world.story());
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
+}
+
+#[test]
 fn a_restarted_daemon_resumes_its_session_and_the_address_never_leaves() {
     let mut world = World::of(&["a", "b"]);
     world.restart(0);
