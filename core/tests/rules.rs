@@ -293,6 +293,47 @@ fn an_interface_that_goes_down_passes_its_vip_on_and_takes_it_back_when_preferre
 }
 
 #[test]
+fn a_vip_of_which_a_part_is_missing_is_taken_away_before_it_comes_back() {
+    let policy = Policy::Priority { priority: 0, preempt: false };
+    let vips = vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)];
+    let mut world = World::new(vec![config("a", vips)]);
+    world.run(100 * MS);
+    let half: PresentAddress = world.hosts[0].addresses.first().unwrap().clone();
+    world.hosts[0].addresses.remove(&half);
+    world.event(0, KernelEvent::AddressChanged);
+    world.hosts[0].hold_ops = true;
+    world.run(MS);
+    world.perform(0);
+    world.run(MS);
+    assert!(matches!(world.hosts[0].ops.front(), Some((_, KernelOp::Withdraw { .. }))));
+    world.hosts[0].hold_ops = false;
+    world.run(5 * MS);
+    assert_eq!(world.hosts[0].addresses.len(), 2);
+}
+
+#[test]
+fn a_vip_that_was_half_removed_when_it_became_ours_is_made_whole() {
+    let policy = Policy::Priority { priority: 0, preempt: false };
+    let vips = || vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)];
+    let mut world = World::new(vec![config("a", vips())]);
+    world.run(100 * MS);
+    world.start(config("b", vips()));
+    world.run(100 * MS);
+    // Somebody adds one address on b, which the kernel does not remove before v moves to b.
+    let half = world.hosts[0].addresses.first().unwrap().clone();
+    world.hosts[1].addresses.insert(half);
+    world.hosts[1].refuse_withdraw = Some(KernelError::Refused("busy".into()));
+    world.event(1, KernelEvent::AddressChanged);
+    world.run(5 * MS);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(20 * MS);
+    world.hosts[1].refuse_withdraw = None;
+    world.run(1000 * MS);
+    assert_eq!(world.hosts[1].addresses.len(), 2, "{}", world.story());
+}
+
+#[test]
 fn a_vip_that_the_kernel_refuses_is_passed_on() {
     let mut world = World::of(&["a", "b"]);
     world.remove_behind_the_back(0);
