@@ -363,11 +363,12 @@ impl Node {
             }
             Presence::Present if there < all && may_hold => {
                 self.repairing(index, "is missing although it is held here");
-                match there {
-                    // No hand-over of it was sent, so it may come back as it is.
-                    0 => self.vips[index].presence = Presence::Absent,
-                    _ => self.spoil(index),
+                if self.session().is_some() && self.is_active() {
+                    // No hand-over of it was sent, so it may come back as it is; what is there
+                    // of it stays.
+                    return self.assume(&[index]);
                 }
+                self.spoil(index);
             }
             Presence::Absent if there > 0 && !may_hold => {
                 self.repairing(index, "is here although it is not held here");
