@@ -51,6 +51,32 @@ fn an_address_that_is_there_but_not_held_is_silent_to_packets_and_to_address_res
 }
 
 #[test]
+fn another_vips_holder_gets_no_answer_to_its_address_resolution_either() {
+    on_a_host(|| async {
+        let neighbour = Neighbour::join().await;
+        let vip = on(DEVICE, "10.0.0.50/24");
+        let elsewhere = on(DEVICE, "10.0.0.60/24");
+        add(DEVICE, "10.0.0.50/24").await;
+        let _host = Host::start(Backstop::Fence, &[vip, elsewhere]);
+        let cached_from = |source: &'static str| {
+            neighbour.run(|| async move {
+                // Its request comes from the address that the packet comes from.
+                let socket = std::net::UdpSocket::bind((source, 0)).unwrap();
+                for to in ["10.0.0.50:9", "10.0.0.1:9"] {
+                    socket.send_to(b"?", to).unwrap();
+                }
+                let host = "10.0.0.1".parse().unwrap();
+                eventually("the host to answer", async || cached(host).await.is_some()).await;
+                cached("10.0.0.50".parse().unwrap()).await
+            })
+        };
+        neighbour.run(|| add(NEIGHBOUR_DEVICE, "10.0.0.60/24"));
+        assert_eq!(cached_from("10.0.0.60"), None);
+        assert_eq!(cached_from("10.0.0.2"), None);
+    });
+}
+
+#[test]
 fn a_frozen_holder_is_silenced_at_the_deadline_and_then_loses_the_address_to_the_kernel() {
     on_a_host(|| async {
         listen();

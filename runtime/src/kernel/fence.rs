@@ -22,30 +22,21 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netlink_packet_core::ParseableParametrized;
-use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
-};
-use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use turnip_core::{Instant, KernelError};
 
 use super::channel::{Channel, Refusal};
-use super::nft::{self, Family, Message, SetKind};
-use super::rules;
+use super::nft::{self, Family, Message};
+use super::sets::{
+    VIPS, add_elements, delete_gate, flush_gate, gate_elements, held_anew, held_elements,
+    held_sets, inherited, keys, structure,
+};
 use crate::clock::HostClock;
 use crate::seams::Clock;
 
 /// The name of both tables.
 pub const TABLE: &str = "turnip";
-/// The sets of addresses, by family of the addresses.
-const VIPS: [&str; 2] = ["vips4", "vips6"];
-const HELD: [&str; 2] = ["held4", "held6"];
-const GATE: &str = "alive";
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_ARP: u8 = 3;
-const NFPROTO_IPV6: u8 = 10;
 
 /// A timeout below a tick of the kernel's would be none at all; the slowest kernels tick every
 /// 10 ms.
@@ -398,124 +389,5 @@ impl Fence {
             let request = nft::get_elements(family, TABLE, set);
             self.channel.dump(&request).is_ok()
         })
-    }
-}
-
-/// Tables, chains with rules, and sets, empty where they are new.
-fn structure(table: &str) -> Vec<Message> {
-    let mut messages = Vec::new();
-    let mut id = 0;
-    for family in Family::BOTH {
-        messages.push(nft::add_table(family, table));
-        let mut add_set = |name, kind| {
-            id += 1;
-            messages.push(nft::add_set(family, table, name, kind, id));
-        };
-        add_set(GATE, SetKind::Gate);
-        add_set(VIPS[0], SetKind::Ipv4);
-        add_set(HELD[0], SetKind::Ipv4);
-        if family == Family::Inet {
-            add_set(VIPS[1], SetKind::Ipv6);
-            add_set(HELD[1], SetKind::Ipv6);
-        }
-        messages.extend(rules::chains(family, table));
-    }
-    messages
-}
-
-/// The sets of what is held: table, name, and 0 for IPv4 or 1 for IPv6.
-fn held_sets() -> impl Iterator<Item = (Family, &'static str, usize)> {
-    [(Family::Inet, HELD[0], 0), (Family::Inet, HELD[1], 1), (Family::Arp, HELD[0], 0)].into_iter()
-}
-
-fn keys(addresses: &[IpAddr], index: usize) -> Vec<Vec<u8>> {
-    let of_family = |address: &&IpAddr| usize::from(address.is_ipv6()) == index;
-    addresses.iter().filter(of_family).copied().map(nft::key).collect()
-}
-
-fn add_elements(family: Family, table: &str, set: &str, keys: &[Vec<u8>]) -> Vec<Message> {
-    nft::add_elements(family, table, set, keys, None)
-}
-
-fn held_elements(
-    addresses: &[IpAddr],
-    change: impl Fn(Family, &str, &str, &[Vec<u8>]) -> Vec<Message>,
-) -> Vec<Message> {
-    held_sets()
-        .flat_map(|(family, set, index)| change(family, TABLE, set, &keys(addresses, index)))
-        .collect()
-}
-
-/// Exactly `addresses` as held.
-fn held_anew(addresses: &[IpAddr]) -> Vec<Message> {
-    let mut messages: Vec<_> =
-        held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)).collect();
-    messages.extend(held_elements(addresses, add_elements));
-    messages
-}
-
-fn gate_keys(family: Family) -> Vec<Vec<u8>> {
-    match family {
-        Family::Inet => vec![vec![NFPROTO_IPV4], vec![NFPROTO_IPV6]],
-        Family::Arp => vec![vec![NFPROTO_ARP]],
-    }
-}
-
-fn gate_elements(table: &str, timeout: Duration) -> Vec<Message> {
-    let add = |family| nft::add_elements(family, table, GATE, &gate_keys(family), Some(timeout));
-    Family::BOTH.into_iter().flat_map(add).collect()
-}
-
-fn delete_gate() -> Vec<Message> {
-    let delete = |family| nft::delete_elements(family, TABLE, GATE, &gate_keys(family));
-    Family::BOTH.into_iter().flat_map(delete).collect()
-}
-
-fn flush_gate() -> Vec<Message> {
-    Family::BOTH.map(|family| nft::flush_set(family, TABLE, GATE)).into()
-}
-
-/// What an earlier process left as held; none where there is no fence.
-fn inherited(channel: &mut Channel) -> io::Result<Option<BTreeSet<IpAddr>>> {
-    let mut held = BTreeSet::new();
-    let mut found = false;
-    for (family, set, _) in held_sets() {
-        match channel.dump(&nft::get_elements(family, TABLE, set)) {
-            Ok(messages) => {
-                found = true;
-                for (kind, payload) in messages {
-                    held.extend(parse_elements(&payload, kind));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found.then_some(held))
-}
-
-fn parse_elements(payload: &[u8], kind: u16) -> Vec<IpAddr> {
-    let Ok(message) = NetfilterMessage::parse_with_param(payload, kind) else { return Vec::new() };
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = message.inner
-    else {
-        return Vec::new();
-    };
-    let lists = message.attributes.into_iter().filter_map(|attribute| match attribute {
-        SetElementList::Elements(elements) => Some(elements),
-        _ => None,
-    });
-    let attributes = lists.flatten().filter_map(|element| match element {
-        ListAttribute::Element(attributes) => Some(attributes),
-        _ => None,
-    });
-    attributes.flatten().filter_map(parse_key).collect()
-}
-
-fn parse_key(attribute: SetElementAttribute) -> Option<IpAddr> {
-    let SetElementAttribute::Key(DataAttribute::Value(bytes)) = attribute else { return None };
-    match bytes.len() {
-        4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
-        16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
-        _ => None,
     }
 }

@@ -21,6 +21,7 @@ mod queue;
 mod record;
 pub mod release;
 mod rules;
+mod sets;
 mod worker;
 
 use std::collections::{BTreeSet, HashSet};

@@ -51,6 +51,7 @@ impl Job {
 struct State {
     jobs: VecDeque<Job>,
     closed: bool,
+    abandoned: bool,
 }
 
 /// The queue between whoever asks and the thread that does it.
@@ -67,6 +68,9 @@ impl Queue {
         let (reply, answer) = oneshot::channel();
         let mut job = Job { op, cancelled: Vec::new(), reply };
         let mut state = self.lock();
+        if state.abandoned {
+            return answer;
+        }
         let mut place = state.jobs.len();
         if let KernelOp::Withdraw { addresses } = &mut job.op {
             let addresses: BTreeSet<_> = addresses.iter().cloned().collect();
@@ -122,6 +126,14 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Lets go of everything, now and from now on: nobody is there any more to do it, and whoever
+    /// waits for an answer learns so.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        state.abandoned = true;
+        state.jobs.clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -172,6 +184,15 @@ mod tests {
         assert_eq!(queue.next().unwrap().op, assume([1]));
         queue.close();
         assert!(queue.next().is_none());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_has_ended() {
+        let queue = Queue::default();
+        let mut before = queue.push(KernelOp::List);
+        queue.abandon();
+        let mut after = queue.push(KernelOp::List);
+        assert!(before.try_recv().is_err() && after.try_recv().is_err());
     }
 
     #[test]

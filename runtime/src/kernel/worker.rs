@@ -92,7 +92,15 @@ fn refused(error: &io::Error) -> KernelError {
 impl Worker {
     /// Works until the queue is closed.
     pub fn run(mut self) {
+        /// Also when the thread panics.
+        struct Abandon(Arc<Queue>);
+        impl Drop for Abandon {
+            fn drop(&mut self) {
+                self.0.abandon();
+            }
+        }
         let queue = Arc::clone(&self.queue);
+        let _at_the_end = Abandon(Arc::clone(&queue));
         while let Some(mut job) = queue.next() {
             let outcome = self.execute(&mut job.op);
             job.answer(outcome);

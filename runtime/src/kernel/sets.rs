@@ -1,0 +1,155 @@
+//! The sets of the fence: what is in them, and the messages that change it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use netlink_packet_core::ParseableParametrized;
+use netlink_packet_netfilter::nftables::{
+    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
+};
+use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
+
+use super::channel::Channel;
+use super::fence::TABLE;
+use super::nft::{self, Family, Message, SetKind};
+use super::rules;
+
+/// The sets of addresses, by family of the addresses.
+pub(super) const VIPS: [&str; 2] = ["vips4", "vips6"];
+const HELD: [&str; 2] = ["held4", "held6"];
+const GATE: &str = "alive";
+const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_ARP: u8 = 3;
+const NFPROTO_IPV6: u8 = 10;
+
+/// Tables, chains with rules, and sets, empty where they are new.
+pub(super) fn structure(table: &str) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut id = 0;
+    for family in Family::BOTH {
+        messages.push(nft::add_table(family, table));
+        let mut add_set = |name, kind| {
+            id += 1;
+            messages.push(nft::add_set(family, table, name, kind, id));
+        };
+        add_set(GATE, SetKind::Gate);
+        add_set(VIPS[0], SetKind::Ipv4);
+        add_set(HELD[0], SetKind::Ipv4);
+        if family == Family::Inet {
+            add_set(VIPS[1], SetKind::Ipv6);
+            add_set(HELD[1], SetKind::Ipv6);
+        }
+        messages.extend(rules::chains(family, table));
+    }
+    messages
+}
+
+/// The sets of what is held: table, name, and 0 for IPv4 or 1 for IPv6.
+pub(super) fn held_sets() -> impl Iterator<Item = (Family, &'static str, usize)> {
+    [(Family::Inet, HELD[0], 0), (Family::Inet, HELD[1], 1), (Family::Arp, HELD[0], 0)].into_iter()
+}
+
+/// The keys of those addresses that are of the family: 0 for IPv4, 1 for IPv6.
+pub(super) fn keys(addresses: &[IpAddr], index: usize) -> Vec<Vec<u8>> {
+    let of_family = |address: &&IpAddr| usize::from(address.is_ipv6()) == index;
+    addresses.iter().filter(of_family).copied().map(nft::key).collect()
+}
+
+/// Adds elements that stay.
+pub(super) fn add_elements(
+    family: Family,
+    table: &str,
+    set: &str,
+    keys: &[Vec<u8>],
+) -> Vec<Message> {
+    nft::add_elements(family, table, set, keys, None)
+}
+
+/// Makes a `change` to the addresses in the sets of what is held.
+pub(super) fn held_elements(
+    addresses: &[IpAddr],
+    change: impl Fn(Family, &str, &str, &[Vec<u8>]) -> Vec<Message>,
+) -> Vec<Message> {
+    held_sets()
+        .flat_map(|(family, set, index)| change(family, TABLE, set, &keys(addresses, index)))
+        .collect()
+}
+
+/// Exactly `addresses` as held.
+pub(super) fn held_anew(addresses: &[IpAddr]) -> Vec<Message> {
+    let mut messages: Vec<_> =
+        held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)).collect();
+    messages.extend(held_elements(addresses, add_elements));
+    messages
+}
+
+fn gate_keys(family: Family) -> Vec<Vec<u8>> {
+    match family {
+        Family::Inet => vec![vec![NFPROTO_IPV4], vec![NFPROTO_IPV6]],
+        Family::Arp => vec![vec![NFPROTO_ARP]],
+    }
+}
+
+/// Opens the gate for `timeout`.
+pub(super) fn gate_elements(table: &str, timeout: Duration) -> Vec<Message> {
+    let add = |family| nft::add_elements(family, table, GATE, &gate_keys(family), Some(timeout));
+    Family::BOTH.into_iter().flat_map(add).collect()
+}
+
+/// Closes a gate that is open; fails when its time is over.
+pub(super) fn delete_gate() -> Vec<Message> {
+    let delete = |family| nft::delete_elements(family, TABLE, GATE, &gate_keys(family));
+    Family::BOTH.into_iter().flat_map(delete).collect()
+}
+
+/// Closes the gate, open or not.
+pub(super) fn flush_gate() -> Vec<Message> {
+    Family::BOTH.map(|family| nft::flush_set(family, TABLE, GATE)).into()
+}
+
+/// What an earlier process left as held; none where there is no fence.
+pub(super) fn inherited(channel: &mut Channel) -> io::Result<Option<BTreeSet<IpAddr>>> {
+    let mut held = BTreeSet::new();
+    let mut found = false;
+    for (family, set, _) in held_sets() {
+        match channel.dump(&nft::get_elements(family, TABLE, set)) {
+            Ok(messages) => {
+                found = true;
+                for (kind, payload) in messages {
+                    held.extend(parse_elements(&payload, kind));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found.then_some(held))
+}
+
+fn parse_elements(payload: &[u8], kind: u16) -> Vec<IpAddr> {
+    let Ok(message) = NetfilterMessage::parse_with_param(payload, kind) else { return Vec::new() };
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = message.inner
+    else {
+        return Vec::new();
+    };
+    let lists = message.attributes.into_iter().filter_map(|attribute| match attribute {
+        SetElementList::Elements(elements) => Some(elements),
+        _ => None,
+    });
+    let attributes = lists.flatten().filter_map(|element| match element {
+        ListAttribute::Element(attributes) => Some(attributes),
+        _ => None,
+    });
+    attributes.flatten().filter_map(parse_key).collect()
+}
+
+fn parse_key(attribute: SetElementAttribute) -> Option<IpAddr> {
+    let SetElementAttribute::Key(DataAttribute::Value(bytes)) = attribute else { return None };
+    match bytes.len() {
+        4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
+        _ => None,
+    }
+}
