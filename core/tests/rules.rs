@@ -72,6 +72,24 @@ fn an_election_of_etcd_expires_nobody() {
 }
 
 #[test]
+fn a_host_that_dies_with_etcds_leader_is_expired_as_soon_as_the_others_had_time_to_speak() {
+    let mut world = World::of(&["a", "b", "c"]);
+    world.hosts[0].frozen = true;
+    world.hosts[0].addresses.clear();
+    let died = world.now;
+    for survivor in [1, 2] {
+        world.hosts[survivor].cut = true;
+    }
+    world.run(1500 * MS);
+    for survivor in [1, 2] {
+        world.hosts[survivor].cut = false;
+    }
+    world.run_until(LIMIT, |w| !w.holders().is_empty());
+    assert!(world.now.since(died) <= 3300 * MS, "{:?}", world.now.since(died));
+    assert!(world.session("b").is_some() && world.session("c").is_some());
+}
+
+#[test]
 fn an_orderly_stop_hands_over_and_leaves_nothing() {
     let mut world = World::of(&["a", "b"]);
     let now = world.now;
@@ -116,6 +134,42 @@ fn a_second_stop_does_not_wait_for_etcd_at_all() {
     world.run(2 * MS);
     assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
     assert!(world.holders().is_empty());
+}
+
+#[test]
+fn a_second_stop_does_not_wait_for_the_deletion_of_the_session() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(2 * MS);
+    while world.owner("v").is_some() {
+        world.deliver(0);
+        world.run(MS);
+    }
+    assert!(!world.hosts[0].commits.is_empty(), "the session is being deleted");
+    let now = world.now;
+    world.hosts[0].node.handle_stop_now(now);
+    world.run(2 * MS);
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
+}
+
+#[test]
+fn a_stop_ends_although_the_store_changed_while_the_session_was_being_deleted() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(2 * MS);
+    while world.owner("v").is_some() {
+        world.deliver(0);
+        world.run(MS);
+    }
+    world.etcd.cluster_id = 8;
+    world.etcd.put("/turnip/main/nodes/x", "");
+    world.run(5 * MS);
+    assert!(world.said(0, "etcd cluster 8 answers"), "{}", world.story());
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
 }
 
 #[test]
@@ -209,6 +263,25 @@ fn an_address_that_somebody_removes_is_put_back_and_counted() {
 }
 
 #[test]
+fn what_is_left_of_a_vip_stays_while_the_rest_is_put_back() {
+    let policy = Policy::Priority { priority: 0, preempt: false };
+    let mut world =
+        World::new(vec![config("a", vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)])]);
+    world.run(100 * MS);
+    world.hosts[0].addresses.retain(|present| present.address.addr().is_ipv4());
+    world.hosts[0].hold_ops = true;
+    world.event(0, KernelEvent::AddressChanged);
+    world.run(MS);
+    world.perform(0);
+    world.run(MS);
+    while !world.hosts[0].ops.is_empty() {
+        assert!(!matches!(world.hosts[0].ops[0].1, KernelOp::Withdraw { .. }));
+        world.perform(0);
+    }
+    assert_eq!(world.hosts[0].addresses.len(), 2);
+}
+
+#[test]
 fn an_address_that_somebody_adds_where_it_is_not_held_is_taken_away() {
     let mut world = World::of(&["a", "b"]);
     let address = "10.0.0.50/32".parse().unwrap();
@@ -236,6 +309,28 @@ fn an_interface_that_goes_down_passes_its_vip_on_and_takes_it_back_when_preferre
     world.hosts[0].links.insert("eth0".into(), true);
     world.event(0, link(true));
     world.run_until(LIMIT, |w| w.holders() == [0]);
+}
+
+#[test]
+fn a_vip_that_was_half_removed_when_it_became_ours_is_made_whole() {
+    let policy = Policy::Priority { priority: 0, preempt: false };
+    let vips = || vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)];
+    let mut world = World::new(vec![config("a", vips())]);
+    world.run(100 * MS);
+    world.start(config("b", vips()));
+    world.run(100 * MS);
+    // Somebody adds one address on b, which the kernel does not remove before v moves to b.
+    let half = world.hosts[0].addresses.first().unwrap().clone();
+    world.hosts[1].addresses.insert(half);
+    world.hosts[1].refuse_withdraw = Some(KernelError::Refused("busy".into()));
+    world.event(1, KernelEvent::AddressChanged);
+    world.run(5 * MS);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(20 * MS);
+    world.hosts[1].refuse_withdraw = None;
+    world.run(1000 * MS);
+    assert_eq!(world.hosts[1].addresses.len(), 2, "{}", world.story());
 }
 
 #[test]

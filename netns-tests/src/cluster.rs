@@ -13,6 +13,7 @@ use crate::etcd::{self, EtcdSettings, Member};
 use crate::eye::Eye;
 use crate::host::Host;
 use crate::lab::Lab;
+use crate::links::Via;
 use crate::measure::{self, Span};
 use crate::namespace::Namespace;
 use crate::probe::{Prober, Shot, Target, Way};
@@ -111,6 +112,8 @@ impl Cluster {
         switch.connect("client", &client, LINK)?;
         client.add_address(LINK, v4(200).into())?;
         client.add_address(LINK, v6(200).into())?;
+        // Addresses of other networks than the hosts' own are on the same link.
+        client.add_route("10.64.0.0/10".parse()?, Via::Link { name: LINK, metric: 0 })?;
         let probed: Vec<IpNet> = plan.vips.first().map_or(Vec::new(), |vip| vip.addresses.clone());
         let mut hosts = Vec::new();
         for index in 0..plan.hosts {
@@ -271,7 +274,41 @@ impl Cluster {
         self.daemon(host)?.thaw()
     }
 
+    /// Starts on `host` a daemon that believes to be that of `other`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_twin(&self, host: usize, other: usize) -> Result<Process> {
+        let directory = self.lab.directory_of(&format!("twin-of-h{}", other + 1))?;
+        let place = Place {
+            host: &self.hosts[other].name,
+            index: other,
+            namespace: self.hosts[host].namespace(),
+            directory: &directory,
+            has_member: matches!(self.plan.etcd, EtcdPlan::OnHosts(_)),
+            etcd: &self.etcd_addresses,
+        };
+        let command = self.plan.daemon.command(place, &self.plan.vips)?;
+        Process::start(command, "the twin", directory.join("daemon.log"))
+    }
+
     // ---- the network ----
+
+    /// Pulls the cable of a host, whose link disappears with it.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn unplug(&mut self, host: usize) -> Result<()> {
+        self.switch.disconnect(&port(host))
+    }
+
+    /// Plugs it in again.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn plug_in(&mut self, host: usize) -> Result<()> {
+        plug(&self.switch, self.hosts[host].namespace(), host)
+    }
 
     /// Cuts a host off from everything; its link stays up.
     ///
@@ -433,6 +470,57 @@ impl Cluster {
             sleep(Duration::from_millis(2));
         }
         bail!("not within 30 s: {what}\n{}", self.said())
+    }
+
+    /// What is left of turnip on a host: its addresses and tables.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn left_behind(&self, host: usize) -> Result<Vec<String>> {
+        let namespace = self.hosts[host].namespace();
+        let floating: Vec<IpAddr> =
+            self.plan.vips.iter().flat_map(|vip| &vip.addresses).map(IpNet::addr).collect();
+        let addresses = namespace.addresses()?.into_iter().filter(|ip| floating.contains(ip));
+        let mut left: Vec<String> = addresses.map(|address| address.to_string()).collect();
+        let tables = namespace.output("nft", &["list", "tables"])?;
+        left.extend(tables.lines().map(str::to_owned));
+        Ok(left)
+    }
+
+    /// Fails unless, since `from`, no two hosts had the address and no two answered at once.
+    ///
+    /// # Errors
+    /// When two did; with what the daemons said.
+    pub fn assert_alone_since(&self, from: Instant) -> Result<Seen> {
+        let seen = self.since(from)?;
+        if !seen.overlap.is_zero() || !seen.answers_overlap.is_zero() {
+            bail!("two hosts at once: {seen:?}\n{}", self.said());
+        }
+        Ok(seen)
+    }
+
+    /// Fails unless, since `from`, no two hosts answered at once. Two may have had the address.
+    ///
+    /// # Errors
+    /// When two did; with what the daemons said.
+    pub fn assert_one_answers_since(&self, from: Instant) -> Result<Seen> {
+        let seen = self.since(from)?;
+        if !seen.answers_overlap.is_zero() {
+            bail!("two hosts answered at once: {seen:?}\n{}", self.said());
+        }
+        Ok(seen)
+    }
+
+    /// Fails unless, since `from`, the address stayed on `owner` and clients heard it throughout.
+    ///
+    /// # Errors
+    /// When it did not; with what the daemons said.
+    pub fn assert_stayed_since(&self, from: Instant, owner: usize) -> Result<()> {
+        let seen = self.assert_alone_since(from)?;
+        if !seen.absence.is_zero() || !seen.gap.is_zero() || self.holders()? != [owner] {
+            bail!("it did not stay on h{}: {seen:?}\n{}", owner + 1, self.said());
+        }
+        Ok(())
     }
 
     /// What all daemons have said, and the journal.

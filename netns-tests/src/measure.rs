@@ -1,6 +1,6 @@
 //! Overlap and gap, from what the observers saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,19 @@ pub fn overlap(events: &[AddressEvent], span: Span) -> Duration {
     }
     add(since, span.to);
     total
+}
+
+/// The hosts that have an address after these events.
+pub fn holders(events: &[AddressEvent]) -> BTreeSet<&str> {
+    let mut holders = BTreeSet::new();
+    for event in events {
+        if event.present {
+            holders.insert(&*event.host);
+        } else {
+            holders.remove(&*event.host);
+        }
+    }
+    holders
 }
 
 /// How long nobody had an address, in `span`, at the longest.

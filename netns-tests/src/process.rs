@@ -126,28 +126,41 @@ impl Process {
         bail!("{} did not end within {patience:?}; it said:\n{}", self.name, self.said())
     }
 
-    /// Resident memory in KiB.
+    /// Resident memory in KiB, of it and of the processes that it has started.
     ///
     /// # Errors
     /// When it is gone.
     pub fn resident_kib(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        number.context("VmRSS")
+        let of = |id: i32| -> Result<u64> {
+            let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            number.context("VmRSS")
+        };
+        self.family().into_iter().map(of).sum()
     }
 
-    /// Processor time used so far, of it and of the children that it has waited for.
+    /// Processor time used so far, by it and by the processes that it has started.
     ///
     /// # Errors
     /// When it is gone.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields = stat.rsplit_once(')').context("stat")?.1.split_whitespace();
-        // utime, stime, cutime, cstime: the 14th to 17th; the first here is the 3rd. In ticks of 10 ms.
-        let ticks: u64 =
-            fields.skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 10))
+        let of = |id: i32| -> Result<u64> {
+            // Nanoseconds on a processor: finer than the ticks of `stat`.
+            let mut total = 0;
+            for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
+                let schedstat = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+                total +=
+                    schedstat.split_whitespace().next().context("schedstat")?.parse::<u64>()?;
+            }
+            Ok(total)
+        };
+        Ok(Duration::from_nanos(self.family().into_iter().map(of).sum::<Result<u64>>()?))
+    }
+
+    fn family(&self) -> Vec<i32> {
+        let children = self.children().into_iter().map(Pid::as_raw);
+        children.chain([self.child.id().cast_signed()]).collect()
     }
 }
 

@@ -47,8 +47,8 @@ fn https_works_with_the_right_authority_and_fails_with_its_cause_without() {
 
         let mut plain = settings;
         plain.endpoints[0] = plain.endpoints[0].replace("https", "http");
-        let error = fails(&plain).await;
-        assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+        let error = fails(&plain).await.to_string();
+        assert!(error.contains("is it an https:// endpoint?"), "{error}");
     });
 }
 
@@ -84,13 +84,7 @@ fn mutual_tls_lets_in_who_has_a_certificate_and_nobody_else() {
         works(&settings).await;
         settings.tls.client = None;
         let error = fails(&settings).await.to_string();
-        assert!(
-            error.contains("certificate required")
-                || error.contains("bad certificate")
-                || error.contains("CertificateRequired")
-                || error.contains("BadCertificate"),
-            "{error}"
-        );
+        assert!(error.contains("certificate"), "{error}");
     });
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use support::cluster::{Cluster, free_ports};
 use support::proxy::Proxy;
 use support::{PATIENCE, eventually, next, put, run, snapshot, told_up_to};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use turnip::etcd::{Etcd, EtcdSettings};
 use turnip::seams::Store;
@@ -67,6 +68,24 @@ fn a_black_hole_costs_one_commit_its_timeout_and_the_next_goes_elsewhere() {
         let why = unavailable(etcd.commit(put(KEY, "swallowed"), RENEWAL).await);
         assert!(began.elapsed() < PATIENCE, "an answer within the timeout, give or take");
         assert!(why.contains(&hole.url()), "{why}");
+        etcd.commit(put(KEY, "elsewhere"), PATIENCE).await.unwrap();
+    });
+}
+
+#[test]
+fn a_host_that_drops_even_the_first_packet_costs_one_commit_its_timeout() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        // Room for one connection that nobody accepts; whoever else knocks hears nothing.
+        let hole = TcpSocket::new_v4().unwrap();
+        hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let hole = hole.listen(0).unwrap();
+        let address = hole.local_addr().unwrap();
+        let _filler = TcpStream::connect(address).await.unwrap();
+
+        let etcd = etcd(vec![format!("http://{address}"), cluster.url(0)]);
+        let why = unavailable(etcd.commit(put(KEY, "into nothing"), RENEWAL).await);
+        assert!(why.contains(&address.to_string()), "{why}");
         etcd.commit(put(KEY, "elsewhere"), PATIENCE).await.unwrap();
     });
 }

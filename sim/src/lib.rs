@@ -6,8 +6,13 @@ compile_error!(
 );
 
 pub mod check;
+pub mod daemon;
+pub mod judge;
+pub mod naive;
 pub mod plan;
 pub mod record;
 pub mod rng;
+pub mod run;
+pub mod swarm;
 pub mod time;
 pub mod world;

@@ -44,6 +44,8 @@ pub struct Params {
     pub keepalive: u64,
     /// How late the fence's gate closes at most, in ns.
     pub gate_late_max: u64,
+    /// How long after the first the last daemon is started, in ns.
+    pub start_spread: u64,
     /// Whose algorithm runs.
     pub daemon: Daemon,
 }
@@ -261,6 +263,7 @@ impl Params {
             raft: RaftTiming { heartbeat: 100 * MS, election: S, pre_vote: true, disk_max: MS },
             keepalive: 2 * S,
             gate_late_max: 2 * MS,
+            start_spread: 0,
             daemon: Daemon::Turnip(None),
         }
     }

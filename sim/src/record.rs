@@ -92,12 +92,23 @@ pub struct Record {
     pub marks: Vec<(True, Mark)>,
     /// Counts.
     pub tally: Tally,
+    /// Daemons that refused to run, or to go on, and why.
+    pub refusals: Vec<(usize, String)>,
+    /// Turns of the daemons' loops.
+    pub turns: u64,
 }
 
 impl Record {
     /// An empty record.
     pub fn new(tracing: bool) -> Self {
-        Record { tracing, lines: Vec::new(), marks: Vec::new(), tally: Tally::default() }
+        Record {
+            tracing,
+            lines: Vec::new(),
+            marks: Vec::new(),
+            tally: Tally::default(),
+            refusals: Vec::new(),
+            turns: 0,
+        }
     }
 
     /// Whether lines are kept.

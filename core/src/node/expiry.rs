@@ -7,7 +7,7 @@ use super::{Node, Purpose};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId};
 use crate::report::Report;
-use crate::silence::Mark;
+use crate::silence::{Mark, Patience};
 use crate::store::{Compare, Op, Txn};
 use crate::time::Instant;
 use crate::timer::Timer;
@@ -57,14 +57,21 @@ impl Node {
             return None;
         }
         let lease = peer.lease?;
-        let patience = if self.mutated(Mutant::WaiterIgnoresDrift) {
+        let lease = if self.mutated(Mutant::WaiterIgnoresDrift) {
             lease
         } else if self.mutated(Mutant::ClaimFromTheLate) {
             lease / 2
         } else {
             self.lease.patience(lease)
         };
+        let patience = Patience { lease, grace: self.grace() };
         self.silence.due(peer.heard, patience).map(|due| due.max(peer.retry_at))
+    }
+
+    /// After an outage of the store another node's renewal is on its way again within `r` and a
+    /// retry.
+    fn grace(&self) -> Duration {
+        self.lease.renew() * 3 / 2
     }
 
     pub(super) fn schedule_expiry(&mut self) {

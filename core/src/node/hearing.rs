@@ -168,6 +168,7 @@ impl Node {
         self.txns.clear();
         self.peers.clear();
         self.publishing = false;
+        self.closing = false;
         self.freeing.clear();
         for vip in &mut self.vips {
             vip.pending = None;

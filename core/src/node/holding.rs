@@ -214,6 +214,7 @@ impl Node {
                 self.report(Report::KernelFails { vip: name, why });
                 self.vips[index].presence = Presence::Present;
                 self.vips[index].remove_again_at = Some(now + REMOVE_AGAIN_AFTER);
+                self.spoil(index);
                 continue;
             }
             self.vips[index].presence = Presence::Absent;
@@ -357,21 +358,31 @@ impl Node {
                     _ => Presence::Present,
                 };
                 if 0 < there && there < all {
-                    self.vips[index].leaving = Some(Leaving::Spoiled);
+                    self.spoil(index);
                 }
             }
             Presence::Present if there < all && may_hold => {
                 self.repairing(index, "is missing although it is held here");
-                // No hand-over of it was sent, so it may come back as it is.
-                self.vips[index].presence = Presence::Absent;
+                if self.session().is_some() && self.is_active() {
+                    // No hand-over of it was sent, so it may come back as it is; what is there
+                    // of it stays.
+                    return self.assume(&[index]);
+                }
+                self.spoil(index);
             }
             Presence::Absent if there > 0 && !may_hold => {
                 self.repairing(index, "is here although it is not held here");
                 self.vips[index].presence = Presence::Present;
+                self.spoil(index);
             }
             _ => return,
         }
         self.agenda.dirty.insert(index);
+    }
+
+    /// Not all of it may be there, or not as it was put there: it goes before it comes back.
+    fn spoil(&mut self, index: usize) {
+        self.vips[index].leaving.get_or_insert(Leaving::Spoiled);
     }
 
     fn repairing(&mut self, index: usize, what: &str) {

@@ -61,7 +61,8 @@ impl Node {
     pub(super) fn wind_up(&mut self) {
         let Some(stopping) = &self.stopping else { return };
         let empty = self.kernel_ready && self.vips.iter().all(|vip| !vip.may_be_present());
-        if !empty || self.closing {
+        // Only an orderly stop waits for the store.
+        if !empty || (self.closing && *stopping == Stopping::Orderly) {
             return;
         }
         match stopping.clone() {

@@ -47,7 +47,17 @@ struct Connection {
     alone: Client,
     /// Whether the first of these has a token, or needs none.
     let_in: Cell<bool>,
+    /// When it was made, or when etcd last said something over it.
     heard: Cell<Instant>,
+    /// Whether etcd ever said something over it.
+    answered: Cell<bool>,
+}
+
+impl Connection {
+    fn hear(&self) {
+        self.heard.set(Instant::now());
+        self.answered.set(true);
+    }
 }
 
 impl Endpoint {
@@ -128,7 +138,7 @@ impl Endpoint {
         }
         match answer {
             Ok(answer) => {
-                connection.heard.set(Instant::now());
+                connection.hear();
                 Ok(answer)
             }
             Err(error) => Err(self.failure(connection, &error)),
@@ -136,12 +146,30 @@ impl Endpoint {
     }
 
     fn failure(&self, connection: &Rc<Connection>, error: &Error) -> Failure {
+        let failure = Failure::of(&self.url, error);
         if failure::came_from_etcd(error) {
-            connection.heard.set(Instant::now());
-        } else {
-            self.give_up(connection);
+            connection.hear();
+            return failure;
         }
-        Failure::of(&self.url, error)
+        self.give_up(connection);
+        match failure {
+            Failure::Unknown(why) if !connection.answered.get() => {
+                Failure::Unknown(format!("{why} ({})", self.likely_misunderstanding()))
+            }
+            other => other,
+        }
+    }
+
+    /// What to look at when a connection was made, and ended without a word from etcd: the two
+    /// ends may not mean the same by it, and then nothing in the error says so.
+    fn likely_misunderstanding(&self) -> &'static str {
+        match &self.tls {
+            None => "is it an https:// endpoint?",
+            Some(TlsSettings { client: None, .. }) => {
+                "does the member want a client certificate? None is configured"
+            }
+            Some(_) => "does the member accept this client's certificate?",
+        }
     }
 
     /// A request that waited for the login has not been sent.
@@ -180,6 +208,7 @@ impl Endpoint {
             alone: client(false)?,
             let_in: Cell::new(self.user.is_none()),
             heard: Cell::new(Instant::now()),
+            answered: Cell::new(false),
         });
         *self.connection.borrow_mut() = Some(connection.clone());
         Ok(connection)

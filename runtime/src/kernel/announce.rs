@@ -3,23 +3,27 @@
 //! ARP announcements are requests (RFC 5227, section 3): a host has to look at every request,
 //! and updates what it knows of the sender; many ignore a reply that they did not ask for, and
 //! switches filter broadcast replies more often. Packet sockets pass the fence by, so
-//! that the deadline is looked at before every single one.
+//! the deadline is looked at before every single one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use futures::channel::oneshot;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, sendto, socket};
 use turnip_core::{Assignment, Instant};
 
+use super::address::Slot;
+use super::worker::Expected;
 use crate::clock::HostClock;
 use crate::seams::Clock;
 
-/// So many are sent before others get their turn.
-const BATCH: usize = 64;
 /// How often a full queue of the device is tried again.
 const ATTEMPTS: usize = 20;
 const ARPHRD_ETHER: u16 = 1;
@@ -34,6 +38,7 @@ const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 
 /// A device that resolves addresses.
 struct Device {
+    index: u32,
     address: LinkAddr,
     mac: [u8; 6],
     /// Whether it routes IPv6: an advertisement that denied it would cost the neighbours their
@@ -41,28 +46,54 @@ struct Device {
     router: bool,
 }
 
-/// Tells the neighbours of every address, unless `deadline` has passed when its turn comes.
-pub(super) async fn announce(addresses: &[Assignment], deadline: Instant, clock: &HostClock) {
-    let packets = match packet_socket() {
-        Ok(packets) => packets,
-        Err(error) => {
-            tracing::warn!(%error, "cannot announce: no packet socket (CAP_NET_RAW?)");
-            return;
-        }
-    };
-    let devices = devices(addresses);
-    for batch in addresses.chunks(BATCH) {
-        for assignment in batch {
-            let Some(device) = devices.get(&*assignment.interface) else { continue };
-            let frame = match assignment.address.addr() {
-                IpAddr::V4(address) => arp_announcement(device.mac, address).to_vec(),
-                IpAddr::V6(address) => advertisement(device, address),
+/// What waits to be announced.
+struct Request {
+    addresses: Vec<Assignment>,
+    deadline: Instant,
+    done: oneshot::Sender<()>,
+}
+
+/// The thread that announces. Thousands of addresses take their time, and closing a packet
+/// socket takes the kernel some 10 ms, which is why there is one for good.
+pub(super) struct Announcer(mpsc::Sender<Request>);
+
+impl Announcer {
+    /// Starts the thread. What is not `expected` to be there any more when its turn comes is left
+    /// out: it may be another host's by then.
+    pub fn start(clock: HostClock, expected: Expected) -> io::Result<Self> {
+        let (sender, requests) = mpsc::channel::<Request>();
+        let packets = packet_socket();
+        std::thread::Builder::new().name("announcer".into()).spawn(move || {
+            let packets = match packets {
+                Ok(packets) => packets,
+                Err(error) => {
+                    tracing::warn!(%error, "nothing will be announced: no packet socket (CAP_NET_RAW?)");
+                    return;
+                }
             };
-            if !send(&packets, &frame, device, deadline, clock, assignment).await {
-                return;
+            let mut thread = Sending { packets, clock, expected };
+            for request in requests {
+                thread.announce(&request.addresses, request.deadline);
+                let _ = request.done.send(());
+            }
+        })?;
+        Ok(Announcer(sender))
+    }
+
+    /// Tells the neighbours of every address, unless `deadline` has passed when its turn comes.
+    pub fn announce(
+        &self,
+        addresses: Vec<Assignment>,
+        deadline: Instant,
+    ) -> impl Future<Output = ()> + use<> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.0.send(Request { addresses, deadline, done });
+        async move {
+            // Without a packet socket there is nothing to wait for.
+            if sent.is_ok() {
+                let _ = answer.await;
             }
         }
-        tokio::task::yield_now().await;
     }
 }
 
@@ -72,39 +103,67 @@ fn packet_socket() -> nix::Result<OwnedFd> {
     socket(AddressFamily::Packet, SockType::Raw, flags, None)
 }
 
-/// Sends one frame; false when the deadline has passed.
-async fn send(
-    packets: &OwnedFd,
-    frame: &[u8],
-    device: &Device,
-    deadline: Instant,
-    clock: &HostClock,
-    assignment: &Assignment,
-) -> bool {
-    for _ in 0..ATTEMPTS {
-        if clock.now() >= deadline {
-            tracing::debug!("announcing ended: the deadline has passed");
-            return false;
-        }
-        match sendto(packets.as_raw_fd(), frame, &device.address, MsgFlags::MSG_DONTWAIT) {
-            Ok(_) => return true,
-            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
-            Err(error) => {
-                tracing::debug!(%assignment, %error, "cannot announce");
-                return true;
+/// What the thread works with.
+struct Sending {
+    packets: OwnedFd,
+    clock: HostClock,
+    expected: Expected,
+}
+
+impl Sending {
+    fn announce(&mut self, addresses: &[Assignment], deadline: Instant) {
+        let devices = devices(addresses);
+        for assignment in addresses {
+            let Some(device) = devices.get(&*assignment.interface) else { continue };
+            let frame = match assignment.address.addr() {
+                IpAddr::V4(address) => arp_announcement(device.mac, address).to_vec(),
+                IpAddr::V6(address) => advertisement(device, address),
+            };
+            if !self.send(&frame, device, deadline, assignment) {
+                tracing::debug!("announcing ended: the deadline has passed");
+                return;
             }
         }
     }
-    tracing::debug!(%assignment, "cannot announce: the device's queue is full");
-    true
+
+    /// Sends one frame; false when the deadline has passed.
+    fn send(
+        &self,
+        frame: &[u8],
+        device: &Device,
+        deadline: Instant,
+        assignment: &Assignment,
+    ) -> bool {
+        let slot = Slot { index: device.index, address: assignment.address };
+        for _ in 0..ATTEMPTS {
+            if !self.expected.contains(slot) {
+                return true;
+            }
+            if self.clock.now() >= deadline {
+                return false;
+            }
+            let packets = self.packets.as_raw_fd();
+            match sendto(packets, frame, &device.address, MsgFlags::MSG_DONTWAIT) {
+                Ok(_) => return true,
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => {
+                    tracing::debug!(%assignment, %error, "cannot announce");
+                    return true;
+                }
+            }
+        }
+        tracing::debug!(%assignment, "cannot announce: the device's queue is full");
+        true
+    }
 }
 
 /// The Ethernet devices among those named, by name.
 fn devices(addresses: &[Assignment]) -> HashMap<String, Device> {
     let mut devices = HashMap::new();
     let Ok(found) = getifaddrs() else { return devices };
+    let named: BTreeSet<&str> = addresses.iter().map(|one| &*one.interface).collect();
     let silent =
         InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_NOARP | InterfaceFlags::IFF_POINTOPOINT;
     for interface in found {
@@ -116,14 +175,18 @@ fn devices(addresses: &[Assignment]) -> HashMap<String, Device> {
             continue;
         };
         let name = interface.interface_name;
-        let named = addresses.iter().any(|assignment| *assignment.interface == *name);
-        if interface.flags.intersects(silent) || address.hatype() != ARPHRD_ETHER || !named {
+        if interface.flags.intersects(silent)
+            || address.hatype() != ARPHRD_ETHER
+            || !named.contains(&*name)
+        {
             continue;
         }
-        let Some(mac) = address.addr() else { continue };
+        let (Some(mac), Ok(index)) = (address.addr(), u32::try_from(address.ifindex())) else {
+            continue;
+        };
         let forwarding = format!("/proc/sys/net/ipv6/conf/{name}/forwarding");
         let router = std::fs::read_to_string(forwarding).is_ok_and(|text| text.trim() != "0");
-        devices.insert(name, Device { address: *address, mac, router });
+        devices.insert(name, Device { index, address: *address, mac, router });
     }
     devices
 }

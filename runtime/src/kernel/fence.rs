@@ -11,6 +11,9 @@
 //! it. A gate that is closed is opened again by an assumption only, and then for exactly the
 //! addresses assumed.
 //!
+//! Timeouts do not count the time that the host is suspended. It answers nothing meanwhile; when it
+//! wakes, the daemon's timer, which does count it, closes the gate.
+//!
 //! What is not dropped: packets *to* a VIP that another host holds and the answers from it,
 //! what is forwarded, and the announcements by which another host takes a VIP over.
 
@@ -79,6 +82,8 @@ pub(super) struct Fence {
     vips: BTreeSet<IpAddr>,
     held: BTreeSet<IpAddr>,
     gate: Gate,
+    /// By an orderly stop: then it is not missing.
+    removed: bool,
 }
 
 /// Whether nftables works here: all that the fence needs is made and unmade in one transaction.
@@ -166,7 +171,7 @@ impl Fence {
         let gate = if inherited.is_some() { Gate::Inherited } else { Gate::Closed };
         let earlier = inherited.unwrap_or_default();
         let held: BTreeSet<_> = earlier.intersection(&vips).copied().collect();
-        let mut fence = Fence { channel, clock, vips, held, gate };
+        let mut fence = Fence { channel, clock, vips, held, gate, removed: false };
         let foreign: Vec<_> = earlier.difference(&fence.vips).copied().collect();
         let mut messages = fence.layout();
         messages.extend(held_elements(&foreign, nft::delete_elements));
@@ -224,7 +229,9 @@ impl Fence {
         match self.transact(messages) {
             Ok(()) => Ok(()),
             // Someone removed the fence: made anew, it holds back what is not held.
-            Err(Failure::Damaged | Failure::Expired) => self.restore(),
+            Err(Failure::Damaged) => self.restore_open(),
+            // Someone changed what is in it.
+            Err(Failure::Expired) => self.rewrite_held(),
             Err(Failure::Other(why)) => Err(KernelError::Refused(why)),
         }
     }
@@ -239,7 +246,7 @@ impl Fence {
 
     /// Removes the fence.
     pub fn remove(&mut self) -> Result<(), KernelError> {
-        (self.held, self.gate) = (BTreeSet::new(), Gate::Closed);
+        (self.held, self.gate, self.removed) = (BTreeSet::new(), Gate::Closed, true);
         remove_through(&mut self.channel)
             .map(drop)
             .map_err(|error| KernelError::Refused(error.to_string()))
@@ -247,12 +254,11 @@ impl Fence {
 
     /// Opens the gate for exactly `addresses`.
     fn open_gate(&mut self, addresses: &[IpAddr], deadline: Instant) -> Result<(), KernelError> {
-        let mut flush: Vec<_> = flush_gate();
-        flush.extend(held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)));
-        flush.extend(held_elements(addresses, add_elements));
-        self.held = addresses.iter().copied().collect();
+        let mut messages = flush_gate();
+        messages.extend(held_anew(addresses));
+        let before = std::mem::replace(&mut self.held, addresses.iter().copied().collect());
         self.gate = Gate::Closed;
-        self.set_gate(flush, deadline)
+        self.set_gate(messages, deadline).inspect_err(|_| self.held = before)
     }
 
     /// Moves the deadline of an open gate, and adds `addresses` to what is held.
@@ -318,9 +324,42 @@ impl Fence {
         self.gate = Gate::Closed;
     }
 
+    fn rewrite_held(&mut self) -> Result<(), KernelError> {
+        let held: Vec<_> = self.held.iter().copied().collect();
+        let mut messages = held_anew(&held);
+        if held.is_empty() {
+            messages.extend(flush_gate());
+        }
+        self.transact(messages)
+            .map_err(|failure| KernelError::Refused(format!("the fence: {failure:?}")))
+    }
+
+    /// Puts back what someone removed, if anything is missing.
+    pub fn mend(&mut self) -> Result<(), KernelError> {
+        if self.removed {
+            return Ok(());
+        }
+        match tables(&mut self.channel) {
+            Ok(found) if found.len() == Family::BOTH.len() => Ok(()),
+            Ok(_) => self.restore_open(),
+            Err(error) => Err(KernelError::Refused(format!("nftables: {error}"))),
+        }
+    }
+
+    /// Puts everything back as it should be, and opens the gate again if its time is not over.
+    fn restore_open(&mut self) -> Result<(), KernelError> {
+        self.restore()?;
+        match std::mem::replace(&mut self.gate, Gate::Closed) {
+            Gate::Open(until) => self.set_gate(Vec::new(), until),
+            Gate::Closed | Gate::Inherited => Ok(()),
+        }
+    }
+
     /// Puts everything but the gate back as it should be.
     fn restore(&mut self) -> Result<(), KernelError> {
-        tracing::warn!("someone removed the nftables tables of turnip: putting them back");
+        if !std::mem::take(&mut self.removed) {
+            tracing::warn!("someone removed the nftables tables of turnip: putting them back");
+        }
         let mut messages = self.layout();
         let held: Vec<_> = self.held.iter().copied().collect();
         messages.extend(held_elements(&held, add_elements));
@@ -405,6 +444,14 @@ fn held_elements(
     held_sets()
         .flat_map(|(family, set, index)| change(family, TABLE, set, &keys(addresses, index)))
         .collect()
+}
+
+/// Exactly `addresses` as held.
+fn held_anew(addresses: &[IpAddr]) -> Vec<Message> {
+    let mut messages: Vec<_> =
+        held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)).collect();
+    messages.extend(held_elements(addresses, add_elements));
+    messages
 }
 
 fn gate_keys(family: Family) -> Vec<Vec<u8>> {

@@ -34,6 +34,11 @@ impl Lifetimes {
         self.0.insert(slot, before + Duration::from_secs(secs.into()));
     }
 
+    /// How many addresses there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes note that the address is gone.
     pub fn forget(&mut self, slot: Slot) {
         self.0.remove(&slot);

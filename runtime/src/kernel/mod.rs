@@ -3,7 +3,7 @@
 //! ```text
 //!   driver -- perform --> Queue --> Worker (a thread) --+--> Fence    (nftables)
 //!          <-- events --- Events <-- multicast          +--> address  (rtnetlink)
-//!          -- announce -> announce (packet sockets)     +--> Record, Lifetimes
+//!          -- announce -> Announcer (a thread)          +--> Record, Lifetimes
 //! ```
 //!
 //! Rule 8 of the design is kept here: every deadline is held against a clock read just before
@@ -40,6 +40,7 @@ pub use address::MARK;
 use crate::clock::HostClock;
 use crate::host;
 use crate::seams::Kernel;
+use announce::Announcer;
 use channel::Channel;
 use events::Events;
 use fence::Fence;
@@ -63,7 +64,7 @@ pub struct Settings {
 pub struct Netlink {
     queue: Arc<Queue>,
     events: Mutex<Option<Events>>,
-    clock: HostClock,
+    announcer: Announcer,
 }
 
 impl Netlink {
@@ -96,12 +97,13 @@ impl Netlink {
             .map_err(context("cannot follow changes of addresses"))?;
         events
             .know_links(address::links(&mut route).map_err(context("cannot list the interfaces"))?);
+        let announcer = Announcer::start(clock.clone(), expected.clone())?;
         let entry = |one: Assignment| (one.interface, one.address);
         let queue = Arc::new(Queue::default());
         let worker = Worker {
             route,
             fence,
-            clock: clock.clone(),
+            clock,
             configured: settings.configured.into_iter().map(entry).collect(),
             record: Record::open(&settings.runtime_directory, host::network_namespace()?),
             expected,
@@ -110,7 +112,7 @@ impl Netlink {
             promoting: HashSet::new(),
         };
         std::thread::Builder::new().name("kernel".into()).spawn(move || worker.run())?;
-        Ok(Netlink { queue, events: Mutex::new(Some(events)), clock })
+        Ok(Netlink { queue, events: Mutex::new(Some(events)), announcer })
     }
 }
 
@@ -137,8 +139,8 @@ impl Kernel for Netlink {
         }
     }
 
-    async fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) {
-        announce::announce(&addresses, deadline, &self.clock).await;
+    fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) -> impl Future<Output = ()> {
+        self.announcer.announce(addresses, deadline)
     }
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {

@@ -121,6 +121,11 @@ impl Worker {
 
     /// Everything marked or recorded, and everything configured, with every link.
     pub fn list(&mut self) -> io::Result<Listing> {
+        if let Some(fence) = &mut self.fence
+            && let Err(error) = fence.mend()
+        {
+            tracing::warn!(%error, "the fence cannot be put back");
+        }
         let links = address::links(&mut self.route)?;
         let mut listing = Listing::default();
         for (slot, kept_mark) in address::dump(&mut self.route)? {
@@ -149,7 +154,9 @@ impl Worker {
         }
         self.record.note(slots.iter().map(|(assignment, _)| entry(assignment)));
         self.keep_siblings(&slots);
-        self.put_all(slots, deadline, 0, &mut progress);
+        let count = self.lifetimes.count() + slots.len();
+        let slack_secs = self.fence.as_ref().map_or(0, |_| lifetimes::slack_secs(count));
+        self.put_all(slots, deadline, slack_secs, &mut progress);
         self.undo_if_late(deadline, &mut progress);
         self.silence_failed(&progress);
         self.done(progress)
@@ -177,8 +184,11 @@ impl Worker {
 
     /// Silences first, which is one transaction; then takes the addresses away.
     fn withdraw(&mut self, addresses: Vec<Assignment>) -> KernelOutcome {
+        // A stray on another interface or of another length is no reason to silence a VIP.
+        let configured = &self.configured;
+        let vips = ips(addresses.iter().filter(|one| configured.contains(&entry(one))));
         if let Some(fence) = &mut self.fence
-            && let Err(error) = fence.shut(&ips(&addresses))
+            && let Err(error) = fence.shut(&vips)
         {
             tracing::warn!(%error, "the fence could not be closed; taking the addresses away");
         }

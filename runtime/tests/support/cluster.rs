@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -199,9 +200,15 @@ impl Drop for Cluster {
     }
 }
 
-/// Ports that were free a moment ago, each another.
+/// Ports that were free a moment ago, each another, and below those that the kernel gives to
+/// connections by itself.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
-    let listeners: Vec<_> = (0..count).map(bind).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes that run at once begin in different places.
+    let start = u16::try_from(std::process::id() % 1000).unwrap() * 20;
+    let candidates = std::iter::repeat_with(|| {
+        10_000 + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000
+    });
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    candidates.take(20_000).filter(free).take(count).collect()
 }

@@ -55,6 +55,8 @@ pub enum Event {
     LifetimesEnd { host: HostId },
     /// An operator's wish is repeated.
     Intend { txn: Box<turnip_core::Txn> },
+    /// A daemon is started, as the service manager does.
+    Start { host: HostId },
     /// A step of the run's plan.
     Step { index: usize },
     /// The end of a step's effect.

@@ -31,6 +31,7 @@ use crate::check::Checker;
 use crate::plan::{Daemon, Plan, TxnKind};
 use crate::record::{Mark, Record, Tally};
 use crate::rng::Rng;
+use crate::run::Failure;
 use crate::time::{HostClock, True};
 
 use etcd::{Member, Request, RequestId, Watch};
@@ -95,6 +96,10 @@ pub struct Inner {
     crashed_leaders: Vec<MemberId>,
     /// Everything has healed.
     pub healed: bool,
+    /// What was not in order just before the daemons were stopped.
+    pub settled: Vec<Failure>,
+    /// The daemons are asked to stop for good.
+    pub stopping: bool,
     /// The run is over.
     pub over: bool,
     controls: Vec<Control>,
@@ -133,6 +138,8 @@ impl World {
             meddlings: Vec::new(),
             crashed_leaders: Vec::new(),
             healed: false,
+            settled: Vec::new(),
+            stopping: false,
             over: false,
             controls: Vec::new(),
             pump: None,
@@ -147,6 +154,10 @@ impl World {
         }
         for (index, step) in plan.steps.iter().enumerate() {
             inner.schedule(step.at, Event::Step { index });
+        }
+        for host in 0..params.hosts {
+            let at = inner.rng.within(0..=params.start_spread);
+            inner.schedule(at, Event::Start { host });
         }
         inner.schedule(plan.heal_at, Event::Heal);
         inner.schedule(plan.stop_at, Event::StopAll);
@@ -305,12 +316,15 @@ impl Inner {
             }
             Event::GateCloses { host } => self.kernel_timer(host, true),
             Event::LifetimesEnd { host } => self.kernel_timer(host, false),
+            Event::Start { host } => self.start_daemon(host),
             Event::Intend { txn } => self.submit_intent(*txn),
             Event::Step { index } => self.step_begins(index),
             Event::StepEnds { index } => self.step_ends(index),
             Event::Heal => self.heal(),
             Event::StopAll => {
                 self.checker.stop_watching_gaps(self.now);
+                self.settled = crate::judge::settled(self);
+                self.stopping = true;
                 for host in 0..self.hosts.len() {
                     self.stop_daemon(host);
                 }

@@ -357,15 +357,13 @@ impl Inner {
         self.etcd_apply(me);
         for other in 0..self.members.len() {
             let raft = &self.members[me].raft;
-            if other != me && raft.role == Role::Leader && raft.peers[other].matched >= commit {
-                let matched = raft.peers[other].matched;
-                let prev = (raft.term_at(matched), matched);
+            if other != me && raft.role == Role::Leader {
+                // What was sent before arrives before: the links keep the order.
+                let next = raft.peers[other].next;
+                let prev = (raft.term_at(next), next);
                 let entries = Vec::new();
-                self.raft_send(
-                    me,
-                    other,
-                    Message::Append { term, prev, entries, commit, round: 0 },
-                );
+                let message = Message::Append { term, prev, entries, commit, round: 0 };
+                self.raft_send(me, other, message);
             }
         }
         self.raft_confirm_reads(me);

@@ -62,6 +62,12 @@ impl Inner {
             self.step_ends(index);
         }
         self.meddlings.clear();
+        for member in 0..self.members.len() {
+            self.start_member(member);
+        }
+        for host in 0..self.hosts.len() {
+            self.start_daemon(host);
+        }
         self.healed = true;
     }
 
@@ -236,8 +242,10 @@ impl Inner {
         }
     }
 
-    fn start_daemon(&mut self, host: usize) {
-        if self.hosts[host].powered && !self.hosts[host].running {
+    /// Starts a daemon unless one runs.
+    pub fn start_daemon(&mut self, host: usize) {
+        if self.hosts[host].powered && !self.hosts[host].running && !self.stopping {
+            self.count(|tally| &mut tally.starts);
             self.daemon_begins(host);
             self.controls.push(Control::Start(host));
         }

@@ -1,0 +1,69 @@
+//! Somebody else meddles with addresses and links.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+use turnip_netns_tests::cluster::{Cluster, LINK, Plan};
+use turnip_netns_tests::namespace::LinkState;
+
+use crate::a_lease_passes;
+
+#[test]
+fn an_address_that_somebody_removes_is_put_back() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("somebody removes the address");
+    for _ in 0..3 {
+        cluster.host(owner).namespace().remove_address(cluster.address())?;
+        cluster.wait("it is back", || Ok(cluster.holders()? == [owner]))?;
+    }
+    a_lease_passes();
+    cluster.wait_for_owner_among(|host| host == owner)?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn an_address_that_somebody_adds_to_another_host_is_silent_there_and_taken_away() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let other = (owner + 1) % 3;
+    let from = cluster.note("somebody adds the address elsewhere");
+    let namespace = cluster.host(other).namespace();
+    namespace.add_address(LINK, cluster.plan().vips[0].addresses[0])?;
+    cluster.wait("it is gone there", || Ok(cluster.holders()? == [owner]))?;
+    sleep(Duration::from_secs(1));
+    cluster.assert_one_answers_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_holder_whose_interface_goes_down_passes_the_address_on() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("{LINK} of h{} goes down", owner + 1));
+    cluster.host(owner).namespace().set_link(LINK, LinkState::Down)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.note("it goes up");
+    cluster.host(owner).namespace().set_link(LINK, LinkState::Up)?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_holder_whose_interface_disappears_passes_the_address_on_and_may_have_it_back() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("{LINK} of h{} is gone", owner + 1));
+    cluster.unplug(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.note("it is back");
+    cluster.plug_in(owner)?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Partitions.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+use turnip_netns_tests::cluster::{Cluster, Plan};
+
+use crate::a_lease_passes;
+
+/// The holder is hit by `fault`: another host assumes the address, and nobody ever shares it, not
+/// even when all is well again.
+fn passes_on(fault: impl Fn(&Cluster, usize) -> Result<()>) -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("fault at h{}", owner + 1));
+    fault(&cluster, owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.note("heal");
+    cluster.heal()?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_holder_cut_off_from_all_withdraws_before_another_assumes() -> Result<()> {
+    passes_on(Cluster::isolate)
+}
+
+#[test]
+fn a_holder_cut_off_from_etcd_alone_withdraws_although_clients_still_reach_it() -> Result<()> {
+    passes_on(Cluster::cut_from_store)
+}
+
+#[test]
+fn a_holder_that_can_only_receive_withdraws_before_another_assumes() -> Result<()> {
+    passes_on(Cluster::mute)
+}
+
+#[test]
+fn a_holder_that_can_only_send_withdraws_before_another_assumes() -> Result<()> {
+    passes_on(Cluster::deafen)
+}
+
+#[test]
+fn a_cut_between_the_holder_and_one_other_host_is_survived_by_way_of_the_third() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("cut between two");
+    cluster.cut(owner, (owner + 1) % 3)?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.heal()?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_host_without_the_address_that_is_cut_off_and_healed_disturbs_nobody() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    // The election that the loss of etcd's leader brings is another scenario.
+    let leader = turnip_netns_tests::etcd::wait_for_leader(&cluster.members)?;
+    let other = (0..3).find(|&host| host != owner && host != leader).unwrap_or((owner + 1) % 3);
+    let from = cluster.note("a bystander is cut off");
+    cluster.isolate(other)?;
+    a_lease_passes();
+    cluster.heal()?;
+    a_lease_passes();
+    cluster.assert_alone_since(from)?;
+    cluster.wait_for_owner()?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "slow: ci/test --all"]
+fn a_lossy_link_of_the_holder_never_makes_two_holders() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("every third frame is lost");
+    cluster.lose(owner, 33)?;
+    sleep(Duration::from_secs(20));
+    cluster.heal()?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+#[ignore = "slow: ci/test --all"]
+fn a_cut_that_comes_and_goes_every_second_never_makes_two_holders() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("flapping");
+    for _ in 0..15 {
+        cluster.isolate(owner)?;
+        sleep(Duration::from_secs(1));
+        cluster.heal()?;
+        sleep(Duration::from_secs(1));
+    }
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}

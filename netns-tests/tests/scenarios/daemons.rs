@@ -1,0 +1,146 @@
+//! What happens to the daemon.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+use turnip_netns_tests::cluster::{Cluster, Plan};
+use turnip_netns_tests::daemon::TurnipSettings;
+
+use crate::{a_lease_passes, with_settings};
+
+#[test]
+fn a_killed_daemons_address_is_silent_before_another_answers_and_goes_by_itself() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("the turnip of h{} is killed", owner + 1));
+    cluster.kill_daemon(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    a_lease_passes();
+    cluster.assert_one_answers_since(from)?;
+    let cleared = cluster.start_daemon(owner);
+    cleared?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_one_answers_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_frozen_daemons_address_is_silent_before_another_answers_and_thawing_it_harms_nobody()
+-> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("the turnip of h{} is frozen", owner + 1));
+    cluster.freeze_daemon(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    a_lease_passes();
+    cluster.note("it is thawed");
+    cluster.thaw_daemon(owner)?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_one_answers_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_is_frozen_for_less_than_a_lease_keeps_the_address() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("a short freeze");
+    cluster.freeze_daemon(owner)?;
+    sleep(Duration::from_millis(800));
+    cluster.thaw_daemon(owner)?;
+    a_lease_passes();
+    cluster.assert_stayed_since(from, owner)
+}
+
+#[test]
+fn a_daemon_that_is_killed_and_started_again_at_once_keeps_the_address() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("killed and started");
+    cluster.kill_daemon(owner)?;
+    sleep(Duration::from_millis(200));
+    cluster.start_daemon(owner)?;
+    a_lease_passes();
+    cluster.assert_stayed_since(from, owner)
+}
+
+#[test]
+fn a_stopped_daemon_hands_over_and_leaves_nothing_behind() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("the turnip of h{} is stopped", owner + 1));
+    cluster.stop_daemon(owner)?;
+    assert_eq!(cluster.left_behind(owner)?, Vec::<String>::new(), "{}", cluster.said());
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.assert_alone_since(from)?;
+    for host in 0..3 {
+        cluster.stop_daemon(host)?;
+        assert_eq!(cluster.left_behind(host)?, Vec::<String>::new(), "{}", cluster.said());
+    }
+    Ok(())
+}
+
+#[test]
+fn an_upgrade_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let from = cluster.note("upgrade");
+    for host in 0..3 {
+        cluster.stop_daemon(host)?;
+        cluster.wait_for_owner()?;
+        cluster.start_daemon(host)?;
+        sleep(Duration::from_secs(2));
+    }
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn all_daemons_killed_at_once_leave_an_address_that_goes_by_itself() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let from = cluster.note("all daemons are killed");
+    for host in 0..3 {
+        cluster.kill_daemon(host)?;
+    }
+    cluster.wait("nobody has the address", || Ok(cluster.holders()?.is_empty()))?;
+    for host in 0..3 {
+        cluster.start_daemon(host)?;
+    }
+    cluster.wait_for_owner()?;
+    cluster.assert_one_answers_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn without_the_fence_the_kernels_expiry_alone_keeps_a_killed_holder_from_overlapping() -> Result<()>
+{
+    let settings = TurnipSettings {
+        fence: Some("lifetime".into()),
+        lease: Some("5s".into()),
+        ..TurnipSettings::default()
+    };
+    let mut cluster = Cluster::start(with_settings(settings))?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("the turnip of h{} is killed", owner + 1));
+    cluster.kill_daemon(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    // Here the lifetime is the proof, so not even the addresses may overlap.
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_second_daemon_with_the_name_of_a_living_one_refuses_to_run() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let other = (owner + 1) % 3;
+    cluster.stop_daemon(other)?;
+    let from = cluster.note("a daemon with the owner's name starts elsewhere");
+    let mut twin = cluster.start_twin(other, owner)?;
+    let status = twin.wait(Duration::from_secs(20))?;
+    assert!(!status.success(), "it ended well: {}", twin.said());
+    cluster.assert_stayed_since(from, owner)
+}

@@ -1,0 +1,101 @@
+//! Hosts that lose their power, clusters of other sizes, addresses of other families.
+
+use anyhow::Result;
+use turnip_netns_tests::cluster::{Cluster, Plan, vip};
+use turnip_netns_tests::daemon::TurnipSettings;
+use turnip_netns_tests::etcd;
+
+use crate::{a_lease_passes, with_settings};
+
+/// The holder loses its power and comes back: somebody else takes over meanwhile, and nobody ever
+/// shares the address.
+fn survives_a_power_failure(plan: Plan) -> Result<()> {
+    let mut cluster = Cluster::start(plan)?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("h{} loses its power", owner + 1));
+    cluster.power_off(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.note("it is back");
+    cluster.power_on(owner)?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_holder_that_loses_its_power_is_replaced_and_may_come_back() -> Result<()> {
+    survives_a_power_failure(Plan::default())
+}
+
+#[test]
+fn five_hosts_replace_a_holder_that_loses_its_power() -> Result<()> {
+    survives_a_power_failure(Plan { hosts: 5, ..Plan::default() })
+}
+
+#[test]
+fn an_ipv6_address_survives_a_power_failure() -> Result<()> {
+    let vips = vec![vip("api", &["fd77::100/64"])];
+    survives_a_power_failure(Plan { vips, ..Plan::default() })
+}
+
+#[test]
+fn a_vip_of_both_families_survives_a_power_failure() -> Result<()> {
+    let vips = vec![vip("api", &["10.77.0.100/24", "fd77::100/64"])];
+    survives_a_power_failure(Plan { vips, ..Plan::default() })
+}
+
+#[test]
+fn the_originals_four_variables_survive_a_power_failure() -> Result<()> {
+    survives_a_power_failure(with_settings(TurnipSettings {
+        by_variables: true,
+        ..TurnipSettings::default()
+    }))
+}
+
+#[test]
+fn a_cluster_of_one_host_has_the_address_and_gives_it_up_when_stopped() -> Result<()> {
+    let mut cluster = Cluster::start(Plan { hosts: 1, ..Plan::default() })?;
+    assert_eq!(cluster.wait_for_owner()?, 0);
+    cluster.stop_daemon(0)?;
+    assert_eq!(cluster.left_behind(0)?, Vec::<String>::new(), "{}", cluster.said());
+    Ok(())
+}
+
+#[test]
+fn a_cluster_that_is_powered_off_and_on_again_as_a_whole_finds_one_holder() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let from = cluster.note("all hosts lose their power");
+    for host in 0..3 {
+        cluster.power_off(host)?;
+    }
+    cluster.note("all are back");
+    for host in 0..3 {
+        cluster.power_on(host)?;
+    }
+    etcd::wait_for_leader(&cluster.members)?;
+    cluster.wait_for_owner()?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_hundred_addresses_move_from_a_host_that_loses_its_power() -> Result<()> {
+    let vips = (0..100).map(|n| vip(&format!("v{n}"), &[&format!("10.77.1.{n}/32")])).collect();
+    let mut cluster = Cluster::start(Plan { vips, ..Plan::default() })?;
+    a_lease_passes();
+    let from = cluster.note("the first host loses its power");
+    cluster.power_off(0)?;
+    cluster.wait("every address is on one living host", || {
+        let events = cluster.eye().events_by_address()?;
+        let vips = &cluster.plan().vips;
+        Ok(vips.iter().all(|vip| {
+            let events = events.get(&vip.addresses[0].addr()).map_or(&[][..], Vec::as_slice);
+            turnip_netns_tests::measure::holders(events).len() == 1
+        }))
+    })?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! turnip on real etcd and a real kernel, broken in every way that a data centre breaks.
+//!
+//! Each scenario is a lab of its own, and several run side by side. They need root, and fail
+//! without it. No scenario asserts how fast something is, only that it happens at all: the
+//! benchmark measures.
+
+mod addresses;
+mod cuts;
+mod daemons;
+mod hosts;
+mod operators;
+mod store;
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use turnip_netns_tests::cluster::Plan;
+use turnip_netns_tests::daemon::{Daemon, Policy, TurnipSettings};
+
+/// As the default, with another policy.
+fn with_policy(policy: Policy) -> Plan {
+    with_settings(TurnipSettings { policy, ..TurnipSettings::default() })
+}
+
+/// As the default, set up in this way.
+fn with_settings(settings: TurnipSettings) -> Plan {
+    Plan { daemon: Daemon::Turnip(settings), ..Plan::default() }
+}
+
+/// Long enough for a lease to run out and for another host to have taken over.
+fn a_lease_passes() {
+    sleep(Duration::from_secs(5));
+}

@@ -1,0 +1,211 @@
+//! What happens to etcd.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use turnip_netns_tests::cluster::{Cluster, EtcdPlan, Plan};
+use turnip_netns_tests::daemon::Policy;
+use turnip_netns_tests::etcd::{self, EtcdSettings};
+
+use crate::{a_lease_passes, with_policy};
+
+/// A cluster whose etcd leader is on another host than the address; also says which.
+fn led_from_elsewhere() -> Result<(Cluster, usize, usize)> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let mut leader = etcd::wait_for_leader(&cluster.members)?;
+    if leader == owner {
+        let next = (owner + 1) % 3;
+        move_leader(&cluster, leader, next)?;
+        leader = next;
+    }
+    a_lease_passes();
+    Ok((cluster, owner, leader))
+}
+
+fn move_leader(cluster: &Cluster, from: usize, to: usize) -> Result<()> {
+    let id = cluster.members[to].status()?.id;
+    cluster.members[from].move_leader_to(id)?;
+    cluster.wait("the leadership has moved", || Ok(etcd::leader(&cluster.members) == Some(to)))
+}
+
+#[test]
+fn the_death_of_etcds_leader_on_another_host_moves_nothing() -> Result<()> {
+    let (mut cluster, owner, leader) = led_from_elsewhere()?;
+    let from = cluster.note(format!("etcd's leader on h{} is killed", leader + 1));
+    cluster.members[leader].kill();
+    etcd::wait_for_leader(&cluster.members)?;
+    a_lease_passes();
+    cluster.assert_stayed_since(from, owner)?;
+    cluster.members[leader].start()?;
+    a_lease_passes();
+    cluster.assert_stayed_since(from, owner)
+}
+
+#[test]
+fn a_frozen_leader_of_etcd_on_another_host_moves_nothing() -> Result<()> {
+    let (mut cluster, owner, leader) = led_from_elsewhere()?;
+    let from = cluster.note(format!("etcd's leader on h{} is frozen", leader + 1));
+    cluster.members[leader].freeze()?;
+    a_lease_passes();
+    cluster.members[leader].thaw()?;
+    a_lease_passes();
+    cluster.assert_stayed_since(from, owner)
+}
+
+#[test]
+fn a_leadership_that_moves_moves_nothing() -> Result<()> {
+    let (cluster, owner, leader) = led_from_elsewhere()?;
+    let from = cluster.note("the leadership is moved");
+    move_leader(&cluster, leader, owner)?;
+    sleep(Duration::from_secs(2));
+    move_leader(&cluster, owner, leader)?;
+    sleep(Duration::from_secs(2));
+    cluster.assert_stayed_since(from, owner)
+}
+
+#[test]
+fn the_death_of_the_member_beside_the_holder_moves_nothing() -> Result<()> {
+    let (mut cluster, owner, _) = led_from_elsewhere()?;
+    let from = cluster.note(format!("etcd on h{} is killed", owner + 1));
+    cluster.members[owner].kill();
+    a_lease_passes();
+    cluster.assert_stayed_since(from, owner)?;
+    cluster.members[owner].start()?;
+    a_lease_passes();
+    cluster.assert_stayed_since(from, owner)
+}
+
+#[test]
+fn with_the_policy_leader_the_address_follows_etcds_leader() -> Result<()> {
+    let cluster = Cluster::start(with_policy(Policy::Leader))?;
+    for _ in 0..3 {
+        let leader = etcd::wait_for_leader(&cluster.members)?;
+        cluster.wait_for_owner_among(|host| host == leader)?;
+        let from = cluster.note("the leadership is moved");
+        let next = (leader + 1) % 3;
+        move_leader(&cluster, leader, next)?;
+        cluster.wait_for_owner_among(|host| host == next)?;
+        cluster.assert_alone_since(from)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn with_the_policy_leader_the_death_of_the_leader_makes_no_overlap() -> Result<()> {
+    let mut cluster = Cluster::start(with_policy(Policy::Leader))?;
+    let leader = etcd::wait_for_leader(&cluster.members)?;
+    cluster.wait_for_owner_among(|host| host == leader)?;
+    let from = cluster.note("etcd's leader is killed");
+    cluster.members[leader].kill();
+    let next = etcd::wait_for_leader(&cluster.members)?;
+    cluster.wait_for_owner_among(|host| host == next)?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn without_a_quorum_the_address_is_withdrawn_and_it_comes_back_with_the_quorum() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("two members of three are killed");
+    let others = [(owner + 1) % 3, (owner + 2) % 3];
+    for member in others {
+        cluster.members[member].kill();
+    }
+    cluster.wait("nobody has the address", || Ok(cluster.holders()?.is_empty()))?;
+    a_lease_passes();
+    assert!(cluster.holders()?.is_empty(), "it came back without a quorum: {}", cluster.said());
+    cluster.note("they are back");
+    for member in others {
+        cluster.members[member].start()?;
+    }
+    cluster.wait_for_owner()?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_rolling_restart_of_etcd_leaves_one_holder_at_most_and_one_in_the_end() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let from = cluster.note("rolling restart of etcd");
+    for member in 0..3 {
+        cluster.members[member].stop()?;
+        cluster.members[member].start()?;
+        etcd::wait_for_leader(&cluster.members)?;
+        sleep(Duration::from_secs(2));
+    }
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+/// Fails over the leadership again and again: what the original turnip could not bear.
+fn flap(policy: Policy, duration: Duration) -> Result<()> {
+    let cluster = Cluster::start(with_policy(policy))?;
+    let from = cluster.note("etcd's leader flaps every second");
+    let end = Instant::now() + duration;
+    while Instant::now() < end {
+        let leader = etcd::wait_for_leader(&cluster.members)?;
+        let next = cluster.members[(leader + 1) % 3].status().context("the next leader")?.id;
+        // A leadership that has just moved by itself cannot be moved from here: the next round.
+        let _ = cluster.members[leader].move_leader_to(next);
+        sleep(Duration::from_secs(1));
+    }
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_leader_that_flaps_every_second_for_a_while_never_makes_two_holders() -> Result<()> {
+    flap(Policy::Leader, Duration::from_secs(10))
+}
+
+#[test]
+#[ignore = "slow: ci/test --all"]
+fn a_leader_that_flaps_every_second_for_a_minute_never_makes_two_holders() -> Result<()> {
+    flap(Policy::Leader, Duration::from_secs(60))
+}
+
+#[test]
+#[ignore = "slow: ci/test --all"]
+fn a_leader_that_flaps_for_a_minute_does_not_move_a_spread_address() -> Result<()> {
+    flap(Policy::Spread, Duration::from_secs(60))
+}
+
+#[test]
+fn etcd_on_hosts_of_its_own_serves_as_well() -> Result<()> {
+    let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
+    let cluster = Cluster::start(Plan { etcd, ..Plan::default() })?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("the holder is cut off from etcd");
+    cluster.cut_from_store(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.heal()?;
+    a_lease_passes();
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_member_that_stutters_as_on_a_slow_disk_never_makes_two_holders() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let leader = etcd::wait_for_leader(&cluster.members)?;
+    let from = cluster.note(format!("etcd's leader on h{} stutters", leader + 1));
+    for _ in 0..12 {
+        cluster.members[leader].freeze()?;
+        sleep(Duration::from_millis(600));
+        cluster.members[leader].thaw()?;
+        sleep(Duration::from_millis(200));
+    }
+    cluster.wait_for_owner()?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}

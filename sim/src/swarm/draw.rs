@@ -1,0 +1,99 @@
+//! Draws a cluster, its settings and its weather from a seed.
+
+use turnip_core::Backstop;
+
+use crate::plan::{Daemon, Params, Plan, PolicyParams, VipParams};
+use crate::rng::Rng;
+use crate::time::{MS, S, US};
+use crate::world::net::Weather;
+use crate::world::raft::RaftTiming;
+
+use super::faults;
+
+/// The plan of a seed. Everything in it keeps to the assumptions A1 to A3.
+pub fn draw(seed: u64) -> Plan {
+    let rng = &mut Rng::new(seed, "plan");
+    let params = params(rng);
+    let mut plan = Plan { seed, params, steps: Vec::new(), heal_at: 0, stop_at: 0, end_at: 0 };
+    plan.lasting(rng.within(40..=120) * S);
+    plan.steps = faults::draw(rng, &plan);
+    plan
+}
+
+fn params(rng: &mut Rng) -> Params {
+    let hosts = *rng.pick(&[3, 3, 3, 3, 3, 2, 2, 4, 5, 1]);
+    let members = *rng.pick(&[3, 3, 3, 3, 3, 1, 5]);
+    let mut params = Params::plain(hosts, members, 0);
+    params.together = rng.chance(750);
+    lease(rng, &mut params);
+    params.vips = vips(rng, hosts);
+    params.rates_ppm = rates(rng, hosts, params.drift_ppm);
+    params.offsets = (0..hosts).map(|_| rng.below(10_000_000 * S)).collect();
+    params.weights = (0..hosts).map(|_| *rng.pick(&[100, 100, 100, 50, 300])).collect();
+    params.keepalive = rng.within(1_000..=5_000) * MS;
+    params.gate_late_max = rng.within(0..=2_000) * US;
+    params.start_spread = if rng.chance(500) { 0 } else { rng.below(3 * S) };
+    params.daemon = Daemon::Turnip(None);
+    params
+}
+
+fn lease(rng: &mut Rng, params: &mut Params) {
+    params.drift_ppm = *rng.pick(&[10_000, 10_000, 10_000, 500, 1_000, 50_000]);
+    if rng.chance(200) {
+        params.backstop = Some(Backstop::Lifetime);
+        params.lease_ms = *rng.pick(&[4_000, 5_000, 10_000]);
+    } else {
+        params.lease_ms = *rng.pick(&[3_000, 3_000, 3_000, 3_000, 600, 1_000, 2_000, 6_000]);
+        if rng.chance(200) {
+            params.renew_ms = Some(params.lease_ms / rng.within(4..=12));
+            params.guard_ms = Some((params.lease_ms / rng.within(12..=40)).max(5));
+        }
+    }
+    let fast = params.lease_ms < 2_000;
+    let (heartbeat, election) =
+        if fast { (20, 200) } else { *rng.pick(&[(100, 1_000), (100, 1_000), (50, 500)]) };
+    params.raft = RaftTiming {
+        heartbeat: heartbeat * MS,
+        election: election * MS,
+        pre_vote: rng.chance(600),
+        disk_max: rng.within(200..=if fast { 2_000 } else { 8_000 }) * US,
+    };
+    let far = if fast { 1 } else { *rng.pick(&[1, 1, 1, 5, 20]) };
+    params.weather = Weather {
+        delay_min: 50 * US * far,
+        delay_max: rng.within(100..=1_000) * US * far,
+        tail_permille: *rng.pick(&[0, 1, 10, 50]),
+        tail: rng.within(1..=params.lease_ms / 3) * MS,
+    };
+}
+
+fn vips(rng: &mut Rng, hosts: usize) -> Vec<VipParams> {
+    let count = *rng.pick(&[1, 2, 3, 5, 10, 10, 30]);
+    let policy = |rng: &mut Rng| match rng.below(4) {
+        0 => PolicyParams::Leader,
+        1 | 2 => PolicyParams::Spread,
+        _ => PolicyParams::Priority {
+            priorities: (0..hosts).map(|_| rng.below(4) as u32 * 50).collect(),
+            preempt: rng.chance(600),
+        },
+    };
+    let common = policy(rng);
+    let mixed = rng.chance(500);
+    (0..count)
+        .map(|_| VipParams {
+            addresses: if rng.chance(200) { 2 } else { 1 },
+            policy: if mixed { policy(rng) } else { common.clone() },
+        })
+        .collect()
+}
+
+/// Rates within the margin: often at its very ends, where it hurts.
+fn rates(rng: &mut Rng, hosts: usize, drift_ppm: u32) -> Vec<i64> {
+    let most = i64::from(drift_ppm);
+    let extreme = rng.chance(500);
+    (0..hosts)
+        .map(|_| {
+            if extreme { *rng.pick(&[-most, most]) } else { rng.within_signed(-most..=most) }
+        })
+        .collect()
+}

@@ -1,0 +1,6 @@
+//! The swarm: whole plans drawn from seeds.
+
+mod draw;
+mod faults;
+
+pub use draw::draw;
