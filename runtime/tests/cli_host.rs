@@ -35,6 +35,12 @@ impl Host {
     }
 
     fn with_etcd() -> Self {
+        let host = Self::with_etcd_at("http://127.0.0.1:2379", &[]);
+        within("etcd answers", || host.etcdctl(&["endpoint", "health"]).status.success());
+        host
+    }
+
+    fn with_etcd_at(clients: &str, more: &[&str]) -> Self {
         let mut host = Self::bare();
         let peer = format!("http://{PEER}:2380");
         let log = std::fs::File::create(host.directory.path().join("etcd.log")).unwrap();
@@ -42,14 +48,13 @@ impl Host {
             .command("etcd")
             .arg("--data-dir")
             .arg(host.directory.path().join("etcd"))
-            .args(["--listen-client-urls", "http://127.0.0.1:2379"])
-            .args(["--advertise-client-urls", "http://127.0.0.1:2379"])
+            .args(["--listen-client-urls", clients, "--advertise-client-urls", clients])
+            .args(more)
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}")])
             .stderr(log)
             .spawn();
         host.etcd = Some(etcd.expect("this test needs etcd"));
-        within("etcd answers", || host.etcdctl(&["endpoint", "health"]).status.success());
         host
     }
 
@@ -184,7 +189,13 @@ fn within(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[track_caller]
 fn refused(command: &mut Command, words: &[&str]) {
-    let output = command.stdout(Stdio::piped()).output().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     for word in words {
@@ -307,6 +318,57 @@ fn wrong_credentials_are_refused_and_nothing_is_touched() {
     let mut check = host.turnip(&["check", right[0], right[1]]);
     let check = check.env("TURNIP_ETCD_PASSWORD", "secret").output().unwrap();
     assert_eq!(check.status.code(), Some(0), "{}", text(&check.stdout));
+}
+
+#[test]
+fn an_etcd_whose_certificate_is_not_trusted_is_refused_and_nothing_is_touched() {
+    let host = Host::with_etcd_at("https://127.0.0.1:2379", &["--auto-tls"]);
+    // Until etcd listens it is waited for; then its certificate is looked at.
+    let run = ["run", "--endpoints", "https://127.0.0.1:2379"];
+    refused(&mut host.turnip(&run), &["etcd cannot be trusted", "https://127.0.0.1:2379"]);
+    host.is_untouched();
+}
+
+#[test]
+fn the_two_capabilities_are_enough() {
+    let host = Host::with_etcd();
+    let log = host.directory.path().join("turnip.log");
+    let mut command = host.command("setpriv");
+    let capabilities = "+net_admin,+net_raw";
+    let bounding = format!("--bounding-set=-all,{capabilities}");
+    let inheritable = format!("--inh-caps=-all,{capabilities}");
+    let ambient = format!("--ambient-caps=-all,{capabilities}");
+    // Where the binary is may be closed to others: a copy is not.
+    let binary = std::env::temp_dir().join(format!("turnip-{}", std::process::id()));
+    std::fs::copy(env!("CARGO_BIN_EXE_turnip"), &binary).unwrap();
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
+        .args([&bounding, &inheritable, &ambient])
+        .arg(&binary)
+        .arg("run")
+        .env("TURNIP_IP", "10.0.0.50")
+        .env("TURNIP_NETMASK", "24")
+        .env("TURNIP_DEV", "lo")
+        .env("TURNIP_ID", PEER)
+        .stderr(std::fs::File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
+    let began = Instant::now();
+    let held = loop {
+        let shown = Command::new("ip").args(["-n", &host.name, "addr", "show"]).output().unwrap();
+        if text(&shown.stdout).contains("10.0.0.50/24") {
+            break true;
+        }
+        if began.elapsed() > PATIENCE || child.try_wait().unwrap().is_some() {
+            break false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let status = child.wait().unwrap();
+    std::fs::remove_file(&binary).unwrap();
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(held && status.success(), "{status}\n{said}");
+    host.is_untouched();
 }
 
 #[test]

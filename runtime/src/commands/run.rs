@@ -157,7 +157,7 @@ async fn meet_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<()
         let why = match may_start(etcd, config).await {
             Ok(()) => return Ok(()),
             Err(StoreError::Refused(why)) => return Err(why),
-            Err(StoreError::Unavailable(why)) if why.contains("certificate") => {
+            Err(StoreError::Unavailable(why)) if is_distrust(&why) => {
                 return Err(format!("etcd cannot be trusted, or does not trust us: {why}"));
             }
             Err(StoreError::Unavailable(why)) => why,
@@ -166,6 +166,11 @@ async fn meet_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<()
         manager.status(&format!("waiting for etcd: {why}"));
         tokio::time::sleep(RETRY_AFTER).await;
     }
+}
+
+/// Whether TLS failed, on our side or on etcd's: that does not mend itself.
+fn is_distrust(why: &str) -> bool {
+    why.contains("certificate") || why.contains("fatal alert")
 }
 
 async fn may_start(etcd: &Etcd, config: &Config) -> Result<(), StoreError> {
