@@ -84,10 +84,7 @@ impl Inner {
                     self.member_crash(member);
                 }
             }
-            Fault::FlapLeader { every } => {
-                self.move_leader();
-                self.schedule(self.now + every, Event::Step { index });
-            }
+            Fault::FlapLeader { .. } => self.flap(index),
             Fault::Compact => self.etcd_compact(),
             Fault::Kill { host } => self.kill(host),
             Fault::Freeze { host } => self.freeze(host),
@@ -112,6 +109,16 @@ impl Inner {
                 self.meddlings.push(Meddling { host, kind, skip, left: count, mishap });
             }
             ref link => self.set_links(link, true),
+        }
+    }
+
+    /// Leadership moves, again and again while the step lasts.
+    pub fn flap(&mut self, index: usize) {
+        if let (true, &Fault::FlapLeader { every }) =
+            (self.active[index], &self.plan.steps[index].fault)
+        {
+            self.move_leader();
+            self.schedule(self.now + every, Event::Flap { index });
         }
     }
 
