@@ -310,6 +310,9 @@ impl Inner {
 
     /// Asks a daemon to stop in an orderly way.
     pub fn stop_daemon(&mut self, host: usize) {
+        if !self.hosts[host].running {
+            return;
+        }
         self.hosts[host].commands.push_back(turnip::seams::Command::Stop);
         if let Some(waker) = self.hosts[host].commands_waker.take() {
             waker.wake();
