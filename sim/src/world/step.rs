@@ -62,6 +62,7 @@ impl Inner {
             self.step_ends(index);
         }
         self.meddlings.clear();
+        self.net.calm();
         for member in 0..self.members.len() {
             self.start_member(member);
         }
