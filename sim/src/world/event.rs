@@ -59,6 +59,8 @@ pub enum Event {
     Start { host: HostId },
     /// A step of the run's plan.
     Step { index: usize },
+    /// Leadership moves once more.
+    Flap { index: usize },
     /// The end of a step's effect.
     StepEnds { index: usize },
     /// Everything heals.

@@ -284,7 +284,8 @@ impl Inner {
                 continue;
             }
             let at = target.clock.when(turnip_core::Instant::from_nanos(end));
-            let Some(at) = at.filter(|&at| at >= self.now) else { continue };
+            // A gate that closes now is closed already.
+            let Some(at) = at.filter(|&at| at > self.now || !is_gate) else { continue };
             *if is_gate { &mut target.gate_armed } else { &mut target.lifetimes_armed } = Some(end);
             let event =
                 if is_gate { Event::GateCloses { host } } else { Event::LifetimesEnd { host } };

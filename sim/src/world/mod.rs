@@ -319,6 +319,7 @@ impl Inner {
             Event::Start { host } => self.start_daemon(host),
             Event::Intend { txn } => self.submit_intent(*txn),
             Event::Step { index } => self.step_begins(index),
+            Event::Flap { index } => self.flap(index),
             Event::StepEnds { index } => self.step_ends(index),
             Event::Heal => self.heal(),
             Event::StopAll => {

@@ -50,6 +50,11 @@ impl Net {
         Net { sites, links: vec![Link::default(); sites * sites], weather }
     }
 
+    /// No message is late any more.
+    pub fn calm(&mut self) {
+        self.weather.tail_permille = 0;
+    }
+
     /// Forbids traffic one way. Cuts add up: each has to be mended.
     pub fn cut(&mut self, plane: Plane, from: Site, to: Site) {
         self.link(from, to).cuts[plane as usize] += 1;

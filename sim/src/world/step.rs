@@ -62,6 +62,7 @@ impl Inner {
             self.step_ends(index);
         }
         self.meddlings.clear();
+        self.net.calm();
         for member in 0..self.members.len() {
             self.start_member(member);
         }
@@ -84,10 +85,7 @@ impl Inner {
                     self.member_crash(member);
                 }
             }
-            Fault::FlapLeader { every } => {
-                self.move_leader();
-                self.schedule(self.now + every, Event::Step { index });
-            }
+            Fault::FlapLeader { .. } => self.flap(index),
             Fault::Compact => self.etcd_compact(),
             Fault::Kill { host } => self.kill(host),
             Fault::Freeze { host } => self.freeze(host),
@@ -112,6 +110,16 @@ impl Inner {
                 self.meddlings.push(Meddling { host, kind, skip, left: count, mishap });
             }
             ref link => self.set_links(link, true),
+        }
+    }
+
+    /// Leadership moves, again and again while the step lasts.
+    pub fn flap(&mut self, index: usize) {
+        if let (true, &Fault::FlapLeader { every }) =
+            (self.active[index], &self.plan.steps[index].fault)
+        {
+            self.move_leader();
+            self.schedule(self.now + every, Event::Flap { index });
         }
     }
 
@@ -303,6 +311,9 @@ impl Inner {
 
     /// Asks a daemon to stop in an orderly way.
     pub fn stop_daemon(&mut self, host: usize) {
+        if !self.hosts[host].running {
+            return;
+        }
         self.hosts[host].commands.push_back(turnip::seams::Command::Stop);
         if let Some(waker) = self.hosts[host].commands_waker.take() {
             waker.wake();
