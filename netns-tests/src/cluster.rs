@@ -23,6 +23,9 @@ use crate::switch::Switch;
 /// The link of every host that is plugged into the switch.
 pub const LINK: &str = "eth0";
 
+/// More than the settling delay of turnip's placement and than keepalived's adverts take.
+const SETTLED_AFTER: Duration = Duration::from_secs(4);
+
 /// What a cluster is made of.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
@@ -146,7 +149,8 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Lays the hosts out, starts everything, and waits until the address is on one of them.
+    /// Lays the hosts out, starts everything, and waits until the address has settled on one of
+    /// them.
     ///
     /// # Errors
     /// Without root, or when something cannot be started, or when nobody takes the address.
@@ -155,7 +159,7 @@ impl Cluster {
         for host in 0..cluster.hosts.len() {
             cluster.start_daemon(host)?;
         }
-        cluster.wait_for_owner()?;
+        cluster.wait_until_settled()?;
         Ok(cluster)
     }
 
@@ -434,6 +438,23 @@ impl Cluster {
     /// When that is not so within 30 s; with what the daemons said.
     pub fn wait_for_owner(&self) -> Result<usize> {
         self.wait_for_owner_among(|_| true)
+    }
+
+    /// Waits until one host has had the address for so long that placement has had its way: the
+    /// first to start takes what another should have, and gives it up after a while.
+    ///
+    /// # Errors
+    /// When that is not so within 30 s; with what the daemons said.
+    pub fn wait_until_settled(&self) -> Result<usize> {
+        let mut since = (self.wait_for_owner()?, Instant::now());
+        self.wait("the address has settled", || {
+            match self.holders()?[..] {
+                [owner] if owner == since.0 => {}
+                _ => since = (self.wait_for_owner()?, Instant::now()),
+            }
+            Ok(since.1.elapsed() > SETTLED_AFTER)
+        })?;
+        Ok(since.0)
     }
 
     /// Waits until one host that `wanted` accepts has the address and clients hear from it.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 use turnip_netns_tests::cluster::{Cluster, EtcdPlan, Plan, vip};
@@ -161,6 +161,11 @@ impl Fault {
         }
     }
 
+    /// Whether clients must notice it: a trial in which they do not has missed its target.
+    fn silences_the_holder(self) -> bool {
+        matches!(self, Fault::PowerOff | Fault::PowerOffLeader | Fault::Cut | Fault::OneWayCut)
+    }
+
     fn needs_leader_on_owner(self) -> Option<bool> {
         match self {
             Fault::PowerOff | Fault::Cut | Fault::LeaderKilled | Fault::LeaderMoved => Some(false),
@@ -178,7 +183,10 @@ pub fn run(subject: Subject, fault: Fault, run: usize) -> Result<Trial> {
         place_leader(&cluster, if on_owner { owner } else { (owner + 1) % 3 })?;
     }
     // A different moment in the renewals' rhythm each time.
-    sleep(Duration::from_millis(2_000 + 37 * run as u64));
+    sleep(Duration::from_millis(37 * run as u64));
+    if cluster.holders()? != [owner] {
+        bail!("it moved before anything happened\n{}", cluster.said());
+    }
     let from = Instant::now();
     inflict(&mut cluster, fault, owner)?;
     let watched = subject.patience() * 2 + Duration::from_secs(2);
