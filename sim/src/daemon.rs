@@ -46,6 +46,8 @@ pub async fn run(world: Rc<World>, host: usize) {
     if let Exit::Refused(why) = exit {
         inner.count(|tally| &mut tally.refusals);
         inner.record.refusals.push((host, why));
+    }
+    if !inner.is_kept_down(host) {
         let at = inner.now + RESTART_AFTER;
         inner.schedule(at, Event::Start { host });
     }

@@ -69,6 +69,14 @@ impl Inner {
         for host in 0..self.hosts.len() {
             self.start_daemon(host);
         }
+        // An operator's removals may have met an election: once more, while nothing goes wrong.
+        for fault in self.plan.clone().steps.iter().map(|step| &step.fault) {
+            match *fault {
+                Fault::Drain { host } => self.intend(self.names.drain(host), None),
+                Fault::Pin { vip, .. } => self.intend(self.names.pin(vip), None),
+                _ => {}
+            }
+        }
         self.healed = true;
     }
 
@@ -307,6 +315,15 @@ impl Inner {
             self.host_on(host);
             self.start_daemon(host);
         }
+    }
+
+    /// Whether a step of the plan keeps a host's daemon down.
+    pub fn is_kept_down(&self, host: usize) -> bool {
+        let keeps_down = |fault: &Fault| {
+            matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } if *h == host)
+        };
+        let mut steps = self.plan.steps.iter().zip(&self.active);
+        steps.any(|(step, active)| *active && keeps_down(&step.fault))
     }
 
     /// Asks a daemon to stop in an orderly way.
