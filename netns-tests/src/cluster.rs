@@ -23,9 +23,6 @@ use crate::switch::Switch;
 /// The link of every host that is plugged into the switch.
 pub const LINK: &str = "eth0";
 
-/// More than the settling delay of turnip's placement and than keepalived's adverts take.
-const SETTLED_AFTER: Duration = Duration::from_secs(4);
-
 /// What a cluster is made of.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
@@ -452,7 +449,7 @@ impl Cluster {
                 [owner] if owner == since.0 => {}
                 _ => since = (self.wait_for_owner()?, Instant::now()),
             }
-            Ok(since.1.elapsed() > SETTLED_AFTER)
+            Ok(since.1.elapsed() > self.plan.daemon.settles_within())
         })?;
         Ok(since.0)
     }

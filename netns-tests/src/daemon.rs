@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
@@ -102,6 +103,15 @@ pub struct Place<'a> {
 }
 
 impl Daemon {
+    /// How long an address stays at most where it is not to stay.
+    pub fn settles_within(&self) -> Duration {
+        match self {
+            // Twice the renew interval of the default lease is turnip's own delay.
+            Daemon::Turnip(_) => Duration::from_millis(2_500),
+            Daemon::Keepalived { advert_ms } => Duration::from_millis(u64::from(advert_ms * 4)),
+        }
+    }
+
     /// Writes its configuration for a host, and makes the command that runs it there.
     ///
     /// # Errors

@@ -6,10 +6,16 @@ fn main() {
     if args[1] == "run" {
         let plan = turnip_sim::swarm::draw(args[2].parse().unwrap());
         let outcome = turnip_sim::run::run(&plan, true);
-        for line in &outcome.trace { println!("{line}"); }
+        for line in &outcome.trace {
+            println!("{line}");
+        }
         println!("{:#?}", plan.params);
-        for step in &plan.steps { println!("{step}"); }
-        for failure in &outcome.failures { println!("{failure}"); }
+        for step in &plan.steps {
+            println!("{step}");
+        }
+        for failure in &outcome.failures {
+            println!("{failure}");
+        }
         return;
     }
     if args[1] == "bench" {
@@ -19,7 +25,13 @@ fn main() {
         let begin = Instant::now();
         let outcome = turnip_sim::run::run(&plan, false);
         let wall = begin.elapsed().as_secs_f64();
-        println!("{:.0} s/s {:?} {:?} turns {}", plan.end_at as f64 / 1e9 / wall, outcome.failures, outcome.tally, outcome.turns);
+        println!(
+            "{:.0} s/s {:?} {:?} turns {}",
+            plan.end_at as f64 / 1e9 / wall,
+            outcome.failures,
+            outcome.tally,
+            outcome.turns
+        );
         return;
     }
     let (from, to): (u64, u64) = (args[2].parse().unwrap(), args[3].parse().unwrap());

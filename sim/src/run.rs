@@ -67,7 +67,10 @@ impl fmt::Display for Failure {
                 *after_ns as f64 / S as f64
             ),
             Failure::Misplaced { vip, on, wanted } => {
-                write!(f, "after healing v{vip} stayed on host {on}; its policy wants host {wanted}")
+                write!(
+                    f,
+                    "after healing v{vip} stayed on host {on}; its policy wants host {wanted}"
+                )
             }
             Failure::StillRuns { host } => write!(f, "host {host}'s daemon did not stop"),
             Failure::LeftBehind { host, what } => {

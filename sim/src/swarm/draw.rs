@@ -92,8 +92,6 @@ fn rates(rng: &mut Rng, hosts: usize, drift_ppm: u32) -> Vec<i64> {
     let most = i64::from(drift_ppm);
     let extreme = rng.chance(500);
     (0..hosts)
-        .map(|_| {
-            if extreme { *rng.pick(&[-most, most]) } else { rng.within_signed(-most..=most) }
-        })
+        .map(|_| if extreme { *rng.pick(&[-most, most]) } else { rng.within_signed(-most..=most) })
         .collect()
 }

@@ -66,12 +66,13 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: u64) -> Fault {
         21 => Fault::WatchLag { host, by: rng.within(1..=2 * lease / MS) * MS },
         22 => Fault::SlowNetlink { host, by: rng.within(1..=lease / MS / 4) * MS },
         23 => Fault::FailingNetlink { host, permille: rng.within(50..=900) },
-        24 => rng.pick(&[
-            Fault::StealAddress { host, vip },
-            Fault::LinkDown { host },
-            Fault::LinkGone { host },
-        ])
-        .clone(),
+        24 => rng
+            .pick(&[
+                Fault::StealAddress { host, vip },
+                Fault::LinkDown { host },
+                Fault::LinkGone { host },
+            ])
+            .clone(),
         25 => rng.pick(&[Fault::Drain { host }, Fault::Pin { vip, host }]).clone(),
         _ => meddle(rng, host, lease),
     }
