@@ -99,6 +99,7 @@ fn an_orderly_stop_hands_over_and_leaves_nothing() {
     assert_eq!(world.holders(), [1]);
     assert!(world.session("a").is_none());
     assert!(!world.etcd.kvs.contains_key("/turnip/main/nodes/a"));
+    assert!(!world.said(0, "lost session"), "{}", world.story());
 }
 
 #[test]
@@ -193,6 +194,23 @@ fn a_restart_on_another_boot_waits_for_the_old_session_to_end() {
     assert_eq!(world.holders(), [] as [usize; 0]);
     world.run_until(LIMIT, |w| w.holders().len() == 1 && w.session("a").is_some());
     assert_eq!(world.hosts[0].exit, None);
+}
+
+#[test]
+fn a_rebooted_host_is_not_refused_for_the_last_renewal_of_its_earlier_boot() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].hold_commits = true;
+    while world.hosts[0].commits.is_empty() {
+        world.run(MS);
+    }
+    world.hosts[0].config.host = HostId("host-a-after-reboot".into());
+    world.hosts[0].addresses.clear();
+    let under_way = world.restart(0);
+    world.hosts[0].hold_commits = false;
+    world.run(1000 * MS);
+    assert!(world.etcd.apply(&under_way[0].1).succeeded, "a member had kept it for long");
+    world.run_until(LIMIT, |w| w.said(0, "stands"));
+    assert_eq!(world.hosts[0].exit, None, "{}", world.story());
 }
 
 #[test]

@@ -20,9 +20,8 @@ pub fn judge(world: &World, ended: bool) -> Outcome {
         failures.extend(inner.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
         // After a reboot the last writes of the boot before may look like a second host's.
         let plan = Rc::clone(&inner.plan);
-        let rebooted = |host: usize| {
-            plan.steps.iter().any(|step| step.fault == Fault::PowerOff { host })
-        };
+        let rebooted =
+            |host: usize| plan.steps.iter().any(|step| step.fault == Fault::PowerOff { host });
         let refusals = inner.record.refusals.drain(..).filter(|(host, _)| !rebooted(*host));
         failures.extend(refusals.map(|(host, why)| Failure::Refused { host, why }));
         failures.extend(inner.settled.clone());

@@ -21,7 +21,7 @@ pub(super) enum Membership {
     /// Finding out what is: the kernel's list, the store's snapshot.
     Joining,
     /// Another host has the name. It is watched whether that host lives.
-    Contested { seen: Revision },
+    Contested { seen: Revision, renewed: bool },
     /// No session; one is being opened.
     Opening,
     /// The session of an earlier process on this host is being renewed.
@@ -109,7 +109,7 @@ impl Node {
     }
 
     fn contest(&mut self, seen: Revision, record: &SessionRecord, now: Instant) {
-        self.membership = Membership::Contested { seen };
+        self.membership = Membership::Contested { seen, renewed: false };
         self.keep_nothing();
         self.timers.set(Timer::Contest, now + self.lease.patience(record.lease()));
         let why =
@@ -119,7 +119,7 @@ impl Node {
 
     /// The other host with this name has been silent for its lease: it is expired as any other.
     pub(super) fn expire_own_name(&mut self) {
-        let Membership::Contested { seen } = self.membership else { return };
+        let Membership::Contested { seen, .. } = self.membership else { return };
         let key = self.keys.session(&self.config.name);
         let txn = Txn {
             compares: vec![Compare::ModRevision { key: key.clone(), is: seen }],
@@ -134,7 +134,9 @@ impl Node {
         let known = self.view.session(&self.config.name).cloned();
         match self.membership.clone() {
             Membership::Joining | Membership::Closed => {}
-            Membership::Contested { seen } => self.contested_name_written(seen, known, now),
+            Membership::Contested { seen, renewed } => {
+                self.contested_name_written(seen, renewed, known, now);
+            }
             Membership::Opening => match known {
                 None => {}
                 Some(known) if self.is_own_write(&known) => self.session_stands(&known, now),
@@ -152,9 +154,12 @@ impl Node {
         }
     }
 
+    /// Renewed once, it may have been the last request of a host that is gone, on its way for
+    /// long: of those that compare the same revision only one can land. Renewed twice, it lives.
     fn contested_name_written(
         &mut self,
         seen: Revision,
+        renewed: bool,
         known: Option<Known<SessionRecord>>,
         now: Instant,
     ) {
@@ -162,6 +167,11 @@ impl Node {
             Some(Known { record: Ok(record), modified, .. })
                 if modified != seen && record.host != self.config.host =>
             {
+                if !renewed {
+                    self.membership = Membership::Contested { seen: modified, renewed: true };
+                    self.timers.set(Timer::Contest, now + self.lease.patience(record.lease()));
+                    return;
+                }
                 let name = &self.config.name;
                 let why = format!(
                     "the node name {name} is in use by host {}, which renews it; give this host another name",
@@ -243,7 +253,10 @@ impl Node {
     }
 
     fn lose_session(&mut self, id: SessionId, why: &str, now: Instant) {
-        self.report(Report::SessionLost { session: id, why: why.to_owned() });
+        // Its deletion at the end of an orderly stop is no loss.
+        if !self.closing {
+            self.report(Report::SessionLost { session: id, why: why.to_owned() });
+        }
         self.forget_session(now);
     }
 

@@ -319,9 +319,7 @@ impl Inner {
 
     /// Whether a step of the plan keeps a host's daemon down.
     pub fn is_kept_down(&self, host: usize) -> bool {
-        let keeps_down = |fault: &Fault| {
-            matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } if *h == host)
-        };
+        let keeps_down = |fault: &Fault| matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } if *h == host);
         let mut steps = self.plan.steps.iter().zip(&self.active);
         steps.any(|(step, active)| *active && keeps_down(&step.fault))
     }
