@@ -84,6 +84,13 @@ impl Node {
                 return self.refuse(format!("{key} declares an impossible lease: {error}"), now);
             }
         }
+        if let Some(inherited) = self.deadline {
+            // The predecessor promised what the session declares, not what is configured now.
+            let started = inherited - self.config.lease.holding();
+            let deadline = started + self.lease.holding();
+            self.deadline = Some(deadline);
+            self.timers.set(Timer::Guard, deadline - self.lease.guard());
+        }
         self.membership = Membership::Resuming { id };
         // A hand-over of what is named as ours and is missing may be under way still: the
         // predecessor may have removed the address for it. It must be put anew first (rule 6).
