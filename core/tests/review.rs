@@ -5,7 +5,9 @@
 mod world;
 
 use turnip_core::*;
-use world::{MS, World};
+use world::{MS, World, vip};
+
+const KEEP: Policy = Policy::Priority { priority: 0, preempt: false };
 
 #[test]
 fn a_resumed_session_with_a_shorter_lease_than_configured_binds_from_the_first_moment() {
@@ -20,4 +22,50 @@ fn a_resumed_session_with_a_shorter_lease_than_configured_binds_from_the_first_m
         assert!(world.holders().len() <= 1, "at {:?}\n{}", world.now, world.story());
     }
     assert_eq!(world.holders(), [1]);
+}
+
+#[test]
+fn giving_free_what_is_not_configured_is_tried_again_when_its_answer_is_lost() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].config.vips = vec![vip("w", "10.0.0.51/32", KEEP)];
+    world.restart(0);
+    world.hosts[0].hold_commits = true;
+    let gives_free =
+        |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
+    let mut lost = None;
+    for _ in 0..1000 {
+        world.run(MS);
+        while let Some((id, txn)) = world.hosts[0].commits.front().cloned() {
+            if gives_free(&txn) && lost.is_none() {
+                lost = Some(id);
+                world.hosts[0].commits.pop_front();
+            } else {
+                world.deliver(0);
+            }
+        }
+    }
+    // The request that gives v free is lost, as the node learns when its time is up.
+    world.fail(0, lost.expect("v is given free"));
+    world.hosts[0].hold_commits = false;
+    world.run(20_000 * MS);
+    assert_eq!(world.owner("v").as_deref(), Some("b"), "{}", world.story());
+}
+
+#[test]
+fn a_vip_that_has_another_name_now_is_given_free_after_its_address_is_gone() {
+    let mut world = World::of(&["a", "b"]);
+    assert_eq!(world.holders(), [0]);
+    world.hosts[0].config.vips = vec![vip("w", "10.0.0.50/32", KEEP)];
+    world.restart(0);
+    // The kernel lists what there is, and then takes its time.
+    world.hosts[0].hold_ops = true;
+    world.run(MS);
+    world.perform(0);
+    for _ in 0..1000 {
+        world.run(MS);
+        assert!(world.holders().len() <= 1, "{}", world.story());
+    }
+    world.hosts[0].hold_ops = false;
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [1], "{}", world.story());
 }

@@ -222,6 +222,9 @@ impl Node {
                 self.report(Report::Forfeited { vip: name.clone(), assignment });
             }
         }
+        if self.timers.get(Timer::Free).is_some() {
+            self.timers.set(Timer::Free, now);
+        }
     }
 
     /// The VIP is not this node's to hold for now: said in `nodes/`, then passed on (rule 7).

@@ -359,6 +359,7 @@ impl Node {
                 Timer::StopLimit => self.stop_limit(),
                 Timer::List => self.list(),
                 Timer::Close => self.closing = false,
+                Timer::Free => self.free_unconfigured(None, now),
             }
         }
     }
@@ -397,6 +398,9 @@ impl Node {
             }
             Purpose::Free { vips } => {
                 self.freeing.retain(|vip, _| !vips.contains(vip));
+                if answer.is_err() {
+                    self.timers.set(Timer::Free, now + self.retry_delay());
+                }
             }
             Purpose::Publish => self.publication_answered(answer.is_err(), now),
             Purpose::Close => self.close_answered(answer.is_err(), now),
@@ -459,7 +463,7 @@ impl Node {
                     self.rank_vip(index);
                     self.agenda.dirty.insert(index);
                 }
-                None => self.free_unconfigured(Some(&vip)),
+                None => self.free_unconfigured(Some(&vip), now),
             },
             Change::Foreign => {}
         }

@@ -22,7 +22,7 @@ impl Node {
     /// Brings every VIP about which something has changed one step further.
     pub(super) fn keep_vips(&mut self, now: Instant) {
         if std::mem::take(&mut self.placement_stale) {
-            self.placement_changed();
+            self.placement_changed(now);
         }
         let mut tasks = Tasks::default();
         for index in std::mem::take(&mut self.agenda.dirty) {

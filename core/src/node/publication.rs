@@ -162,7 +162,7 @@ impl Node {
     // ---- listening
 
     /// Something that placement depends on has changed: every VIP is ranked again.
-    pub(super) fn placement_changed(&mut self) {
+    pub(super) fn placement_changed(&mut self, now: Instant) {
         let drained = self.view.drained(&self.config.name);
         if drained != self.drained {
             self.drained = drained;
@@ -173,7 +173,7 @@ impl Node {
         for index in 0..self.vips.len() {
             self.rank_vip(index);
         }
-        self.free_unconfigured(None);
+        self.free_unconfigured(None, now);
         self.publication_stale = true;
         self.touch_all();
     }
