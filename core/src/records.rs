@@ -73,7 +73,7 @@ pub struct NodeRecord {
     pub vips: BTreeMap<VipName, VipOffer>,
     /// Its share under `spread`, relative to the others'. 0 takes nothing that another can.
     pub weight: u32,
-    /// It sees that an operator drains it, and holds nothing.
+    /// It sees that an operator drains it, or it stops, and holds nothing.
     pub drained: bool,
     /// The etcd member on its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]

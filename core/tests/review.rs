@@ -69,3 +69,16 @@ fn a_vip_that_has_another_name_now_is_given_free_after_its_address_is_gone() {
     world.run(1000 * MS);
     assert_eq!(world.holders(), [1], "{}", world.story());
 }
+
+#[test]
+fn who_stops_is_nobodys_preferred_successor() {
+    let mut world = World::of(&["a", "b"]);
+    world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"a"}"#);
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [0]);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(500 * MS);
+    assert_eq!(world.holders(), [1]);
+    assert!(!world.said(1, "forfeiting"), "{}", world.story());
+}

@@ -42,7 +42,8 @@ impl Node {
         NodeRecord {
             vips: vips.collect(),
             weight: self.config.weight,
-            drained: self.drained,
+            // Who stops is nobody's successor, or what it hands over would come right back.
+            drained: self.drained || self.stopping.is_some(),
             member: self.member.clone(),
             defined_at,
             repairs: self.repairs,
