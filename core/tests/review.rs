@@ -82,3 +82,19 @@ fn who_stops_is_nobodys_preferred_successor() {
     assert_eq!(world.holders(), [1]);
     assert!(!world.said(1, "forfeiting"), "{}", world.story());
 }
+
+#[test]
+fn a_watch_that_ends_right_after_its_snapshot_each_time_is_not_followed_without_a_pause() {
+    let mut world = World::of(&["a"]);
+    let before = world.hosts[0].follows;
+    for _ in 0..1000 {
+        world.run(MS);
+        if world.hosts[0].told.take().is_some() {
+            let error = StoreError::Unavailable("no watch for you".into());
+            let now = world.now;
+            world.hosts[0].node.handle_follow_failed(&error, now);
+        }
+    }
+    let follows = world.hosts[0].follows - before;
+    assert!(follows < 20, "{follows} snapshots in a second");
+}
