@@ -5,7 +5,7 @@
 mod world;
 
 use turnip_core::*;
-use world::{MS, World, vip};
+use world::{MS, World, config, one_vip, vip};
 
 const KEEP: Policy = Policy::Priority { priority: 0, preempt: false };
 
@@ -97,4 +97,30 @@ fn a_watch_that_ends_right_after_its_snapshot_each_time_is_not_followed_without_
     }
     let follows = world.hosts[0].follows - before;
     assert!(follows < 20, "{follows} snapshots in a second");
+}
+
+#[test]
+fn a_removal_of_strays_that_fails_as_a_whole_is_no_removal() {
+    let mut world = World::new(Vec::new());
+    world.start(config("a", one_vip()));
+    world.hosts[0].addresses.insert(PresentAddress {
+        interface: "eth0".into(),
+        address: "10.9.9.9/32".parse().unwrap(),
+        marked: true,
+    });
+    world.hosts[0].hold_ops = true;
+    world.run(2 * MS);
+    world.perform(0);
+    world.run(2 * MS);
+    let (id, op) = world.hosts[0].ops.pop_front().unwrap();
+    assert!(matches!(op, KernelOp::Withdraw { .. }));
+    let now = world.now;
+    let outcome = KernelOutcome::Failed(KernelError::Refused("busy".into()));
+    world.hosts[0].node.handle_kernel_outcome(id, outcome, now);
+    world.run(100 * MS);
+    assert!(world.session("a").is_none(), "{}", world.story());
+    world.hosts[0].hold_ops = false;
+    world.run(3000 * MS);
+    assert_eq!(world.holder_of("10.9.9.9/32"), [0; 0]);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [0]);
 }

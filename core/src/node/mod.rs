@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::action::{Action, Exit, OpId, TxnId};
 use crate::config::NodeConfig;
-use crate::kernel::{KernelEvent, KernelOp, KernelOutcome};
+use crate::kernel::{Assignment, KernelEvent, KernelOp, KernelOutcome};
 use crate::keys::{KeyKind, Keys};
 use crate::lease::Lease;
 use crate::mutant::Mutant;
@@ -140,7 +140,7 @@ enum PendingOp {
     Assume(Vec<usize>),
     Refresh(Vec<usize>),
     Withdraw(Vec<usize>),
-    WithdrawStrays { initial: bool },
+    WithdrawStrays { initial: bool, addresses: Vec<Assignment> },
     RemoveFence,
 }
 
