@@ -124,3 +124,16 @@ fn a_removal_of_strays_that_fails_as_a_whole_is_no_removal() {
     assert_eq!(world.holder_of("10.9.9.9/32"), [0; 0]);
     assert_eq!(world.holder_of("10.0.0.50/32"), [0]);
 }
+
+#[test]
+fn a_lease_of_a_fraction_of_a_millisecond_is_declared_no_shorter_than_it_is() {
+    let lease =
+        Lease::with(std::time::Duration::from_micros(200_900), None, None, Some(500)).unwrap();
+    let mut one = config("a", one_vip());
+    one.lease = lease;
+    let mut world = World::new(vec![one]);
+    world.run(100 * MS);
+    let kv = world.session("a").unwrap();
+    let record: records::SessionRecord = records::decode(&kv.value).unwrap();
+    assert!(lease.patience(record.lease()) > lease.holding(), "{:?}", record.lease());
+}

@@ -301,7 +301,9 @@ impl Node {
         let name = &self.config.name;
         let key = self.keys.session(name);
         let record = SessionRecord {
-            lease_ms: u64::try_from(self.lease.duration().as_millis()).unwrap_or(u64::MAX),
+            // Rounded up: nobody may wait for less than what is held.
+            lease_ms: u64::try_from(self.lease.duration().as_nanos().div_ceil(1_000_000))
+                .unwrap_or(u64::MAX),
             host: self.config.host.clone(),
             nonce: Nonce { process: self.config.process, count: self.nonces },
         };
