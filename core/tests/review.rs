@@ -137,3 +137,121 @@ fn a_lease_of_a_fraction_of_a_millisecond_is_declared_no_shorter_than_it_is() {
     let record: records::SessionRecord = records::decode(&kv.value).unwrap();
     assert!(lease.patience(record.lease()) > lease.holding(), "{:?}", record.lease());
 }
+
+fn two_names(world: &mut World) {
+    world.start(config("a", vec![vip("v", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [0]);
+    assert!(world.said(1, "already that of VIP v"));
+}
+
+#[test]
+fn a_changed_configuration_does_not_lose_the_right_of_the_first_to_an_address() {
+    let mut world = World::new(Vec::new());
+    two_names(&mut world);
+    world.hosts[0].config.vips.push(vip("x", "10.0.0.99/32", KEEP));
+    world.restart(0);
+    // Its publication lands, and the answer is lost.
+    world.hosts[0].hold_commits = true;
+    for _ in 0..1000 {
+        world.run(MS);
+        while let Some((_, txn)) = world.hosts[0].commits.front() {
+            let publishes = txn
+                .success
+                .iter()
+                .any(|op| matches!(op, Op::Put { key, .. } if key == "/turnip/main/nodes/a"));
+            if publishes {
+                world.hosts[0].deaf = true;
+                world.deliver_without_answer(0);
+            } else {
+                world.deliver(0);
+            }
+        }
+        assert!(world.holder_of("10.0.0.50/32").len() <= 1, "{}", world.story());
+    }
+}
+
+#[test]
+fn a_publication_of_the_process_before_that_lands_late_leaves_nobody_stuck() {
+    let mut world = World::of(&["a", "b"]);
+    let before = world.hosts[0].config.vips.clone();
+    world.hosts[0].config.vips = vec![vip("w", "10.0.0.51/32", KEEP)];
+    world.restart(0);
+    world.hosts[0].hold_commits = true;
+    let publishes = |txn: &Txn| {
+        txn.success
+            .iter()
+            .any(|op| matches!(op, Op::Put { key, .. } if key == "/turnip/main/nodes/a"))
+    };
+    let mut late = None;
+    while late.is_none() {
+        world.run(MS);
+        while let Some((_, txn)) = world.hosts[0].commits.front() {
+            if publishes(txn) {
+                late = Some(txn.clone());
+                break;
+            }
+            world.deliver(0);
+        }
+    }
+    let late = late.unwrap();
+    world.hosts[0].config.vips = before;
+    world.restart(0);
+    world.hosts[0].hold_commits = false;
+    world.run(100 * MS);
+    assert!(world.etcd.apply(&late).succeeded);
+    for _ in 0..3000 {
+        world.run(MS);
+        assert!(world.holder_of("10.0.0.50/32").len() <= 1, "{}", world.story());
+    }
+    assert_eq!(world.holder_of("10.0.0.50/32").len(), 1, "{}", world.story());
+    let record = world.etcd.json("/turnip/main/nodes/a").unwrap();
+    assert!(record["vips"]["v"].is_object(), "{record}");
+}
+
+#[test]
+fn a_published_definition_that_somebody_deletes_is_published_again() {
+    let mut world = World::of(&["a", "b"]);
+    world.etcd.delete("/turnip/main/nodes/a");
+    world.run(100 * MS);
+    assert!(world.etcd.json("/turnip/main/nodes/a").is_some());
+    assert_eq!(world.holders(), [0]);
+}
+
+#[test]
+fn a_publication_that_does_not_know_what_was_published_with_the_session_fails() {
+    let mut world = World::new(Vec::new());
+    world.start(config("a", vec![vip("v", "10.0.0.50/32", KEEP)]));
+    world.hosts[0].hold_commits = true;
+    world.run(2 * MS);
+    // The session is opened and the answer is lost; the next attempt reads the session only.
+    world.hosts[0].deaf = true;
+    world.deliver_without_answer(0);
+    while world.hosts[0].commits.is_empty() {
+        world.run(MS);
+    }
+    world.deliver(0);
+    world.run(MS);
+    // What it publishes then is late.
+    let publishes = |txn: &Txn| {
+        txn.success
+            .iter()
+            .any(|op| matches!(op, Op::Put { key, .. } if key == "/turnip/main/nodes/a"))
+    };
+    let at = world.hosts[0].commits.iter().position(|(_, txn)| publishes(txn));
+    let (_, late) = world.hosts[0].commits.remove(at.expect("a publication")).unwrap();
+    world.hosts[0].hold_commits = false;
+    world.hosts[0].deaf = false;
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
+    world.hosts[0].deaf = true;
+    world.etcd.apply(&late);
+    for _ in 0..100 {
+        world.run(MS);
+        assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
+    }
+}

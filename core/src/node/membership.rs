@@ -316,7 +316,7 @@ impl Node {
         if session.is_none() {
             // With its session a node publishes what it can take, so that no session is ever
             // seen without.
-            let offer = self.offer(None);
+            let offer = self.offer();
             txn.success.push(Op::Put { key: self.keys.node(name), value: encode(&offer) });
         }
         self.commit(Purpose::Renew { session, sent: now }, txn);

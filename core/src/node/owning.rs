@@ -85,7 +85,7 @@ impl Node {
         } else if modified <= self.vips[index].barrier && !self.mutated(Mutant::KeepAfterHandOver) {
             // A hand-over of it may still land: only a new write makes it ours again (rule 5).
             tasks.claim.push(index);
-        } else if self.is_active() {
+        } else if self.may_assume(index) {
             self.vips[index].leaving = None;
             tasks.assume.push(index);
         }
@@ -213,6 +213,9 @@ impl Node {
         if joining {
             // What an earlier process left stays until it is known whose it is.
             return Ok(());
+        }
+        if self.published_otherwise(index) {
+            return Err("this node has published another definition of it".to_owned());
         }
         let Some(modified) = self.owned(index) else {
             return Err(match self.named_session(index) {
