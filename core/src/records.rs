@@ -73,15 +73,11 @@ pub struct NodeRecord {
     pub vips: BTreeMap<VipName, VipOffer>,
     /// Its share under `spread`, relative to the others'. 0 takes nothing that another can.
     pub weight: u32,
-    /// It sees that an operator drains it, and holds nothing.
+    /// It sees that an operator drains it, or it stops, and holds nothing.
     pub drained: bool,
     /// The etcd member on its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberRecord>,
-    /// At which revision these definitions of VIPs were first published in this session; absent
-    /// in the first publication, whose own revision it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub defined_at: Option<Revision>,
     /// Addresses put back or taken away because somebody else had changed them.
     #[serde(default)]
     pub repairs: u64,
@@ -101,6 +97,11 @@ pub struct VipOffer {
     /// This node's under the policy `priority`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: u32,
+    /// At which revision the node first published these addresses under this name in its session;
+    /// absent in that publication, whose own revision it is. It is the VIP's and not the record's:
+    /// another VIP that comes or goes takes nothing from the right of the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defined_at: Option<Revision>,
     /// Why the node cannot take it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,

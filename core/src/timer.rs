@@ -29,10 +29,12 @@ pub(crate) enum Timer {
     List = 10,
     /// When deleting the own session is tried again.
     Close = 11,
+    /// When giving free what is not configured here is tried again.
+    Free = 12,
 }
 
 impl Timer {
-    const COUNT: usize = 12;
+    const COUNT: usize = 13;
 
     pub(crate) const ALL: [Timer; Self::COUNT] = [
         Timer::Renew,
@@ -47,6 +49,7 @@ impl Timer {
         Timer::StopLimit,
         Timer::List,
         Timer::Close,
+        Timer::Free,
     ];
 }
 

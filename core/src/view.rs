@@ -158,6 +158,12 @@ impl View {
         (known.modified >= session.created).then_some(known)
     }
 
+    /// At which revision `nodes/<node>` was written, in whichever session; 0 when it is absent.
+    pub(crate) fn node_modified(&self, node: &NodeName) -> Revision {
+        let slot = self.nodes.get(node).and_then(|slot| slot.known.as_ref());
+        slot.map(|known| known.modified).unwrap_or_default()
+    }
+
     pub(crate) fn vip(&self, vip: &VipName) -> Option<&Known<VipRecord>> {
         self.vips.get(vip)?.known.as_ref()
     }

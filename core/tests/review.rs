@@ -5,7 +5,9 @@
 mod world;
 
 use turnip_core::*;
-use world::{MS, World};
+use world::{MS, World, config, one_vip, vip};
+
+const KEEP: Policy = Policy::Priority { priority: 0, preempt: false };
 
 #[test]
 fn a_resumed_session_with_a_shorter_lease_than_configured_binds_from_the_first_moment() {
@@ -20,4 +22,236 @@ fn a_resumed_session_with_a_shorter_lease_than_configured_binds_from_the_first_m
         assert!(world.holders().len() <= 1, "at {:?}\n{}", world.now, world.story());
     }
     assert_eq!(world.holders(), [1]);
+}
+
+#[test]
+fn giving_free_what_is_not_configured_is_tried_again_when_its_answer_is_lost() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].config.vips = vec![vip("w", "10.0.0.51/32", KEEP)];
+    world.restart(0);
+    world.hosts[0].hold_commits = true;
+    let gives_free =
+        |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
+    let mut lost = None;
+    for _ in 0..1000 {
+        world.run(MS);
+        while let Some((id, txn)) = world.hosts[0].commits.front().cloned() {
+            if gives_free(&txn) && lost.is_none() {
+                lost = Some(id);
+                world.hosts[0].commits.pop_front();
+            } else {
+                world.deliver(0);
+            }
+        }
+    }
+    // The request that gives v free is lost, as the node learns when its time is up.
+    world.fail(0, lost.expect("v is given free"));
+    world.hosts[0].hold_commits = false;
+    world.run(20_000 * MS);
+    assert_eq!(world.owner("v").as_deref(), Some("b"), "{}", world.story());
+}
+
+#[test]
+fn a_vip_that_has_another_name_now_is_given_free_after_its_address_is_gone() {
+    let mut world = World::of(&["a", "b"]);
+    assert_eq!(world.holders(), [0]);
+    world.hosts[0].config.vips = vec![vip("w", "10.0.0.50/32", KEEP)];
+    world.restart(0);
+    // The kernel lists what there is, and then takes its time.
+    world.hosts[0].hold_ops = true;
+    world.run(MS);
+    world.perform(0);
+    for _ in 0..1000 {
+        world.run(MS);
+        assert!(world.holders().len() <= 1, "{}", world.story());
+    }
+    world.hosts[0].hold_ops = false;
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+}
+
+#[test]
+fn who_stops_is_nobodys_preferred_successor() {
+    let mut world = World::of(&["a", "b"]);
+    world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"a"}"#);
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [0]);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(500 * MS);
+    assert_eq!(world.holders(), [1]);
+    assert!(!world.said(1, "forfeiting"), "{}", world.story());
+}
+
+#[test]
+fn a_watch_that_ends_right_after_its_snapshot_each_time_is_not_followed_without_a_pause() {
+    let mut world = World::of(&["a"]);
+    let before = world.hosts[0].follows;
+    for _ in 0..1000 {
+        world.run(MS);
+        if world.hosts[0].told.take().is_some() {
+            let error = StoreError::Unavailable("no watch for you".into());
+            let now = world.now;
+            world.hosts[0].node.handle_follow_failed(&error, now);
+        }
+    }
+    let follows = world.hosts[0].follows - before;
+    assert!(follows < 20, "{follows} snapshots in a second");
+}
+
+#[test]
+fn a_removal_of_strays_that_fails_as_a_whole_is_no_removal() {
+    let mut world = World::new(Vec::new());
+    world.start(config("a", one_vip()));
+    world.hosts[0].addresses.insert(PresentAddress {
+        interface: "eth0".into(),
+        address: "10.9.9.9/32".parse().unwrap(),
+        marked: true,
+    });
+    world.hosts[0].hold_ops = true;
+    world.run(2 * MS);
+    world.perform(0);
+    world.run(2 * MS);
+    let (id, op) = world.hosts[0].ops.pop_front().unwrap();
+    assert!(matches!(op, KernelOp::Withdraw { .. }));
+    let now = world.now;
+    let outcome = KernelOutcome::Failed(KernelError::Refused("busy".into()));
+    world.hosts[0].node.handle_kernel_outcome(id, outcome, now);
+    world.run(100 * MS);
+    assert!(world.session("a").is_none(), "{}", world.story());
+    world.hosts[0].hold_ops = false;
+    world.run(3000 * MS);
+    assert_eq!(world.holder_of("10.9.9.9/32"), [0; 0]);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [0]);
+}
+
+#[test]
+fn a_lease_of_a_fraction_of_a_millisecond_is_declared_no_shorter_than_it_is() {
+    let lease =
+        Lease::with(std::time::Duration::from_micros(200_900), None, None, Some(500)).unwrap();
+    let mut one = config("a", one_vip());
+    one.lease = lease;
+    let mut world = World::new(vec![one]);
+    world.run(100 * MS);
+    let kv = world.session("a").unwrap();
+    let record: records::SessionRecord = records::decode(&kv.value).unwrap();
+    assert!(lease.patience(record.lease()) > lease.holding(), "{:?}", record.lease());
+}
+
+fn two_names(world: &mut World) {
+    world.start(config("a", vec![vip("v", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [0]);
+    assert!(world.said(1, "already that of VIP v"));
+}
+
+#[test]
+fn a_changed_configuration_does_not_lose_the_right_of_the_first_to_an_address() {
+    let mut world = World::new(Vec::new());
+    two_names(&mut world);
+    world.hosts[0].config.vips.push(vip("x", "10.0.0.99/32", KEEP));
+    world.restart(0);
+    // Its publication lands, and the answer is lost.
+    world.hosts[0].hold_commits = true;
+    for _ in 0..1000 {
+        world.run(MS);
+        while let Some((_, txn)) = world.hosts[0].commits.front() {
+            let publishes = txn
+                .success
+                .iter()
+                .any(|op| matches!(op, Op::Put { key, .. } if key == "/turnip/main/nodes/a"));
+            if publishes {
+                world.hosts[0].deaf = true;
+                world.deliver_without_answer(0);
+            } else {
+                world.deliver(0);
+            }
+        }
+        assert!(world.holder_of("10.0.0.50/32").len() <= 1, "{}", world.story());
+    }
+}
+
+#[test]
+fn a_publication_of_the_process_before_that_lands_late_leaves_nobody_stuck() {
+    let mut world = World::of(&["a", "b"]);
+    let before = world.hosts[0].config.vips.clone();
+    world.hosts[0].config.vips = vec![vip("w", "10.0.0.51/32", KEEP)];
+    world.restart(0);
+    world.hosts[0].hold_commits = true;
+    let publishes = |txn: &Txn| {
+        txn.success
+            .iter()
+            .any(|op| matches!(op, Op::Put { key, .. } if key == "/turnip/main/nodes/a"))
+    };
+    let mut late = None;
+    while late.is_none() {
+        world.run(MS);
+        while let Some((_, txn)) = world.hosts[0].commits.front() {
+            if publishes(txn) {
+                late = Some(txn.clone());
+                break;
+            }
+            world.deliver(0);
+        }
+    }
+    let late = late.unwrap();
+    world.hosts[0].config.vips = before;
+    world.restart(0);
+    world.hosts[0].hold_commits = false;
+    world.run(100 * MS);
+    assert!(world.etcd.apply(&late).succeeded);
+    for _ in 0..3000 {
+        world.run(MS);
+        assert!(world.holder_of("10.0.0.50/32").len() <= 1, "{}", world.story());
+    }
+    assert_eq!(world.holder_of("10.0.0.50/32").len(), 1, "{}", world.story());
+    let record = world.etcd.json("/turnip/main/nodes/a").unwrap();
+    assert!(record["vips"]["v"].is_object(), "{record}");
+}
+
+#[test]
+fn a_published_definition_that_somebody_deletes_is_published_again() {
+    let mut world = World::of(&["a", "b"]);
+    world.etcd.delete("/turnip/main/nodes/a");
+    world.run(100 * MS);
+    assert!(world.etcd.json("/turnip/main/nodes/a").is_some());
+    assert_eq!(world.holders(), [0]);
+}
+
+#[test]
+fn a_publication_that_does_not_know_what_was_published_with_the_session_fails() {
+    let mut world = World::new(Vec::new());
+    world.start(config("a", vec![vip("v", "10.0.0.50/32", KEEP)]));
+    world.hosts[0].hold_commits = true;
+    world.run(2 * MS);
+    // The session is opened and the answer is lost; the next attempt reads the session only.
+    world.hosts[0].deaf = true;
+    world.deliver_without_answer(0);
+    while world.hosts[0].commits.is_empty() {
+        world.run(MS);
+    }
+    world.deliver(0);
+    world.run(MS);
+    // What it publishes then is late.
+    let publishes = |txn: &Txn| {
+        txn.success
+            .iter()
+            .any(|op| matches!(op, Op::Put { key, .. } if key == "/turnip/main/nodes/a"))
+    };
+    let at = world.hosts[0].commits.iter().position(|(_, txn)| publishes(txn));
+    let (_, late) = world.hosts[0].commits.remove(at.expect("a publication")).unwrap();
+    world.hosts[0].hold_commits = false;
+    world.hosts[0].deaf = false;
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
+    world.hosts[0].deaf = true;
+    world.etcd.apply(&late);
+    for _ in 0..100 {
+        world.run(MS);
+        assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
+    }
 }

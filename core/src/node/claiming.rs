@@ -9,6 +9,7 @@ use crate::name::{NodeName, SessionId, VipName};
 use crate::records::{VipRecord, encode};
 use crate::store::{Compare, OPS_PER_TXN_MAX, Op, Txn};
 use crate::time::Instant;
+use crate::timer::Timer;
 use crate::view::Known;
 
 /// VIPs in one transaction: each is one compare and one operation, and beside them stand compares
@@ -119,7 +120,10 @@ impl Node {
 
     /// Gives free what names this session and is not configured here: nobody sits on a VIP. Looks
     /// at `changed` only, or at all VIPs.
-    pub(super) fn free_unconfigured(&mut self, changed: Option<&VipName>) {
+    ///
+    /// Its address may have another name in today's configuration and be here still. So nothing is
+    /// given free while anything is here that is not this node's to hold.
+    pub(super) fn free_unconfigured(&mut self, changed: Option<&VipName>, now: Instant) {
         let Some(own) = self.session() else { return };
         let to_free = |vip: &VipName| {
             let record = self.view.vip(vip).and_then(Known::readable);
@@ -131,6 +135,14 @@ impl Node {
             Some(vip) => to_free(vip).then(|| vip.clone()).into_iter().collect(),
             None => self.view.vips().map(|(vip, _)| vip).filter(|v| to_free(v)).cloned().collect(),
         };
+        if vips.is_empty() {
+            return;
+        }
+        let leftover =
+            |index: usize| self.vips[index].may_be_present() && self.owned(index).is_none();
+        if (0..self.vips.len()).any(leftover) {
+            return self.timers.set(Timer::Free, now + self.retry_delay());
+        }
         for batch in vips.chunks(VIPS_PER_TXN_MAX) {
             let mut txn = Txn::default();
             self.compare_session(&mut txn, &self.config.name, own);

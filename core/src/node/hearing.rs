@@ -22,6 +22,8 @@ pub(super) struct Ear {
     pub(super) expected: Option<Revision>,
     /// Since when hearing is in doubt.
     doubt_since: Option<Instant>,
+    /// When the last snapshot came.
+    snapshot_at: Option<Instant>,
     /// How often in a row following afresh has brought nothing.
     tries: u32,
     /// What was known when the stream was asked for: its snapshot cannot be older (A2).
@@ -35,6 +37,7 @@ impl Default for Ear {
             hearing: true,
             expected: None,
             doubt_since: None,
+            snapshot_at: None,
             tries: 0,
             asked_knowing: Revision(0),
         }
@@ -108,6 +111,7 @@ impl Node {
         self.ear.following = true;
         self.ear.hearing = true;
         self.ear.tries = 0;
+        self.ear.snapshot_at = Some(now);
         self.timers.stop(Timer::Follow);
         self.timers.stop(Timer::Deaf);
         if self.ear.doubt_since.take().is_some() {
@@ -121,8 +125,13 @@ impl Node {
     pub(super) fn follow_failed(&mut self, error: &StoreError, now: Instant) {
         self.ear.following = false;
         self.doubt(error.to_string(), now);
-        // The first time at once, for a broken stream is an everyday thing.
-        let wait = if self.ear.tries == 0 { Duration::ZERO } else { self.retry_delay() };
+        // The first time at once, for a broken stream is an everyday thing; but not when streams
+        // break as soon as they have begun.
+        let lasted = match self.ear.snapshot_at {
+            Some(at) if self.ear.tries == 0 => now.since(at),
+            _ => Duration::ZERO,
+        };
+        let wait = self.retry_delay().saturating_sub(lasted);
         self.timers.set(Timer::Follow, now + wait);
     }
 

@@ -121,17 +121,22 @@ impl Node {
             PendingOp::Assume(vips) => self.assumed(id, &vips, &failed, until, now),
             PendingOp::Refresh(vips) => self.refreshed(id, &vips, &failed, until, now),
             PendingOp::Withdraw(vips) => self.withdrawn(id, &vips, &failed, now),
-            PendingOp::WithdrawStrays { initial } => self.strays_withdrawn(initial, &failed, now),
+            PendingOp::WithdrawStrays { initial, .. } => {
+                self.strays_withdrawn(initial, &failed, now);
+            }
             PendingOp::RemoveFence => self.fence_removed(),
         }
     }
 
     fn all_failed(&mut self, pending: &PendingOp, error: &KernelError) -> Failed {
-        let vips = match pending {
-            PendingOp::Assume(vips) | PendingOp::Refresh(vips) | PendingOp::Withdraw(vips) => vips,
-            _ => return Vec::new(),
+        let addresses = match pending {
+            PendingOp::Assume(vips) | PendingOp::Refresh(vips) | PendingOp::Withdraw(vips) => {
+                self.assignments(vips)
+            }
+            PendingOp::WithdrawStrays { addresses, .. } => addresses.clone(),
+            PendingOp::List | PendingOp::RemoveFence => return Vec::new(),
         };
-        self.assignments(vips).into_iter().map(|a| (a, error.clone())).collect()
+        addresses.into_iter().map(|a| (a, error.clone())).collect()
     }
 
     fn assumed(
@@ -222,6 +227,9 @@ impl Node {
             for assignment in self.assignments(&[index]) {
                 self.report(Report::Forfeited { vip: name.clone(), assignment });
             }
+        }
+        if self.timers.get(Timer::Free).is_some() {
+            self.timers.set(Timer::Free, now);
         }
     }
 
@@ -413,7 +421,8 @@ impl Node {
         for assignment in addresses.iter().cloned() {
             self.report(Report::Stray { assignment });
         }
-        self.kernel(PendingOp::WithdrawStrays { initial }, KernelOp::Withdraw { addresses });
+        let pending = PendingOp::WithdrawStrays { initial, addresses: addresses.clone() };
+        self.kernel(pending, KernelOp::Withdraw { addresses });
     }
 
     fn strays_withdrawn(&mut self, initial: bool, failed: &Failed, now: Instant) {

@@ -314,7 +314,9 @@ impl Node {
         let name = &self.config.name;
         let key = self.keys.session(name);
         let record = SessionRecord {
-            lease_ms: u64::try_from(self.lease.duration().as_millis()).unwrap_or(u64::MAX),
+            // Rounded up: nobody may wait for less than what is held.
+            lease_ms: u64::try_from(self.lease.duration().as_nanos().div_ceil(1_000_000))
+                .unwrap_or(u64::MAX),
             host: self.config.host.clone(),
             nonce: Nonce { process: self.config.process, count: self.nonces },
         };
@@ -327,7 +329,7 @@ impl Node {
         if session.is_none() {
             // With its session a node publishes what it can take, so that no session is ever
             // seen without.
-            let offer = self.offer(None);
+            let offer = self.offer();
             txn.success.push(Op::Put { key: self.keys.node(name), value: encode(&offer) });
         }
         self.commit(Purpose::Renew { session, sent: now }, txn);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::action::{Action, Exit, OpId, TxnId};
 use crate::config::NodeConfig;
-use crate::kernel::{KernelEvent, KernelOp, KernelOutcome};
+use crate::kernel::{Assignment, KernelEvent, KernelOp, KernelOutcome};
 use crate::keys::{KeyKind, Keys};
 use crate::lease::Lease;
 use crate::mutant::Mutant;
@@ -140,7 +140,7 @@ enum PendingOp {
     Assume(Vec<usize>),
     Refresh(Vec<usize>),
     Withdraw(Vec<usize>),
-    WithdrawStrays { initial: bool },
+    WithdrawStrays { initial: bool, addresses: Vec<Assignment> },
     RemoveFence,
 }
 
@@ -359,6 +359,7 @@ impl Node {
                 Timer::StopLimit => self.stop_limit(),
                 Timer::List => self.list(),
                 Timer::Close => self.closing = false,
+                Timer::Free => self.free_unconfigured(None, now),
             }
         }
     }
@@ -397,6 +398,9 @@ impl Node {
             }
             Purpose::Free { vips } => {
                 self.freeing.retain(|vip, _| !vips.contains(vip));
+                if answer.is_err() {
+                    self.timers.set(Timer::Free, now + self.retry_delay());
+                }
             }
             Purpose::Publish => self.publication_answered(answer.is_err(), now),
             Purpose::Close => self.close_answered(answer.is_err(), now),
@@ -459,7 +463,7 @@ impl Node {
                     self.rank_vip(index);
                     self.agenda.dirty.insert(index);
                 }
-                None => self.free_unconfigured(Some(&vip)),
+                None => self.free_unconfigured(Some(&vip), now),
             },
             Change::Foreign => {}
         }

@@ -22,7 +22,7 @@ impl Node {
     /// Brings every VIP about which something has changed one step further.
     pub(super) fn keep_vips(&mut self, now: Instant) {
         if std::mem::take(&mut self.placement_stale) {
-            self.placement_changed();
+            self.placement_changed(now);
         }
         let mut tasks = Tasks::default();
         for index in std::mem::take(&mut self.agenda.dirty) {
@@ -85,7 +85,7 @@ impl Node {
         } else if modified <= self.vips[index].barrier && !self.mutated(Mutant::KeepAfterHandOver) {
             // A hand-over of it may still land: only a new write makes it ours again (rule 5).
             tasks.claim.push(index);
-        } else if self.is_active() {
+        } else if self.may_assume(index) {
             self.vips[index].leaving = None;
             tasks.assume.push(index);
         }
@@ -213,6 +213,9 @@ impl Node {
         if joining {
             // What an earlier process left stays until it is known whose it is.
             return Ok(());
+        }
+        if self.published_otherwise(index) {
+            return Err("this node has published another definition of it".to_owned());
         }
         let Some(modified) = self.owned(index) else {
             return Err(match self.named_session(index) {

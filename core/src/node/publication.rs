@@ -23,8 +23,8 @@ impl Node {
     // ---- telling
 
     /// What `nodes/<node>` should hold.
-    pub(super) fn offer(&self, defined_at: Option<Revision>) -> NodeRecord {
-        let vips = self.vips.iter().map(|vip| {
+    pub(super) fn offer(&self) -> NodeRecord {
+        let vips = self.vips.iter().enumerate().map(|(index, vip)| {
             let blocked = vip.blocked.as_ref().map(|blocked| blocked.why.clone());
             let priority = match vip.config.policy {
                 Policy::Priority { priority, .. } => priority,
@@ -35,6 +35,7 @@ impl Node {
                 addresses: vip.config.addresses.iter().copied().collect(),
                 policy: vip.config.policy.into(),
                 priority,
+                defined_at: self.defined_at(index),
                 blocked: blocked.or_else(|| vip.conflict.clone()),
             };
             (vip.config.name.clone(), offer)
@@ -42,9 +43,9 @@ impl Node {
         NodeRecord {
             vips: vips.collect(),
             weight: self.config.weight,
-            drained: self.drained,
+            // Who stops is nobody's successor, or what it hands over would come right back.
+            drained: self.drained || self.stopping.is_some(),
             member: self.member.clone(),
-            defined_at,
             repairs: self.repairs,
             version: self.config.version.clone(),
         }
@@ -55,8 +56,35 @@ impl Node {
         self.view.node(&self.config.name)
     }
 
-    /// Since which revision today's definitions have been published in this session.
-    fn defined_at(&self) -> Option<Revision> {
+    /// Since which revision the VIP's addresses have been published as its in this session.
+    fn defined_at(&self, index: usize) -> Option<Revision> {
+        self.session()?;
+        self.published_at(index)
+    }
+
+    /// The same for the session in etcd, which a resuming process is about to inherit.
+    fn published_at(&self, index: usize) -> Option<Revision> {
+        let vip = &self.vips[index].config;
+        let known = self.view.node(&self.config.name)?;
+        let offer = known.readable()?.vips.get(&vip.name)?;
+        let covered = vip.addresses.iter().all(|address| offer.addresses.contains(address));
+        covered.then(|| offer.defined_at.unwrap_or(known.modified))
+    }
+
+    /// Whether this node has published definitions, and others than today's of this VIP: from
+    /// today's publication on, whoever was the second with its addresses is the first.
+    pub(super) fn published_otherwise(&self, index: usize) -> bool {
+        let published = self.view.node(&self.config.name).and_then(Known::readable);
+        published.is_some() && self.published_at(index).is_none()
+    }
+
+    /// Whether the VIP may be put here: see `is_active` and `published_otherwise`.
+    pub(super) fn may_assume(&self, index: usize) -> bool {
+        self.active && self.defined_at(index).is_some()
+    }
+
+    /// Since which revision all of today's definitions have been published in this session.
+    fn all_defined_at(&self) -> Option<Revision> {
         let known = self.own_record()?;
         let record = known.readable()?;
         let same = record.vips.len() == self.vips.len()
@@ -67,7 +95,8 @@ impl Node {
                             == vip.config.addresses
                 })
             });
-        same.then(|| record.defined_at.unwrap_or(known.modified))
+        let last = record.vips.values().map(|o| o.defined_at.unwrap_or(known.modified)).max();
+        same.then(|| last.unwrap_or(known.modified))
     }
 
     /// Whether addresses may be assumed: this node's definitions are published in this session,
@@ -77,7 +106,7 @@ impl Node {
     }
 
     pub(super) fn find_active(&mut self) {
-        if !self.active && self.defined_at().is_some_and(|at| at <= self.view.complete_to) {
+        if !self.active && self.all_defined_at().is_some_and(|at| at <= self.view.complete_to) {
             self.active = true;
             self.placement_stale = true;
         }
@@ -105,23 +134,29 @@ impl Node {
         {
             return;
         }
+        let hinders = |i: usize| self.vips[i].may_be_present() && self.published_otherwise(i);
+        if (0..self.vips.len()).any(hinders) {
+            // It is being taken away.
+            return;
+        }
         self.publication_stale = false;
-        let offer = self.offer(self.defined_at());
+        let offer = self.offer();
         let published = self.own_record().and_then(Known::readable);
-        // The first publication does not know its own revision; nothing else need differ.
-        let same = published.is_some_and(|record| {
-            *record == offer
-                || NodeRecord { defined_at: offer.defined_at, ..record.clone() } == offer
-        });
-        if same {
+        if published.is_some_and(|record| is_same_offer(record, &offer)) {
             return;
         }
         let key = self.keys.node(&self.config.name);
         let own = self.keys.session(&self.config.name);
+        // What is published follows from what was: an earlier request that lands late, or on a
+        // record that is not known yet, would make the definitions younger than they are.
+        let is = self.view.node_modified(&self.config.name);
         let txn = Txn {
-            compares: vec![Compare::CreateRevision { key: own.clone(), is: session.0 }],
-            success: vec![Op::Put { key, value: encode(&offer) }],
-            failure: vec![Op::Get { key: own }],
+            compares: vec![
+                Compare::CreateRevision { key: own.clone(), is: session.0 },
+                Compare::ModRevision { key: key.clone(), is },
+            ],
+            success: vec![Op::Put { key: key.clone(), value: encode(&offer) }],
+            failure: vec![Op::Get { key: own }, Op::Get { key }],
         };
         self.publishing = true;
         self.commit(Purpose::Publish, txn);
@@ -162,7 +197,7 @@ impl Node {
     // ---- listening
 
     /// Something that placement depends on has changed: every VIP is ranked again.
-    pub(super) fn placement_changed(&mut self) {
+    pub(super) fn placement_changed(&mut self, now: Instant) {
         let drained = self.view.drained(&self.config.name);
         if drained != self.drained {
             self.drained = drained;
@@ -173,7 +208,7 @@ impl Node {
         for index in 0..self.vips.len() {
             self.rank_vip(index);
         }
-        self.free_unconfigured(None);
+        self.free_unconfigured(None, now);
         self.publication_stale = true;
         self.touch_all();
     }
@@ -254,12 +289,15 @@ impl Node {
     /// An address belongs to one VIP. Where a live node published one of ours under another name
     /// earlier, that VIP stays inactive here: of two nodes, the later one always sees the earlier.
     fn find_conflicts(&mut self) {
-        let Some(own_at) = self.defined_at() else { return };
-        let taken = self.taken_addresses(own_at);
-        for vip in &mut self.vips {
+        let taken = self.taken_addresses();
+        for index in 0..self.vips.len() {
+            let Some(own_at) = self.defined_at(index) else { continue };
+            let vip = &mut self.vips[index];
             let name = &vip.config.name;
             let conflict = vip.config.addresses.iter().find_map(|address| {
-                let (node, other) = taken.get(&address.addr())?.iter().find(|(_, v)| v != name)?;
+                let mut taken = taken.get(&address.addr())?.iter();
+                let earlier = |(_, other, at): &&(_, VipName, _)| other != name && *at < own_at;
+                let (node, other, _) = taken.find(earlier)?;
                 Some(format!(
                     "its address {} is already that of VIP {other} on {node}; {name} and {other} cannot both have it",
                     address.addr()
@@ -276,20 +314,30 @@ impl Node {
         }
     }
 
-    fn taken_addresses(&self, before: Revision) -> BTreeMap<IpAddr, Vec<(NodeName, VipName)>> {
-        let mut taken: BTreeMap<IpAddr, Vec<(NodeName, VipName)>> = BTreeMap::new();
+    /// Which addresses live nodes have published, under which name and since when.
+    fn taken_addresses(&self) -> BTreeMap<IpAddr, Vec<(NodeName, VipName, Revision)>> {
+        let mut taken: BTreeMap<IpAddr, Vec<_>> = BTreeMap::new();
         for (node, _) in self.view.live().filter(|(node, _)| **node != self.config.name) {
             let Some(known) = self.view.node(node) else { continue };
             let Some(record) = known.readable() else { continue };
-            if record.defined_at.unwrap_or(known.modified) >= before {
-                continue;
-            }
             for (vip, offer) in &record.vips {
+                let at = offer.defined_at.unwrap_or(known.modified);
                 for address in &offer.addresses {
-                    taken.entry(address.addr()).or_default().push((node.clone(), vip.clone()));
+                    let entry = (node.clone(), vip.clone(), at);
+                    taken.entry(address.addr()).or_default().push(entry);
                 }
             }
         }
         taken
     }
+}
+
+/// Whether they say the same, but for the revision that a first publication does not know: its own.
+fn is_same_offer(published: &NodeRecord, offer: &NodeRecord) -> bool {
+    let undated = |record: &NodeRecord| {
+        let mut record = record.clone();
+        record.vips.values_mut().for_each(|offer| offer.defined_at = None);
+        record
+    };
+    published == offer || undated(published) == undated(offer)
 }

@@ -364,6 +364,7 @@ mod tests {
                 addresses: vip.addresses.iter().copied().collect(),
                 policy: vip.policy.into(),
                 priority: 0,
+                defined_at: None,
                 blocked: blocked.map(Into::into),
             };
             let record = NodeRecord {
@@ -371,7 +372,6 @@ mod tests {
                 weight: 100,
                 drained: false,
                 member: Some(MemberRecord { id: "1".into(), leader, term: 4 }),
-                defined_at: None,
                 repairs: 0,
                 version: "0".into(),
             };
