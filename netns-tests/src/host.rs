@@ -14,6 +14,7 @@ use crate::eye::Eye;
 use crate::lab::Lab;
 use crate::links::Via;
 use crate::namespace::Namespace;
+use crate::network::Network;
 use crate::probe::{Prober, Shot, Target, Way};
 use crate::process::Process;
 use crate::responder::Responder;
@@ -30,6 +31,7 @@ pub struct Host {
     pub directory: PathBuf,
     /// The daemon that runs on it.
     pub daemon: Option<Process>,
+    services: Vec<Process>,
     index: usize,
     probed: Vec<IpNet>,
     running: Option<Boot>,
@@ -54,6 +56,7 @@ impl Host {
         Ok(Host {
             directory: lab.directory_of(&name)?,
             daemon: None,
+            services: Vec::new(),
             index,
             probed,
             running: None,
@@ -63,25 +66,29 @@ impl Host {
         })
     }
 
-    /// Gives it a fresh namespace, lets `connect` plug it in, and starts its responder and panel.
+    /// Gives it a fresh namespace, plugs it in, and starts its responder and panel.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn boot(
-        &mut self,
-        lab: &Lab,
-        eye: &Eye,
-        connect: impl FnOnce(&Namespace) -> Result<()>,
-    ) -> Result<()> {
+    pub fn boot(&mut self, lab: &Lab, eye: &Eye, network: &dyn Network) -> Result<()> {
         self.namespace = lab.namespace(&self.name)?;
         eye.watch(&self.namespace, &self.name)?;
-        connect(&self.namespace)?;
+        self.plug(network)?;
         let responder = Responder::start(&self.namespace, &self.name)?;
         let panel_namespace = self.connect_panel(lab)?;
         let target = |net: &IpNet| Target { address: net.addr(), way: Way::Udp };
         let panel = Prober::start(&panel_namespace, self.probed.iter().map(target).collect())?;
         self.running =
             Some(Boot { panel, _responder: responder, _panel_namespace: panel_namespace });
+        Ok(())
+    }
+
+    /// Plugs it into the network.
+    ///
+    /// # Errors
+    /// When it is plugged in already.
+    pub fn plug(&mut self, network: &dyn Network) -> Result<()> {
+        self.services = network.plug(self.index, &self.namespace, &self.directory)?;
         Ok(())
     }
 
@@ -112,6 +119,7 @@ impl Host {
             }
         }
         self.daemon = None;
+        self.services.clear();
         self.keep_answers();
         self.running = None;
         Ok(())

@@ -9,7 +9,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::neighbour::NeighbourState;
+use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 
 use crate::namespace::{LinkState, Namespace};
@@ -84,7 +84,10 @@ impl Namespace {
         use rtnetlink::packet_route::RouteNetlinkMessage;
         self.netlink(|mut netlink| async move {
             let index = index_of(&netlink, name).await?;
-            let mut request = netlink.neighbours().add_bridge(index, &[0; 6]).destination(peer);
+            let neighbours = netlink.neighbours();
+            // The link's own table, not that of the bridge that it may be in.
+            let request = neighbours.add_bridge(index, &[0; 6]).flags(NeighbourFlags::Own);
+            let mut request = request.destination(peer);
             let message = request.message_mut().clone();
             // One more destination beside those of the same address: append, not replace.
             let mut message = NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(message));

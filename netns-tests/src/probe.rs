@@ -108,7 +108,7 @@ impl Prober {
     /// What became of the probes of each target so far, in the order of the targets.
     pub fn records(&self) -> Vec<(Target, Vec<Shot>)> {
         let copy = |(target, shots): &(Target, Shots)| {
-            (target.clone(), shots.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            (*target, shots.lock().unwrap_or_else(PoisonError::into_inner).clone())
         };
         self.targets.iter().map(copy).collect()
     }

@@ -7,8 +7,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use turnip_netns_tests::cluster::{Cluster, Plan, Seen};
+use turnip_netns_tests::cluster::{Cluster, Seen};
 use turnip_netns_tests::measure::Span;
+use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::timeline::{self, ms};
 
 /// turnip's default.

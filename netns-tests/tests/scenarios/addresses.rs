@@ -4,8 +4,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
-use turnip_netns_tests::cluster::{Cluster, LINK, Plan};
+use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::namespace::LinkState;
+use turnip_netns_tests::plan::{LINK, Plan};
 
 use crate::a_lease_passes;
 

@@ -4,7 +4,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
-use turnip_netns_tests::cluster::{Cluster, Plan};
+use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::plan::Plan;
 
 use crate::a_lease_passes;
 

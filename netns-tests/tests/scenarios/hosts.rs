@@ -1,9 +1,10 @@
 //! Hosts that lose their power, clusters of other sizes, addresses of other families.
 
 use anyhow::Result;
-use turnip_netns_tests::cluster::{Cluster, Plan, vip};
+use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::TurnipSettings;
 use turnip_netns_tests::etcd;
+use turnip_netns_tests::plan::{Plan, vip};
 
 use crate::{a_lease_passes, with_settings};
 

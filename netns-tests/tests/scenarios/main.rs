@@ -5,8 +5,10 @@
 //! benchmark measures.
 
 mod addresses;
+mod api_server;
 mod cuts;
 mod daemons;
+mod gateway;
 mod hosts;
 mod operators;
 mod store;
@@ -14,8 +16,8 @@ mod store;
 use std::thread::sleep;
 use std::time::Duration;
 
-use turnip_netns_tests::cluster::Plan;
 use turnip_netns_tests::daemon::{Daemon, Policy, TurnipSettings};
+use turnip_netns_tests::plan::Plan;
 
 /// As the default, with another policy.
 fn with_policy(policy: Policy) -> Plan {

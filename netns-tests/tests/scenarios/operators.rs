@@ -1,8 +1,9 @@
 //! Drains, pins and questions.
 
 use anyhow::Result;
-use turnip_netns_tests::cluster::{Cluster, Plan};
+use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::Policy;
+use turnip_netns_tests::plan::Plan;
 
 use crate::{a_lease_passes, with_policy};
 

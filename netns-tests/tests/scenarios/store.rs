@@ -4,9 +4,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use turnip_netns_tests::cluster::{Cluster, EtcdPlan, Plan};
+use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::Policy;
 use turnip_netns_tests::etcd::{self, EtcdSettings};
+use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
 use crate::{a_lease_passes, with_policy};
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
-use turnip_netns_tests::cluster::{Cluster, Plan, vip};
+use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, Policy, Vip};
 use turnip_netns_tests::measure;
+use turnip_netns_tests::plan::{Plan, vip};
 
 use crate::trial::Subject;
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
-use turnip_netns_tests::cluster::{Cluster, EtcdPlan, Plan, vip};
+use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, TurnipSettings};
 use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::measure::Span;
+use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use turnip_netns_tests::timeline::ms;
 
 /// What is measured.
@@ -115,7 +116,7 @@ impl Subject {
             Subject::Keepalived => (Daemon::Keepalived { advert_ms: 1_000 }, EtcdPlan::None),
             Subject::KeepalivedFast => (Daemon::Keepalived { advert_ms: 100 }, EtcdPlan::None),
         };
-        Plan { hosts: 3, etcd, daemon, vips: vec![vip("api", &["10.77.0.100/24"])] }
+        Plan { etcd, daemon, ..Plan::default() }
     }
 }
 
@@ -193,6 +194,9 @@ pub fn run(subject: Subject, fault: Fault, run: usize) -> Result<Trial> {
     sleep(watched.saturating_sub(from.elapsed()));
     let to = Instant::now();
     let seen = cluster.seen(Span { from, to })?;
+    if fault.silences_the_holder() && seen.gap.is_zero() && subject.is_turnip() {
+        bail!("the fault did not bite: nobody was missed\n{}", cluster.said());
+    }
     let last = cluster
         .seen(Span { from: to.checked_sub(Duration::from_millis(500)).unwrap_or(from), to })?;
     let in_ms = |duration: Duration| duration.as_secs_f64() * 1000.0;

@@ -1,0 +1,98 @@
+//! What can be done to daemons.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::Cluster;
+use crate::daemon::Place;
+use crate::plan::EtcdPlan;
+use crate::process::Process;
+
+impl Cluster {
+    /// Starts the daemon of a host.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_daemon(&mut self, index: usize) -> Result<()> {
+        let has_member = matches!(self.plan.etcd, EtcdPlan::OnHosts(_));
+        let host = &self.hosts[index];
+        let place = Place {
+            host: &host.name,
+            index,
+            namespace: host.namespace(),
+            directory: &host.directory,
+            has_member,
+            etcd: &self.etcd_addresses,
+        };
+        let command = self.plan.daemon.command(place, &self.plan.vips)?;
+        let log = host.directory.join("daemon.log");
+        let process = Process::start(command, &format!("daemon of {}", host.name), log)?;
+        self.hosts[index].daemon = Some(process);
+        Ok(())
+    }
+
+    /// The daemon of a host.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn daemon(&mut self, host: usize) -> Result<&mut Process> {
+        let host = &mut self.hosts[host];
+        host.daemon.as_mut().with_context(|| format!("no daemon runs on {}", host.name))
+    }
+
+    /// Ends the daemon of a host in an orderly way.
+    ///
+    /// # Errors
+    /// When it does not end within 10 s.
+    pub fn stop_daemon(&mut self, host: usize) -> Result<()> {
+        if let Some(mut process) = self.hosts[host].daemon.take() {
+            process.stop(Duration::from_secs(10))?;
+        }
+        Ok(())
+    }
+
+    /// Kills the daemon of a host.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn kill_daemon(&mut self, host: usize) -> Result<()> {
+        self.daemon(host)?.kill();
+        self.hosts[host].daemon = None;
+        Ok(())
+    }
+
+    /// Stops the execution of the daemon of a host.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn freeze_daemon(&mut self, host: usize) -> Result<()> {
+        self.daemon(host)?.freeze()
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn thaw_daemon(&mut self, host: usize) -> Result<()> {
+        self.daemon(host)?.thaw()
+    }
+
+    /// Starts on `host` a daemon that believes to be that of `other`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_twin(&self, host: usize, other: usize) -> Result<Process> {
+        let directory = self.lab.directory_of(&format!("twin-of-h{}", other + 1))?;
+        let place = Place {
+            host: &self.hosts[other].name,
+            index: other,
+            namespace: self.hosts[host].namespace(),
+            directory: &directory,
+            has_member: matches!(self.plan.etcd, EtcdPlan::OnHosts(_)),
+            etcd: &self.etcd_addresses,
+        };
+        let command = self.plan.daemon.command(place, &self.plan.vips)?;
+        Process::start(command, "the twin", directory.join("daemon.log"))
+    }
+}

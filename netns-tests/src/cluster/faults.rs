@@ -1,0 +1,111 @@
+//! What can be done to hosts and to the network between them.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::Cluster;
+use crate::network::port;
+use crate::plan::EtcdPlan;
+
+impl Cluster {
+    /// Pulls the cable of a host, whose link disappears with it.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn unplug(&mut self, host: usize) -> Result<()> {
+        self.network.switch(host).disconnect(&port(host))
+    }
+
+    /// Plugs it in again.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn plug_in(&mut self, host: usize) -> Result<()> {
+        self.hosts[host].plug(&*self.network)
+    }
+
+    /// Cuts a host off from everything; its link stays up.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn isolate(&self, host: usize) -> Result<()> {
+        self.network.switch(host).cut(&port(host))
+    }
+
+    /// Cuts two hosts off from each other, where they are on one switch.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn cut(&self, a: usize, b: usize) -> Result<()> {
+        self.network.switch(a).cut_between(&port(a), &port(b))
+    }
+
+    /// Cuts a host off from etcd on all other hosts, while clients still reach it.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn cut_from_store(&self, host: usize) -> Result<()> {
+        self.network.switch(host).cut_from_store(&port(host))
+    }
+
+    /// Loses what a host sends; it still receives.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn mute(&self, host: usize) -> Result<()> {
+        self.network.switch(host).cut_from(&port(host))
+    }
+
+    /// Loses what is sent to a host; it still sends.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn deafen(&self, host: usize) -> Result<()> {
+        self.network.switch(host).cut_to(&port(host))
+    }
+
+    /// Loses this many percent of a host's frames.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn lose(&self, host: usize, percent: u32) -> Result<()> {
+        self.network.switch(host).lose(&port(host), percent)
+    }
+
+    /// Ends all faults of the network.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn heal(&self) -> Result<()> {
+        (0..self.hosts.len()).try_for_each(|host| self.network.switch(host).heal())
+    }
+
+    /// Takes the power from a host: its links are gone at once, then all that ran on it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn power_off(&mut self, host: usize) -> Result<()> {
+        self.network.switch(host).disconnect(&port(host))?;
+        self.hosts[host].power_off()?;
+        if matches!(self.plan.etcd, EtcdPlan::OnHosts(_)) {
+            self.members[host].kill();
+        }
+        Ok(())
+    }
+
+    /// Gives a host its power back: it starts with nothing but its files, then etcd, then the
+    /// daemon.
+    ///
+    /// # Errors
+    /// When something cannot be started.
+    pub fn power_on(&mut self, index: usize) -> Result<()> {
+        let Cluster { network, hosts, eye, lab, .. } = self;
+        hosts[index].boot(lab, eye, &**network)?;
+        if matches!(self.plan.etcd, EtcdPlan::OnHosts(_)) {
+            self.members[index].move_to(Arc::clone(self.hosts[index].shared_namespace()));
+            self.members[index].start()?;
+        }
+        self.start_daemon(index)
+    }
+}

@@ -1,0 +1,187 @@
+//! Hosts on a network, with etcd on them or apart, a daemon on each, a client, and the observers.
+
+mod daemons;
+mod faults;
+mod seen;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use ipnet::IpNet;
+
+use crate::daemon::{CLUSTER, turnip_command};
+use crate::etcd::{self, Member};
+use crate::eye::Eye;
+use crate::host::Host;
+use crate::lab::Lab;
+use crate::namespace::Namespace;
+use crate::network::{self, Network};
+use crate::plan::{EtcdPlan, Plan};
+use crate::probe::{Prober, Target, Way};
+
+pub use seen::Seen;
+
+/// A running cluster. Hosts are named `h1`, `h2` and so on, and counted from 0.
+#[derive(Debug)]
+pub struct Cluster {
+    client_probes: Prober,
+    hosts: Vec<Host>,
+    /// etcd's members: the first is on the first host, or apart.
+    pub members: Vec<Member>,
+    eye: Eye,
+    network: Box<dyn Network>,
+    plan: Plan,
+    etcd_addresses: Vec<IpAddr>,
+    lab: Arc<Lab>,
+}
+
+impl Cluster {
+    /// Lays the hosts out and starts etcd, but no daemon.
+    ///
+    /// # Errors
+    /// Without root, or when something cannot be started.
+    pub fn lay_out(plan: Plan) -> Result<Self> {
+        let lab = Lab::new()?;
+        let eye = Eye::new(&lab)?;
+        let network = network::build(plan.network, &lab, plan.hosts)?;
+        let probed: Vec<IpNet> = plan.vips.first().map_or(Vec::new(), |vip| vip.addresses.clone());
+        let mut hosts = Vec::new();
+        for index in 0..plan.hosts {
+            let mut host = Host::new(&lab, index, format!("h{}", index + 1), probed.clone())?;
+            host.boot(&lab, &eye, &*network)?;
+            hosts.push(host);
+        }
+        let (members, etcd_addresses) = set_up_etcd(&lab, &*network, &plan.etcd, &hosts)?;
+        let ways = |address: &IpNet| [Way::Udp, Way::Tcp].map(|way| (address.addr(), way));
+        let targets = probed.iter().flat_map(ways);
+        let targets = targets.map(|(address, way)| Target { address, way }).collect();
+        let client_probes = Prober::start(network.client(), targets)?;
+        let mut cluster =
+            Cluster { client_probes, hosts, members, eye, network, plan, etcd_addresses, lab };
+        if !cluster.members.is_empty() {
+            for member in &mut cluster.members {
+                member.start()?;
+            }
+            etcd::wait_for_leader(&cluster.members)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Lays the hosts out, starts everything, and waits until the address has settled on one of
+    /// them.
+    ///
+    /// # Errors
+    /// Without root, or when something cannot be started, or when nobody takes the address.
+    pub fn start(plan: Plan) -> Result<Self> {
+        let mut cluster = Self::lay_out(plan)?;
+        for host in 0..cluster.hosts.len() {
+            cluster.start_daemon(host)?;
+        }
+        cluster.wait_until_settled()?;
+        Ok(cluster)
+    }
+
+    /// How many hosts there are.
+    pub fn size(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// The lab that it is in.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// The namespace of the client.
+    pub fn client(&self) -> &Namespace {
+        self.network.client()
+    }
+
+    /// What connects the hosts.
+    pub fn network(&self) -> &dyn Network {
+        &*self.network
+    }
+
+    /// A host.
+    pub fn host(&self, host: usize) -> &Host {
+        &self.hosts[host]
+    }
+
+    /// The observer of addresses.
+    pub fn eye(&self) -> &Eye {
+        &self.eye
+    }
+
+    /// What it is made of.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// etcd's addresses for clients.
+    pub fn etcd_addresses(&self) -> &[IpAddr] {
+        &self.etcd_addresses
+    }
+
+    /// The address that clients ask for.
+    pub fn address(&self) -> IpAddr {
+        self.plan.vips[0].addresses[0].addr()
+    }
+
+    /// Notes that something happens now, and returns now.
+    pub fn note(&self, what: impl Into<String>) -> Instant {
+        self.lab.journal().note(what)
+    }
+
+    /// Runs turnip elsewhere, as an operator does, with the cluster's endpoints.
+    ///
+    /// # Errors
+    /// When it fails; with what it said.
+    pub fn turnip(&self, arguments: &[&str]) -> Result<String> {
+        let endpoint = |ip: &IpAddr| format!("http://{}", SocketAddr::new(*ip, 2379));
+        let endpoints: Vec<String> = self.etcd_addresses.iter().map(endpoint).collect();
+        let mut command = turnip_command(self.network.operator())?;
+        command.args(arguments).args(["--cluster", CLUSTER, "--endpoints", &endpoints.join(",")]);
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            bail!("turnip {}: {}\n{said}{error}", arguments.join(" "), output.status);
+        }
+        Ok(said)
+    }
+}
+
+type EtcdOfCluster = (Vec<Member>, Vec<IpAddr>);
+
+fn set_up_etcd(
+    lab: &Lab,
+    network: &dyn Network,
+    plan: &EtcdPlan,
+    hosts: &[Host],
+) -> Result<EtcdOfCluster> {
+    let mut places = Vec::new();
+    let settings = match plan {
+        EtcdPlan::None => return Ok((Vec::new(), Vec::new())),
+        EtcdPlan::OnHosts(settings) => {
+            for (index, host) in hosts.iter().enumerate() {
+                let namespace = Arc::clone(host.shared_namespace());
+                let directory = host.directory.clone();
+                places.push((host.name.clone(), namespace, network.address(index), directory));
+            }
+            settings
+        }
+        EtcdPlan::Apart(count, settings) => {
+            for index in 0..*count {
+                let name = format!("e{}", index + 1);
+                let namespace = lab.namespace(&name)?;
+                let address = network.attach(&name, index, &namespace)?;
+                let directory = lab.directory_of(&name)?;
+                places.push((name, namespace, address, directory));
+            }
+            settings
+        }
+    };
+    let addresses = places.iter().map(|(_, _, ip, _)| *ip).collect();
+    Ok((etcd::members(&places, settings), addresses))
+}

@@ -1,0 +1,216 @@
+//! What is so, what was seen, and what must be so.
+
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+
+use super::Cluster;
+use crate::measure::{self, Span};
+use crate::probe::{Shot, Target, Way};
+
+/// What the observers saw in a span of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// How long two hosts had an address at once.
+    pub overlap: Duration,
+    /// How long two hosts answered at once, each asked itself.
+    pub answers_overlap: Duration,
+    /// The longest time without an answer for a client that sends datagrams.
+    pub gap: Duration,
+    /// The same for one that connects.
+    pub gap_tcp: Duration,
+    /// The longest time in which no host had the address.
+    pub absence: Duration,
+}
+
+impl Cluster {
+    /// The hosts that have the address now.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub fn holders(&self) -> Result<Vec<usize>> {
+        let names = self.eye.holders(self.address(), Instant::now())?;
+        let index = |name: String| self.hosts.iter().position(|host| host.name == name);
+        Ok(names.into_iter().filter_map(index).collect())
+    }
+
+    /// Waits until one host has the address and clients hear from it.
+    ///
+    /// # Errors
+    /// When that is not so within 30 s; with what the daemons said.
+    pub fn wait_for_owner(&self) -> Result<usize> {
+        self.wait_for_owner_among(|_| true)
+    }
+
+    /// Waits until one host has had the address for so long that placement has had its way: the
+    /// first to start takes what another should have, and gives it up after a while.
+    ///
+    /// # Errors
+    /// When that is not so within 30 s; with what the daemons said.
+    pub fn wait_until_settled(&self) -> Result<usize> {
+        let mut since = (self.wait_for_owner()?, Instant::now());
+        self.wait("the address has settled", || {
+            match self.holders()?[..] {
+                [owner] if owner == since.0 => {}
+                _ => since = (self.wait_for_owner()?, Instant::now()),
+            }
+            Ok(since.1.elapsed() > self.plan.daemon.settles_within())
+        })?;
+        Ok(since.0)
+    }
+
+    /// Waits until one host that `wanted` accepts has the address and clients hear from it.
+    ///
+    /// # Errors
+    /// When that is not so within 30 s; with what the daemons said.
+    pub fn wait_for_owner_among(&self, wanted: impl Fn(usize) -> bool) -> Result<usize> {
+        let asked = Instant::now();
+        let mut found = None;
+        self.wait("one host has the address and answers", || {
+            let last = self.client_shots(Way::Udp).into_iter().rev().find(Shot::answered);
+            let answering = last.and_then(|shot| shot.answer).filter(|(at, _)| *at > asked);
+            if let (&[owner], Some((_, name))) = (&self.holders()?[..], answering)
+                && wanted(owner)
+                && self.hosts[owner].name == *name
+            {
+                found = Some(owner);
+            }
+            Ok(found.is_some())
+        })?;
+        found.context("an owner")
+    }
+
+    /// Waits until something is so.
+    ///
+    /// # Errors
+    /// When it is not within 30 s; with what the daemons said.
+    pub fn wait(&self, what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            if so()? {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(2));
+        }
+        bail!("not within 30 s: {what}\n{}", self.said())
+    }
+
+    /// What is left of turnip on a host: its addresses and tables.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn left_behind(&self, host: usize) -> Result<Vec<String>> {
+        let namespace = self.hosts[host].namespace();
+        let floating: Vec<IpAddr> =
+            self.plan.vips.iter().flat_map(|vip| &vip.addresses).map(IpNet::addr).collect();
+        let addresses = namespace.addresses()?.into_iter().filter(|ip| floating.contains(ip));
+        let mut left: Vec<String> = addresses.map(|address| address.to_string()).collect();
+        let tables = namespace.output("nft", &["list", "tables"])?;
+        let own = |table: &&str| table.ends_with(" turnip");
+        left.extend(tables.lines().filter(own).map(str::to_owned));
+        Ok(left)
+    }
+
+    /// Fails unless, since `from`, no two hosts had the address and no two answered at once.
+    ///
+    /// # Errors
+    /// When two did; with what the daemons said.
+    pub fn assert_alone_since(&self, from: Instant) -> Result<Seen> {
+        let seen = self.since(from)?;
+        if !seen.overlap.is_zero() || !seen.answers_overlap.is_zero() {
+            bail!("two hosts at once: {seen:?}\n{}", self.said());
+        }
+        Ok(seen)
+    }
+
+    /// Fails unless, since `from`, no two hosts answered at once. Two may have had the address.
+    ///
+    /// # Errors
+    /// When two did; with what the daemons said.
+    pub fn assert_one_answers_since(&self, from: Instant) -> Result<Seen> {
+        let seen = self.since(from)?;
+        if !seen.answers_overlap.is_zero() {
+            bail!("two hosts answered at once: {seen:?}\n{}", self.said());
+        }
+        Ok(seen)
+    }
+
+    /// Fails unless, since `from`, the address stayed on `owner` and clients heard it throughout.
+    ///
+    /// # Errors
+    /// When it did not; with what the daemons said.
+    pub fn assert_stayed_since(&self, from: Instant, owner: usize) -> Result<()> {
+        let seen = self.assert_alone_since(from)?;
+        if !seen.absence.is_zero() || !seen.gap.is_zero() || self.holders()? != [owner] {
+            bail!("it did not stay on h{}: {seen:?}\n{}", owner + 1, self.said());
+        }
+        Ok(())
+    }
+
+    /// What all daemons have said, and the journal.
+    pub fn said(&self) -> String {
+        let mut said = String::new();
+        for (at, what) in self.lab.journal().entries() {
+            let after = at.duration_since(self.lab.journal().start());
+            said += &format!("{:9.3} {what}\n", after.as_secs_f64());
+        }
+        for host in &self.hosts {
+            let log = std::fs::read_to_string(host.directory.join("daemon.log"));
+            said += &format!("--- {}\n{}\n", host.name, log.unwrap_or_default());
+        }
+        said
+    }
+
+    /// What the observers saw since `from`.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub fn since(&self, from: Instant) -> Result<Seen> {
+        self.seen(Span { from, to: Instant::now() })
+    }
+
+    /// What the observers saw in `span`.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub fn seen(&self, span: Span) -> Result<Seen> {
+        let addresses = self.plan.vips.iter().flat_map(|vip| &vip.addresses);
+        let probed: Vec<IpAddr> = self.plan.vips[0].addresses.iter().map(IpNet::addr).collect();
+        let mut seen = Seen {
+            overlap: Duration::ZERO,
+            answers_overlap: Duration::ZERO,
+            gap: Duration::ZERO,
+            gap_tcp: Duration::ZERO,
+            absence: Duration::ZERO,
+        };
+        let mut by_address = self.eye.events_by_address()?;
+        for address in addresses {
+            let events = by_address.remove(&address.addr()).unwrap_or_default();
+            seen.overlap = seen.overlap.max(measure::overlap(&events, span));
+            seen.absence = seen.absence.max(measure::longest_absence(&events, span));
+        }
+        for address in probed {
+            let panels: Vec<Vec<Shot>> =
+                self.hosts.iter().map(|host| host.answers(address)).collect();
+            let overlap = measure::answers_overlap(&panels, span);
+            seen.answers_overlap = seen.answers_overlap.max(overlap);
+        }
+        for (target, shots) in self.client_probes.records() {
+            let gap = measure::gap(&shots, span).length();
+            let longest = if target.way == Way::Tcp { &mut seen.gap_tcp } else { &mut seen.gap };
+            *longest = gap.max(*longest);
+        }
+        Ok(seen)
+    }
+
+    /// The client's probes of the first address.
+    pub fn client_shots(&self, way: Way) -> Vec<Shot> {
+        let address = self.address();
+        let mut records = self.client_probes.records().into_iter();
+        let found = records.find(|(target, _)| *target == Target { address, way });
+        found.map_or(Vec::new(), |(_, shots)| shots)
+    }
+}

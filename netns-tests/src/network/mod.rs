@@ -1,0 +1,72 @@
+//! What connects the hosts of a cluster with each other and with clients.
+
+mod bird;
+mod one_switch;
+mod overlay;
+mod routed;
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+
+use crate::lab::Lab;
+use crate::namespace::Namespace;
+use crate::plan::NetworkPlan;
+use crate::process::Process;
+use crate::switch::Switch;
+
+pub use bird::Bgp;
+pub use one_switch::OneSwitch;
+pub use overlay::Overlay;
+pub use routed::Routed;
+
+/// A network with a place for every host.
+pub trait Network: Debug {
+    /// Where clients ask from.
+    fn client(&self) -> &Arc<Namespace>;
+
+    /// Where an operator sits: reaches etcd whatever becomes of the floating address.
+    fn operator(&self) -> &Arc<Namespace> {
+        self.client()
+    }
+
+    /// Connects a host that has just booted, and starts what the network needs on it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn plug(&self, host: usize, namespace: &Namespace, directory: &Path) -> Result<Vec<Process>>;
+
+    /// The switch that a host is plugged into, at [`port`].
+    fn switch(&self, host: usize) -> &Switch;
+
+    /// The address of a host for other hosts.
+    fn address(&self, host: usize) -> IpAddr;
+
+    /// Connects a machine that is no host of the cluster, and returns its address.
+    ///
+    /// # Errors
+    /// When the network has no place for such.
+    fn attach(&self, name: &str, _number: usize, _namespace: &Namespace) -> Result<IpAddr> {
+        bail!("there is no place for {name} in this network")
+    }
+}
+
+/// The name of a host's port of its switch.
+pub fn port(host: usize) -> String {
+    format!("h{}", host + 1)
+}
+
+/// Builds the network of a plan for this many hosts.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn build(plan: NetworkPlan, lab: &Lab, hosts: usize) -> Result<Box<dyn Network>> {
+    Ok(match plan {
+        NetworkPlan::OneSwitch => Box::new(OneSwitch::new(lab)?),
+        NetworkPlan::Bgp { bfd } => Box::new(Routed::new(lab, hosts, Some(Bgp { bfd }))?),
+        NetworkPlan::Overlay => Box::new(Overlay::new(lab, hosts)?),
+    })
+}

@@ -1,0 +1,71 @@
+//! All hosts and the client on one switch.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::{Network, port};
+use crate::lab::Lab;
+use crate::links::Via;
+use crate::namespace::Namespace;
+use crate::plan::LINK;
+use crate::process::Process;
+use crate::switch::Switch;
+
+/// Hosts are 10.77.0.11 and up, other machines 10.77.0.31 and up, the client 10.77.0.200; likewise
+/// in fd77::.
+#[derive(Debug)]
+pub struct OneSwitch {
+    switch: Switch,
+    client: Arc<Namespace>,
+}
+
+impl OneSwitch {
+    /// The switch with the client.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new(lab: &Lab) -> Result<Self> {
+        let network =
+            OneSwitch { switch: Switch::new(lab, "switch")?, client: lab.namespace("client")? };
+        network.connect("client", 200, &network.client)?;
+        // Addresses of other networks than the hosts' own are on the same link.
+        network.client.add_route("10.64.0.0/10".parse()?, Via::Link { name: LINK, metric: 0 })?;
+        Ok(network)
+    }
+
+    fn connect(&self, name: &str, number: u8, namespace: &Namespace) -> Result<IpAddr> {
+        self.switch.connect(name, namespace, LINK)?;
+        let v4 = Ipv4Net::new(Ipv4Addr::new(10, 77, 0, number), 24)?;
+        let v6 = Ipv6Net::new(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number)), 64)?;
+        namespace.add_address(LINK, v4.into())?;
+        namespace.add_address(LINK, v6.into())?;
+        Ok(v4.addr().into())
+    }
+}
+
+impl Network for OneSwitch {
+    fn client(&self) -> &Arc<Namespace> {
+        &self.client
+    }
+
+    fn plug(&self, host: usize, namespace: &Namespace, _: &Path) -> Result<Vec<Process>> {
+        self.connect(&port(host), u8::try_from(11 + host)?, namespace)?;
+        Ok(Vec::new())
+    }
+
+    fn switch(&self, _: usize) -> &Switch {
+        &self.switch
+    }
+
+    fn address(&self, host: usize) -> IpAddr {
+        Ipv4Addr::new(10, 77, 0, 11 + u8::try_from(host).expect("few hosts")).into()
+    }
+
+    fn attach(&self, name: &str, number: usize, namespace: &Namespace) -> Result<IpAddr> {
+        self.connect(name, u8::try_from(31 + number)?, namespace)
+    }
+}

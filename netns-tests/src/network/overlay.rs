@@ -1,0 +1,128 @@
+//! Hypervisors on a routed underlay, with one network for their guests: VXLAN 100, bridged to `br100` on
+//! each. The floating address is the guests' gateway.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::routed::{ends, network_of};
+use super::{Network, Routed};
+use crate::lab::Lab;
+use crate::links::Via;
+use crate::namespace::Namespace;
+use crate::plan::LINK;
+use crate::process::Process;
+use crate::switch::Switch;
+
+/// The bridge of every hypervisor that guests and the floating address are on.
+pub const BRIDGE: &str = "br100";
+
+const VXLAN: &str = "vxlan100";
+const VXLAN_ID: u32 = 100;
+/// The underlay network of the hypervisor that is no host of the cluster: the client is its guest.
+const SPARE: u8 = 99;
+
+/// Guests are 10.90.0.51 and up, and the client 10.90.0.200; likewise in fd90::. All believe that
+/// 10.90.0.1 and fd90::1 lead outside.
+#[derive(Debug)]
+pub struct Overlay {
+    underlay: Routed,
+    guests: Vec<Arc<Namespace>>,
+    client: Arc<Namespace>,
+    _spare: Arc<Namespace>,
+}
+
+impl Overlay {
+    /// The underlay, a guest for each host, and one more hypervisor with the client.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new(lab: &Lab, hosts: usize) -> Result<Self> {
+        let underlay = Routed::new(lab, hosts, None)?;
+        let guest = |host: usize| lab.namespace(&format!("guest{}", host + 1));
+        let guests = (0..hosts).map(guest).collect::<Result<Vec<_>>>()?;
+        let (spare, client) = (lab.namespace("spare")?, lab.namespace("client")?);
+        underlay.connect("spare", SPARE, &spare)?;
+        let overlay = Overlay { underlay, guests, client, _spare: Arc::clone(&spare) };
+        overlay.bridge(&spare, SPARE)?;
+        connect_guest(&spare, &overlay.client, 200)?;
+        Ok(overlay)
+    }
+
+    /// The guest of a host.
+    pub fn guest(&self, host: usize) -> &Arc<Namespace> {
+        &self.guests[host]
+    }
+
+    fn bridge(&self, hypervisor: &Namespace, network: u8) -> Result<()> {
+        let IpAddr::V4(own) = ends(network).1.0.addr() else { bail!("an IPv4 address") };
+        // Of its own, so that guests can only learn of a new gateway by being told.
+        hypervisor.bridge(BRIDGE, Some([2, 0, 0, 0, 100, network]))?;
+        hypervisor.vxlan(VXLAN, VXLAN_ID, own)?;
+        hypervisor.plug(VXLAN, BRIDGE)?;
+        let hosts = (0..self.guests.len()).map(network_of).chain([SPARE]);
+        for other in hosts.filter(|&other| other != network) {
+            hypervisor.vxlan_peer(VXLAN, ends(other).1.0.addr())?;
+        }
+        Ok(())
+    }
+}
+
+impl Network for Overlay {
+    fn client(&self) -> &Arc<Namespace> {
+        &self.client
+    }
+
+    fn operator(&self) -> &Arc<Namespace> {
+        self.underlay.outside()
+    }
+
+    fn plug(&self, host: usize, namespace: &Namespace, directory: &Path) -> Result<Vec<Process>> {
+        let processes = self.underlay.plug(host, namespace, directory)?;
+        self.bridge(namespace, network_of(host))?;
+        for forwarding in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            namespace.sysctl(forwarding, "1")?;
+        }
+        hide_guests(namespace)?;
+        connect_guest(namespace, &self.guests[host], 51 + u8::try_from(host)?)?;
+        Ok(processes)
+    }
+
+    fn switch(&self, host: usize) -> &Switch {
+        self.underlay.switch(host)
+    }
+
+    fn address(&self, host: usize) -> IpAddr {
+        self.underlay.address(host)
+    }
+}
+
+fn connect_guest(hypervisor: &Namespace, guest: &Namespace, number: u8) -> Result<()> {
+    hypervisor.cable("guest", guest, LINK)?;
+    hypervisor.plug("guest", BRIDGE)?;
+    let v6 = |last| Ipv6Addr::new(0xfd90, 0, 0, 0, 0, 0, 0, last);
+    guest.add_address(LINK, Ipv4Net::new(Ipv4Addr::new(10, 90, 0, number), 24)?.into())?;
+    guest.add_address(LINK, Ipv6Net::new(v6(u16::from(number)), 64)?.into())?;
+    guest.add_route("0.0.0.0/0".parse()?, Via::Gateway(Ipv4Addr::new(10, 90, 0, 1).into()))?;
+    guest.add_route("::/0".parse()?, Via::Gateway(v6(1).into()))
+}
+
+/// What guests send outside goes under the hypervisor's own address, so that answers find back
+/// whichever hypervisor is the gateway.
+fn hide_guests(hypervisor: &Namespace) -> Result<()> {
+    let rules = "table inet guests {\n chain out {\n  type nat hook postrouting priority srcnat;\n  \
+                 ip saddr 10.90.0.0/24 oifname eth0 masquerade\n  \
+                 ip6 saddr fd90::/64 oifname eth0 masquerade\n }\n}\n";
+    let mut command = hypervisor.command("nft");
+    command.args(["-f", "-"]).stdin(Stdio::piped());
+    let mut child = command.spawn()?;
+    std::io::Write::write_all(&mut child.stdin.take().expect("it is piped"), rules.as_bytes())?;
+    if !child.wait()?.success() {
+        bail!("nft refused masquerading");
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! What a cluster is made of.
+
+use crate::daemon::{Daemon, TurnipSettings, Vip};
+use crate::etcd::EtcdSettings;
+
+/// The link of every host that connects it with the others.
+pub const LINK: &str = "eth0";
+
+/// What a cluster is made of.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Plan {
+    /// How many hosts run the daemon.
+    pub hosts: usize,
+    /// What connects them.
+    pub network: NetworkPlan,
+    /// Where etcd runs.
+    pub etcd: EtcdPlan,
+    /// What keeps the addresses.
+    pub daemon: Daemon,
+    /// The addresses; clients probe the first VIP.
+    pub vips: Vec<Vip>,
+}
+
+/// What connects the hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NetworkPlan {
+    /// One switch.
+    OneSwitch,
+    /// A router that learns by BGP where the addresses are.
+    Bgp {
+        /// Whether BFD tells it that a host is gone.
+        bfd: bool,
+    },
+    /// A routed underlay, and VXLAN over it.
+    Overlay,
+}
+
+/// Where etcd runs.
+#[derive(Clone, PartialEq, Debug)]
+pub enum EtcdPlan {
+    /// A member on each host.
+    OnHosts(EtcdSettings),
+    /// This many members on hosts of their own.
+    Apart(usize, EtcdSettings),
+    /// Not at all.
+    None,
+}
+
+impl Default for Plan {
+    /// Three hosts with etcd and turnip on each, and one IPv4 address.
+    fn default() -> Self {
+        Plan {
+            hosts: 3,
+            network: NetworkPlan::OneSwitch,
+            etcd: EtcdPlan::OnHosts(EtcdSettings::default()),
+            daemon: Daemon::Turnip(TurnipSettings::default()),
+            vips: vec![vip("api", &["10.77.0.100/24"])],
+        }
+    }
+}
+
+impl Plan {
+    /// The first use-case: an API server's address on `lo` of hosts in separate networks, each of
+    /// which announces it to a router by BGP.
+    pub fn api_server(bfd: bool) -> Self {
+        let vips = vec![Vip { interface: "lo".into(), ..vip("api", &["10.80.200.1/32"]) }];
+        Plan { network: NetworkPlan::Bgp { bfd }, vips, ..Plan::default() }
+    }
+
+    /// The second use-case: the gateway of guests on an overlay of three hypervisors.
+    pub fn gateway() -> Self {
+        let gateway = vip("gateway", &["10.90.0.1/24", "fd90::1/64"]);
+        let vips = vec![Vip { interface: "br100".into(), ..gateway }];
+        Plan { network: NetworkPlan::Overlay, vips, ..Plan::default() }
+    }
+}
+
+/// A VIP on [`LINK`].
+///
+/// # Panics
+/// When an address is none.
+pub fn vip(name: &str, addresses: &[&str]) -> Vip {
+    let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
+    Vip { name: name.into(), addresses, interface: LINK.into() }
+}

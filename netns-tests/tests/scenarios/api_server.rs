@@ -1,0 +1,69 @@
+//! The first use-case: an API server's address on `lo`, hosts in separate networks, and BGP to the
+//! router in front of them.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::Result;
+use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::plan::Plan;
+
+use crate::a_lease_passes;
+
+/// The holder is hit by `fault`, which the router can only learn of by BFD or BGP's hold time.
+fn follows(bfd: bool, fault: impl Fn(&mut Cluster, usize) -> Result<()>) -> Result<()> {
+    let mut cluster = Cluster::start(Plan::api_server(bfd))?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("fault at h{}", owner + 1));
+    fault(&mut cluster, owner)?;
+    let next = cluster.wait_for_owner_among(|host| host != owner)?;
+    sleep(Duration::from_secs(1));
+    let seen = cluster.assert_alone_since(from)?;
+    cluster.note(format!("h{} has it now, after a gap of {:?}", next + 1, seen.gap));
+    Ok(())
+}
+
+#[test]
+fn the_route_follows_the_address_from_a_host_that_loses_its_power() -> Result<()> {
+    follows(true, Cluster::power_off)
+}
+
+#[test]
+fn the_route_follows_the_address_from_a_host_that_is_cut_off() -> Result<()> {
+    follows(true, |cluster, owner| cluster.isolate(owner))
+}
+
+#[test]
+fn the_route_follows_the_address_when_the_daemon_is_stopped() -> Result<()> {
+    follows(true, Cluster::stop_daemon)
+}
+
+#[test]
+fn the_route_follows_the_address_when_the_daemon_is_killed() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::api_server(true))?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("the turnip of h{} is killed", owner + 1));
+    cluster.kill_daemon(owner)?;
+    // Until the kernel's expiry of the dead holder's address, its route stands beside the new one.
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    a_lease_passes();
+    cluster.assert_one_answers_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn without_bfd_the_route_follows_when_bgps_hold_time_is_over() -> Result<()> {
+    follows(false, Cluster::power_off)
+}
+
+#[test]
+fn the_route_follows_the_address_when_it_is_moved_about() -> Result<()> {
+    let cluster = Cluster::start(Plan::api_server(true))?;
+    let from = cluster.note("pins");
+    for host in [0, 1, 2] {
+        cluster.turnip(&["pin", "api", &format!("h{}", host + 1)])?;
+        cluster.wait_for_owner_among(|owner| owner == host)?;
+    }
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
