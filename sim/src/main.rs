@@ -34,6 +34,26 @@ fn main() {
         );
         return;
     }
+    if args[1] == "mutants" {
+        let max: u64 = args[2].parse().unwrap();
+        let mut list: Vec<turnip_sim::plan::Daemon> = turnip_core::Mutant::ALL.iter().map(|m| turnip_sim::plan::Daemon::Turnip(Some(*m))).collect();
+        list.push(turnip_sim::plan::Daemon::HeedlessAdapter);
+        for daemon in list {
+            let mut caught = false;
+            for seed in 0..max {
+                let mut plan = turnip_sim::swarm::draw(seed);
+                plan.params.daemon = daemon;
+                let outcome = turnip_sim::run::run(&plan, false);
+                if !outcome.failures.is_empty() {
+                    println!("{daemon:?}: seed {seed}: {}", outcome.failures[0]);
+                    caught = true;
+                    break;
+                }
+            }
+            if !caught { println!("{daemon:?}: NOT CAUGHT in {max}"); }
+        }
+        return;
+    }
     let (from, to): (u64, u64) = (args[2].parse().unwrap(), args[3].parse().unwrap());
     let mut tally = turnip_sim::record::Tally::default();
     let begin = Instant::now();

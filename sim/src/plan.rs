@@ -169,6 +169,8 @@ pub enum Fault {
     WatchLag { host: usize, by: u64 },
     /// Netlink takes longer by up to so many ns.
     SlowNetlink { host: usize, by: u64 },
+    /// The kernel reads a message of netlink so many ns after it was sent.
+    StuckNetlink { host: usize, by: u64 },
     /// Netlink fails, in a thousand.
     FailingNetlink { host: usize, permille: u64 },
     /// Somebody takes an address away.

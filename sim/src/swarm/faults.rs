@@ -4,6 +4,8 @@ use crate::plan::{Fault, Mishap, Plan, Step, TxnKind};
 use crate::rng::Rng;
 use crate::time::{MS, S};
 
+use super::plots;
+
 /// The kinds of faults that a run may have. Each run has only some of them, so that no kind
 /// always hides another.
 const KINDS: u64 = 27;
@@ -15,9 +17,15 @@ pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Step> {
         return Vec::new();
     }
     let mean_pause = rng.within(300..=8_000) * MS;
+    let plots = *rng.pick(&[0, 0, 100, 400]);
     let mut steps = Vec::new();
     let mut at = rng.below(5 * S);
     while at < plan.heal_at {
+        if rng.chance(plots) {
+            plots::draw(rng, plan, at, &mut steps);
+            at += rng.within(1..=2 * mean_pause);
+            continue;
+        }
         let kind = *rng.pick(&enabled);
         steps.push(Step { at, lasts: Some(duration(rng)), fault: fault(rng, plan, kind) });
         at += rng.within(1..=2 * mean_pause);

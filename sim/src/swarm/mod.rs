@@ -2,5 +2,6 @@
 
 mod draw;
 mod faults;
+mod plots;
 
 pub use draw::draw;

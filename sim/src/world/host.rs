@@ -50,6 +50,8 @@ pub struct Host {
     pub watch_lag: u64,
     /// What netlink takes longer than usual, in ns.
     pub netlink_slow: u64,
+    /// How long a message waits before the kernel reads it, in ns.
+    pub netlink_stuck: u64,
     /// How many operations of netlink in a thousand fail.
     pub netlink_failing: u64,
     /// What the kernel has told the daemon and it has not read.
@@ -92,6 +94,7 @@ impl Host {
             frozen: false,
             watch_lag: 0,
             netlink_slow: 0,
+            netlink_stuck: 0,
             netlink_failing: 0,
             told: VecDeque::new(),
             told_waker: None,
@@ -187,13 +190,10 @@ impl Inner {
     }
 
     fn kernel_call(&mut self, host: HostId, call: Box<KernelCall>) {
-        let slow = self.hosts[host].netlink_slow;
         let count = addresses_of(&call.op).len() as u64;
-        let mut duration = 30 * US + count * 15 * US + self.rng.below(40 * US);
-        if slow > 0 {
-            duration += self.rng.below(slow);
-        }
-        let boot = self.hosts[host].boot;
+        let target = &self.hosts[host];
+        let (boot, stuck) = (target.boot, target.netlink_stuck);
+        let duration = 20 * US + count * US + self.rng.below(40 * US) + stuck;
         self.schedule(self.now + duration, Event::KernelActs { host, boot, call });
     }
 
@@ -214,7 +214,13 @@ impl Inner {
             self.kernel_tells(host, KernelEvent::AddressChanged);
         }
         self.kernel_changed(host);
-        let (incarnation, back) = (self.hosts[host].incarnation, self.rng.within(3 * US..=20 * US));
+        // What makes netlink slow does so after the kernel has acted: a message that is stuck
+        // before that is a fault of its own, because timeouts count from when it is read.
+        let mut back = self.rng.within(5 * US..=60 * US);
+        if self.hosts[host].netlink_slow > 0 {
+            back += self.rng.below(self.hosts[host].netlink_slow);
+        }
+        let incarnation = self.hosts[host].incarnation;
         self.schedule(self.now + back, Event::AdapterHears { host, incarnation, call });
     }
 
@@ -230,10 +236,18 @@ impl Inner {
         }
         let local = self.local(host);
         let heeds = self.hosts[host].kernel.heeds_deadlines;
-        if heeds && !call.undo && is_late(&call.op, local) && call.refused.is_none() {
+        let late = is_late(&call.op, local) || self.hosts[host].kernel.has_no_time(&call.op, local);
+        if heeds && !call.undo && late && call.refused.is_none() {
             let addresses = addresses_of(&call.op).to_vec();
             call.op = KernelOp::Withdraw { addresses };
             call.undo = true;
+            call.failed.clear();
+            self.kernel_call(host, call);
+            return;
+        }
+        if heeds && !call.undo && self.hosts[host].kernel.outlives(&call, local) {
+            // The kernel read it later than thought: once more, with what is left now.
+            call.sent_at = local;
             call.failed.clear();
             self.kernel_call(host, call);
             return;

@@ -181,12 +181,14 @@ impl HostKernel {
             KernelOp::List => {}
             KernelOp::Assume { addresses, deadline } => {
                 let (addresses, deadline) = (addresses.clone(), *deadline);
-                self.open(&addresses, deadline, now, rng);
+                let late = self.lateness(call.sent_at, now, rng);
+                self.open(&addresses, deadline, now, late);
                 self.add(call, &addresses, deadline, now, failing, rng);
             }
             KernelOp::Refresh { addresses, deadline } => {
                 let (addresses, deadline) = (addresses.clone(), *deadline);
-                if self.move_gate(deadline, now, rng) {
+                let late = self.lateness(call.sent_at, now, rng);
+                if self.move_gate(deadline, now, late) {
                     self.add(call, &addresses, deadline, now, 0, rng);
                 } else {
                     call.refused = Some(KernelError::TooLate);
@@ -214,8 +216,12 @@ impl HostKernel {
         self.addresses.len() != before
     }
 
-    fn open(&mut self, addresses: &[Assignment], deadline: Instant, now: u64, rng: &mut Rng) {
-        let late = rng.below(self.gate_late_max + 1);
+    /// How late the gate closes: its timeout counts from when the kernel reads the message.
+    fn lateness(&self, sent_at: u64, now: u64, rng: &mut Rng) -> u64 {
+        now.saturating_sub(sent_at) + rng.below(self.gate_late_max + 1)
+    }
+
+    fn open(&mut self, addresses: &[Assignment], deadline: Instant, now: u64, late: u64) {
         let Some(fence) = &mut self.fence else { return };
         if fence.gate_until <= now {
             // Stale members must not come to life with the gate.
@@ -228,8 +234,7 @@ impl HostKernel {
 
     /// The kernel refuses to move a gate that has closed: what waited in a stalled process cannot
     /// open it again.
-    fn move_gate(&mut self, deadline: Instant, now: u64, rng: &mut Rng) -> bool {
-        let late = rng.below(self.gate_late_max + 1);
+    fn move_gate(&mut self, deadline: Instant, now: u64, late: u64) -> bool {
         let Some(fence) = &mut self.fence else { return true };
         if fence.gate_until <= now && self.heeds_deadlines {
             return false;
@@ -299,6 +304,26 @@ impl HostKernel {
         }
         let secs = self.lifetime_secs(Backstop::Lifetime, *deadline, call.sent_at)?;
         Some(Instant::from_nanos(call.sent_at + u64::from(secs) * S))
+    }
+
+    /// Whether lifetimes given when a call was sent are too long by now, where they are the proof.
+    pub fn outlives(&self, call: &KernelCall, now: u64) -> bool {
+        let (KernelOp::Assume { deadline, .. } | KernelOp::Refresh { deadline, .. }) = &call.op
+        else {
+            return false;
+        };
+        self.backstop == Some(Backstop::Lifetime)
+            && self.lifetime_secs(Backstop::Lifetime, *deadline, call.sent_at)
+                > self.lifetime_secs(Backstop::Lifetime, *deadline, now)
+    }
+
+    /// Whether no lifetime is short enough any more, where lifetimes are the proof.
+    pub fn has_no_time(&self, op: &KernelOp, now: u64) -> bool {
+        let (KernelOp::Assume { deadline, .. } | KernelOp::Refresh { deadline, .. }) = op else {
+            return false;
+        };
+        self.backstop == Some(Backstop::Lifetime)
+            && self.lifetime_secs(Backstop::Lifetime, *deadline, now).is_none()
     }
 
     fn lifetime_secs(&self, backstop: Backstop, deadline: Instant, sent_at: u64) -> Option<u32> {

@@ -103,6 +103,7 @@ impl Inner {
             Fault::Drift { host, ppm } => self.set_clock_rate(host, ppm),
             Fault::WatchLag { host, by } => self.hosts[host].watch_lag = by,
             Fault::SlowNetlink { host, by } => self.hosts[host].netlink_slow = by,
+            Fault::StuckNetlink { host, by } => self.hosts[host].netlink_stuck = by,
             Fault::FailingNetlink { host, permille } => {
                 self.hosts[host].netlink_failing = permille;
             }
@@ -152,6 +153,7 @@ impl Inner {
             }
             Fault::WatchLag { host, .. } => self.hosts[host].watch_lag = 0,
             Fault::SlowNetlink { host, .. } => self.hosts[host].netlink_slow = 0,
+            Fault::StuckNetlink { host, .. } => self.hosts[host].netlink_stuck = 0,
             Fault::FailingNetlink { host, .. } => self.hosts[host].netlink_failing = 0,
             Fault::LinkDown { host } => self.set_link(host, true),
             Fault::LinkGone { host } => self.set_link_there(host, true),
