@@ -57,6 +57,11 @@ impl SilenceClock {
         }
     }
 
+    /// Whether a renewal is unanswered, or they fail.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused_since.is_some()
+    }
+
     /// The mark of something heard at `now`.
     pub(crate) fn mark(&self, now: Instant) -> Mark {
         Mark { heard_at: now, paused_before: self.paused_total }

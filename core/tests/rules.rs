@@ -386,6 +386,24 @@ fn a_drained_node_holds_nothing_and_drain_beats_pin() {
 }
 
 #[test]
+fn a_move_that_can_wait_does_not_begin_while_the_store_does_not_answer() {
+    let vips = || vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: true })];
+    let mut world = World::new(vec![config("a", vips())]);
+    world.run(100 * MS);
+    let mut better = config("b", vips());
+    better.vips[0].policy = Policy::Priority { priority: 9, preempt: true };
+    world.start(better);
+    world.run(800 * MS);
+    world.hosts[0].cut = true;
+    world.run(1200 * MS);
+    assert_eq!(world.holders(), [0]);
+    world.hosts[0].cut = false;
+    world.run(800 * MS);
+    assert_eq!(world.holders(), [0], "it settles anew");
+    world.run_until(LIMIT, |w| w.holders() == [1]);
+}
+
+#[test]
 fn a_pin_moves_a_vip_at_once() {
     let mut world = World::of(&["a", "b", "c"]);
     world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"c"}"#);

@@ -360,6 +360,7 @@ impl Node {
                     });
                     self.report(Report::RenewalsFail { why: error.to_string(), left });
                 }
+                self.settle_anew(now);
                 self.timers.set_earlier(Timer::Renew, now + self.retry_delay());
             }
         }

@@ -249,31 +249,44 @@ impl Node {
     }
 
     /// Notices that placement prefers another node, and after the settling delay moves the VIP.
+    ///
+    /// Such a move can wait, and a store that does not answer would turn it into a gap: so it
+    /// begins only while own renewals are answered, and after an outage it settles anew.
     fn prefer(&mut self, index: usize, now: Instant) {
         if self.owned(index).is_none() {
             return;
         }
-        let settling = self.settling_delay();
-        let name = &self.config.name;
-        let pinned = self.view.pinned(&self.vips[index].config.name).cloned();
+        let preferred = self.vips[index].rank.first().filter(|first| **first != self.config.name);
+        let Some(preferred) = preferred.cloned() else {
+            self.vips[index].preferring = None;
+            return;
+        };
+        let since = match &self.vips[index].preferring {
+            Some((node, since)) if *node == preferred => *since,
+            _ => now,
+        };
+        // What an operator asks for is not a matter of settling.
+        let at_once = self.view.pinned(&self.vips[index].config.name) == Some(&preferred);
+        let settled = if at_once { since } else { since + self.settling_delay() };
         let vip = &mut self.vips[index];
-        match vip.rank.first() {
-            Some(first) if first != name => {
-                let since = match &vip.preferring {
-                    Some((node, since)) if node == first => *since,
-                    _ => now,
-                };
-                // What an operator asks for is not a matter of settling.
-                let at_once = pinned.as_ref() == Some(first);
-                vip.preferring = Some((first.clone(), since));
-                if at_once || since + settling <= now {
-                    vip.leaving = Some(Leaving::Preferred(first.clone()));
-                    vip.preferring = None;
-                } else {
-                    self.agenda.wake(index, since + settling);
-                }
+        vip.preferring = Some((preferred.clone(), since));
+        if settled > now {
+            self.agenda.wake(index, settled);
+        } else if self.silence.is_paused() {
+            // A renewal is on its way, or they fail.
+            self.agenda.wake(index, now + self.retry_delay() / 8);
+        } else {
+            vip.leaving = Some(Leaving::Preferred(preferred));
+            vip.preferring = None;
+        }
+    }
+
+    /// Renewals fail: whatever was about to move stays where it is until they succeed for long.
+    pub(super) fn settle_anew(&mut self, now: Instant) {
+        for vip in &mut self.vips {
+            if let Some((_, since)) = &mut vip.preferring {
+                *since = now;
             }
-            _ => vip.preferring = None,
         }
     }
 

@@ -74,6 +74,9 @@ impl Node {
     /// Whether this node has published definitions, and others than today's of this VIP: from
     /// today's publication on, whoever was the second with its addresses is the first.
     pub(super) fn published_otherwise(&self, index: usize) -> bool {
+        if self.active {
+            return false;
+        }
         let published = self.view.node(&self.config.name).and_then(Known::readable);
         published.is_some() && self.published_at(index).is_none()
     }
