@@ -59,7 +59,7 @@ pub(super) fn put(handle: &Handle, slot: Slot, lifetime_secs: u32) -> AddressAdd
     *message = self::message(slot);
     let mut lifetime = CacheInfo::default();
     lifetime.ifa_valid = lifetime_secs;
-    lifetime.ifa_preferred = lifetime_secs;
+    lifetime.ifa_preferred = if is_ipv6_host(slot.address) { 0 } else { lifetime_secs };
     message.attributes.push(AddressAttribute::CacheInfo(lifetime));
     message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(MARK)));
     if address.is_ipv6() {
@@ -68,6 +68,15 @@ pub(super) fn put(handle: &Handle, slot: Slot, lifetime_secs: u32) -> AddressAdd
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
     }
     request
+}
+
+/// Whether the address is there for its clients alone. The kernel never picks a deprecated address as
+/// the source of the host's own connections while it has another, and else might: they would break
+/// when the VIP moves. An address with a subnet may be the host's only one there, and so stays
+/// preferred. IPv4 knows no such thing and needs it less: of the addresses of an interface it picks
+/// the one of the next hop's subnet, and else the first, which the VIP is not.
+fn is_ipv6_host(address: IpNet) -> bool {
+    address.addr().is_ipv6() && address.prefix_len() == 128
 }
 
 /// The address in a message, and whether it carries the mark.
