@@ -14,6 +14,7 @@ use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::proto::Connection;
 use rtnetlink::sys::AsyncSocket;
+use tokio::task::unconstrained;
 use turnip_core::KernelEvent;
 
 use super::address::{self, LinkState, Slot};
@@ -130,9 +131,11 @@ impl Stream for Events {
     type Item = KernelEvent;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<KernelEvent>> {
-        // All that is there is read first, so that many changes become one hint. And nothing is
-        // read while nobody asks: it waits in the kernel's buffer, whose size is bounded.
-        if !self.ended && self.connection.poll_unpin(cx).is_ready() {
+        // All that is there is read first, so that many changes become one hint. tokio's budget may
+        // not end that early: after an overrun the kernel drops what happens, without another
+        // word, until the buffer is empty, and only then may `Lost` be told. Nothing is read
+        // while nobody asks: it waits in the kernel's buffer, whose size is bounded.
+        if !self.ended && unconstrained(&mut self.connection).poll_unpin(cx).is_ready() {
             tracing::error!("the kernel's events can no longer be read");
             self.ended = true;
         }
