@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use kernel_lab::*;
+use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use turnip::seams::{Clock, Kernel};
 use turnip_core::{Backstop, KernelError, KernelEvent, KernelOp, KernelOutcome, PresentAddress};
@@ -219,6 +220,27 @@ fn many_changes_are_one_hint() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert_eq!(events.next().await, Some(KernelEvent::AddressChanged));
         assert_eq!(events.next().now_or_never(), None);
+    });
+}
+
+#[test]
+fn when_changes_were_lost_it_is_told_and_what_follows_is_told_again() {
+    on_a_host(|| async {
+        let vip = [on("lo", "10.9.0.1/32")];
+        let host = Host::start(Backstop::Fence, &vip);
+        let mut events = Box::pin(host.kernel.events());
+        let handle = handle();
+        // More than the socket's buffer takes while nobody reads.
+        for mtu in 0..12_000 {
+            let change = LinkUnspec::new_with_index(index("lo")).mtu(16_000 + mtu % 2).build();
+            handle.link().change(change).execute().await.unwrap();
+        }
+        let mut told = async |wanted| {
+            while events.next().await.expect("the events go on") != wanted {}
+        };
+        told(KernelEvent::Lost).await;
+        add("lo", "10.9.0.1/32").await;
+        told(KernelEvent::AddressChanged).await;
     });
 }
 

@@ -1,4 +1,7 @@
-//! A netlink socket for requests: batches with all their answers, and dumps.
+//! A netlink socket to netfilter: transactions with their answers, and dumps.
+//!
+//! No library that is kept carries nftables' transactions out: the messages come from one, and
+//! what goes around them is here. Addresses and links go through rtnetlink.
 //!
 //! The kernel handles a request within the call that sends it, so the answers are there when the
 //! call returns. These calls block: the thread that owns the socket is there for that.
@@ -7,10 +10,15 @@ use std::io;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NetlinkBuffer, NetlinkMessage, NetlinkSerializable, NlasIterator,
+    NetlinkBuffer,
 };
+use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
+
+use super::nft::Message;
+use super::refusal::{MESSAGE_HEADER, Refusal};
+use super::route::enlarge;
 
 /// Bytes of the socket's buffers: a batch of 10,000 set elements, and its answers, fit.
 const SOCKET_BUFFER: usize = 4 << 20;
@@ -18,85 +26,46 @@ const SOCKET_BUFFER: usize = 4 << 20;
 const READ_BUFFER: usize = 64 << 10;
 /// How often a dump that changed under way is begun anew.
 const DUMP_ATTEMPTS: usize = 8;
-const MESSAGE_HEADER: usize = 16;
-/// The kernel's explanation, among the attributes of an error.
-const NLMSGERR_ATTR_MSG: u16 = 1;
-
-/// Why the kernel refused one message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Refusal {
-    /// The error number, positive.
-    pub errno: i32,
-    /// What the kernel says about it, where it says something.
-    pub text: Option<String>,
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let error = nix::errno::Errno::from_raw(self.errno);
-        match &self.text {
-            Some(text) => write!(f, "{text} ({})", error.desc()),
-            None => write!(f, "{} ({error:?})", error.desc()),
-        }
-    }
-}
-
-impl From<Refusal> for io::Error {
-    fn from(refusal: Refusal) -> Self {
-        let kind = io::Error::from_raw_os_error(refusal.errno).kind();
-        io::Error::new(kind, refusal.to_string())
-    }
-}
 
 /// A socket for requests.
-pub(crate) struct Channel {
+pub(super) struct Channel {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl Channel {
-    /// Opens a socket of the netlink family `protocol`.
-    pub fn open(protocol: isize) -> io::Result<Self> {
-        let mut socket = Socket::new(protocol)?;
+    /// Opens a socket.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         // An answer need not carry the request, but may say what was wrong with it. Kernels
         // before 4.12 know neither, and do without.
         let _ = socket.set_cap_ack(true);
         let _ = socket.set_ext_ack(true);
-        // Beyond the host's limits by CAP_NET_ADMIN; without it these are the limits.
-        let _ = setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER)
-            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER));
+        enlarge(&socket, SOCKET_BUFFER);
         let _ = setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER)
             .or_else(|_| setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER));
         Ok(Channel { socket, sequence: 0, buffer: Vec::with_capacity(READ_BUFFER) })
     }
 
-    /// Sends the messages as one, and gives the kernel's answer to each, in their order.
+    /// Sends the message, and gives the kernel's answer to it.
     ///
     /// # Errors
-    /// When the socket fails: then what became of the messages is unknown.
-    pub fn request<M: NetlinkSerializable>(
-        &mut self,
-        messages: Vec<NetlinkMessage<M>>,
-    ) -> io::Result<Vec<Result<(), Refusal>>> {
-        let count = messages.len();
-        let first = self.send(messages, |_| NLM_F_ACK)?;
-        let mut answers: Vec<Option<Result<(), Refusal>>> = vec![None; count];
-        let mut missing = count;
-        while missing > 0 {
+    /// When the socket fails: then what became of the message is unknown.
+    pub fn request(&mut self, message: Message) -> io::Result<Result<(), Refusal>> {
+        let sequence = self.send(vec![message], |_| NLM_F_ACK)?;
+        let mut answer = None;
+        while answer.is_none() {
             self.receive(|message| {
-                let place = message.sequence_number().wrapping_sub(first) as usize;
-                if let (Some(answer), Some(slot)) = (parse_answer(message), answers.get_mut(place))
-                    && slot.replace(answer).is_none()
-                {
-                    missing -= 1;
+                if message.sequence_number() == sequence && answer.is_none() {
+                    answer = parse_answer(message);
                 }
                 Ok(())
             })?;
         }
-        Ok(answers.into_iter().map(|answer| answer.unwrap_or(Ok(()))).collect())
+        Ok(answer.unwrap_or(Ok(())))
     }
 
     /// Sends the messages as one transaction, whose first and last message are its brackets.
@@ -104,10 +73,7 @@ impl Channel {
     ///
     /// # Errors
     /// When the socket fails: then what became of the transaction is unknown.
-    pub fn transact<M: NetlinkSerializable>(
-        &mut self,
-        messages: Vec<NetlinkMessage<M>>,
-    ) -> io::Result<Vec<(usize, Refusal)>> {
+    pub fn transact(&mut self, messages: Vec<Message>) -> io::Result<Vec<(usize, Refusal)>> {
         let count = messages.len();
         // The answers come when the transaction is through, in the order of its messages: the
         // last but one answers always, and so ends them. A refusal of the whole names the first.
@@ -135,10 +101,7 @@ impl Channel {
     ///
     /// # Errors
     /// When the kernel refuses, or what is dumped changes all the time.
-    pub fn dump<M: NetlinkSerializable + Clone>(
-        &mut self,
-        message: &NetlinkMessage<M>,
-    ) -> io::Result<Vec<(u16, Vec<u8>)>> {
+    pub fn dump(&mut self, message: &Message) -> io::Result<Vec<(u16, Vec<u8>)>> {
         for _ in 0..DUMP_ATTEMPTS {
             let first = self.send(vec![message.clone()], |_| NLM_F_DUMP)?;
             let mut found = Vec::new();
@@ -169,11 +132,7 @@ impl Channel {
     }
 
     /// Sends the messages in one call; gives the sequence number of the first.
-    fn send<M: NetlinkSerializable>(
-        &mut self,
-        messages: Vec<NetlinkMessage<M>>,
-        flags: impl Fn(usize) -> u16,
-    ) -> io::Result<u32> {
+    fn send(&mut self, messages: Vec<Message>, flags: impl Fn(usize) -> u16) -> io::Result<u32> {
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
         for (place, mut message) in messages.into_iter().enumerate() {
@@ -212,7 +171,7 @@ impl Channel {
 }
 
 /// Splits what was read into messages.
-pub(crate) fn for_each_message(
+fn for_each_message(
     mut bytes: &[u8],
     each: &mut impl FnMut(&NetlinkBuffer<&[u8]>) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -235,15 +194,7 @@ fn parse_answer(message: &NetlinkBuffer<&[u8]>) -> Option<Result<(), Refusal>> {
     if code == 0 {
         return Some(Ok(()));
     }
-    let attributes = payload.get(4 + MESSAGE_HEADER..).unwrap_or_default();
-    let text = (message.flags() & NLM_F_ACK_TLVS != 0)
-        .then(|| {
-            NlasIterator::new(attributes)
-                .flatten()
-                .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)
-                .map(|attribute| String::from_utf8_lossy(attribute.value()).into_owned())
-        })
-        .flatten()
-        .map(|text| text.trim_end_matches('\0').to_owned());
-    Some(Err(Refusal { errno: code.saturating_neg(), text }))
+    let explains = message.flags() & NLM_F_ACK_TLVS != 0;
+    let attributes = payload.get(4 + MESSAGE_HEADER..).filter(|_| explains);
+    Some(Err(Refusal::new(code, attributes.unwrap_or_default())))
 }

@@ -2,11 +2,9 @@
 
 use std::io;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
 use turnip_core::Link;
 
-use super::address;
-use super::channel::Channel;
+use super::route;
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
@@ -32,7 +30,7 @@ pub fn missing_capabilities() -> io::Result<Vec<&'static str>> {
 /// # Errors
 /// When the kernel does not list them.
 pub fn links() -> io::Result<Vec<Link>> {
-    let links = address::links(&mut Channel::open(NETLINK_ROUTE)?)?;
+    let links = route::briefly(|route| route.links())?;
     Ok(links.into_values().map(|state| state.link).collect())
 }
 

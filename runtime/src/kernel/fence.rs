@@ -22,12 +22,12 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use turnip_core::{Instant, KernelError};
 
-use super::channel::{Channel, Refusal};
+use super::channel::Channel;
 use super::nft::{self, Family, Message};
+use super::refusal::Refusal;
 use super::sets::{
     VIPS, add_elements, delete_gate, flush_gate, gate_elements, held_anew, held_elements,
     held_sets, inherited, keys, structure,
@@ -82,7 +82,7 @@ pub(super) struct Fence {
 /// # Errors
 /// With what is missing.
 pub fn probe() -> io::Result<()> {
-    let mut channel = Channel::open(NETLINK_NETFILTER)?;
+    let mut channel = Channel::open()?;
     let mut messages = structure("turnip_probe");
     messages.extend(gate_elements("turnip_probe", TIMEOUT_MIN));
     messages.extend(Family::BOTH.map(|family| nft::delete_table(family, "turnip_probe")));
@@ -113,7 +113,7 @@ pub fn remove() -> io::Result<bool> {
 
 /// A socket to netfilter; none where the kernel has no netfilter.
 fn open_if_any() -> io::Result<Option<Channel>> {
-    match Channel::open(NETLINK_NETFILTER) {
+    match Channel::open() {
         Err(error) if error.raw_os_error() == Some(Errno::EPROTONOSUPPORT as i32) => Ok(None),
         opened => opened.map(Some),
     }
@@ -135,10 +135,10 @@ fn remove_through(channel: &mut Channel) -> io::Result<bool> {
 fn tables(channel: &mut Channel) -> io::Result<Vec<Family>> {
     let mut found = Vec::new();
     for family in Family::BOTH {
-        match channel.request(vec![nft::get_table(family, TABLE)])?.pop() {
-            Some(Err(refusal)) if is_absent(&refusal) => {}
-            Some(Err(refusal)) => return Err(refusal.into()),
-            _ => found.push(family),
+        match channel.request(nft::get_table(family, TABLE))? {
+            Ok(()) => found.push(family),
+            Err(refusal) if is_absent(&refusal) => {}
+            Err(refusal) => return Err(refusal.into()),
         }
     }
     Ok(found)
@@ -157,7 +157,7 @@ impl Fence {
     /// # Errors
     /// When the kernel refuses.
     pub fn open(vips: BTreeSet<IpAddr>, clock: HostClock) -> io::Result<Self> {
-        let mut channel = Channel::open(NETLINK_NETFILTER)?;
+        let mut channel = Channel::open()?;
         let inherited = inherited(&mut channel)?;
         let gate = if inherited.is_some() { Gate::Inherited } else { Gate::Closed };
         let earlier = inherited.unwrap_or_default();

@@ -19,19 +19,20 @@ mod lifetimes;
 mod nft;
 mod queue;
 mod record;
+mod refusal;
 pub mod release;
+mod route;
 mod rules;
 mod sets;
 mod worker;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use futures::{Stream, StreamExt};
-use netlink_sys::protocols::NETLINK_ROUTE;
 use turnip_core::{
     Assignment, Backstop, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome,
 };
@@ -41,13 +42,14 @@ pub use address::MARK;
 use crate::clock::HostClock;
 use crate::host;
 use crate::seams::Kernel;
+use address::LinkState;
 use announce::Announcer;
-use channel::Channel;
 use events::Events;
 use fence::Fence;
 use lifetimes::Lifetimes;
 use queue::Queue;
 use record::Record;
+use route::Route;
 use worker::{Expected, Worker};
 
 /// What the kernel adapter is started with.
@@ -91,30 +93,51 @@ impl Netlink {
             }
         };
         let expected = Expected::default();
-        let mut route =
-            Channel::open(NETLINK_ROUTE).map_err(context("cannot open a netlink socket"))?;
         let networks = settings.configured.iter().map(|one| one.address).collect();
         let mut events = Events::open(networks, expected.clone())
             .map_err(context("cannot follow changes of addresses"))?;
-        events
-            .know_links(address::links(&mut route).map_err(context("cannot list the interfaces"))?);
         let announcer = Announcer::start(clock.clone(), expected.clone())?;
         let entry = |one: Assignment| (one.interface, one.address);
+        let configured = settings.configured.into_iter().map(entry).collect();
+        let record = Record::open(&settings.runtime_directory, host::network_namespace()?);
         let queue = Arc::new(Queue::default());
-        let worker = Worker {
+        let worker = |route, queue| Worker {
             route,
             fence,
             clock,
-            configured: settings.configured.into_iter().map(entry).collect(),
-            record: Record::open(&settings.runtime_directory, host::network_namespace()?),
+            configured,
+            record,
             expected,
-            queue: Arc::clone(&queue),
+            queue,
             lifetimes: Lifetimes::default(),
             promoting: HashSet::new(),
         };
-        std::thread::Builder::new().name("kernel".into()).spawn(move || worker.run())?;
+        let links = start(worker, Arc::clone(&queue));
+        events.know_links(links.map_err(context("cannot list the interfaces"))?);
         Ok(Netlink { queue, events: Mutex::new(Some(events)), announcer })
     }
+}
+
+/// Starts the thread, which alone may block on its connection to rtnetlink; gives the interfaces
+/// that it finds.
+fn start(
+    worker: impl FnOnce(Route, Arc<Queue>) -> Worker + Send + 'static,
+    queue: Arc<Queue>,
+) -> io::Result<BTreeMap<u32, LinkState>> {
+    let (begun, first) = mpsc::sync_channel(1);
+    std::thread::Builder::new().name("kernel".into()).spawn(move || {
+        let opened = Route::open().and_then(|mut route| Ok((route.links()?, route)));
+        match opened {
+            Ok((links, route)) => {
+                let _ = begun.send(Ok(links));
+                worker(route, queue).run();
+            }
+            Err(error) => {
+                let _ = begun.send(Err(error));
+            }
+        }
+    })?;
+    first.recv().unwrap_or_else(|_| Err(io::Error::other("the kernel's thread has ended")))
 }
 
 /// A fence that nobody tends would silence what is held by lifetimes. It may silence
@@ -146,7 +169,7 @@ impl Kernel for Netlink {
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
-        futures::stream::iter(events).flat_map(|events| Box::pin(events.stream()))
+        futures::stream::iter(events).flatten()
     }
 }
 

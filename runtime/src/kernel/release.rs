@@ -5,13 +5,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
 use turnip_core::PresentAddress;
 
-use super::address::{self, Slot};
-use super::channel::Channel;
+use super::address::Slot;
 use super::fence;
 use super::record::{Entry, Record};
+use super::route::{self, Route};
 use super::worker::is_gone;
 use crate::host;
 
@@ -30,7 +29,7 @@ pub struct Released {
 /// When the kernel does not list its addresses.
 pub fn marked(runtime_directory: &Path) -> io::Result<Vec<PresentAddress>> {
     let record = Record::open(runtime_directory, host::network_namespace()?);
-    let found = find(&mut Channel::open(NETLINK_ROUTE)?, &record)?;
+    let found = route::briefly(|route| find(route, &record))?;
     Ok(found.into_iter().map(|(_, present)| present).collect())
 }
 
@@ -40,21 +39,30 @@ pub fn marked(runtime_directory: &Path) -> io::Result<Vec<PresentAddress>> {
 /// # Errors
 /// When an address could not be removed; the fence then stays, so that it is silent.
 pub fn release(runtime_directory: &Path) -> io::Result<Released> {
-    let mut channel = Channel::open(NETLINK_ROUTE)?;
     let mut record = Record::open(runtime_directory, host::network_namespace()?);
-    let found = find(&mut channel, &record)?;
+    let found = route::briefly(|route| {
+        let found = find(route, &record)?;
+        take_away(route, &found)?;
+        Ok(found)
+    })?;
+    let addresses: Vec<_> = found.into_iter().map(|(_, present)| present).collect();
+    let entries: BTreeSet<Entry> =
+        addresses.iter().map(|one| (Arc::clone(&one.interface), one.address)).collect();
+    record.strike(&entries);
+    Ok(Released { addresses, fence: fence::remove()? })
+}
+
+fn take_away(route: &mut Route, found: &[(Slot, PresentAddress)]) -> io::Result<()> {
     let indices: HashSet<_> = found.iter().map(|(slot, _)| slot.index).collect();
     for index in indices {
         // Else the others of a subnet would go too, though not turnip's.
-        for refusal in channel.request(vec![address::promote_secondaries(index)])? {
-            if let Err(refusal) = refusal {
-                tracing::debug!(%refusal, "cannot set promote_secondaries");
-            }
+        if let Err(refusal) = route.promote_secondaries(index)? {
+            tracing::debug!(%refusal, "cannot set promote_secondaries");
         }
     }
     for chunk in found.chunks(64) {
-        let messages = chunk.iter().map(|(slot, _)| address::delete(*slot)).collect();
-        for ((_, present), answer) in chunk.iter().zip(channel.request(messages)?) {
+        let answers = route.delete(chunk.iter().map(|(slot, _)| *slot))?;
+        for ((_, present), answer) in chunk.iter().zip(answers) {
             match answer {
                 Err(refusal) if !is_gone(&refusal) => {
                     let PresentAddress { interface, address, .. } = present;
@@ -65,17 +73,13 @@ pub fn release(runtime_directory: &Path) -> io::Result<Released> {
             }
         }
     }
-    let addresses: Vec<_> = found.into_iter().map(|(_, present)| present).collect();
-    let entries: BTreeSet<Entry> =
-        addresses.iter().map(|one| (Arc::clone(&one.interface), one.address)).collect();
-    record.strike(&entries);
-    Ok(Released { addresses, fence: fence::remove()? })
+    Ok(())
 }
 
-fn find(channel: &mut Channel, record: &Record) -> io::Result<Vec<(Slot, PresentAddress)>> {
-    let links = address::links(channel)?;
+fn find(route: &mut Route, record: &Record) -> io::Result<Vec<(Slot, PresentAddress)>> {
+    let links = route.links()?;
     let mut found = Vec::new();
-    for (slot, marked) in address::dump(channel)? {
+    for (slot, marked) in route.addresses()? {
         let Some(state) = links.get(&slot.index) else { continue };
         let interface = Arc::clone(&state.link.name);
         if marked || record.contains(&(Arc::clone(&interface), slot.address)) {

@@ -14,12 +14,13 @@ use turnip_core::{
     lease,
 };
 
-use super::address::{self, LinkState, Slot};
-use super::channel::{Channel, Refusal};
+use super::address::{LinkState, Slot};
 use super::fence::Fence;
 use super::lifetimes::{self, Lifetimes};
 use super::queue::Queue;
 use super::record::{Entry, Record};
+use super::refusal::Refusal;
+use super::route::Route;
 use crate::clock::HostClock;
 use crate::seams::Clock;
 
@@ -50,7 +51,7 @@ impl Expected {
 
 /// What the thread works with.
 pub(super) struct Worker {
-    pub route: Channel,
+    pub route: Route,
     /// None where lifetimes are the proof.
     pub fence: Option<Fence>,
     pub clock: HostClock,
@@ -134,9 +135,9 @@ impl Worker {
         {
             tracing::warn!(%error, "the fence cannot be put back");
         }
-        let links = address::links(&mut self.route)?;
+        let links = self.route.links()?;
         let mut listing = Listing::default();
-        for (slot, kept_mark) in address::dump(&mut self.route)? {
+        for (slot, kept_mark) in self.route.addresses()? {
             let Some(LinkState { link, .. }) = links.get(&slot.index) else { continue };
             let entry: Entry = (Arc::clone(&link.name), slot.address);
             let marked = kept_mark || self.record.contains(&entry);
@@ -251,13 +252,10 @@ impl Worker {
             if !in_subnet(slot) || !self.promoting.insert(slot.index) {
                 continue;
             }
-            let answer = self.route.request(vec![address::promote_secondaries(slot.index)]);
-            let refusal = match answer {
-                Ok(answers) => answers.into_iter().find_map(Result::err).map(|why| why.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(why) = refusal {
-                tracing::warn!(interface = %assignment.interface, why,
+            let answer = self.route.promote_secondaries(slot.index);
+            let answer = answer.and_then(|answer| Ok(answer?));
+            if let Err(why) = answer {
+                tracing::warn!(interface = %assignment.interface, %why,
                     "cannot set promote_secondaries: taking one address of a subnet away may take others with it, which are then put back");
             }
         }
@@ -352,8 +350,7 @@ impl Worker {
     ) -> Vec<(Assignment, Slot)> {
         let new: Vec<_> = chunk.iter().filter(|(_, slot)| self.expected.insert(*slot)).collect();
         let new: HashSet<_> = new.into_iter().map(|(_, slot)| *slot).collect();
-        let messages = chunk.iter().map(|(_, slot)| address::put(*slot, secs)).collect();
-        let answers = match self.route.request(messages) {
+        let answers = match self.route.put(chunk.iter().map(|(_, slot)| *slot), secs) {
             Ok(answers) => answers,
             Err(error) => {
                 progress.fail(chunk.into_iter().map(|(one, _)| one), &refused(&error));
@@ -377,7 +374,7 @@ impl Worker {
         }
         if self.record.is_undecided()
             && let Some((_, slot)) = put.first()
-            && let Ok(present) = address::dump(&mut self.route)
+            && let Ok(present) = self.route.addresses()
             && let Some((_, marked)) = present.iter().find(|(found, _)| found == slot)
         {
             self.record.decide(*marked);
@@ -421,8 +418,7 @@ impl Worker {
                 self.expected.remove(*slot);
                 self.lifetimes.forget(*slot);
             }
-            let messages = chunk.iter().map(|(_, slot)| address::delete(*slot)).collect();
-            let answers = match self.route.request(messages) {
+            let answers = match self.route.delete(chunk.iter().map(|(_, slot)| *slot)) {
                 Ok(answers) => answers,
                 Err(error) => {
                     failed.extend(chunk.iter().map(|(one, _)| (one.clone(), refused(&error))));
