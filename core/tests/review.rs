@@ -255,3 +255,22 @@ fn a_publication_that_does_not_know_what_was_published_with_the_session_fails() 
         assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
     }
 }
+
+#[test]
+fn an_assumption_that_comes_too_late_is_not_repeated_without_a_pause() {
+    let mut world = World::of(&["a"]);
+    world.run(1000 * MS);
+    // Without a fence nothing is put there when less than two seconds are left.
+    world.hosts[0].cut = true;
+    world.run(1500 * MS);
+    world.hosts[0].refuse_assume = Some(KernelError::TooLate);
+    world.remove_behind_the_back(0);
+    let before = world.hosts[0].reports.len();
+    world.run(500 * MS);
+    let reports = world.hosts[0].reports.len() - before;
+    assert!(reports < 50, "{reports} reports");
+    world.hosts[0].cut = false;
+    world.hosts[0].refuse_assume = None;
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [0]);
+}

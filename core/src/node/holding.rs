@@ -166,7 +166,12 @@ impl Node {
                     }
                     self.announce_from(index, now);
                 }
-                Some(KernelError::TooLate) => self.vips[index].leaving = Some(Leaving::Spoiled),
+                Some(KernelError::TooLate) => {
+                    // Too little of the lease is left, or the kernel is slow: at once it would be
+                    // too late again.
+                    self.vips[index].leaving = Some(Leaving::Spoiled);
+                    self.vips[index].retry_at = Some(now + self.retry_delay());
+                }
                 Some(error) => self.block(index, error, now),
             }
         }
