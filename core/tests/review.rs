@@ -274,3 +274,39 @@ fn an_assumption_that_comes_too_late_is_not_repeated_without_a_pause() {
     world.run(1000 * MS);
     assert_eq!(world.holders(), [0]);
 }
+
+#[test]
+fn a_stop_waits_for_the_session_that_is_just_being_opened() {
+    let mut world = World::of(&["b"]);
+    let a = world.start(config("a", one_vip()));
+    world.hosts[a].hold_commits = true;
+    world.run(5 * MS);
+    assert!(!world.hosts[a].commits.is_empty());
+    let now = world.now;
+    world.hosts[a].node.handle_stop(now);
+    world.run(5 * MS);
+    world.hosts[a].hold_commits = false;
+    world.run(200 * MS);
+    // Whatever was sent has arrived by now, whether or not the daemon waited for it.
+    while !world.hosts[a].commits.is_empty() {
+        world.deliver(a);
+    }
+    assert_eq!(world.hosts[a].exit, Some(Exit::Stopped));
+    assert!(world.session("a").is_none(), "{}", world.story());
+}
+
+#[test]
+fn a_stop_while_resuming_hands_over() {
+    let mut world = World::of(&["a", "b"]);
+    world.restart(0);
+    world.hosts[0].hold_commits = true;
+    world.run(5 * MS);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(5 * MS);
+    world.hosts[0].hold_commits = false;
+    world.run(200 * MS);
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    assert!(!world.said(0, "lost session"), "{}", world.story());
+}
