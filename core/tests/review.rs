@@ -310,3 +310,26 @@ fn a_stop_while_resuming_hands_over() {
     assert_eq!(world.holders(), [1], "{}", world.story());
     assert!(!world.said(0, "lost session"), "{}", world.story());
 }
+
+#[test]
+fn a_listing_that_is_older_than_news_of_a_link_does_not_outlive_them() {
+    let mut world = World::of(&["a"]);
+    // The interface is made anew. The kernel is read while it is gone ...
+    world.hosts[0].links.clear();
+    world.event(0, KernelEvent::LinkGone("eth0".into()));
+    world.run(500 * MS);
+    assert_eq!(world.holders(), [0; 0]);
+    world.hosts[0].hold_ops = true;
+    world.event(0, KernelEvent::Lost);
+    world.run(MS);
+    let at = world.hosts[0].ops.iter().position(|(_, op)| *op == KernelOp::List).unwrap();
+    let (id, _) = world.hosts[0].ops.remove(at).unwrap();
+    // ... and that it is back is heard of first.
+    world.hosts[0].links.insert("eth0".to_owned(), true);
+    world.event(0, KernelEvent::LinkChanged(Link { name: "eth0".into(), up: true }));
+    let (now, listing) = (world.now, Listing::default());
+    world.hosts[0].node.handle_kernel_outcome(id, KernelOutcome::Listed(listing), now);
+    world.hosts[0].hold_ops = false;
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+}

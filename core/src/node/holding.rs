@@ -284,11 +284,14 @@ impl Node {
         match event {
             KernelEvent::AddressChanged | KernelEvent::Lost => self.list(),
             KernelEvent::LinkChanged(link) => {
+                // A listing under way may have read the links before.
+                self.list_again |= self.listing.is_some();
                 if self.links.insert(link.name.clone(), link.up) != Some(link.up) {
                     self.link_changed(&link.name, now);
                 }
             }
             KernelEvent::LinkGone(name) => {
+                self.list_again |= self.listing.is_some();
                 if self.links.remove(&name).is_some() {
                     self.link_changed(&name, now);
                     // Its addresses went with it.
