@@ -333,3 +333,20 @@ fn a_listing_that_is_older_than_news_of_a_link_does_not_outlive_them() {
     world.run(5000 * MS);
     assert_eq!(world.holders(), [0], "{}", world.story());
 }
+
+#[test]
+fn endpoints_of_two_clusters_are_not_followed_in_turn_without_a_pause() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    let before = world.hosts[0].follows;
+    for _ in 0..1000 {
+        world.run(MS);
+        world.etcd.cluster_id = 8;
+        while !world.hosts[0].commits.is_empty() {
+            world.deliver(0);
+        }
+        world.etcd.cluster_id = 7;
+    }
+    let follows = world.hosts[0].follows - before;
+    assert!(follows < 20, "{follows} snapshots in a second");
+}
