@@ -255,3 +255,98 @@ fn a_publication_that_does_not_know_what_was_published_with_the_session_fails() 
         assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
     }
 }
+
+#[test]
+fn an_assumption_that_comes_too_late_is_not_repeated_without_a_pause() {
+    let mut world = World::of(&["a"]);
+    world.run(1000 * MS);
+    // Without a fence nothing is put there when less than two seconds are left.
+    world.hosts[0].cut = true;
+    world.run(1500 * MS);
+    world.hosts[0].refuse_assume = Some(KernelError::TooLate);
+    world.remove_behind_the_back(0);
+    let before = world.hosts[0].reports.len();
+    world.run(500 * MS);
+    let reports = world.hosts[0].reports.len() - before;
+    assert!(reports < 50, "{reports} reports");
+    world.hosts[0].cut = false;
+    world.hosts[0].refuse_assume = None;
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [0]);
+}
+
+#[test]
+fn a_stop_waits_for_the_session_that_is_just_being_opened() {
+    let mut world = World::of(&["b"]);
+    let a = world.start(config("a", one_vip()));
+    world.hosts[a].hold_commits = true;
+    world.run(5 * MS);
+    assert!(!world.hosts[a].commits.is_empty());
+    let now = world.now;
+    world.hosts[a].node.handle_stop(now);
+    world.run(5 * MS);
+    world.hosts[a].hold_commits = false;
+    world.run(200 * MS);
+    // Whatever was sent has arrived by now, whether or not the daemon waited for it.
+    while !world.hosts[a].commits.is_empty() {
+        world.deliver(a);
+    }
+    assert_eq!(world.hosts[a].exit, Some(Exit::Stopped));
+    assert!(world.session("a").is_none(), "{}", world.story());
+}
+
+#[test]
+fn a_stop_while_resuming_hands_over() {
+    let mut world = World::of(&["a", "b"]);
+    world.restart(0);
+    world.hosts[0].hold_commits = true;
+    world.run(5 * MS);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(5 * MS);
+    world.hosts[0].hold_commits = false;
+    world.run(200 * MS);
+    assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    assert!(!world.said(0, "lost session"), "{}", world.story());
+}
+
+#[test]
+fn a_listing_that_is_older_than_news_of_a_link_does_not_outlive_them() {
+    let mut world = World::of(&["a"]);
+    // The interface is made anew. The kernel is read while it is gone ...
+    world.hosts[0].links.clear();
+    world.event(0, KernelEvent::LinkGone("eth0".into()));
+    world.run(500 * MS);
+    assert_eq!(world.holders(), [0; 0]);
+    world.hosts[0].hold_ops = true;
+    world.event(0, KernelEvent::Lost);
+    world.run(MS);
+    let at = world.hosts[0].ops.iter().position(|(_, op)| *op == KernelOp::List).unwrap();
+    let (id, _) = world.hosts[0].ops.remove(at).unwrap();
+    // ... and that it is back is heard of first.
+    world.hosts[0].links.insert("eth0".to_owned(), true);
+    world.event(0, KernelEvent::LinkChanged(Link { name: "eth0".into(), up: true }));
+    let (now, listing) = (world.now, Listing::default());
+    world.hosts[0].node.handle_kernel_outcome(id, KernelOutcome::Listed(listing), now);
+    world.hosts[0].hold_ops = false;
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+}
+
+#[test]
+fn endpoints_of_two_clusters_are_not_followed_in_turn_without_a_pause() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    let before = world.hosts[0].follows;
+    for _ in 0..1000 {
+        world.run(MS);
+        world.etcd.cluster_id = 8;
+        while !world.hosts[0].commits.is_empty() {
+            world.deliver(0);
+        }
+        world.etcd.cluster_id = 7;
+    }
+    let follows = world.hosts[0].follows - before;
+    assert!(follows < 20, "{follows} snapshots in a second");
+}

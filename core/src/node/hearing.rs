@@ -184,7 +184,10 @@ impl Node {
             vip.barrier = Revision(0);
         }
         self.forget_session(now);
-        self.follow(false, now);
+        // Not at once: where the endpoints are those of two clusters, each answer says the same.
+        self.ear.following = false;
+        self.ear.asked_knowing = Revision(0);
+        self.timers.set(Timer::Follow, now + self.retry_delay());
         true
     }
 }

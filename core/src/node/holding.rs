@@ -166,7 +166,12 @@ impl Node {
                     }
                     self.announce_from(index, now);
                 }
-                Some(KernelError::TooLate) => self.vips[index].leaving = Some(Leaving::Spoiled),
+                Some(KernelError::TooLate) => {
+                    // Too little of the lease is left, or the kernel is slow: at once it would be
+                    // too late again.
+                    self.vips[index].leaving = Some(Leaving::Spoiled);
+                    self.vips[index].retry_at = Some(now + self.retry_delay());
+                }
                 Some(error) => self.block(index, error, now),
             }
         }
@@ -280,11 +285,14 @@ impl Node {
         match event {
             KernelEvent::AddressChanged | KernelEvent::Lost => self.list(),
             KernelEvent::LinkChanged(link) => {
+                // A listing under way may have read the links before.
+                self.list_again |= self.listing.is_some();
                 if self.links.insert(link.name.clone(), link.up) != Some(link.up) {
                     self.link_changed(&link.name, now);
                 }
             }
             KernelEvent::LinkGone(name) => {
+                self.list_again |= self.listing.is_some();
                 if self.links.remove(&name).is_some() {
                     self.link_changed(&name, now);
                     // Its addresses went with it.

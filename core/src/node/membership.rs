@@ -151,6 +151,8 @@ impl Node {
                 Some(_) => self.membership = Membership::Joining,
             },
             Membership::Resuming { id } | Membership::Live { id } => match known {
+                // By this node itself, in the end.
+                None if self.closing => self.forget_session(now),
                 None => self.lose_session(id, "it expired and was deleted", now),
                 Some(known) if SessionId(known.created) != id => {
                     self.lose_session(id, "it expired and another took its place", now);

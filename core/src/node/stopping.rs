@@ -70,6 +70,9 @@ impl Node {
                 Membership::Live { .. } if self.owns_something() => {}
                 Membership::Live { .. } => self.close(),
                 Membership::Closed => self.remove_fence(Exit::Stopped),
+                // The session that is being opened or resumed is there in a moment, and would
+                // outlive this process as one that others hand VIPs to.
+                Membership::Opening | Membership::Resuming { .. } if self.renewing() => {}
                 // There is no session to delete, or none that is known to be this process's.
                 _ => {
                     self.membership = Membership::Closed;
@@ -80,6 +83,10 @@ impl Node {
             Stopping::AtOnce(exit) => self.remove_fence(exit),
             Stopping::Fence(_) => {}
         }
+    }
+
+    fn renewing(&self) -> bool {
+        self.txns.values().any(|txn| matches!(txn.purpose, Purpose::Renew { .. }))
     }
 
     fn owns_something(&self) -> bool {
