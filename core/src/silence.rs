@@ -32,6 +32,13 @@ pub(crate) struct Mark {
     paused_before: Duration,
 }
 
+impl Mark {
+    /// When it was heard, by the plain clock.
+    pub(crate) fn heard_at(self) -> Instant {
+        self.heard_at
+    }
+}
+
 /// How long a silence must last.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Patience {

@@ -404,6 +404,26 @@ fn a_move_that_can_wait_does_not_begin_while_the_store_does_not_answer() {
 }
 
 #[test]
+fn a_vip_is_not_handed_to_a_session_that_is_about_to_run_out() {
+    let vips = || vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: true })];
+    let mut world = World::new(vec![config("a", vips())]);
+    world.run(100 * MS);
+    for (name, priority) in [("b", 9), ("c", 1)] {
+        let mut other = config(name, vips());
+        other.vips[0].policy = Policy::Priority { priority, preempt: true };
+        world.start(other);
+    }
+    world.run(300 * MS);
+    world.hosts[1].frozen = true;
+    world.run(1700 * MS);
+    assert_eq!(world.holders(), [0], "b is preferred, and silent");
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(100 * MS);
+    assert_eq!(world.holders(), [2]);
+}
+
+#[test]
 fn a_pin_moves_a_vip_at_once() {
     let mut world = World::of(&["a", "b", "c"]);
     world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"c"}"#);

@@ -64,14 +64,19 @@ impl Node {
         } else {
             self.lease.patience(lease)
         };
-        let patience = Patience { lease, grace: self.grace() };
+        // After an outage of the store the other's renewal is on its way again within its renew
+        // interval and a retry.
+        let grace = (self.lease.renew() * 3 / 2).max(lease / 4);
+        let patience = Patience { lease, grace };
         self.silence.due(peer.heard, patience).map(|due| due.max(peer.retry_at))
     }
 
-    /// After an outage of the store another node's renewal is on its way again within `r` and a
-    /// retry.
-    fn grace(&self) -> Duration {
-        self.lease.renew() * 3 / 2
+    /// Whether the other node's session looks alive: a VIP that is handed to one that is about to
+    /// run out would be dark until then.
+    pub(super) fn heard_lately(&self, node: &NodeName, now: Instant) -> bool {
+        self.peers.get(node).is_some_and(|peer| {
+            peer.lease.is_some_and(|lease| now.since(peer.heard.heard_at()) < lease / 4)
+        })
     }
 
     pub(super) fn schedule_expiry(&mut self) {

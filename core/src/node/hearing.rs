@@ -53,7 +53,7 @@ impl Node {
         self.ear.following = false;
         self.ear.asked_knowing = self.view.newest;
         let patience =
-            (2 * self.lease.renew()).max(SNAPSHOT_TIME_MIN) * (1 << self.ear.tries.min(1));
+            (2 * self.lease.renew()).max(SNAPSHOT_TIME_MIN) * (1 << self.ear.tries.min(2));
         self.ear.tries += 1;
         self.timers.set(Timer::Follow, now + patience);
         self.actions.push_back(Action::Follow { prefix: self.keys.prefix().to_owned(), elsewhere });

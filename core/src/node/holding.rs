@@ -340,13 +340,20 @@ impl Node {
         let mut present: BTreeSet<&PresentAddress> = listing.addresses.iter().collect();
         for index in 0..self.vips.len() {
             self.judge_link(index);
-            let mut there = 0;
+            let (mut there, mut ours) = (0, 0);
             let all = self.vips[index].config.addresses.len();
             for assignment in self.assignments(&[index]) {
-                there += usize::from(take_present(&mut present, &assignment));
+                if let Some(marked) = take_present(&mut present, &assignment) {
+                    there += 1;
+                    ours += usize::from(marked);
+                }
             }
             if self.vips[index].touched < id {
-                self.compare_with_kernel(index, there, all, now);
+                if self.vips[index].presence == Presence::Unknown {
+                    self.find_present(index, there, ours < all);
+                } else {
+                    self.compare_with_kernel(index, there, all, now);
+                }
             } else {
                 // The listing is older than what was done since.
                 self.list_again_soon(now);
@@ -363,20 +370,24 @@ impl Node {
         }
     }
 
+    /// What is there at the start. Part of a VIP, or what somebody else put there, is as good as
+    /// nothing: it goes before it may come back.
+    fn find_present(&mut self, index: usize, there: usize, incomplete: bool) {
+        if there == 0 {
+            self.vips[index].presence = Presence::Absent;
+        } else {
+            self.vips[index].presence = Presence::Present;
+            if incomplete {
+                self.spoil(index);
+            }
+        }
+        self.agenda.dirty.insert(index);
+    }
+
     /// Sets right what somebody else changed (rule 7).
     fn compare_with_kernel(&mut self, index: usize, there: usize, all: usize, now: Instant) {
         let may_hold = self.may_hold(index, now).is_ok();
         match self.vips[index].presence {
-            Presence::Unknown => {
-                // Part of it is as good as nothing: it is taken away before it may come back.
-                self.vips[index].presence = match there {
-                    0 => Presence::Absent,
-                    _ => Presence::Present,
-                };
-                if 0 < there && there < all {
-                    self.spoil(index);
-                }
-            }
             Presence::Present if there < all && may_hold => {
                 self.repairing(index, "is missing although it is held here");
                 if self.session().is_some() && self.is_active() {
@@ -483,12 +494,13 @@ fn errors_by_vip(failed: &Failed) -> BTreeMap<&str, &KernelError> {
     failed.iter().map(|(assignment, error)| (assignment.vip.as_str(), error)).collect()
 }
 
-/// Takes `assignment` out of what is present, with or without mark; says whether it was there.
-fn take_present(present: &mut BTreeSet<&PresentAddress>, assignment: &Assignment) -> bool {
+/// Takes `assignment` out of what is present; says whether it was there, and marked as turnip's.
+fn take_present(present: &mut BTreeSet<&PresentAddress>, assignment: &Assignment) -> Option<bool> {
     let there = |marked| PresentAddress {
         interface: Arc::clone(&assignment.interface),
         address: assignment.address,
         marked,
     };
-    present.remove(&there(true)) | present.remove(&there(false))
+    let marked = present.remove(&there(true));
+    (present.remove(&there(false)) | marked).then_some(marked)
 }

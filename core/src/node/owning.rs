@@ -48,7 +48,7 @@ impl Node {
                     }
                     self.report_forfeiting(index, &why);
                     if self.mutated(Mutant::HandOverBeforeRemoval) && self.owned(index).is_some() {
-                        self.pass_on(index, tasks);
+                        self.pass_on(index, now, tasks);
                     }
                     tasks.withdraw.push(index);
                 }
@@ -78,7 +78,7 @@ impl Node {
         if self.unwanted(index).is_some() {
             // A successor must know why this node is none, before it could hand back.
             if self.published_as_it_is(index) {
-                self.pass_on(index, tasks);
+                self.pass_on(index, now, tasks);
             }
         } else if let Some(to) = self.left_for(index) {
             tasks.hand_over.push((index, Some(to)));
@@ -93,11 +93,12 @@ impl Node {
 
     /// To the most wanted other node, or to nobody. While the address belongs to another VIP
     /// nobody can take it.
-    fn pass_on(&mut self, index: usize, tasks: &mut Tasks) {
+    fn pass_on(&mut self, index: usize, now: Instant, tasks: &mut Tasks) {
         let vip = &self.vips[index];
+        let others = || vip.rank.iter().filter(|node| **node != self.config.name);
         let to = match vip.conflict {
             Some(_) => None,
-            None => vip.rank.iter().find(|node| **node != self.config.name).cloned(),
+            None => others().find(|node| self.heard_lately(node, now)).or(others().next()).cloned(),
         };
         tasks.hand_over.push((index, to));
     }
@@ -268,12 +269,13 @@ impl Node {
         // What an operator asks for is not a matter of settling.
         let at_once = self.view.pinned(&self.vips[index].config.name) == Some(&preferred);
         let settled = if at_once { since } else { since + self.settling_delay() };
+        let doubtful = self.silence.is_paused() || !self.heard_lately(&preferred, now);
         let vip = &mut self.vips[index];
         vip.preferring = Some((preferred.clone(), since));
         if settled > now {
             self.agenda.wake(index, settled);
-        } else if self.silence.is_paused() {
-            // A renewal is on its way, or they fail.
+        } else if doubtful {
+            // A renewal is on its way, or they fail; or the other's do.
             self.agenda.wake(index, now + self.retry_delay() / 8);
         } else {
             vip.leaving = Some(Leaving::Preferred(preferred));
