@@ -74,7 +74,8 @@ pub(super) fn put(handle: &Handle, slot: Slot, lifetime_secs: u32) -> AddressAdd
 /// the source of the host's own connections while it has another, and else might: they would break
 /// when the VIP moves. An address with a subnet may be the host's only one there, and so stays
 /// preferred. IPv4 knows no such thing and needs it less: of the addresses of an interface it picks
-/// the one of the next hop's subnet, and else the first, which the VIP is not.
+/// the one of the next hop's subnet, and else the first, which is the host's own if that was there
+/// before the VIP.
 fn is_ipv6_host(address: IpNet) -> bool {
     address.addr().is_ipv6() && address.prefix_len() == 128
 }

@@ -78,10 +78,10 @@ impl Events {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
                 self.notice_address(&message, Expected::remove);
             }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => {
-                if !is_of_a_port(&message) {
-                    self.notice_link(&message);
-                }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))
+                if !is_of_a_port(&message) =>
+            {
+                self.notice_link(&message);
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) => {
                 if let Some(state) = address::parse_link(&message)
