@@ -407,3 +407,29 @@ fn the_example_says_how_it_is_and_its_defaults_are_the_defaults() {
         assert!(expected.contains(&problem.key()), "{problem}");
     }
 }
+
+fn many_vips(count: u32) -> String {
+    let vip = |index: u32| {
+        let address = std::net::Ipv4Addr::from(0x0a80_0000 + index);
+        format!(
+            "[[vip]]\nname = \"vip-{index:05}\"\naddress = \"{address}/32\"\ninterface = \"lo\"\n"
+        )
+    };
+    (1..=count).map(vip).collect()
+}
+
+#[test]
+fn ten_thousand_vips_can_be_published() {
+    let config = load(&many_vips(10_000)).unwrap();
+    assert_eq!(config.vips.len(), 10_000);
+}
+
+#[test]
+fn more_vips_than_a_node_can_publish_are_refused_and_how_many_fit_is_said() {
+    let message = load(&many_vips(20_000)).unwrap_err().to_string();
+    assert!(message.contains("20000 VIPs are too many for one node"), "{message}");
+    let fit = message.split("some ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let fit: u32 = fit.parse().unwrap();
+    assert!(load(&many_vips(fit * 99 / 100)).is_ok(), "{message}");
+    assert!(load(&many_vips(fit * 102 / 100)).is_err(), "{message}");
+}

@@ -15,6 +15,7 @@ mod etcd;
 mod lease;
 mod problem;
 mod section;
+mod size;
 mod values;
 mod vips;
 
@@ -281,6 +282,7 @@ impl Loader {
         if let Some(reach) = &reach {
             needs_local(&vips, reach, problems);
         }
+        size::check(&vips, &top.place, problems);
         top.finish(problems);
         Some(Config {
             reach: reach?,
