@@ -520,6 +520,17 @@ fn an_unreadable_value_is_named_and_left_alone_and_the_others_go_on() {
 }
 
 #[test]
+fn a_vip_whose_record_becomes_unreadable_is_forfeited_with_that_reason() {
+    let mut world = World::of(&["a"]);
+    assert_eq!(world.holders(), [0]);
+    world.etcd.put("/turnip/main/vips/v", "garbage");
+    world.run_until(LIMIT, |w| w.holders().is_empty());
+    assert!(world.said(0, "because what etcd says of it cannot be read"), "{}", world.story());
+    world.etcd.delete("/turnip/main/vips/v");
+    world.run_until(LIMIT, |w| w.holders() == [0]);
+}
+
+#[test]
 fn an_owner_without_the_vip_in_its_configuration_gives_it_free() {
     let mut world = World::of(&["a"]);
     let address = "10.0.0.50/32".parse().unwrap();
