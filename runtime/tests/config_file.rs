@@ -183,6 +183,7 @@ fn what_is_no_toml_is_named_with_its_lines_and_nothing_of_it_is_quoted() {
     let lines: Vec<_> = problems.iter().filter(|p| p.key().is_empty()).map(|p| p.line()).collect();
     assert!(lines.contains(&Some(1)) && lines.contains(&Some(2)), "{problems}");
     assert!(!problems.to_string().contains("hunter2"), "{problems}");
+    assert!(!problems.to_string().contains("add a [[vip]] table"), "{problems}");
 }
 
 #[test]
@@ -366,6 +367,7 @@ fn a_file_that_was_asked_for_must_be_there() {
     let problems = Config::load(&sources(Path::new("/nowhere/turnip.toml"), &[])).unwrap_err();
     let text = problems.to_string();
     assert!(text.contains("/nowhere/turnip.toml") && text.contains("No such file"), "{text}");
+    assert!(!text.contains("add a [[vip]] table"), "{text}");
 }
 
 #[test]
