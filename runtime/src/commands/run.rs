@@ -122,10 +122,9 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
 fn privileged() -> Result<(), String> {
     let missing = check::missing_capabilities()
         .map_err(|error| format!("cannot tell the privileges of this process: {error}"))?;
-    match missing.as_slice() {
-        [] => Ok(()),
-        [one] => Err(format!("{one} is missing: {}", super::PRIVILEGES)),
-        several => Err(format!("{} are missing: {}", several.join(" and "), super::PRIVILEGES)),
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{}: {}", super::missing(&missing), super::PRIVILEGES)),
     }
 }
 
