@@ -330,6 +330,26 @@ fn an_interface_that_goes_down_passes_its_vip_on_and_takes_it_back_when_preferre
 }
 
 #[test]
+fn a_record_stays_below_what_etcd_takes_whatever_befalls_all_vips_at_once() {
+    let vips = (0..6000)
+        .map(|n| {
+            let address = format!("10.0.{}.{}/32", n / 250, n % 250 + 1);
+            vip(&format!("v{n}"), &address, Policy::Spread)
+        })
+        .collect();
+    let mut world = World::new(Vec::new());
+    world.start(config("a", vips));
+    world.hosts[0].links.clear();
+    world.run(2000 * MS);
+    let value = &world.etcd.kvs["/turnip/main/nodes/a"].value;
+    let record: records::NodeRecord = records::decode(value).unwrap();
+    let reasons: Vec<&str> = record.vips.values().filter_map(|v| v.blocked.as_deref()).collect();
+    assert_eq!(reasons.len(), 6000);
+    assert!(reasons.contains(&"interface eth0 does not exist") && reasons.contains(&"see its log"));
+    assert!(reasons.iter().map(|why| why.len()).sum::<usize>() < 200 << 10);
+}
+
+#[test]
 fn a_vip_that_was_half_removed_when_it_became_ours_is_made_whole() {
     let policy = Policy::Priority { priority: 0, preempt: false };
     let vips = || vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)];
@@ -535,6 +555,17 @@ fn an_unreadable_value_is_named_and_left_alone_and_the_others_go_on() {
     assert_eq!(world.etcd.kvs["/turnip/main/vips/v"].value, b"something else");
     assert!(world.said(0, "leaving /turnip/main/vips/v alone"));
     assert!(world.said(0, "leaving /turnip/main/nonsense alone"));
+}
+
+#[test]
+fn a_vip_whose_record_becomes_unreadable_is_forfeited_with_that_reason() {
+    let mut world = World::of(&["a"]);
+    assert_eq!(world.holders(), [0]);
+    world.etcd.put("/turnip/main/vips/v", "garbage");
+    world.run_until(LIMIT, |w| w.holders().is_empty());
+    assert!(world.said(0, "because what etcd says of it cannot be read"), "{}", world.story());
+    world.etcd.delete("/turnip/main/vips/v");
+    world.run_until(LIMIT, |w| w.holders() == [0]);
 }
 
 #[test]

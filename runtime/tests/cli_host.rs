@@ -283,6 +283,9 @@ fn without_etcd_it_waits_and_holds_nothing_and_stops_when_asked() {
     within("it says so", || daemon.log().contains("waiting for etcd, holding nothing"));
     within("the watchdog", || daemon.told("WATCHDOG=1"));
     assert!(!daemon.told("READY"), "{}", daemon.heard);
+    // It asks every 3 s, and repeats itself only when there is another reason.
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(daemon.log().matches("waiting for etcd").count(), 1, "{}", daemon.log());
     host.is_untouched();
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait(), Some(0));
@@ -390,7 +393,7 @@ fn missing_capabilities_are_named() {
         .env("TURNIP_NETMASK", "32")
         .env("TURNIP_DEV", "lo")
         .env("TURNIP_ID", PEER);
-    refused(&mut command, &["CAP_NET_ADMIN and CAP_NET_RAW is missing"]);
+    refused(&mut command, &["CAP_NET_ADMIN and CAP_NET_RAW are missing"]);
     host.is_untouched();
 }
 

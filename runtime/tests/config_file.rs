@@ -183,6 +183,7 @@ fn what_is_no_toml_is_named_with_its_lines_and_nothing_of_it_is_quoted() {
     let lines: Vec<_> = problems.iter().filter(|p| p.key().is_empty()).map(|p| p.line()).collect();
     assert!(lines.contains(&Some(1)) && lines.contains(&Some(2)), "{problems}");
     assert!(!problems.to_string().contains("hunter2"), "{problems}");
+    assert!(!problems.to_string().contains("add a [[vip]] table"), "{problems}");
 }
 
 #[test]
@@ -366,6 +367,7 @@ fn a_file_that_was_asked_for_must_be_there() {
     let problems = Config::load(&sources(Path::new("/nowhere/turnip.toml"), &[])).unwrap_err();
     let text = problems.to_string();
     assert!(text.contains("/nowhere/turnip.toml") && text.contains("No such file"), "{text}");
+    assert!(!text.contains("add a [[vip]] table"), "{text}");
 }
 
 #[test]
@@ -406,4 +408,30 @@ fn the_example_says_how_it_is_and_its_defaults_are_the_defaults() {
     for problem in load(&all).unwrap_err().iter() {
         assert!(expected.contains(&problem.key()), "{problem}");
     }
+}
+
+fn many_vips(count: u32) -> String {
+    let vip = |index: u32| {
+        let address = std::net::Ipv4Addr::from(0x0a80_0000 + index);
+        format!(
+            "[[vip]]\nname = \"vip-{index:05}\"\naddress = \"{address}/32\"\ninterface = \"lo\"\n"
+        )
+    };
+    (1..=count).map(vip).collect()
+}
+
+#[test]
+fn ten_thousand_vips_can_be_published() {
+    let config = load(&many_vips(10_000)).unwrap();
+    assert_eq!(config.vips.len(), 10_000);
+}
+
+#[test]
+fn more_vips_than_a_node_can_publish_are_refused_and_how_many_fit_is_said() {
+    let message = load(&many_vips(20_000)).unwrap_err().to_string();
+    assert!(message.contains("20000 VIPs are too many for one node"), "{message}");
+    let fit = message.split("some ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let fit: u32 = fit.parse().unwrap();
+    assert!(load(&many_vips(fit * 99 / 100)).is_ok(), "{message}");
+    assert!(load(&many_vips(fit * 102 / 100)).is_err(), "{message}");
 }

@@ -188,6 +188,11 @@ impl Node {
         (record.node == self.config.name && record.session == id).then_some(known.modified)
     }
 
+    fn is_unreadable(&self, index: usize) -> bool {
+        let known = self.view.vip(&self.vips[index].config.name);
+        known.is_some_and(|known| known.readable().is_none())
+    }
+
     /// Whether anything may be held now (rule 2).
     pub(super) fn in_time(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| {
@@ -221,6 +226,7 @@ impl Node {
         let Some(modified) = self.owned(index) else {
             return Err(match self.named_session(index) {
                 Some((node, _)) if node != self.config.name => format!("{node} owns it"),
+                _ if self.is_unreadable(index) => "what etcd says of it cannot be read".to_owned(),
                 _ => "nobody gave it to this session".to_owned(),
             });
         };

@@ -16,6 +16,12 @@ use crate::time::Instant;
 use crate::timer::Timer;
 use crate::view::Known;
 
+/// So much is published of why VIPs cannot be held, in bytes: whatever befalls all of a host's
+/// VIPs at once, the record must stay below what etcd takes, or nobody learns to take them over.
+const REASONS_BYTES_MAX: usize = 128 << 10;
+/// What is published of the reasons beyond that.
+const REASON_BEYOND: &str = "see its log";
+
 /// How much more seldom the etcd member is asked when no VIP follows it.
 const MEMBER_SELDOM: u32 = 10;
 
@@ -24,8 +30,18 @@ impl Node {
 
     /// What `nodes/<node>` should hold.
     pub(super) fn offer(&self) -> NodeRecord {
+        let mut reasons_bytes = 0;
         let vips = self.vips.iter().enumerate().map(|(index, vip)| {
-            let blocked = vip.blocked.as_ref().map(|blocked| blocked.why.clone());
+            let blocked =
+                vip.blocked.as_ref().map(|blocked| &blocked.why).or(vip.conflict.as_ref());
+            let blocked = blocked.map(|why| {
+                reasons_bytes += why.len();
+                if reasons_bytes > REASONS_BYTES_MAX {
+                    REASON_BEYOND.to_owned()
+                } else {
+                    why.clone()
+                }
+            });
             let priority = match vip.config.policy {
                 Policy::Priority { priority, .. } => priority,
                 _ => 0,
@@ -36,7 +52,7 @@ impl Node {
                 policy: vip.config.policy.into(),
                 priority,
                 defined_at: self.defined_at(index),
-                blocked: blocked.or_else(|| vip.conflict.clone()),
+                blocked,
             };
             (vip.config.name.clone(), offer)
         });

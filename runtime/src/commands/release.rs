@@ -37,7 +37,7 @@ pub fn release(args: &ReleaseArgs) -> ExitCode {
 async fn clear(force: bool) -> Result<String, String> {
     let missing = check::missing_capabilities().map_err(|error| error.to_string())?;
     if !missing.is_empty() {
-        return Err(format!("{} is missing; run this as root", missing.join(" and ")));
+        return Err(format!("{}; run this as root", super::missing(&missing)));
     }
     // Held to the end, so that no daemon starts meanwhile.
     let lock = InstanceLock::take("turnip release");

@@ -122,9 +122,9 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
 fn privileged() -> Result<(), String> {
     let missing = check::missing_capabilities()
         .map_err(|error| format!("cannot tell the privileges of this process: {error}"))?;
-    match missing.as_slice() {
-        [] => Ok(()),
-        missing => Err(format!("{} is missing: {}", missing.join(" and "), super::PRIVILEGES)),
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{}: {}", super::missing(&missing), super::PRIVILEGES)),
     }
 }
 
@@ -151,8 +151,10 @@ fn backstop(config: &Config) -> Result<Backstop, String> {
     }
 }
 
-/// Returns when etcd answers and this host may be a node.
+/// Returns when etcd answers and this host may be a node. Each reason to wait is said once, not
+/// at every try: at a power failure it may take an hour.
 async fn meet_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<(), String> {
+    let mut said = String::new();
     loop {
         let why = match may_start(etcd, config).await {
             Ok(()) => return Ok(()),
@@ -162,8 +164,13 @@ async fn meet_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<()
             }
             Err(StoreError::Unavailable(why)) => why,
         };
-        tracing::error!("waiting for etcd, holding nothing: {why}");
-        manager.status(&format!("waiting for etcd: {why}"));
+        if said == why {
+            tracing::debug!("still waiting for etcd: {why}");
+        } else {
+            tracing::error!("waiting for etcd, holding nothing: {why}");
+            manager.status(&format!("waiting for etcd: {why}"));
+            said = why;
+        }
         tokio::time::sleep(RETRY_AFTER).await;
     }
 }

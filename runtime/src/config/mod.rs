@@ -15,6 +15,7 @@ mod etcd;
 mod lease;
 mod problem;
 mod section;
+mod size;
 mod values;
 mod vips;
 
@@ -186,6 +187,8 @@ impl Reach {
 /// The tables, with what flags and variables say already in place.
 struct Loader {
     file: Option<PathBuf>,
+    /// Whether the file could be read whole: else what it seems to lack may well be there.
+    whole: bool,
     top: Section,
     etcd: Section,
 }
@@ -206,6 +209,7 @@ impl Loader {
                 (None, Section::empty(""))
             }
         };
+        let whole = problems.is_empty();
         let mut etcd = match top.take("etcd") {
             Some(Given { value: Value::Table(section), .. }) => section.with_prefix("etcd."),
             Some(given) => {
@@ -220,16 +224,16 @@ impl Loader {
             None => Section::empty("etcd."),
         };
         sources.apply(&mut top, &mut etcd);
-        Loader { file, top, etcd }
+        Loader { file, whole, top, etcd }
     }
 
     fn reach(self, sources: &Sources, problems: &mut Collector) -> Option<Reach> {
-        let Loader { file, mut top, etcd } = self;
+        let Loader { file, mut top, etcd, .. } = self;
         reach(file, &mut top, etcd, sources, problems)
     }
 
     fn node(self, sources: &Sources, problems: &mut Collector) -> Option<Config> {
-        let Loader { file, mut top, etcd } = self;
+        let Loader { file, whole, mut top, etcd } = self;
         let original = vips::original(&sources.variables, problems);
         let nothing_said = file.is_none() && sources.file.is_none();
         let file_name = file.clone();
@@ -267,7 +271,7 @@ impl Loader {
                 reach.notices.push(beside_file(&file, vips.len()));
             }
             vips = vec![original.vip];
-        } else if !variables_given && !had_tables {
+        } else if whole && !variables_given && !had_tables {
             let (key, what) = if nothing_said {
                 let what = format!(
                     "no configuration: there is no {FILE_DEFAULT}, and TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID are not set"
@@ -281,6 +285,7 @@ impl Loader {
         if let Some(reach) = &reach {
             needs_local(&vips, reach, problems);
         }
+        size::check(&vips, &top.place, problems);
         top.finish(problems);
         Some(Config {
             reach: reach?,

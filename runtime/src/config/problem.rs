@@ -126,6 +126,10 @@ impl Collector {
         self.0.push(problem);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// `value` if nothing was wrong. It is absent only when something was.
     pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
         match value {

@@ -114,7 +114,7 @@ impl Section {
 
     /// The tables of the file's `text`. What TOML itself refuses is a problem.
     pub(super) fn parse(path: &Path, text: &str, problems: &mut Collector) -> Self {
-        let reader = Reader { path: Arc::new(path.to_owned()), text };
+        let reader = Reader::new(path, text);
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let place = reader.place(error.span().unwrap_or(0..0));
@@ -192,17 +192,21 @@ impl Section {
 struct Reader<'a> {
     path: Arc<PathBuf>,
     text: &'a str,
+    /// Where each line begins, so that a file of many lines is not counted through for each value.
+    line_starts: Vec<usize>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(path: &Path, text: &'a str) -> Self {
+        let after_newlines = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        let line_starts = std::iter::once(0).chain(after_newlines).collect();
+        Reader { path: Arc::new(path.to_owned()), text, line_starts }
+    }
+
     fn place(&self, span: Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::File {
-            path: Arc::clone(&self.path),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        let line = self.line_starts.partition_point(|start| *start <= span.start);
+        let in_line = self.text.get(self.line_starts[line - 1]..span.start).unwrap_or_default();
+        Place::File { path: Arc::clone(&self.path), line, column: in_line.chars().count() + 1 }
     }
 
     fn section(&self, span: Range<usize>, table: &DeTable<'_>) -> Section {

@@ -50,7 +50,11 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
             "etcd commits",
             format!("cannot be timed: {why}; that takes the right to write under /turnip-check/"),
         ),
-        Err(error) => findings.error("etcd commits", format!("{error}; etcd needs a quorum")),
+        Err(error) => {
+            let what =
+                format!("{error}; without commits nothing is held: does etcd have a quorum?");
+            findings.error("etcd commits", what);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use turnip::lock::{InstanceLock, LockError};
 use turnip_core::{Backstop, Link};
 
 use super::Findings;
-use crate::commands::PRIVILEGES;
+use crate::commands::{self, PRIVILEGES};
 
 /// Checks privileges, and what the configuration needs of the host.
 pub async fn check(config: Option<&Config>, findings: &mut Findings) {
@@ -17,8 +17,7 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
             findings.ok("privileges", "CAP_NET_ADMIN and CAP_NET_RAW are there");
         }
         Ok(missing) => {
-            let what = format!("{} is missing; {PRIVILEGES}", missing.join(" and "));
-            findings.error("privileges", what);
+            findings.error("privileges", format!("{}; {PRIVILEGES}", commands::missing(&missing)));
         }
         Err(error) => findings.warning("privileges", format!("cannot be read: {error}")),
     }

@@ -1,0 +1,58 @@
+//! How much a node may publish: `nodes/<node>` is one value, and etcd takes no request over 1.5 MiB.
+
+use std::collections::BTreeMap;
+
+use turnip_core::Policy;
+use turnip_core::records::{NodeRecord, VipOffer, encode};
+
+use super::problem::{Collector, Place, Problem};
+use super::vips::Vip;
+
+/// The largest record that is configured, in bytes. The rest of etcd's 1.5 MiB
+/// (`--max-request-bytes`) is for why VIPs cannot be held, which the core bounds.
+const RECORD_BYTES_MAX: usize = 1 << 20;
+
+/// Refuses more VIPs than a node can publish.
+pub(super) fn check(vips: &[Vip], place: &Place, problems: &mut Collector) {
+    let bytes = encode(&record(vips)).len();
+    if bytes <= RECORD_BYTES_MAX {
+        return;
+    }
+    let fit = vips.len() * RECORD_BYTES_MAX / bytes;
+    let what = format!(
+        "{} VIPs are too many for one node: what it publishes of them would be {} KiB, and {} KiB go into one request to etcd; of VIPs like these some {fit} fit. Write several addresses into one VIP, give it a shorter name, or share the VIPs out among several clusters of hosts",
+        vips.len(),
+        bytes.div_ceil(1024),
+        RECORD_BYTES_MAX / 1024,
+    );
+    problems.add(Problem::new(place.clone(), "vip", None, what));
+}
+
+fn record(vips: &[Vip]) -> NodeRecord {
+    let offers: BTreeMap<_, _> = vips
+        .iter()
+        .map(|vip| {
+            let priority = match vip.config.policy {
+                Policy::Priority { priority, .. } => priority,
+                _ => 0,
+            };
+            let offer = VipOffer {
+                digest: vip.config.digest(),
+                addresses: vip.config.addresses.iter().copied().collect(),
+                policy: vip.config.policy.into(),
+                priority,
+                blocked: None,
+            };
+            (vip.config.name.clone(), offer)
+        })
+        .collect();
+    NodeRecord {
+        vips: offers,
+        weight: u32::MAX,
+        drained: false,
+        member: None,
+        defined_at: None,
+        repairs: u64::MAX,
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
