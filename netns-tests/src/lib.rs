@@ -31,5 +31,6 @@ pub mod process;
 pub mod prompt;
 pub mod reap;
 pub mod responder;
+pub mod security;
 pub mod switch;
 pub mod timeline;
