@@ -17,6 +17,7 @@
 
 pub mod cluster;
 pub mod daemon;
+pub mod delay;
 pub mod etcd;
 pub mod eye;
 pub mod host;
