@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
 use crate::namespace::Namespace;
+use crate::security::Security;
 
 /// The variable that names the turnip to run, when it is not the one built beside the lab.
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_TURNIP";
@@ -66,22 +67,11 @@ pub struct TurnipSettings {
     /// Told by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
-    /// Further lines of the table `[etcd]`.
-    pub etcd_lines: String,
-    /// `http` or `https`.
-    pub scheme: String,
 }
 
 impl Default for TurnipSettings {
     fn default() -> Self {
-        TurnipSettings {
-            lease: None,
-            fence: None,
-            policy: Policy::Spread,
-            by_variables: false,
-            etcd_lines: String::new(),
-            scheme: "http".into(),
-        }
+        TurnipSettings { lease: None, fence: None, policy: Policy::Spread, by_variables: false }
     }
 }
 
@@ -100,6 +90,8 @@ pub struct Place<'a> {
     pub has_member: bool,
     /// All of etcd's addresses.
     pub etcd: &'a [IpAddr],
+    /// How to get into etcd.
+    pub security: Option<&'a Security>,
 }
 
 impl Daemon {
@@ -177,8 +169,8 @@ pub fn turnip_binary() -> Result<PathBuf> {
 }
 
 fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> String {
-    let url =
-        |ip: &IpAddr| format!("\"{}://{}\"", settings.scheme, std::net::SocketAddr::new(*ip, 2379));
+    let scheme = if place.security.is_some() { "https" } else { "http" };
+    let url = |ip: &IpAddr| format!("\"{}://{}\"", scheme, std::net::SocketAddr::new(*ip, 2379));
     let endpoints: Vec<String> = place.etcd.iter().map(url).collect();
     let mut toml = format!("cluster = \"{CLUSTER}\"\nnode = \"{}\"\n", place.host);
     for (key, value) in [("lease", &settings.lease), ("fence", &settings.fence)] {
@@ -188,9 +180,9 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
     }
     let _ = writeln!(toml, "\n[etcd]\nendpoints = [{}]", endpoints.join(", "));
     if place.has_member {
-        let _ = writeln!(toml, "local = \"{}://127.0.0.1:2379\"", settings.scheme);
+        let _ = writeln!(toml, "local = \"{}://127.0.0.1:2379\"", scheme);
     }
-    toml += &settings.etcd_lines;
+    toml += &place.security.map_or(String::new(), Security::turnip_lines);
     let policy = match settings.policy {
         Policy::Leader => "policy = \"leader\"\n".to_owned(),
         Policy::Spread => "policy = \"spread\"\n".to_owned(),

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::namespace::Namespace;
 use crate::process::Process;
+use crate::security::Security;
 
 /// The variable that names the etcd to run, when it is not Debian's.
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_ETCD";
@@ -22,6 +23,8 @@ pub struct EtcdSettings {
     pub heartbeat_ms: u32,
     /// How long silence of the leader is borne, in ms.
     pub election_ms: u32,
+    /// Whether they speak TLS, with certificates at both ends, and ask for a password.
+    pub secured: bool,
     /// Further arguments of every member.
     pub arguments: Vec<String>,
 }
@@ -29,7 +32,7 @@ pub struct EtcdSettings {
 impl Default for EtcdSettings {
     /// etcd's own.
     fn default() -> Self {
-        EtcdSettings { heartbeat_ms: 100, election_ms: 1000, arguments: Vec::new() }
+        EtcdSettings { heartbeat_ms: 100, election_ms: 1000, secured: false, arguments: Vec::new() }
     }
 }
 
@@ -40,6 +43,7 @@ pub struct Member {
     namespace: Arc<Namespace>,
     arguments: Vec<String>,
     directory: PathBuf,
+    security: Option<Security>,
     process: Option<Process>,
 }
 
@@ -58,7 +62,9 @@ pub struct MemberStatus {
 pub fn members(
     hosts: &[(String, Arc<Namespace>, IpAddr, PathBuf)],
     settings: &EtcdSettings,
+    security: Option<&Security>,
 ) -> Vec<Member> {
+    let scheme = if security.is_some() { "https" } else { "http" };
     let peers: Vec<String> = hosts
         .iter()
         .map(|(name, _, ip, _)| format!("{name}=http://{}:2380", bracket(*ip)))
@@ -68,8 +74,8 @@ pub fn members(
         let mut arguments: Vec<String> = [
             ("name", name.clone()),
             ("data-dir", directory.join("etcd").display().to_string()),
-            ("listen-client-urls", "http://0.0.0.0:2379".into()),
-            ("advertise-client-urls", format!("http://{ip}:2379")),
+            ("listen-client-urls", format!("{scheme}://0.0.0.0:2379")),
+            ("advertise-client-urls", format!("{scheme}://{ip}:2379")),
             ("listen-peer-urls", "http://0.0.0.0:2380".into()),
             ("initial-advertise-peer-urls", format!("http://{ip}:2380")),
             ("initial-cluster", peers.join(",")),
@@ -81,11 +87,13 @@ pub fn members(
         .map(|(key, value)| format!("--{key}={value}"))
         .into();
         arguments.extend(settings.arguments.iter().cloned());
+        arguments.extend(security.into_iter().flat_map(Security::member_arguments));
         Member {
             name: name.clone(),
             namespace: Arc::clone(namespace),
             arguments,
             directory: directory.clone(),
+            security: security.cloned(),
             process: None,
         }
     };
@@ -185,6 +193,15 @@ impl Member {
         })
     }
 
+    /// Has the cluster ask for its password from now on.
+    ///
+    /// # Errors
+    /// When it is not secured, or as of etcd.
+    pub fn demand_password(&self) -> Result<()> {
+        let security = self.security.as_ref().context("no password was made")?;
+        self.ask(Duration::from_secs(5), |client| security.demand_password(client))
+    }
+
     /// Uses etcd's client on its host.
     ///
     /// # Errors
@@ -194,15 +211,19 @@ impl Member {
         patience: Duration,
         f: impl FnOnce(Client) -> F + Send,
     ) -> Result<T> {
-        self.namespace
-            .block_on(|| async move {
-                let asked = async {
-                    let options = ConnectOptions::new().with_connect_timeout(patience);
-                    f(Client::connect(["http://127.0.0.1:2379"], Some(options)).await?).await
-                };
-                tokio::time::timeout(patience, asked).await.map_err(|_| anyhow!("no answer"))?
-            })
-            .with_context(|| format!("etcd {}", self.name))
+        let ask = || async move {
+            let asked = async {
+                let mut options = ConnectOptions::new().with_connect_timeout(patience);
+                let mut endpoint = "http://127.0.0.1:2379";
+                if let Some(security) = &self.security {
+                    options = security.options(options)?;
+                    endpoint = "https://127.0.0.1:2379";
+                }
+                f(Client::connect([endpoint], Some(options)).await?).await
+            };
+            tokio::time::timeout(patience, asked).await.map_err(|_| anyhow!("no answer"))?
+        };
+        self.namespace.block_on(ask).with_context(|| format!("etcd {}", self.name))
     }
 }
 

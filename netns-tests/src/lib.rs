@@ -17,6 +17,7 @@
 
 pub mod cluster;
 pub mod daemon;
+pub mod delay;
 pub mod etcd;
 pub mod eye;
 pub mod host;
@@ -31,5 +32,6 @@ pub mod process;
 pub mod prompt;
 pub mod reap;
 pub mod responder;
+pub mod security;
 pub mod switch;
 pub mod timeline;

@@ -63,6 +63,18 @@ impl Namespace {
         })
     }
 
+    /// Takes a link out of its bridge.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn unplug(&self, port: &str) -> Result<()> {
+        self.netlink(|netlink| async move {
+            let port = index_of(&netlink, port).await?;
+            let message = LinkUnspec::new_with_index(port).nocontroller().build();
+            Ok(netlink.link().set_port(message).execute().await?)
+        })
+    }
+
     /// Makes a VXLAN link that floods to nobody until it is told whom ([`Self::vxlan_peer`]).
     ///
     /// # Errors

@@ -1,15 +1,17 @@
 //! A switch: a bridge in a namespace of its own, whose ports can be cut, one way or both, made
-//! lossy, or closed for some traffic. The faults are rules in the bridge's forwarding path, so that
+//! lossy, slow, or closed for some traffic. The faults are rules in the bridge's forwarding path, so that
 //! hosts keep their carrier and no firewall of theirs is touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::delay::Delay;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
 
@@ -20,6 +22,7 @@ const BRIDGE: &str = "br0";
 pub struct Switch {
     namespace: Arc<Namespace>,
     faults: Mutex<BTreeSet<Fault>>,
+    delays: Mutex<BTreeMap<String, Delay>>,
 }
 
 /// What is wrong with a switch.
@@ -45,7 +48,7 @@ impl Switch {
     pub fn new(lab: &Lab, name: &str) -> Result<Self> {
         let namespace = lab.namespace(name)?;
         namespace.bridge(BRIDGE, None)?;
-        Ok(Switch { namespace, faults: Mutex::default() })
+        Ok(Switch { namespace, faults: Mutex::default(), delays: Mutex::default() })
     }
 
     /// The namespace that it is in.
@@ -118,12 +121,37 @@ impl Switch {
         self.add([Fault::Loss(port.into(), percent)])
     }
 
+    /// Delivers everything from and to a port later.
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub fn delay(&self, port: &str, delay: Duration) -> Result<()> {
+        let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        if delays.remove(port).is_none() {
+            // The port goes out of the bridge, and one end of a cable in its place; the relay
+            // joins the port with the other end.
+            let ends = delayed_ends(port);
+            self.namespace.cable(&ends[0], &self.namespace, &ends[1])?;
+            self.namespace.unplug(port)?;
+            self.namespace.plug(&ends[1], BRIDGE)?;
+        }
+        let links = [port, &delayed_ends(port)[0]];
+        delays.insert(port.into(), Delay::between(&self.namespace, links, delay)?);
+        Ok(())
+    }
+
     /// Ends all faults.
     ///
     /// # Errors
     /// As of nft.
     pub fn heal(&self) -> Result<()> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let delays =
+            std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
+        for port in delays.into_keys() {
+            self.namespace.remove_link(&delayed_ends(&port)[0])?;
+            self.namespace.plug(&port, BRIDGE)?;
+        }
         self.apply()
     }
 
@@ -173,4 +201,8 @@ impl Switch {
         }
         Ok(())
     }
+}
+
+fn delayed_ends(port: &str) -> [String; 2] {
+    [format!("{port}-in"), format!("{port}-out")]
 }

@@ -36,7 +36,10 @@ fn main() {
     }
     if args[1] == "mutants" {
         let max: u64 = args[2].parse().unwrap();
-        let mut list: Vec<turnip_sim::plan::Daemon> = turnip_core::Mutant::ALL.iter().map(|m| turnip_sim::plan::Daemon::Turnip(Some(*m))).collect();
+        let mut list: Vec<turnip_sim::plan::Daemon> = turnip_core::Mutant::ALL
+            .iter()
+            .map(|m| turnip_sim::plan::Daemon::Turnip(Some(*m)))
+            .collect();
         list.push(turnip_sim::plan::Daemon::HeedlessAdapter);
         for daemon in list {
             let mut caught = false;
@@ -50,7 +53,9 @@ fn main() {
                     break;
                 }
             }
-            if !caught { println!("{daemon:?}: NOT CAUGHT in {max}"); }
+            if !caught {
+                println!("{daemon:?}: NOT CAUGHT in {max}");
+            }
         }
         return;
     }

@@ -24,6 +24,7 @@ impl Cluster {
             directory: &host.directory,
             has_member,
             etcd: &self.etcd_addresses,
+            security: self.security.as_ref(),
         };
         let command = self.plan.daemon.command(place, &self.plan.vips)?;
         let log = host.directory.join("daemon.log");
@@ -91,6 +92,7 @@ impl Cluster {
             directory: &directory,
             has_member: matches!(self.plan.etcd, EtcdPlan::OnHosts(_)),
             etcd: &self.etcd_addresses,
+            security: self.security.as_ref(),
         };
         let command = self.plan.daemon.command(place, &self.plan.vips)?;
         Process::start(command, "the twin", directory.join("daemon.log"))

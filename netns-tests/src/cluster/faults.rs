@@ -1,6 +1,7 @@
 //! What can be done to hosts and to the network between them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -71,6 +72,14 @@ impl Cluster {
     /// As of the switch.
     pub fn lose(&self, host: usize, percent: u32) -> Result<()> {
         self.network.switch(host).lose(&port(host), percent)
+    }
+
+    /// Delivers everything from and to a host later, each way by so much.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn slow(&self, host: usize, delay: Duration) -> Result<()> {
+        self.network.switch(host).delay(&port(host), delay)
     }
 
     /// Ends all faults of the network.

@@ -20,6 +20,7 @@ use crate::namespace::Namespace;
 use crate::network::{self, Network};
 use crate::plan::{EtcdPlan, Plan};
 use crate::probe::{Prober, Target, Way};
+use crate::security::Security;
 
 pub use seen::Seen;
 
@@ -34,6 +35,7 @@ pub struct Cluster {
     network: Box<dyn Network>,
     plan: Plan,
     etcd_addresses: Vec<IpAddr>,
+    security: Option<Security>,
     lab: Arc<Lab>,
 }
 
@@ -53,18 +55,30 @@ impl Cluster {
             host.boot(&lab, &eye, &*network)?;
             hosts.push(host);
         }
-        let (members, etcd_addresses) = set_up_etcd(&lab, &*network, &plan.etcd, &hosts)?;
+        let (members, etcd_addresses, security) = set_up_etcd(&lab, &*network, &plan.etcd, &hosts)?;
         let ways = |address: &IpNet| [Way::Udp, Way::Tcp].map(|way| (address.addr(), way));
         let targets = probed.iter().flat_map(ways);
         let targets = targets.map(|(address, way)| Target { address, way }).collect();
         let client_probes = Prober::start(network.client(), targets)?;
-        let mut cluster =
-            Cluster { client_probes, hosts, members, eye, network, plan, etcd_addresses, lab };
+        let mut cluster = Cluster {
+            client_probes,
+            hosts,
+            members,
+            eye,
+            network,
+            plan,
+            etcd_addresses,
+            security,
+            lab,
+        };
         if !cluster.members.is_empty() {
             for member in &mut cluster.members {
                 member.start()?;
             }
-            etcd::wait_for_leader(&cluster.members)?;
+            let leader = etcd::wait_for_leader(&cluster.members)?;
+            if cluster.security.is_some() {
+                cluster.members[leader].demand_password()?;
+            }
         }
         Ok(cluster)
     }
@@ -152,7 +166,7 @@ impl Cluster {
     }
 }
 
-type EtcdOfCluster = (Vec<Member>, Vec<IpAddr>);
+type EtcdOfCluster = (Vec<Member>, Vec<IpAddr>, Option<Security>);
 
 fn set_up_etcd(
     lab: &Lab,
@@ -162,7 +176,7 @@ fn set_up_etcd(
 ) -> Result<EtcdOfCluster> {
     let mut places = Vec::new();
     let settings = match plan {
-        EtcdPlan::None => return Ok((Vec::new(), Vec::new())),
+        EtcdPlan::None => return Ok((Vec::new(), Vec::new(), None)),
         EtcdPlan::OnHosts(settings) => {
             for (index, host) in hosts.iter().enumerate() {
                 let namespace = Arc::clone(host.shared_namespace());
@@ -182,6 +196,10 @@ fn set_up_etcd(
             settings
         }
     };
-    let addresses = places.iter().map(|(_, _, ip, _)| *ip).collect();
-    Ok((etcd::members(&places, settings), addresses))
+    let addresses: Vec<IpAddr> = places.iter().map(|(_, _, ip, _)| *ip).collect();
+    let security = match settings.secured {
+        true => Some(Security::create(lab.directory_of("tls")?, &addresses)?),
+        false => None,
+    };
+    Ok((etcd::members(&places, settings, security.as_ref()), addresses, security))
 }

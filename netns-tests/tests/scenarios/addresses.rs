@@ -68,3 +68,22 @@ fn a_holder_whose_interface_disappears_passes_the_address_on_and_may_have_it_bac
     cluster.assert_alone_since(from)?;
     Ok(())
 }
+
+#[test]
+fn a_foreign_machine_with_the_same_address_does_not_bring_two_hosts_to_share_it() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("a machine that knows nothing of turnip takes the address");
+    let stranger = cluster.lab().namespace("stranger")?;
+    cluster.network().attach("stranger", 9, &stranger)?;
+    stranger.add_address(LINK, cluster.plan().vips[0].addresses[0])?;
+    a_lease_passes();
+    assert_eq!(cluster.holders()?, [owner], "{}", cluster.said());
+    cluster.note("it gives it back");
+    stranger.remove_address(cluster.address())?;
+    // Clients that the stranger has misled must find back; turnip is not told that it has gone.
+    cluster.turnip(&["pin", "api", &format!("h{}", (owner + 1) % 3 + 1)])?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}

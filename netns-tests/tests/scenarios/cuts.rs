@@ -3,9 +3,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::plan::Plan;
+use turnip_netns_tests::probe::{Shot, Way};
 
 use crate::a_lease_passes;
 
@@ -104,6 +105,30 @@ fn a_cut_that_comes_and_goes_every_second_never_makes_two_holders() -> Result<()
         cluster.heal()?;
         sleep(Duration::from_secs(1));
     }
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}
+
+#[test]
+fn a_holder_with_a_slow_link_keeps_the_address_and_a_very_slow_one_loses_it_to_one_other()
+-> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("30 ms each way");
+    cluster.slow(owner, Duration::from_millis(30))?;
+    a_lease_passes();
+    assert_eq!(cluster.wait_for_owner()?, owner, "{}", cluster.said());
+    let last = cluster.client_shots(Way::Udp).into_iter().rev().find(Shot::answered);
+    let (shot, answer) = last.and_then(|shot| Some((shot.sent, shot.answer?.0))).context("none")?;
+    assert!(answer.duration_since(shot) >= Duration::from_millis(60), "the link is not slow");
+    cluster.note("700 ms each way");
+    cluster.slow(owner, Duration::from_millis(700))?;
+    a_lease_passes();
+    a_lease_passes();
+    cluster.note("heal");
+    cluster.heal()?;
     a_lease_passes();
     cluster.wait_for_owner()?;
     cluster.assert_alone_since(from)?;

@@ -210,3 +210,19 @@ fn a_member_that_stutters_as_on_a_slow_disk_never_makes_two_holders() -> Result<
     cluster.assert_alone_since(from)?;
     Ok(())
 }
+
+#[test]
+fn with_certificates_and_a_password_everything_works_as_without() -> Result<()> {
+    let settings = EtcdSettings { secured: true, ..EtcdSettings::default() };
+    let plan = Plan { etcd: EtcdPlan::OnHosts(settings), ..Plan::default() };
+    let mut cluster = Cluster::start(plan)?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("the holder loses its power");
+    cluster.power_off(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.power_on(owner)?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.assert_alone_since(from)?;
+    Ok(())
+}

@@ -34,7 +34,8 @@ fn late_hand_over(rng: &mut Rng, plan: &Plan, mut plot: Plot<'_>) {
     let lease = plan.params.lease_ms;
     let host = rng.index(plan.params.hosts);
     let by = rng.within(20..=2 * lease) * MS;
-    let mishap = *rng.pick(&[Mishap::DelayRequest(by), Mishap::DelayRequest(by), Mishap::LoseAnswer]);
+    let mishap =
+        *rng.pick(&[Mishap::DelayRequest(by), Mishap::DelayRequest(by), Mishap::LoseAnswer]);
     let count = rng.within(1..=2) as u32;
     let meddle = Fault::Meddle { host, kind: TxnKind::HandOver, skip: 0, count, mishap };
     plot.add(0, 2 * lease * MS, meddle);
@@ -54,7 +55,8 @@ fn lagging_claimer(rng: &mut Rng, plan: &Plan, mut plot: Plot<'_>) {
     plot.add(0, 5 * lease * MS, Fault::WatchLag { host, by });
     let after = rng.within(1..=lease) * MS;
     let restart = rng.chance(500);
-    let fault = if restart { Fault::Restart { host: other } } else { Fault::PowerOff { host: other } };
+    let fault =
+        if restart { Fault::Restart { host: other } } else { Fault::PowerOff { host: other } };
     plot.add(after, rng.within(1..=lease / 2) * MS, fault);
 }
 

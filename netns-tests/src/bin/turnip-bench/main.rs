@@ -6,6 +6,7 @@ mod report;
 mod rest;
 mod scale;
 mod trial;
+mod use_case;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use crate::rest::Rest;
 use crate::scale::Scale;
 use crate::trial::{Fault, Subject, Trial};
+use crate::use_case::{UseCase, UseCaseTrial};
 
 /// Measures turnip and keepalived side by side. Needs root.
 #[derive(Parser, Debug)]
@@ -36,6 +38,9 @@ struct Arguments {
     /// Leave out memory, processor and write rate at rest.
     #[arg(long)]
     no_rest: bool,
+    /// Leave out the two use-cases.
+    #[arg(long)]
+    no_use_cases: bool,
     /// Where to write the figures as JSON, Markdown and SVG: `bench.json`, `bench.md`, `bench.svg`.
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
@@ -47,6 +52,7 @@ struct Figures {
     trials: Vec<Trial>,
     scale: Vec<Scale>,
     rest: Vec<Rest>,
+    use_cases: Vec<UseCaseTrial>,
 }
 
 fn main() -> ExitCode {
@@ -89,6 +95,15 @@ fn measure(arguments: &Arguments) -> Result<()> {
             let rest = rest::run(subject).with_context(|| format!("{subject}, at rest"))?;
             eprintln!("{rest}");
             figures.rest.push(rest);
+        }
+    }
+    let use_cases = if arguments.no_use_cases { &[][..] } else { &UseCase::ALL[..] };
+    for run in 0..arguments.runs {
+        for &case in use_cases {
+            let trial = use_case::run(case, run).with_context(|| format!("{case}, run {run}"))?;
+            eprintln!("{trial}");
+            figures.use_cases.push(trial);
+            write(arguments, &figures)?;
         }
     }
     write(arguments, &figures)?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::Figures;
 use crate::trial::{Fault, Subject, Trial};
+use crate::use_case::{UseCase, UseCaseTrial};
 
 /// Tables for the README.
 pub fn markdown(figures: &Figures) -> String {
@@ -40,7 +41,26 @@ pub fn markdown(figures: &Figures) -> String {
             );
         }
     }
+    if !figures.use_cases.is_empty() {
+        use_cases(&mut text, figures);
+    }
     text
+}
+
+fn use_cases(text: &mut String, figures: &Figures) {
+    *text += "\n| use-case, turnip, lease 3 s | gap | overlap of addresses |\n|---|---|---|\n";
+    for case in UseCase::ALL {
+        let of = |of: fn(&UseCaseTrial) -> f64| {
+            let trials = figures.use_cases.iter().filter(|trial| trial.case == case);
+            range(trials.map(of).collect())
+        };
+        let _ = writeln!(
+            text,
+            "| {case} | {} | {} |",
+            of(|trial| trial.gap_ms),
+            of(|trial| trial.overlap_ms)
+        );
+    }
 }
 
 fn table(text: &mut String, figures: &Figures, subjects: &BTreeSet<Subject>) {
@@ -68,9 +88,12 @@ fn table(text: &mut String, figures: &Figures, subjects: &BTreeSet<Subject>) {
 
 /// Minimum, median and maximum.
 fn spread(trials: &[&Trial], of: impl Fn(&Trial) -> f64) -> String {
-    let mut figures: Vec<f64> = trials.iter().map(|trial| of(trial)).collect();
+    range(trials.iter().map(|trial| of(trial)).collect())
+}
+
+fn range(mut figures: Vec<f64>) -> String {
     figures.sort_by(f64::total_cmp);
-    let (first, last) = (figures[0], figures[figures.len() - 1]);
+    let (Some(&first), Some(&last)) = (figures.first(), figures.last()) else { return "-".into() };
     if last == 0.0 {
         return "0".into();
     }

@@ -190,7 +190,7 @@ pub fn run(subject: Subject, fault: Fault, run: usize) -> Result<Trial> {
     }
     let from = Instant::now();
     inflict(&mut cluster, fault, owner)?;
-    let watched = subject.patience() * 2 + Duration::from_secs(2);
+    let watched = subject.patience() * 3 / 2 + Duration::from_millis(1_500);
     sleep(watched.saturating_sub(from.elapsed()));
     let to = Instant::now();
     let seen = cluster.seen(Span { from, to })?;

@@ -1,0 +1,129 @@
+//! The two use-cases: what a client of the API server, or a guest behind the gateway, sees.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::measure::{self, Span};
+use turnip_netns_tests::plan::Plan;
+use turnip_netns_tests::probe::{Prober, Target, Way};
+use turnip_netns_tests::timeline::ms;
+
+/// Which one, and what is done to it.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub enum UseCase {
+    /// API server, BGP with BFD, its host is powered off.
+    ApiPowerOff,
+    /// API server, BGP with BFD, its host is cut off.
+    ApiCut,
+    /// API server, BGP with BFD, moved.
+    ApiMove,
+    /// API server, BGP without BFD, its host is powered off.
+    ApiPowerOffWithoutBfd,
+    /// Gateway, its hypervisor is powered off; seen by a guest that wants to go outside.
+    GatewayPowerOff,
+    /// Gateway, moved; seen by the same.
+    GatewayMove,
+}
+
+/// The figures of one trial, in ms.
+#[derive(Clone, PartialEq, Serialize, Debug)]
+pub struct UseCaseTrial {
+    /// What was done.
+    pub case: UseCase,
+    /// The how manieth.
+    pub run: usize,
+    /// The longest time without an answer.
+    pub gap_ms: f64,
+    /// How long two hosts had the address.
+    pub overlap_ms: f64,
+}
+
+impl UseCase {
+    /// All of them.
+    pub const ALL: [UseCase; 6] = [
+        UseCase::ApiPowerOff,
+        UseCase::ApiCut,
+        UseCase::ApiMove,
+        UseCase::ApiPowerOffWithoutBfd,
+        UseCase::GatewayPowerOff,
+        UseCase::GatewayMove,
+    ];
+
+    fn plan(self) -> Plan {
+        match self {
+            UseCase::ApiPowerOff | UseCase::ApiCut | UseCase::ApiMove => Plan::api_server(true),
+            UseCase::ApiPowerOffWithoutBfd => Plan::api_server(false),
+            UseCase::GatewayPowerOff | UseCase::GatewayMove => Plan::gateway(),
+        }
+    }
+}
+
+/// Builds it, makes the fault, and watches.
+pub fn run(case: UseCase, run: usize) -> Result<UseCaseTrial> {
+    let mut cluster = Cluster::start(case.plan())?;
+    let owner = cluster.wait_for_owner()?;
+    let outside = match case {
+        UseCase::GatewayPowerOff | UseCase::GatewayMove => Some(look_outside(&cluster)?),
+        _ => None,
+    };
+    sleep(Duration::from_millis(1_000 + 37 * run as u64));
+    let from = Instant::now();
+    match case {
+        UseCase::ApiPowerOff | UseCase::ApiPowerOffWithoutBfd | UseCase::GatewayPowerOff => {
+            cluster.power_off(owner)?;
+        }
+        UseCase::ApiCut => cluster.isolate(owner)?,
+        UseCase::ApiMove | UseCase::GatewayMove => {
+            let vip = cluster.plan().vips[0].name.clone();
+            cluster.turnip(&["pin", &vip, &format!("h{}", (owner + 1) % 3 + 1)])?;
+        }
+    }
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    sleep(Duration::from_secs(2));
+    let span = Span { from, to: Instant::now() };
+    let seen = cluster.seen(span)?;
+    let gap = match outside {
+        Some(prober) => measure::gap(&prober.records()[0].1, span).length(),
+        None => seen.gap,
+    };
+    Ok(UseCaseTrial {
+        case,
+        run,
+        gap_ms: gap.as_secs_f64() * 1000.0,
+        overlap_ms: seen.overlap.as_secs_f64() * 1000.0,
+    })
+}
+
+fn look_outside(cluster: &Cluster) -> Result<Prober> {
+    let address: IpAddr = "10.80.100.2".parse()?;
+    Prober::start(cluster.network().client(), vec![Target { address, way: Way::Udp }])
+}
+
+impl fmt::Display for UseCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            UseCase::ApiPowerOff => "API server by BGP with BFD: host powered off",
+            UseCase::ApiCut => "API server by BGP with BFD: host cut off",
+            UseCase::ApiMove => "API server by BGP with BFD: orderly move",
+            UseCase::ApiPowerOffWithoutBfd => {
+                "API server by BGP, hold time 9 s, no BFD: host powered off"
+            }
+            UseCase::GatewayPowerOff => "gateway on an overlay: hypervisor powered off",
+            UseCase::GatewayMove => "gateway on an overlay: orderly move",
+        })
+    }
+}
+
+impl fmt::Display for UseCaseTrial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |figure: f64| ms(Duration::from_secs_f64(figure / 1000.0));
+        let (gap, overlap) = (ms(self.gap_ms), ms(self.overlap_ms));
+        write!(f, "{}, run {}: gap {gap}, overlap {overlap}", self.case, self.run)
+    }
+}
