@@ -5,14 +5,19 @@ compile_error!(
     "turnip-sim needs the deterministic executor: build with `--cfg madsim`, as .cargo/config.toml in the workspace does"
 );
 
-pub mod check;
-pub mod daemon;
-pub mod judge;
-pub mod naive;
-pub mod plan;
-pub mod record;
-pub mod rng;
-pub mod run;
-pub mod swarm;
-pub mod time;
-pub mod world;
+mod bounds;
+mod check;
+pub mod cli;
+mod daemon;
+mod judge;
+mod naive;
+mod plan;
+mod record;
+mod rng;
+mod run;
+mod scenario;
+mod shrink;
+mod swarm;
+mod time;
+mod timeline;
+mod world;

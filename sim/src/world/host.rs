@@ -315,6 +315,11 @@ impl Inner {
         if !target.powered || target.paused {
             return;
         }
+        if is_gate && target.kernel.has_closed_over_addresses(local) {
+            self.trace(|| format!("host {host}: the fence silences its addresses"));
+            self.count(|tally| &mut tally.gates_closed);
+        }
+        let target = &mut self.hosts[host];
         if !is_gate && target.kernel.expire(local) {
             self.trace(|| format!("host {host}: the kernel ends lifetimes of addresses"));
             self.count(|tally| &mut tally.lifetimes_ended);
