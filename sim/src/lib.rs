@@ -1,4 +1,10 @@
-//! turnip's simulator.
+//! turnip's simulator: whole clusters in one deterministic process, from one seed.
+//!
+//! The daemon's own driver and state machine run under madsim, one madsim node a host. Everything
+//! else is a model of ours, in `world`: etcd's members with raft among them, each host's kernel
+//! with its address table and turnip's fence, each host's clock, the network. A `plan` says what
+//! goes wrong when; a `swarm` draws plans from seeds, a `scenario` is one written by hand. `check`
+//! watches in true time who answers for which VIP, and `judge` says what of that must not be.
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -18,6 +24,8 @@ mod run;
 mod scenario;
 mod shrink;
 mod swarm;
+#[cfg(test)]
+mod tests;
 mod time;
 mod timeline;
 mod world;

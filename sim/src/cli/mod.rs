@@ -86,6 +86,9 @@ struct ScenarioArgs {
     /// Runs all of them.
     #[arg(long)]
     all: bool,
+    /// Traces and draws the run with the rule broken.
+    #[arg(long)]
+    broken: bool,
     #[command(flatten)]
     show: Show,
 }
@@ -139,7 +142,10 @@ fn jobs(given: Option<usize>) -> usize {
 
 /// What `turnip-sim` does: 0 when all is well, 1 when something failed.
 pub fn main() -> ExitCode {
-    let well = match Cli::parse().command {
+    let cli = Cli::parse();
+    // A run that panics is a failure like others, and told as one.
+    std::panic::set_hook(Box::new(|_| {}));
+    let well = match cli.command {
         Command::Run(args) => single::run(&args),
         Command::Swarm(args) => single::swarm(&args),
         Command::Scenario(args) => teeth::scenario(&args),

@@ -75,7 +75,10 @@ pub(super) fn report(outcome: &Outcome) {
     let counts = outcome.tally.named().into_iter().filter(|(_, count)| *count > 0);
     let counts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
     println!("{}", counts.join(", "));
-    println!("longest overlap {} ns", outcome.overlap_max);
+    println!(
+        "longest overlap {} ns; at most {} moves of one VIP; {} turns of the daemons' loops",
+        outcome.overlap_max, outcome.moves_max, outcome.turns
+    );
     for failure in &outcome.failures {
         println!("FAILED: {failure}");
     }

@@ -31,8 +31,10 @@ pub(super) fn scenario(args: &ScenarioArgs) -> bool {
 fn tell(scenario: &Scenario, args: &ScenarioArgs) -> bool {
     println!("{}: {}", scenario.name, scenario.story);
     let plan = scenario.plan_for(Daemon::Turnip(None));
-    let outcome = run::run(&plan, args.show.trace);
-    single::show(&plan, &outcome, &args.show, scenario.story);
+    let outcome = run::run(&plan, args.show.trace && !args.broken);
+    if !args.broken {
+        single::show(&plan, &outcome, &args.show, scenario.story);
+    }
     let complaints = scenario.complaints(&outcome);
     for complaint in &complaints {
         println!("  FAILED: {complaint}");
@@ -42,7 +44,12 @@ fn tell(scenario: &Scenario, args: &ScenarioArgs) -> bool {
         println!("  turnip: well, longest overlap {} ns", outcome.overlap_max);
     }
     if let Some(mutant) = scenario.mutant {
-        let outcome = run::run(&scenario.plan_for(mutant), false);
+        let plan = scenario.plan_for(mutant);
+        let outcome = run::run(&plan, args.show.trace && args.broken);
+        if args.broken {
+            let title = format!("{}, with {}", scenario.story, mutant.name());
+            single::show(&plan, &outcome, &args.show, &title);
+        }
         match scenario.complaints(&outcome).first() {
             Some(complaint) => println!("  {}: caught: {complaint}", mutant.name()),
             None => {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::plan::{Daemon, Plan};
+use crate::plan::{Daemon, Fault, Plan};
 use crate::record::Tally;
 use crate::run::{self, Failure};
 use crate::time::S;
@@ -69,10 +69,23 @@ pub fn plan(seed: u64, daemon: Daemon) -> Plan {
     let mut plan = draw(seed);
     plan.params.daemon = daemon;
     if daemon == Daemon::Turnip(Some(turnip_core::Mutant::GuardIgnored)) {
-        // The kernel does what the guard should have done, unless it has no means to.
+        // The kernel does what the guard should have done, unless it has no means to; so the
+        // daemon must be well.
         plan.params.backstop = None;
+        plan.steps.retain(|step| is_harmless_to_daemons(&step.fault));
     }
     plan
+}
+
+fn is_harmless_to_daemons(fault: &Fault) -> bool {
+    !matches!(
+        fault,
+        Fault::Kill { .. }
+            | Fault::Freeze { .. }
+            | Fault::SlowNetlink { .. }
+            | Fault::FailingNetlink { .. }
+            | Fault::PowerOff { .. }
+    )
 }
 
 /// Runs a swarm; `progress` is told how many seeds are done and how many of them failed.

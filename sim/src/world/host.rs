@@ -147,12 +147,12 @@ impl Inner {
 
     fn adapter_next(&mut self, host: HostId) {
         let now = self.now;
-        let pause = self.rng.within(2 * US..=15 * US);
         let target = &mut self.hosts[host];
         if !target.busy && !target.queue.is_empty() {
             target.busy = true;
             let incarnation = target.incarnation;
-            self.schedule(now + pause, Event::AdapterSends { host, incarnation });
+            // At once, and so before the daemon's loop runs again when both were stopped.
+            self.schedule(now, Event::AdapterSends { host, incarnation });
         }
     }
 
