@@ -37,7 +37,7 @@ pub fn judge(world: &World, ended: bool) -> Outcome {
         gaps: std::mem::take(&mut inner.checker.gaps),
         held: std::mem::take(&mut inner.checker.held),
         marks: std::mem::take(&mut inner.record.marks),
-        moves: inner.checker.moves.clone(),
+        moves_max: inner.checker.moves.iter().copied().max().unwrap_or(0),
         trace: std::mem::take(&mut inner.record.lines),
         turns: inner.record.turns,
     }

@@ -238,10 +238,48 @@ impl Plan {
         self.end_at = self.stop_at + 4 * self.params.lease_ms * MS + 10 * S;
     }
 
+    /// The plan with only some of its steps.
+    pub fn with_steps(&self, kept: &[usize]) -> Plan {
+        let steps = kept.iter().filter_map(|&index| self.steps.get(index).cloned());
+        Plan { steps: steps.collect(), ..self.clone() }
+    }
+
     /// Adds a fault that begins at `at_ms` and lasts `for_ms`.
     pub fn fault(&mut self, at_ms: u64, for_ms: u64, fault: Fault) -> &mut Self {
         self.steps.push(Step { at: at_ms * MS, lasts: Some(for_ms * MS), fault });
         self
+    }
+}
+
+impl Daemon {
+    /// All that break a rule of ours.
+    pub fn mutants() -> Vec<Daemon> {
+        let mut all: Vec<_> = Mutant::ALL.iter().map(|&mutant| Daemon::Turnip(Some(mutant))).collect();
+        all.push(Daemon::HeedlessAdapter);
+        all
+    }
+
+    /// Its name on the command line.
+    pub fn name(&self) -> String {
+        match self {
+            Daemon::Turnip(None) => "turnip".into(),
+            Daemon::Turnip(Some(mutant)) => format!("{mutant:?}"),
+            Daemon::HeedlessAdapter => "HeedlessAdapter".into(),
+            Daemon::Naive => "naive".into(),
+        }
+    }
+}
+
+impl std::str::FromStr for Daemon {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut all = Self::mutants();
+        all.extend([Daemon::Turnip(None), Daemon::Naive]);
+        let names: Vec<String> = all.iter().map(Daemon::name).collect();
+        all.into_iter()
+            .find(|daemon| daemon.name() == text)
+            .ok_or_else(|| format!("{text:?} is no algorithm: {} are", names.join(", ")))
     }
 }
 

@@ -102,8 +102,8 @@ pub struct Outcome {
     pub held: Vec<Held>,
     /// Who led etcd when.
     pub marks: Vec<(True, Mark)>,
-    /// How often each VIP came to another host.
-    pub moves: Vec<u64>,
+    /// The most often that a VIP came to another host.
+    pub moves_max: u64,
     /// The trace, if one was wanted.
     pub trace: Vec<String>,
     /// Turns of the daemons' loops.

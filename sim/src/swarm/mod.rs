@@ -1,5 +1,6 @@
 //! The swarm: whole plans drawn from seeds.
 
+pub mod crowd;
 mod draw;
 mod faults;
 mod plots;

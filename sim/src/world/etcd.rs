@@ -236,7 +236,11 @@ impl Inner {
             let request = &mut self.requests[id.0 as usize];
             let Ask::Txn(txn) = &mut request.ask else { unreachable!("reads are not logged") };
             let txn = std::mem::take(txn);
-            let (host, response) = (request.host, self.store.apply(&txn));
+            let (host, slot) = (request.host, request.slot);
+            let response = self.store.apply(&txn);
+            if slot.is_some_and(|slot| !self.slots.is_open(slot)) {
+                self.count(|tally| &mut tally.landed_late);
+            }
             self.record_commit(host, &txn, &response);
             self.requests[id.0 as usize].response = Some(response);
         }

@@ -42,7 +42,7 @@ pub enum Event {
     /// A watch's connection is tried again.
     WatchProbe { watch: WatchId },
     /// A sleep ends.
-    Wake { host: HostId, slot: SlotId },
+    Wake { slot: SlotId },
     /// The adapter sends its next operation to the kernel.
     AdapterSends { host: HostId, incarnation: u32 },
     /// The kernel carries an operation out.

@@ -147,12 +147,12 @@ impl Inner {
 
     fn adapter_next(&mut self, host: HostId) {
         let now = self.now;
-        let pause = self.rng.within(2 * US..=15 * US);
         let target = &mut self.hosts[host];
         if !target.busy && !target.queue.is_empty() {
             target.busy = true;
             let incarnation = target.incarnation;
-            self.schedule(now + pause, Event::AdapterSends { host, incarnation });
+            // At once, and so before the daemon's loop runs again when both were stopped.
+            self.schedule(now, Event::AdapterSends { host, incarnation });
         }
     }
 
@@ -315,6 +315,11 @@ impl Inner {
         if !target.powered || target.paused {
             return;
         }
+        if is_gate && target.kernel.has_closed_over_addresses(local) {
+            self.trace(|| format!("host {host}: the fence silences its addresses"));
+            self.count(|tally| &mut tally.gates_closed);
+        }
+        let target = &mut self.hosts[host];
         if !is_gate && target.kernel.expire(local) {
             self.trace(|| format!("host {host}: the kernel ends lifetimes of addresses"));
             self.count(|tally| &mut tally.lifetimes_ended);

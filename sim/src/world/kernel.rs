@@ -106,6 +106,13 @@ impl HostKernel {
         self.fence.as_ref().map(|fence| fence.gate_until)
     }
 
+    /// Whether the gate has closed while addresses behind it are there.
+    pub fn has_closed_over_addresses(&self, now: u64) -> bool {
+        self.fence.as_ref().is_some_and(|fence| {
+            fence.gate_until <= now && fence.held.iter().any(|net| self.has(*net))
+        })
+    }
+
     /// When the kernel next removes an address by itself.
     pub fn lifetimes_end(&self) -> Option<u64> {
         let ends = self.addresses.iter().filter_map(|a| a.valid_until.map(|end| end + a.late));

@@ -4,6 +4,8 @@
 //! kernels, clocks - is plain state here, changed by one event after another. Whatever a daemon
 //! waits for is a [slot](slots) that an event ends.
 
+#[cfg(test)]
+mod contract;
 pub mod etcd;
 pub mod event;
 pub mod host;
@@ -18,7 +20,6 @@ pub mod slots;
 mod step;
 
 use std::cell::{RefCell, RefMut};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -306,7 +307,7 @@ impl Inner {
             }
             Event::WatchOpens { watch } => self.watch_opens_late(watch),
             Event::WatchProbe { watch } => self.watch_probe(watch),
-            Event::Wake { slot, .. } => {
+            Event::Wake { slot } => {
                 self.slots.complete(slot, slots::Reply::Now);
             }
             Event::AdapterSends { host, incarnation } => self.adapter_sends(host, incarnation),
@@ -342,12 +343,6 @@ impl Inner {
         } else if self.members[member].up || self.site_is_up(site) {
             self.etcd_request(request);
         }
-    }
-
-    /// The addresses that a host's daemon is configured with.
-    pub fn configured(&self, host: usize) -> BTreeSet<IpNet> {
-        let vips = self.hosts[host].vips.iter();
-        vips.flat_map(|&vip| self.vip_addresses[vip].iter().copied()).collect()
     }
 }
 

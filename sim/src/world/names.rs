@@ -26,11 +26,6 @@ impl Names {
         "sim".parse().expect("a valid name")
     }
 
-    /// What all keys begin with.
-    pub fn prefix(&self) -> &str {
-        self.keys.prefix()
-    }
-
     /// A host's node.
     pub fn node(&self, host: usize) -> &NodeName {
         &self.nodes[host]
@@ -51,11 +46,6 @@ impl Names {
         self.keys.session(&self.nodes[host])
     }
 
-    /// The key of a VIP's owner.
-    pub fn owner(&self, vip: usize) -> String {
-        self.keys.vip(&self.vips[vip])
-    }
-
     /// The key that drains a host.
     pub fn drain(&self, host: usize) -> String {
         self.keys.drain(&self.nodes[host])
@@ -69,7 +59,7 @@ impl Names {
     /// What a transaction of `host` is for; nothing when it is none of turnip's.
     pub fn kind(&self, host: usize, txn: &Txn) -> Option<TxnKind> {
         let own = self.nodes.get(host)?;
-        let mut kinds = txn.success.iter().filter_map(|op| match op {
+        let kinds = txn.success.iter().filter_map(|op| match op {
             Op::Get { .. } => None,
             Op::Delete { key } => match self.keys.kind(key) {
                 KeyKind::Session(node) if node == *own => Some(TxnKind::Close),
@@ -90,7 +80,8 @@ impl Names {
                 _ => None,
             },
         });
-        kinds.next()
+        // An expiry brings claims with it, and is an expiry all the same.
+        kinds.reduce(|first, kind| if kind == TxnKind::Expire { kind } else { first })
     }
 }
 

@@ -185,11 +185,10 @@ impl Inner {
     }
 
     fn raft_campaign(&mut self, me: MemberId, pre: bool, force: bool) {
-        let now = self.now;
-        let raft = &mut self.members[me].raft;
-        if raft.leader.take().is_some() {
-            raft.leaderless_since = now;
+        if self.members[me].raft.leader.take().is_some() {
+            self.raft_lost_leader(me);
         }
+        let raft = &mut self.members[me].raft;
         raft.votes = 1 << me;
         raft.refusals = 0;
         let mut term = raft.term + 1;
@@ -254,14 +253,23 @@ impl Inner {
         }
         let raft = &mut self.members[me].raft;
         if raft.leader != leader {
-            if raft.leader.is_some() && leader.is_none() {
-                raft.leaderless_since = now;
-            }
+            let lost = raft.leader.is_some() && leader.is_none();
             raft.leader = leader;
+            if lost {
+                self.raft_lost_leader(me);
+            }
             if leader.is_some() {
                 self.etcd_leader_known(me);
             }
         }
+    }
+
+    /// From now on the member knows no leader. If that lasts, its watches end.
+    fn raft_lost_leader(&mut self, me: MemberId) {
+        let since = self.now;
+        self.members[me].raft.leaderless_since = since;
+        let (epoch, at) = (self.members[me].epoch, since + 3 * self.timing.election);
+        self.schedule(at, Event::Leaderless { member: me, epoch, since });
     }
 
     /// The leader's regular heartbeat.

@@ -144,7 +144,7 @@ impl Future for SleepUntil {
         let slot = inner.slots.open();
         let _ = inner.slots.poll(slot, cx);
         if let Some(when) = when {
-            inner.schedule(when, Event::Wake { host, slot });
+            inner.schedule(when, Event::Wake { slot });
         }
         self.slot = Some(slot);
         Poll::Pending

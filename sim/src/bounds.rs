@@ -1,0 +1,204 @@
+//! Breaks each assumption on purpose, and measures the overlap against the bound that the design
+//! states for it.
+
+use serde::Serialize;
+use turnip_core::Backstop;
+
+use crate::plan::{Daemon, Fault, Plan};
+use crate::rng::Rng;
+use crate::run;
+use crate::swarm;
+use crate::time::{MS, S};
+
+/// One line of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bound {
+    /// What is broken.
+    pub broken: &'static str,
+    /// The bound in words.
+    pub stated: &'static str,
+    /// The bound for these runs, in ms; none where there is no bound.
+    pub bound_ms: Option<f64>,
+    /// The longest overlap found, in ms.
+    pub measured_ms: f64,
+    /// In how many runs.
+    pub runs: u64,
+    /// Whether the measured overlap keeps to the bound.
+    pub holds: bool,
+}
+
+struct Experiment {
+    broken: &'static str,
+    stated: &'static str,
+    bound_ms: Option<f64>,
+    prepare: fn(&mut Plan, &mut Rng),
+}
+
+const LEASE_MS: u64 = 3_000;
+
+/// Runs every experiment `runs` times, and the swarm's plans under the assumptions as often.
+pub fn measure(runs: u64, from: u64, progress: impl Fn(&str)) -> Vec<Bound> {
+    let mut bounds = Vec::new();
+    progress("nothing");
+    let healthy = |seed| run::run(&swarm::draw(seed), false).overlap_max;
+    let worst = (from..from + runs).map(healthy).max().unwrap_or(0);
+    bounds.push(bound("nothing (A1 to A3 hold)", "0", Some(0.0), worst, runs));
+    for experiment in experiments() {
+        progress(experiment.broken);
+        let worst = (0..runs).map(|run| experiment.run(from + run)).max().unwrap_or(0);
+        bounds.push(bound(experiment.broken, experiment.stated, experiment.bound_ms, worst, runs));
+    }
+    bounds
+}
+
+fn bound(
+    broken: &'static str,
+    stated: &'static str,
+    bound_ms: Option<f64>,
+    worst: u64,
+    runs: u64,
+) -> Bound {
+    let measured_ms = worst as f64 / MS as f64;
+    let holds = bound_ms.is_none_or(|bound| measured_ms <= bound);
+    Bound { broken, stated, bound_ms, measured_ms, runs, holds }
+}
+
+impl Experiment {
+    fn run(&self, seed: u64) -> u64 {
+        let rng = &mut Rng::new(seed, self.broken);
+        let mut plan = Plan::quiet();
+        plan.seed = seed;
+        plan.params.lease_ms = LEASE_MS;
+        plan.params.start_spread = rng.below(S);
+        (self.prepare)(&mut plan, rng);
+        run::run(&plan, false).overlap_max
+    }
+}
+
+/// The time at which something befalls host 0, which holds a VIP by then: anywhere within a
+/// renewal.
+fn moment(rng: &mut Rng) -> u64 {
+    8_000 + rng.below(600)
+}
+
+fn on_host_0(plan: &mut Plan) {
+    plan.params.vips.truncate(1);
+    plan.params.vips[0].policy =
+        crate::plan::PolicyParams::Priority { priorities: vec![100, 50, 0], preempt: true };
+}
+
+fn experiments() -> Vec<Experiment> {
+    vec![
+        Experiment {
+            broken: "A1: a clock 5 % beyond the margin, the daemon frozen",
+            stated: "excess rate x lease",
+            bound_ms: Some(0.05 * LEASE_MS as f64),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                plan.params.rates_ppm = vec![-10_000, 60_000, 60_000];
+                plan.fault(moment(rng), 10_000, Fault::Freeze { host: 0 });
+            },
+        },
+        Experiment {
+            broken: "A1: a virtual machine paused, its clock too",
+            stated: "what was left of its lease",
+            bound_ms: Some(LEASE_MS as f64),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                let lasts = rng.within(500..=15_000);
+                plan.fault(moment(rng), lasts, Fault::PauseHost { host: 0 });
+                // It comes back unable to reach etcd, which is the worst that can be.
+                plan.fault(8_700, 20_000, Fault::CutStore { host: 0 });
+            },
+        },
+        Experiment {
+            broken: "nothing: the daemon frozen, with the fence",
+            stated: "0",
+            bound_ms: Some(0.0),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                plan.fault(moment(rng), rng.within(100..=15_000), Fault::Freeze { host: 0 });
+            },
+        },
+        Experiment {
+            broken: "nothing: the daemon frozen, with lifetimes only",
+            stated: "0",
+            bound_ms: Some(0.0),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                plan.params.backstop = Some(Backstop::Lifetime);
+                plan.params.lease_ms = 4_000;
+                plan.fault(moment(rng), rng.within(100..=15_000), Fault::Freeze { host: 0 });
+            },
+        },
+        Experiment {
+            broken: "A3: a frozen daemon with neither fence nor lifetimes",
+            stated: "until it runs again (here at most 15 s)",
+            bound_ms: Some(15_000.0),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                plan.params.backstop = None;
+                plan.fault(moment(rng), rng.within(100..=15_000), Fault::Freeze { host: 0 });
+            },
+        },
+        Experiment {
+            broken: "A3: the kernel reads a refresh 500 ms late and the daemon freezes before it can correct that",
+            stated: "how late the kernel read it",
+            bound_ms: Some(500.0),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                plan.fault(7_000, 3_000, Fault::StuckNetlink { host: 0, by: 500 * MS });
+                plan.fault(moment(rng), 12_000, Fault::Freeze { host: 0 });
+            },
+        },
+    ]
+}
+
+/// Overlaps and gaps of the original turnip's algorithm after elections and partitions, in ms.
+#[derive(Clone, Debug, Serialize)]
+pub struct Naive {
+    /// Runs.
+    pub runs: u64,
+    /// Runs with two hosts at once.
+    pub runs_with_overlap: u64,
+    /// Overlaps: minimum, median, 90 %, maximum.
+    pub overlap_ms: [f64; 4],
+    /// Gaps, likewise.
+    pub gap_ms: [f64; 4],
+}
+
+/// Runs the original's algorithm in the same world, with leaders that move and hosts cut off.
+pub fn naive(runs: u64, from: u64) -> Naive {
+    let (mut overlaps, mut gaps) = (Vec::new(), Vec::new());
+    let mut runs_with_overlap = 0;
+    for seed in from..from + runs {
+        let rng = &mut Rng::new(seed, "naive runs");
+        let mut plan = Plan::quiet();
+        plan.seed = seed;
+        plan.params.vips.truncate(1);
+        plan.params.backstop = None;
+        plan.params.daemon = Daemon::Naive;
+        plan.lasting(120 * S);
+        let cut = rng.chance(500);
+        for site in 0..3 {
+            let at = 30_000 + site as u64 * 30_000;
+            let fault = if cut { Fault::Isolate { site } } else { Fault::MoveLeader };
+            plan.fault(at, 20_000, fault);
+        }
+        let outcome = run::run(&plan, false);
+        runs_with_overlap += u64::from(!outcome.overlaps.is_empty());
+        overlaps.extend(outcome.overlaps.iter().map(|span| span.length()));
+        // The first assumption of the address is no failover.
+        gaps.extend(outcome.gaps.iter().filter(|gap| gap.from > 0).map(|gap| gap.length()));
+    }
+    Naive { runs, runs_with_overlap, overlap_ms: spread(overlaps), gap_ms: spread(gaps) }
+}
+
+fn spread(mut lengths: Vec<u64>) -> [f64; 4] {
+    lengths.sort_unstable();
+    let at = |percent: usize| {
+        let index = (lengths.len().saturating_sub(1)) * percent / 100;
+        lengths.get(index).map_or(0.0, |length| *length as f64 / MS as f64)
+    };
+    [at(0), at(50), at(90), at(100)]
+}

@@ -1,0 +1,148 @@
+//! `run` and `swarm`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::plan::{Daemon, Plan};
+use crate::run::{self, Failure, Outcome};
+use crate::shrink;
+use crate::swarm::crowd::{self, Crowd};
+use crate::timeline;
+
+use super::{RunArgs, Show, SwarmArgs, jobs};
+
+pub(super) fn run(args: &RunArgs) -> bool {
+    let mut plan = crowd::plan(args.seed, args.algorithm);
+    if let Some(kept) = &args.steps {
+        plan = plan.with_steps(kept);
+    }
+    let outcome = run::run(&plan, args.show.trace);
+    let title = format!("turnip-sim, seed {}", args.seed);
+    show(&plan, &outcome, &args.show, &title);
+    if !args.show.trace {
+        describe(&plan);
+    }
+    report(&outcome);
+    outcome.failures.is_empty()
+}
+
+/// Prints and draws what is wanted of a run.
+pub(super) fn show(plan: &Plan, outcome: &Outcome, show: &Show, title: &str) {
+    for line in &outcome.trace {
+        println!("{line}");
+    }
+    if let Some(path) = &show.timeline {
+        draw(plan, outcome, path, title);
+    }
+}
+
+fn draw(plan: &Plan, outcome: &Outcome, path: &Path, title: &str) {
+    let page = path.extension().is_some_and(|extension| extension == "html");
+    let text = if page {
+        timeline::html(plan, outcome, title)
+    } else {
+        timeline::svg(plan, outcome, title)
+    };
+    match std::fs::write(path, text) {
+        Ok(()) => println!("drew {}", path.display()),
+        Err(error) => eprintln!("cannot write {}: {error}", path.display()),
+    }
+}
+
+/// Prints the cluster and what goes wrong in it.
+fn describe(plan: &Plan) {
+    let params = &plan.params;
+    println!(
+        "{} hosts, {} etcd members {}, {} VIPs, lease {} ms, drift margin {} ppm, backstop {:?}, algorithm {}",
+        params.hosts,
+        params.members,
+        if params.together { "on the same machines" } else { "on machines of their own" },
+        params.vips.len(),
+        params.lease_ms,
+        params.drift_ppm,
+        params.backstop,
+        params.daemon.name(),
+    );
+    for (number, step) in plan.steps.iter().enumerate() {
+        println!("{number:4} {step}");
+    }
+}
+
+/// Prints how often things happened, and what was wrong.
+pub(super) fn report(outcome: &Outcome) {
+    let counts = outcome.tally.named().into_iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+    println!("{}", counts.join(", "));
+    println!(
+        "longest overlap {} ns; at most {} moves of one VIP; {} turns of the daemons' loops",
+        outcome.overlap_max, outcome.moves_max, outcome.turns
+    );
+    for failure in &outcome.failures {
+        println!("FAILED: {failure}");
+    }
+}
+
+pub(super) fn swarm(args: &SwarmArgs) -> bool {
+    let crowd = Crowd {
+        from: args.from,
+        seeds: args.seeds,
+        jobs: jobs(args.jobs),
+        limit: args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
+        failures_max: 1,
+        daemon: Daemon::Turnip(None),
+    };
+    let bar = bar(crowd.seeds);
+    let outcome = crowd::run_crowd(&crowd, |done, _| bar.set_position(done));
+    bar.finish_and_clear();
+    println!(
+        "{} seeds from {}: {:.0} simulated s in {:.1} s on {} threads, {:.0} a second",
+        outcome.seeds,
+        crowd.from,
+        outcome.simulated_secs,
+        outcome.wall.as_secs_f64(),
+        crowd.jobs,
+        outcome.simulated_secs / outcome.wall.as_secs_f64(),
+    );
+    for (name, count) in outcome.tally.named() {
+        println!("  {name:20} {count:10}");
+    }
+    println!("longest overlap {} ns", outcome.overlap_max);
+    let mut well = true;
+    if let Some((seed, failures)) = outcome.failed.first() {
+        explain(*seed, &failures[0]);
+        well = false;
+    }
+    // A quiet swarm proves nothing.
+    let quiet = outcome.tally.named().into_iter().filter(|(name, count)| {
+        *count == 0 && crowd::MUST_HAPPEN.contains(name) && outcome.seeds >= 100
+    });
+    for (name, _) in quiet {
+        println!("FAILED: there were no {name} in {} seeds: nothing was tested", outcome.seeds);
+        well = false;
+    }
+    well
+}
+
+fn explain(seed: u64, failure: &Failure) {
+    println!("FAILED: seed {seed}: {failure}");
+    println!("  turnip-sim run --seed {seed} --trace");
+    let plan = crowd::plan(seed, Daemon::Turnip(None));
+    let kept = shrink::shrink(&plan, failure);
+    let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    println!("{} of its {} faults are enough:", kept.len(), plan.steps.len());
+    for step in &plan.with_steps(&kept).steps {
+        println!("  {step}");
+    }
+    println!("  turnip-sim run --seed {seed} --steps {} --trace", numbers.join(","));
+}
+
+/// A progress bar on a terminal, nothing elsewhere.
+pub(super) fn bar(length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} seeds, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,302 @@
+//! The interleavings at the end of the design's section 4, by number.
+
+use turnip_core::{Backstop, Mutant};
+
+use crate::plan::{Daemon, Fault, Mishap, Plan, PolicyParams, TxnKind};
+use crate::time::{MS, S};
+
+use super::Scenario;
+
+fn scenario(
+    name: &'static str,
+    story: &'static str,
+    mutant: Mutant,
+    plan: fn() -> Plan,
+) -> Scenario {
+    Scenario { name, story, plan, mutant: Some(Daemon::Turnip(Some(mutant))), gap_max: 20 * S }
+}
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    let mut all = first();
+    all.extend(second());
+    all
+}
+
+fn first() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "deadline-from-answer",
+            "1: a renewal's answer takes 450 ms, then host 0 cannot renew: it counts from when it asked",
+            Mutant::DeadlineFromAnswer,
+            deadline_from_answer,
+        ),
+        scenario(
+            "slow-holder",
+            "2: host 0's clock is slow and the others' are fast; its daemon is frozen, so that only its kernel silences the address",
+            Mutant::HolderIgnoresDrift,
+            frozen_with_drift,
+        ),
+        scenario(
+            "fast-waiter",
+            "2: the same, with the margin on the other side",
+            Mutant::WaiterIgnoresDrift,
+            frozen_with_drift,
+        ),
+        scenario(
+            "late-expiry",
+            "3: host 0 is cut off for a lease and comes back while the others' transactions that expire it are still on their way",
+            Mutant::ExpireUncompared,
+            late_expiry,
+        ),
+        scenario(
+            "claim-from-the-late",
+            "4: host 0 is late with its renewals, but not by a lease",
+            Mutant::ClaimFromTheLate,
+            claim_from_the_late,
+        ),
+        scenario(
+            "stuck-removal",
+            "5: host 0 is drained while its kernel takes half a second to remove the address",
+            Mutant::HandOverBeforeRemoval,
+            stuck_removal,
+        ),
+        scenario(
+            "late-hand-over",
+            "6: host 0 hands over and wants the VIP back before the hand-over has landed",
+            Mutant::KeepAfterHandOver,
+            late_hand_over,
+        ),
+        scenario(
+            "late-hand-over-after-resume",
+            "6: the same, with its daemon killed and resumed in between",
+            Mutant::KeepAfterResume,
+            late_hand_over_after_resume,
+        ),
+    ]
+}
+
+fn second() -> Vec<Scenario> {
+    let mut all = vec![
+        scenario(
+            "hand-over-of-the-expired",
+            "7: host 0's hand-over to host 2 is delayed until host 1 has expired host 0 and taken the VIP",
+            Mutant::HandOverUncompared,
+            hand_over_of_the_expired,
+        ),
+        scenario(
+            "unseen-session",
+            "8: host 0, whose watch lags, wants a VIP that host 1's new session has just claimed",
+            Mutant::ClaimByView,
+            unseen_session,
+        ),
+        scenario(
+            "old-news",
+            "9: host 0's watch tells of a write of its session after a newer one is known",
+            Mutant::ViewGoesBack,
+            old_news,
+        ),
+        scenario(
+            "lost-answer",
+            "10: a renewal's answer is lost; the next attempt learns of it, and is the last to get through",
+            Mutant::NonceReused,
+            lost_answer,
+        ),
+        scenario(
+            "late-renewal-of-the-killed",
+            "12: host 0's daemon is killed with a renewal on its way, which lands when its successor has read the key",
+            Mutant::RefuseLateRenewal,
+            late_renewal_of_the_killed,
+        ),
+        scenario(
+            "flaky-waiters",
+            "13: host 0 dies while each of the others loses one renewal in every lease",
+            Mutant::ExpiryRestarts,
+            flaky_waiters,
+        ),
+        scenario(
+            "no-kernel-to-help",
+            "2: host 0 is cut off, and its kernel silences nothing by itself: the daemon must, before the deadline",
+            Mutant::GuardIgnored,
+            no_kernel_to_help,
+        ),
+        scenario(
+            "stalled-refresh",
+            "11: host 0's daemon is frozen with refreshes waiting, until its kernel has ended the address",
+            Mutant::GuardIgnored,
+            stalled_refresh,
+        ),
+    ];
+    for scenario in &mut all {
+        match scenario.name {
+            "stalled-refresh" => scenario.mutant = Some(Daemon::HeedlessAdapter),
+            "flaky-waiters" => scenario.gap_max = 5 * S,
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Three hosts and one VIP that wants host 0, else host 1, else host 2.
+fn ranked() -> Plan {
+    let mut plan = Plan::quiet();
+    plan.params.vips.truncate(1);
+    plan.params.vips[0].policy =
+        PolicyParams::Priority { priorities: vec![100, 50, 0], preempt: true };
+    plan
+}
+
+fn meddle(host: usize, kind: TxnKind, count: u32, mishap: Mishap) -> Fault {
+    Fault::Meddle { host, kind, skip: 0, count, mishap }
+}
+
+fn deadline_from_answer() -> Plan {
+    let mut plan = ranked();
+    plan.params.guard_ms = Some(20);
+    plan.fault(8_000, 1_000, meddle(0, TxnKind::Renew, 1, Mishap::DelayAnswer(450 * MS)));
+    plan.fault(8_001, 10_000, meddle(0, TxnKind::Renew, 30, Mishap::LoseRequest));
+    // Its watch does not tell it earlier either.
+    plan.fault(8_000, 5_000, Fault::WatchLag { host: 0, by: 450 * MS });
+    plan
+}
+
+fn frozen_with_drift() -> Plan {
+    let mut plan = ranked();
+    plan.params.rates_ppm = vec![-10_000, 10_000, 10_000];
+    plan.fault(8_000, 10_000, Fault::Freeze { host: 0 });
+    plan
+}
+
+fn late_expiry() -> Plan {
+    let mut plan = ranked();
+    for waiter in [1, 2] {
+        let late = Mishap::DelayRequest(1_500 * MS);
+        plan.fault(7_900, 20_000, meddle(waiter, TxnKind::Expire, 9, late));
+    }
+    plan.fault(8_000, 3_500, Fault::CutStore { host: 0 });
+    plan.fault(11_000, 10_000, Fault::WatchLag { host: 0, by: 500 * MS });
+    plan
+}
+
+fn claim_from_the_late() -> Plan {
+    let mut plan = ranked();
+    plan.fault(8_000, 2_300, Fault::CutStore { host: 0 });
+    plan
+}
+
+fn stuck_removal() -> Plan {
+    let mut plan = ranked();
+    plan.fault(8_000, 2_000, Fault::StuckNetlink { host: 0, by: 500 * MS });
+    plan.fault(8_100, 5_000, Fault::Drain { host: 0 });
+    plan
+}
+
+fn late_hand_over() -> Plan {
+    let mut plan = ranked();
+    let late = Mishap::DelayRequest(1_500 * MS);
+    plan.fault(8_000, 10_000, meddle(0, TxnKind::HandOver, 1, late));
+    plan.fault(8_100, 300, Fault::Drain { host: 0 });
+    plan.fault(8_200, 10_000, Fault::WatchLag { host: 0, by: 300 * MS });
+    plan
+}
+
+fn late_hand_over_after_resume() -> Plan {
+    let mut plan = ranked();
+    let late = Mishap::DelayRequest(1_500 * MS);
+    plan.fault(8_000, 10_000, meddle(0, TxnKind::HandOver, 1, late));
+    plan.fault(8_100, 40, Fault::Drain { host: 0 });
+    plan.fault(8_120, 80, Fault::Kill { host: 0 });
+    plan.fault(8_300, 10_000, Fault::WatchLag { host: 0, by: 300 * MS });
+    plan
+}
+
+fn hand_over_of_the_expired() -> Plan {
+    let mut plan = ranked();
+    let late = Mishap::DelayRequest(7_000 * MS);
+    plan.fault(7_900, 20_000, meddle(0, TxnKind::HandOver, 1, late));
+    plan.fault(8_000, 3_000, Fault::Pin { vip: 0, host: 2 });
+    plan.fault(10_800, 12_000, Fault::CutStore { host: 0 });
+    plan.fault(11_500, 12_000, Fault::WatchLag { host: 1, by: 700 * MS });
+    plan
+}
+
+fn unseen_session() -> Plan {
+    let mut plan = ranked();
+    // Host 1 owns. It reboots; host 2, which is drained, expires its old session. The new one
+    // takes the VIP while host 0, which is preferred, has not heard of either.
+    plan.fault(6_000, 3_000, Fault::Drain { host: 0 });
+    plan.fault(6_000, 20_000, Fault::Drain { host: 2 });
+    plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 700 * MS });
+    plan.fault(8_950, 20, Fault::PowerOff { host: 1 });
+    plan.fault(8_990, 10_000, meddle(1, TxnKind::Open, 1, Mishap::DelayRequest(400 * MS)));
+    plan
+}
+
+fn old_news() -> Plan {
+    // As for a hand-over after a claim, a second rule stands behind the first one; so this shows
+    // what else old news would do: to a resumed session, whose predecessor's last write is heard
+    // of after the first own one.
+    let mut plan = late_renewal_of_the_killed();
+    plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 300 * MS });
+    plan
+}
+
+fn lost_answer() -> Plan {
+    let mut plan = ranked();
+    plan.params.guard_ms = Some(20);
+    plan.fault(8_000, 10_000, Fault::WatchLag { host: 0, by: 900 * MS });
+    plan.fault(8_000, 10_000, meddle(0, TxnKind::Renew, 1, Mishap::LoseAnswer));
+    // The second attempt learns of the first; then nothing gets through.
+    let skipped = Fault::Meddle {
+        host: 0,
+        kind: TxnKind::Renew,
+        skip: 1,
+        count: 30,
+        mishap: Mishap::LoseRequest,
+    };
+    plan.fault(8_002, 10_000, skipped);
+    plan
+}
+
+fn late_renewal_of_the_killed() -> Plan {
+    let mut plan = ranked();
+    let late = Mishap::DelayRequest(400 * MS);
+    plan.fault(8_000, 1_000, meddle(0, TxnKind::Renew, 3, late));
+    plan.fault(8_550, 30, Fault::Kill { host: 0 });
+    plan
+}
+
+fn flaky_waiters() -> Plan {
+    let mut plan = ranked();
+    plan.fault(8_000, 20_000, Fault::PowerOff { host: 0 });
+    for waiter in [1, 2] {
+        for number in 0..12 {
+            let loses = Fault::Meddle {
+                host: waiter,
+                kind: TxnKind::Renew,
+                skip: 3,
+                count: 1,
+                mishap: Mishap::LoseRequest,
+            };
+            plan.fault(7_000 + number, 20_000, loses);
+        }
+    }
+    plan
+}
+
+fn no_kernel_to_help() -> Plan {
+    let mut plan = ranked();
+    plan.params.backstop = None;
+    plan.fault(8_000, 10_000, Fault::CutStore { host: 0 });
+    plan
+}
+
+fn stalled_refresh() -> Plan {
+    let mut plan = ranked();
+    plan.params.backstop = Some(Backstop::Lifetime);
+    plan.params.lease_ms = 5_000;
+    plan.lasting(40 * S);
+    plan.fault(8_000, 4_000, Fault::SlowNetlink { host: 0, by: 3_000 * MS });
+    plan.fault(11_000, 9_000, Fault::Freeze { host: 0 });
+    plan
+}

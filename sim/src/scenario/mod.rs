@@ -1,0 +1,61 @@
+//! Scenarios: readable plans, one for every interleaving that broke an earlier draft, and one for
+//! every bug that the simulator found.
+
+mod interleavings;
+
+use crate::plan::{Daemon, Plan};
+use crate::run::Outcome;
+use crate::time::S;
+
+/// A directed run, and what it shows.
+#[derive(Clone)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What happens in it.
+    pub story: &'static str,
+    /// How it goes.
+    pub plan: fn() -> Plan,
+    /// The algorithm with the rule broken that it is about.
+    pub mutant: Option<Daemon>,
+    /// The longest time that a VIP may go unanswered from 5 s on, in ns.
+    pub gap_max: u64,
+}
+
+impl Scenario {
+    /// The run, with turnip's algorithm or with the mutant's.
+    pub fn plan_for(&self, daemon: Daemon) -> Plan {
+        let mut plan = (self.plan)();
+        plan.params.daemon = daemon;
+        plan
+    }
+
+    /// What is wrong with a run of it.
+    pub fn complaints(&self, outcome: &Outcome) -> Vec<String> {
+        let mut complaints: Vec<String> =
+            outcome.failures.iter().map(ToString::to_string).collect();
+        let gaps = outcome.gaps.iter().filter(|gap| gap.from >= 5 * S);
+        if let Some(gap) = gaps.max_by_key(|gap| gap.length())
+            && gap.length() > self.gap_max
+        {
+            complaints.push(format!(
+                "v{} was answered by nobody for {:.3} s from {:.3} s; at most {:.3} s are fine",
+                gap.vip,
+                gap.length() as f64 / S as f64,
+                gap.from as f64 / S as f64,
+                self.gap_max as f64 / S as f64,
+            ));
+        }
+        complaints
+    }
+}
+
+/// All scenarios.
+pub fn all() -> Vec<Scenario> {
+    interleavings::all()
+}
+
+/// The scenario of a name.
+pub fn find(name: &str) -> Option<Scenario> {
+    all().into_iter().find(|scenario| scenario.name == name)
+}

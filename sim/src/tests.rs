@@ -1,0 +1,95 @@
+//! What the simulator says of turnip, and of itself.
+
+use crate::plan::{Daemon, Plan};
+use crate::run;
+use crate::scenario;
+use crate::swarm::crowd;
+
+/// A hash of our own keeping (FNV-1a), so that a trace's hash can be compared between machines.
+fn hash(lines: &[String]) -> u64 {
+    lines.iter().flat_map(|line| line.bytes().chain([b'\n'])).fold(0xCBF2_9CE4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+#[test]
+fn every_scenario_goes_well_with_turnip() {
+    for scenario in scenario::all() {
+        let outcome = run::run(&scenario.plan_for(Daemon::Turnip(None)), false);
+        assert_eq!(scenario.complaints(&outcome), Vec::<String>::new(), "{}", scenario.name);
+    }
+}
+
+#[test]
+fn every_scenario_catches_the_broken_rule_that_it_is_about() {
+    for scenario in scenario::all() {
+        let Some(mutant) = scenario.mutant else { continue };
+        let outcome = run::run(&scenario.plan_for(mutant), false);
+        assert!(!scenario.complaints(&outcome).is_empty(), "{} passes", scenario.name);
+    }
+}
+
+#[test]
+fn every_rule_that_can_be_broken_has_a_scenario() {
+    for daemon in Daemon::mutants() {
+        let has = scenario::all().iter().any(|scenario| scenario.mutant == Some(daemon));
+        assert!(has, "{} has none", daemon.name());
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_byte_for_byte() {
+    for seed in [3, 14, 15] {
+        let trace = |_| run::run(&crowd::plan(seed, Daemon::Turnip(None)), true).trace;
+        // In a thread that has run nothing else, and in one that has.
+        let fresh = std::thread::spawn(move || trace(())).join().unwrap();
+        run::run(&Plan::quiet(), false);
+        let used = run::run(&crowd::plan(seed, Daemon::Turnip(None)), true).trace;
+        assert!(!fresh.is_empty());
+        assert_eq!(hash(&fresh), hash(&used), "seed {seed}");
+        assert_eq!(fresh, used, "seed {seed}");
+    }
+}
+
+#[test]
+fn chance_and_clocks_are_the_same_on_every_machine() {
+    let mut rng = crate::rng::Rng::new(42, "golden");
+    let drawn: Vec<String> = (0..1000).map(|_| rng.bits().to_string()).collect();
+    assert_eq!(hash(&drawn), GOLDEN);
+}
+
+#[test]
+fn the_original_turnip_is_caught_with_two_hosts_at_once() {
+    let naive = crate::bounds::naive(10, 0);
+    assert!(naive.runs_with_overlap > 0, "{naive:?}");
+}
+
+#[test]
+fn every_overlap_keeps_to_its_stated_bound() {
+    for bound in crate::bounds::measure(10, 0, |_| {}) {
+        assert!(bound.holds, "{bound:?}");
+    }
+}
+
+#[test]
+fn a_failing_plan_shrinks_to_what_is_enough() {
+    let daemon = Daemon::Turnip(Some(turnip_core::Mutant::HandOverUncompared));
+    let scenario = scenario::find("hand-over-of-the-expired").unwrap();
+    let mut plan = scenario.plan_for(daemon);
+    plan.fault(1_000, 100, crate::plan::Fault::Compact);
+    plan.fault(20_000, 100, crate::plan::Fault::Compact);
+    let failures = run::run(&plan, false).failures;
+    let kept = crate::shrink::shrink(&plan, &failures[0]);
+    assert!(kept.len() < plan.steps.len(), "{kept:?}");
+    assert!(!run::run(&plan.with_steps(&kept), false).failures.is_empty());
+}
+
+#[test]
+fn a_short_swarm_of_seeds_keeps_the_promise() {
+    for seed in 0..20 {
+        let outcome = run::run(&crowd::plan(seed, Daemon::Turnip(None)), false);
+        assert_eq!(outcome.failures, Vec::new(), "turnip-sim run --seed {seed} --trace");
+    }
+}
+
+const GOLDEN: u64 = 0;
