@@ -2,16 +2,16 @@
 use std::time::Instant;
 
 use turnip_core::Mutant;
-use turnip_sim::exhaustive::{
-    Options, run_with_progress, small_worlds, where_it_shows, wide_world,
-};
+use turnip_sim::exhaustive::{Options, check, run_with_progress, small_worlds, wide_world};
 
 fn main() {
     let mut options = Options::default();
     let mut mutants = vec![None];
+    let began = Instant::now();
     for argument in std::env::args().skip(1) {
         if argument == "selection" {
-            return selection();
+            assert!(check(|line| println!("{line}")));
+            return println!("{:?}", began.elapsed());
         }
         let (key, value) = argument.split_once('=').expect("key=value");
         let number = || value.parse::<usize>().expect("a number");
@@ -54,24 +54,4 @@ fn main() {
         });
         println!("{mutant:?}: {report}\n{:?}\n", began.elapsed());
     }
-}
-
-/// What every commit is held to: the small worlds, exhausted, and the mutants, found.
-fn selection() {
-    let began = Instant::now();
-    let mut total = 0;
-    for world in small_worlds() {
-        let report = run_with_progress(world.options, |_, _| {});
-        println!("{:12} {report}", world.name);
-        assert!(report.violation.is_none() && report.exhausted);
-        total += report.states;
-    }
-    println!("{total} states in {:?}", began.elapsed());
-    for mutant in Mutant::ALL {
-        let Some(world) = where_it_shows(mutant) else { continue };
-        let report = run_with_progress(world.options, |_, _| {});
-        let path = report.violation.expect("an overlap").1.len();
-        println!("{mutant:?}: in {}, after {} states, {path} moves", world.name, report.states);
-    }
-    println!("{:?}", began.elapsed());
 }

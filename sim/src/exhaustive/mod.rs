@@ -27,6 +27,8 @@ mod world;
 
 use std::fmt;
 
+use turnip_core::Mutant;
+
 pub use bounds::{Options, SmallWorld, small_worlds, where_it_shows, wide_world};
 pub use world::Violation;
 
@@ -82,6 +84,36 @@ pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize
     }
 }
 
+/// What every commit is held to: the small worlds are exhausted without anything wrong, and every
+/// broken rule that can show in one is found. Says a line for each; whether all was as it should be.
+pub fn check(mut say: impl FnMut(String)) -> bool {
+    let mut well = true;
+    let mut total = 0;
+    for world in small_worlds() {
+        let report = run(world.options);
+        well &= report.exhausted && report.violation.is_none();
+        total += report.states;
+        say(format!("{}: {}: {report}", world.name, world.about));
+    }
+    say(format!("{total} states in all"));
+    for mutant in Mutant::ALL {
+        let Some(world) = where_it_shows(mutant) else {
+            say(format!("{mutant:?}: cannot show in a small world"));
+            continue;
+        };
+        let Report { states, violation, .. } = run(world.options);
+        well &= violation.is_some();
+        say(match violation {
+            None => format!("{mutant:?}: NOT FOUND in {}", world.name),
+            Some((_, path)) => {
+                let (name, moves) = (world.name, path.len());
+                format!("{mutant:?}: found in {name} after {states} states, {moves} moves away")
+            }
+        });
+    }
+    well
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -98,7 +130,11 @@ impl fmt::Display for Violation {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { states, nodes, steps, depth, exhausted, violation } = self;
-        let all = if *exhausted { "all there are" } else { "and there are more" };
+        let all = match (exhausted, violation) {
+            (true, _) => "all there are",
+            (false, None) => "and there are more",
+            (false, Some(_)) => "until then",
+        };
         write!(
             f,
             "{states} states visited ({all}), up to {depth} moves deep; {nodes} states of single nodes, {steps} steps"
