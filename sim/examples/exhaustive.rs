@@ -29,6 +29,7 @@ fn main() {
             "slow" => options.slow_max = small(),
             "stalls" => options.stalls_max = small(),
             "crashes" => options.crashes_max = small(),
+            "reboots" => options.reboots_max = small(),
             "moves" => options.moves_max = small(),
             "drains" => options.drains_max = small(),
             "renew" => options.renew_ticks = number() as u32,

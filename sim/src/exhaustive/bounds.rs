@@ -27,6 +27,8 @@ pub struct Options {
     pub stalls_max: u8,
     /// How often a daemon may be killed.
     pub crashes_max: u8,
+    /// How often a host may be booted again.
+    pub reboots_max: u8,
     /// How often the operator moves the VIP.
     pub moves_max: u8,
     /// How often the operator drains a host, or undoes that.
@@ -57,6 +59,7 @@ impl Default for Options {
             slow_max: 0,
             stalls_max: 0,
             crashes_max: 0,
+            reboots_max: 0,
             moves_max: 0,
             drains_max: 0,
             stops_max: 0,

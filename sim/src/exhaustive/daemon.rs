@@ -86,7 +86,7 @@ pub(super) struct Daemons {
     kept: usize,
     epoch: u32,
     steps: NumberMap<(u32, u8, Input), Step>,
-    starts: NumberMap<(usize, u8, u8), Step>,
+    starts: NumberMap<(Start, u8), Step>,
     /// What nodes said in words, while somebody wants to hear it.
     pub(super) said: Option<Vec<String>>,
 }
@@ -103,10 +103,20 @@ struct Slot {
     epoch: u32,
 }
 
+/// A daemon that starts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Start {
+    pub(super) host: usize,
+    /// How often one has started there.
+    pub(super) incarnation: u8,
+    /// How often the host has been booted again.
+    pub(super) boots: u8,
+}
+
 /// How a node state first came to be.
 #[derive(Clone, Copy)]
 enum Origin {
-    Start { host: usize, incarnation: u8, tick: u8 },
+    Start { start: Start, tick: u8 },
     Step { node: u32, host: usize, tick: u8, input: Input },
 }
 
@@ -125,28 +135,21 @@ impl Daemons {
         }
     }
 
-    /// A daemon that starts on host `host`, for the `incarnation`th time.
-    pub(super) fn start(
-        &mut self,
-        stores: &mut Stores,
-        host: usize,
-        incarnation: u8,
-        tick: u8,
-    ) -> Step {
-        let key = (host, incarnation, tick);
-        if let Some(step) = self.starts.get(&key)
+    /// A daemon that starts.
+    pub(super) fn start(&mut self, stores: &mut Stores, start: Start, tick: u8) -> Step {
+        if let Some(step) = self.starts.get(&(start, tick))
             && self.said.is_none()
         {
             return step.clone();
         }
-        let node = self.started(host, incarnation, tick);
-        let step = self.settle(stores, node, Origin::Start { host, incarnation, tick });
-        self.starts.insert(key, step.clone());
+        let node = self.started(start, tick);
+        let step = self.settle(stores, node, Origin::Start { start, tick });
+        self.starts.insert((start, tick), step.clone());
         step
     }
 
-    fn started(&self, host: usize, incarnation: u8, tick: u8) -> Node {
-        let mut node = Node::new(self.config(host, incarnation), clock(host, tick));
+    fn started(&self, start: Start, tick: u8) -> Node {
+        let mut node = Node::new(self.config(start), clock(start.host, tick));
         if let Some(mutant) = self.mutant {
             node.set_mutant(mutant);
         }
@@ -185,8 +188,8 @@ impl Daemons {
                 break Node::clone(kept);
             }
             match slot.origin {
-                Origin::Start { host, incarnation, tick } => {
-                    let mut made = self.started(host, incarnation, tick);
+                Origin::Start { start, tick } => {
+                    let mut made = self.started(start, tick);
                     while made.poll_action().is_some() {}
                     break made;
                 }
@@ -278,12 +281,12 @@ impl Daemons {
         (self.slots.len(), self.steps.len())
     }
 
-    fn config(&self, host: usize, incarnation: u8) -> NodeConfig {
+    fn config(&self, Start { host, incarnation, boots }: Start) -> NodeConfig {
         let name = host_name(host);
         NodeConfig {
             cluster: "c".parse().expect("a name"),
             name: name.parse().expect("a name"),
-            host: HostId(name.into()),
+            host: HostId(format!("{name}{boots}").into()),
             process: host as u64 * 0x100 + u64::from(incarnation),
             lease: self.lease,
             backstop: Backstop::Fence,

@@ -24,6 +24,7 @@ pub(super) struct Spent {
     pub(super) slow: u8,
     pub(super) stalls: u8,
     pub(super) crashes: u8,
+    pub(super) reboots: u8,
     pub(super) moves: u8,
     pub(super) drains: u8,
     pub(super) stops: u8,
@@ -34,7 +35,10 @@ pub(super) struct Spent {
 pub(super) struct Host {
     pub(super) node: u32,
     pub(super) life: Life,
+    /// How often a daemon was started here.
     pub(super) incarnation: u8,
+    /// How often the host was booted again.
+    pub(super) boots: u8,
     /// The VIP is on its interface.
     pub(super) present: bool,
     /// Until when the fence lets it answer, on the host's clock, in µs.
@@ -104,9 +108,9 @@ impl State {
     /// Equal states have equal bytes and the other way round.
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.clear();
-        let Spent { late, slow, stalls, crashes, moves, drains, stops } = self.spent;
+        let Spent { late, slow, stalls, crashes, reboots, moves, drains, stops } = self.spent;
         bytes.extend([self.tick, self.pinned, self.drained]);
-        bytes.extend([late, slow, stalls, crashes, moves, drains, stops]);
+        bytes.extend([late, slow, stalls, crashes, reboots, moves, drains, stops]);
         let mut to = Writer(bytes);
         to.number(self.store);
         to.all(&self.late, |to, txn| to.number(*txn));
@@ -116,8 +120,8 @@ impl State {
     pub(super) fn decode(bytes: &[u8]) -> State {
         let mut from = Reader(bytes);
         let [tick, pinned, drained] = from.bytes();
-        let [late, slow, stalls, crashes, moves, drains, stops] = from.bytes();
-        let spent = Spent { late, slow, stalls, crashes, moves, drains, stops };
+        let [late, slow, stalls, crashes, reboots, moves, drains, stops] = from.bytes();
+        let spent = Spent { late, slow, stalls, crashes, reboots, moves, drains, stops };
         let store = from.number();
         let late = from.all(Reader::number);
         let mut hosts = Vec::with_capacity(3);
@@ -135,6 +139,7 @@ impl Host {
             node: 0,
             life: Life::Killed,
             incarnation: 0,
+            boots: 0,
             present: false,
             until: 0,
             watch: Vec::new(),
@@ -151,7 +156,7 @@ impl Host {
             Life::Stopped => 2,
             Life::Refused => 3,
         };
-        to.0.extend([life << 1 | u8::from(self.present), self.incarnation]);
+        to.0.extend([life << 1 | u8::from(self.present), self.incarnation, self.boots]);
         to.number(self.node);
         to.number(self.until);
         to.all(&self.watch, |to, update| to.number(*update));
@@ -175,7 +180,7 @@ impl Host {
     }
 
     fn decode(from: &mut Reader<'_>) -> Host {
-        let (flags, incarnation) = (from.byte(), from.byte());
+        let [flags, incarnation, boots] = from.bytes();
         Host {
             life: match flags >> 1 {
                 0 => Life::Running,
@@ -185,6 +190,7 @@ impl Host {
             },
             present: flags & 1 != 0,
             incarnation,
+            boots,
             node: from.number(),
             until: from.number(),
             watch: from.all(Reader::number),

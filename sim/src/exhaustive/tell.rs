@@ -59,6 +59,7 @@ fn describe(world: &World, state: &State, next: Move) -> String {
             format!("the kernel of {} performs: {:?}", name(host), op.kind)
         }
         Move::Kill { host } => format!("the daemon of {} is killed", name(host)),
+        Move::Reboot { host } => format!("the host {} is booted again", name(host)),
         Move::Start { host } => format!("the daemon of {} starts again", name(host)),
         Move::Pin { host } => format!("the operator wants v on {}", name(host)),
         Move::Drain { host, on: true } => format!("the operator drains {}", name(host)),

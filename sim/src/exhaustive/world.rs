@@ -3,7 +3,7 @@
 use turnip_core::{Lease, Op, Txn};
 
 use super::Options;
-use super::daemon::{Daemons, Effect, Input, Outcome, Step, clock_micros, host_name};
+use super::daemon::{Daemons, Effect, Input, Outcome, Start, Step, clock_micros, host_name};
 use super::state::{Answer, Host, LOST, Life, OpKind, QueuedOp, Request, Spent, State};
 use super::store::Stores;
 
@@ -49,7 +49,9 @@ pub(super) enum Move {
     Perform { host: u8 },
     /// The daemon is killed; what it sent may still land, its kernel keeps what it has.
     Kill { host: u8 },
-    /// It starts again.
+    /// The host is booted again: nothing is left in its kernel.
+    Reboot { host: u8 },
+    /// The daemon starts again.
     Start { host: u8 },
     /// The operator pins the VIP to a host.
     Pin { host: u8 },
@@ -89,6 +91,7 @@ impl Move {
             Move::Pin { host } => (10, host, 0),
             Move::Stop { host } => (11, host, 0),
             Move::Drain { host, on } => (12, host, on.into()),
+            Move::Reboot { host } => (13, host, 0),
         };
         (kind << 12) | (u16::from(host) << 8) | u16::from(nth)
     }
@@ -113,7 +116,8 @@ impl Move {
             9 => Move::Start { host },
             10 => Move::Pin { host },
             11 => Move::Stop { host },
-            _ => Move::Drain { host, on: nth != 0 },
+            12 => Move::Drain { host, on: nth != 0 },
+            _ => Move::Reboot { host },
         }
     }
 }
@@ -270,6 +274,9 @@ impl World {
         if spent.crashes < options.crashes_max {
             moves.push(Move::Kill { host: index });
         }
+        if spent.reboots < options.reboots_max {
+            moves.push(Move::Reboot { host: index });
+        }
         if spent.stops < options.stops_max {
             moves.push(Move::Stop { host: index });
         }
@@ -328,7 +335,18 @@ impl World {
                 self.tell_news(state, host);
             }
             Move::Perform { host } => self.perform_next(state, host.into()),
-            Move::Kill { host } => self.kill(state, host.into()),
+            Move::Kill { host } => {
+                state.spent.crashes += 1;
+                self.kill(state, host.into());
+            }
+            Move::Reboot { host } => {
+                state.spent.reboots += 1;
+                self.kill(state, host.into());
+                let host = &mut state.hosts[usize::from(host)];
+                host.boots += 1;
+                host.present = false;
+                host.until = 0;
+            }
             Move::Start { host } => self.start(state, host.into()),
             Move::Pin { host } => {
                 state.spent.moves += 1;
@@ -460,7 +478,6 @@ impl World {
     }
 
     fn kill(&mut self, state: &mut State, index: usize) {
-        state.spent.crashes += 1;
         let host = &mut state.hosts[index];
         host.life = Life::Killed;
         host.node = 0;
@@ -477,8 +494,8 @@ impl World {
         let host = &mut state.hosts[index];
         host.life = Life::Running;
         host.incarnation += 1;
-        let incarnation = host.incarnation;
-        let step = self.daemons.start(&mut self.stores, index, incarnation, state.tick);
+        let start = Start { host: index, incarnation: host.incarnation, boots: host.boots };
+        let step = self.daemons.start(&mut self.stores, start, state.tick);
         state.hosts[index].node = step.node;
         self.carry_out(state, index, &step);
         self.wake(state, index);
