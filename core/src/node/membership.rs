@@ -20,7 +20,7 @@ pub(super) enum Membership {
     /// Finding out what is: the kernel's list, the store's snapshot.
     Joining,
     /// Another host has the name. It is watched whether that host lives.
-    Contested { seen: Revision },
+    Contested { seen: Revision, renewed: bool },
     /// No session; one is being opened.
     Opening,
     /// The session of an earlier process on this host is being renewed.
@@ -106,7 +106,7 @@ impl Node {
     }
 
     fn contest(&mut self, seen: Revision, record: &SessionRecord, now: Instant) {
-        self.membership = Membership::Contested { seen };
+        self.membership = Membership::Contested { seen, renewed: false };
         self.keep_nothing();
         self.timers.set(Timer::Contest, now + self.lease.patience(record.lease()));
         let why =
@@ -116,7 +116,7 @@ impl Node {
 
     /// The other host with this name has been silent for its lease: it is expired as any other.
     pub(super) fn expire_own_name(&mut self) {
-        let Membership::Contested { seen } = self.membership else { return };
+        let Membership::Contested { seen, .. } = self.membership else { return };
         let key = self.keys.session(&self.config.name);
         let txn = Txn {
             compares: vec![Compare::ModRevision { key: key.clone(), is: seen }],
@@ -131,7 +131,9 @@ impl Node {
         let known = self.view.session(&self.config.name).cloned();
         match self.membership.clone() {
             Membership::Joining | Membership::Closed => {}
-            Membership::Contested { seen } => self.contested_name_written(seen, known, now),
+            Membership::Contested { seen, renewed } => {
+                self.contested_name_written(seen, renewed, known, now);
+            }
             Membership::Opening => match known {
                 None => {}
                 Some(known) if self.is_own_write(&known) => self.session_stands(&known, now),
@@ -152,10 +154,19 @@ impl Node {
     fn contested_name_written(
         &mut self,
         seen: Revision,
+        renewed: bool,
         known: Option<Known<SessionRecord>>,
         now: Instant,
     ) {
         match known {
+            // One renewal of a host that is gone may land late, for instance when this very host
+            // was booted again; two cannot: the second compares the first.
+            Some(Known { record: Ok(record), modified, .. })
+                if modified != seen && record.host != self.config.host && !renewed =>
+            {
+                self.membership = Membership::Contested { seen: modified, renewed: true };
+                self.timers.set(Timer::Contest, now + self.lease.patience(record.lease()));
+            }
             Some(Known { record: Ok(record), modified, .. })
                 if modified != seen && record.host != self.config.host =>
             {
