@@ -228,6 +228,24 @@ fn a_name_in_use_on_another_host_is_refused_and_nothing_is_touched() {
 }
 
 #[test]
+fn a_late_renewal_from_before_the_boot_is_no_other_host() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].hold_commits = true;
+    while world.hosts[0].commits.is_empty() {
+        world.run(MS);
+    }
+    world.hosts[0].config.host = HostId("host-a-after-reboot".into());
+    world.hosts[0].addresses.clear();
+    let under_way = world.restart(0);
+    world.hosts[0].hold_commits = false;
+    world.run(5 * MS);
+    // The rebooted host has read the key; now the last renewal from before lands.
+    assert!(world.etcd.apply(&under_way[0].1).succeeded);
+    world.run_until(LIMIT, |w| w.hosts[0].node.session().is_some());
+    assert_eq!(world.hosts[0].exit, None);
+}
+
+#[test]
 fn two_daemons_with_one_name_and_host_end_with_one_that_drops_everything() {
     let mut world = World::of(&["a"]);
     let mut twin = config("a", one_vip());

@@ -173,6 +173,14 @@ impl Node {
         now: Instant,
     ) {
         match known {
+            // One renewal of a host that is gone may land late, for instance when this very host
+            // was booted again; two cannot: the second compares the first.
+            Some(Known { record: Ok(record), modified, .. })
+                if modified != seen && record.host != self.config.host && !renewed =>
+            {
+                self.membership = Membership::Contested { seen: modified, renewed: true };
+                self.timers.set(Timer::Contest, now + self.lease.patience(record.lease()));
+            }
             Some(Known { record: Ok(record), modified, .. })
                 if modified != seen && record.host != self.config.host =>
             {

@@ -212,6 +212,13 @@ impl Node {
         self.view.goes_back = mutant == Mutant::ViewGoesBack;
     }
 
+    /// Numbers what it asks for from `id` on, if it has not got there yet: nodes whose pasts differ
+    /// only in how much they asked for become equal, which an exhaustive search needs.
+    #[cfg(feature = "mutants")]
+    pub fn skip_ids_to(&mut self, id: u64) {
+        self.next_id = self.next_id.max(id);
+    }
+
     // ---- inputs
 
     /// What following the prefix brought.

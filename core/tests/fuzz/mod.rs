@@ -1,12 +1,13 @@
 //! One node, driven by a random sequence of inputs, with a store and a kernel that answer in any
 //! order, late, wrongly or never; and what must hold of the node's actions whatever comes.
 
+mod checks;
 mod step;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use turnip_core::records::{Nonce, SessionRecord, VipRecord, encode};
 use turnip_core::*;
 
 use crate::world::{Etcd, MS};
@@ -179,103 +180,6 @@ impl Fuzz {
         }
     }
 
-    // ---- the store
-
-    fn put(&mut self, key: &str, value: Vec<u8>) {
-        let key = format!("/turnip/main/{key}");
-        self.etcd.apply(&Txn { success: vec![Op::Put { key, value }], ..Txn::default() });
-    }
-
-    fn delete(&mut self, key: &str) {
-        self.etcd.delete(&format!("/turnip/main/{key}"));
-    }
-
-    fn session(&self, node: &str) -> Option<SessionId> {
-        let kv = self.etcd.kvs.get(&format!("/turnip/main/sessions/{node}"))?;
-        Some(SessionId(kv.create_revision))
-    }
-
-    fn session_record(&mut self, host: &str) -> Vec<u8> {
-        self.writes += 1;
-        encode(&SessionRecord {
-            lease_ms: u64::try_from(self.config.lease.duration().as_millis()).unwrap(),
-            host: HostId(host.into()),
-            nonce: Nonce { process: 77, count: self.writes },
-        })
-    }
-
-    fn write(&mut self, write: &Write) {
-        let vip_name = |vip: usize| self.config.vips[vip % self.config.vips.len()].name.clone();
-        match write {
-            Write::Other => {
-                let record = self.session_record("host-b");
-                self.put("sessions/b", record);
-                self.put("nodes/b", self.other_offer.clone());
-            }
-            Write::OtherGone => self.delete("sessions/b"),
-            Write::Give { vip, to } => {
-                let key = format!("vips/{}", vip_name(*vip));
-                let to = match to {
-                    Whom::Node => self.session("a").map(|s| ("a", s)),
-                    Whom::Other => self.session("b").map(|s| ("b", s)),
-                    Whom::Ghost => Some(("ghost", SessionId(Revision(1)))),
-                    Whom::Nobody => None,
-                };
-                match to {
-                    Some((node, session)) => {
-                        let node = node.parse().unwrap();
-                        self.put(&key, encode(&VipRecord { node, session, since_unix_ms: 0 }));
-                    }
-                    None => self.delete(&key),
-                }
-            }
-            Write::Drain { own, on } => {
-                let key = format!("intents/drain/{}", if *own { "a" } else { "b" });
-                match on {
-                    true => self.put(&key, br#"{"v":1}"#.to_vec()),
-                    false => self.delete(&key),
-                }
-            }
-            Write::Pin { vip, to } => {
-                let key = format!("intents/pin/{}", vip_name(*vip));
-                match to {
-                    Some(true) => self.put(&key, br#"{"v":1,"node":"a"}"#.to_vec()),
-                    Some(false) => self.put(&key, br#"{"v":1,"node":"b"}"#.to_vec()),
-                    None => self.delete(&key),
-                }
-            }
-            Write::Stranger { host } => {
-                let record = self.session_record(if *host { "host-a" } else { "host-x" });
-                self.put("sessions/a", record);
-            }
-            Write::OwnGone => self.delete("sessions/a"),
-            Write::Garbage(which) => {
-                let keys = ["sessions/b", "nodes/b", "vips/v0", "intents/pin/v1", "what", "vips/w"];
-                self.put(keys[*which], b"garbage".to_vec());
-            }
-        }
-    }
-
-    fn tell(&mut self) {
-        let Some(told) = self.told.filter(|told| *told < self.etcd.history.len()) else { return };
-        let revision = self.etcd.history[told].0;
-        let same = |(r, _): &&(i64, Event)| *r == revision;
-        let events: Vec<Event> =
-            self.etcd.history[told..].iter().take_while(same).map(|(_, e)| e.clone()).collect();
-        self.told = Some(told + events.len());
-        let header = Header { cluster_id: 7, revision: Revision(revision) };
-        self.node.handle_update(Update::Events(Events { header, events }), self.now);
-    }
-
-    fn snapshot(&mut self, fresh: bool) {
-        let revision = Revision(if fresh { self.etcd.revision } else { self.etcd.revision / 2 });
-        let kvs = self.etcd.kvs.values().filter(|kv| kv.mod_revision <= revision);
-        let header = Header { cluster_id: 7, revision };
-        let snapshot = Snapshot { header, kvs: kvs.cloned().collect() };
-        self.told = fresh.then_some(self.etcd.history.len());
-        self.node.handle_update(Update::Snapshot(snapshot), self.now);
-    }
-
     // ---- the kernel
 
     fn perform(&mut self, how: Kerneling) {
@@ -350,152 +254,6 @@ impl Fuzz {
         self.node.handle_kernel_event(KernelEvent::AddressChanged, self.now);
     }
 
-    // ---- what must hold
-
-    fn drain_actions(&mut self) {
-        let mut actions = 0;
-        while let Some(action) = self.node.poll_action() {
-            actions += 1;
-            let most = 300 + 10 * self.config.vips.len();
-            assert!(actions < most, "it does not come to rest:\n{}", self.tale());
-            assert!(self.exit.is_none(), "{action:?} after the end:\n{}", self.tale());
-            self.story.push(match &action {
-                Action::Report(report) => format!("    {report}"),
-                Action::Commit { id, txn, .. } => format!("    {id:?} {:?}", written(txn)),
-                action => format!("    {action:?}"),
-            });
-            self.act(action);
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        let now = self.now;
-        match action {
-            Action::Commit { id, txn, .. } => {
-                self.check_txn(&txn);
-                self.commits.push((id, txn));
-            }
-            Action::Kernel { id, op } => self.queue(id, op),
-            Action::Announce { deadline, .. } => {
-                assert!(now < deadline, "an announcement after the deadline:\n{}", self.tale());
-            }
-            Action::Exit(exit) => {
-                for (vip, asked) in &self.asked {
-                    assert_ne!(*asked, Asked::Assume, "{vip} is left behind:\n{}", self.tale());
-                }
-                self.exit = Some(exit);
-            }
-            Action::Follow { .. } => self.told = None,
-            Action::AskMember { .. } | Action::Report(_) => {}
-        }
-    }
-
-    fn queue(&mut self, id: OpId, op: KernelOp) {
-        let now = self.now;
-        match &op {
-            KernelOp::Assume { addresses, deadline }
-            | KernelOp::Refresh { addresses, deadline } => {
-                assert!(now < *deadline, "{op:?} after its deadline:\n{}", self.tale());
-                assert!(!self.stopped_at_once, "{op:?} after the stop:\n{}", self.tale());
-                assert_eq!(Some(*deadline), self.node.deadline(), "{}", self.tale());
-                if matches!(op, KernelOp::Assume { .. }) {
-                    self.ask(addresses, Asked::Assume);
-                }
-            }
-            KernelOp::Withdraw { addresses } => {
-                self.ask(addresses, Asked::Withdraw);
-                let gone: BTreeSet<_> = addresses.iter().map(|a| a.address).collect();
-                self.supersede(&gone);
-            }
-            KernelOp::RemoveFence => {
-                let ours = self.addresses.values().any(|ours| *ours);
-                assert!(!ours, "the fence goes before an address:\n{}", self.tale());
-            }
-            KernelOp::List => {}
-        }
-        self.ops.push_back((id, op));
-    }
-
-    fn ask(&mut self, addresses: &[Assignment], asked: Asked) {
-        for assignment in addresses {
-            self.asked.insert(assignment.vip.clone(), asked);
-        }
-    }
-
-    /// A removal takes the place of what is queued for its addresses.
-    fn supersede(&mut self, gone: &BTreeSet<ipnet::IpNet>) {
-        for (_, op) in &mut self.ops {
-            if let KernelOp::Assume { addresses, .. } | KernelOp::Refresh { addresses, .. } = op {
-                addresses.retain(|assignment| !gone.contains(&assignment.address));
-            }
-        }
-    }
-
-    /// Nothing is asked for, and nothing left where it is, that the lease does not cover (rule 2).
-    fn check_silence(&self) {
-        if self.exit.is_some() {
-            return;
-        }
-        let guard = self.config.lease.guard();
-        if self.node.deadline().is_some_and(|deadline| self.now < deadline - guard) {
-            return;
-        }
-        for (vip, asked) in &self.asked {
-            assert_ne!(*asked, Asked::Assume, "{vip} is held too long:\n{}", self.tale());
-        }
-    }
-
-    fn check_txn(&self, txn: &Txn) {
-        for ops in [txn.compares.len(), txn.success.len(), txn.failure.len()] {
-            assert!(ops <= OPS_PER_TXN_MAX, "{ops} operations in one transaction");
-        }
-        assert!(!self.stopped_at_once, "{txn:?} after the stop:\n{}", self.tale());
-        for op in &txn.success {
-            let (Op::Put { key, .. } | Op::Delete { key }) = op else { continue };
-            let keys = Keys::new(&self.config.cluster);
-            match keys.kind(key) {
-                KeyKind::Vip(vip) => {
-                    self.check_compares_vip(txn, key);
-                    if !names_own(op) {
-                        self.check_removed(&vip, txn);
-                    }
-                }
-                KeyKind::Session(node)
-                    if node == self.config.name
-                        && matches!(op, Op::Delete { .. })
-                        && self.node.session().is_some() =>
-                {
-                    for vip in &self.config.vips {
-                        self.check_removed(&vip.name, txn);
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn check_compares_vip(&self, txn: &Txn, vip: &str) {
-        let compared = txn.compares.iter().any(|compare| match compare {
-            Compare::ModRevision { key, .. } => key == vip,
-            _ => false,
-        });
-        assert!(compared, "{vip} is written without a compare:\n{}", self.tale());
-    }
-
-    /// A VIP is given away only when the kernel has none of its addresses, and will get none.
-    fn check_removed(&self, vip: &VipName, txn: &Txn) {
-        let Some(vip) = self.config.vips.iter().find(|v| v.name == *vip) else { return };
-        for assignment in vip.assignments() {
-            let there = self.addresses.get(&present(&assignment)) == Some(&true);
-            assert!(!there, "{txn:?} while {assignment} is there:\n{}", self.tale());
-            let queued = self.ops.iter().any(|(_, op)| match op {
-                KernelOp::Assume { addresses, .. } => addresses.contains(&assignment),
-                _ => false,
-            });
-            assert!(!queued, "{txn:?} while {assignment} is being added:\n{}", self.tale());
-        }
-    }
-
     /// The end of what happened, for people.
     pub fn tale(&self) -> String {
         let from = self.story.len().saturating_sub(150);
@@ -553,20 +311,6 @@ impl Fuzz {
 fn present(assignment: &Assignment) -> PresentAddress {
     let interface = assignment.interface.clone();
     PresentAddress { interface, address: assignment.address, marked: true }
-}
-
-/// The keys that a transaction would write.
-fn written(txn: &Txn) -> Vec<&str> {
-    let key = |op| match op {
-        &Op::Put { ref key, .. } | &Op::Delete { ref key } => Some(key.as_str()),
-        Op::Get { .. } => None,
-    };
-    txn.success.iter().filter_map(key).collect()
-}
-
-fn names_own(op: &Op) -> bool {
-    let Op::Put { value, .. } = op else { return false };
-    String::from_utf8_lossy(value).contains("\"node\":\"a\"")
 }
 
 fn take<T>(items: &mut Vec<T>, which: usize) -> Option<T> {

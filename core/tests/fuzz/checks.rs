@@ -1,0 +1,167 @@
+//! What must hold of a node's actions, whatever came in.
+
+use std::collections::BTreeSet;
+
+use turnip_core::*;
+
+use super::{Asked, Fuzz, present};
+
+impl Fuzz {
+    pub(super) fn drain_actions(&mut self) {
+        let mut actions = 0;
+        while let Some(action) = self.node.poll_action() {
+            actions += 1;
+            let most = 300 + 10 * self.config.vips.len();
+            assert!(actions < most, "it does not come to rest:\n{}", self.tale());
+            assert!(self.exit.is_none(), "{action:?} after the end:\n{}", self.tale());
+            self.story.push(match &action {
+                Action::Report(report) => format!("    {report}"),
+                Action::Commit { id, txn, .. } => format!("    {id:?} {:?}", written(txn)),
+                action => format!("    {action:?}"),
+            });
+            self.act(action);
+        }
+    }
+
+    pub(super) fn act(&mut self, action: Action) {
+        let now = self.now;
+        match action {
+            Action::Commit { id, txn, .. } => {
+                self.check_txn(&txn);
+                self.commits.push((id, txn));
+            }
+            Action::Kernel { id, op } => self.queue(id, op),
+            Action::Announce { deadline, .. } => {
+                assert!(now < deadline, "an announcement after the deadline:\n{}", self.tale());
+            }
+            Action::Exit(exit) => {
+                for (vip, asked) in &self.asked {
+                    assert_ne!(*asked, Asked::Assume, "{vip} is left behind:\n{}", self.tale());
+                }
+                self.exit = Some(exit);
+            }
+            Action::Follow { .. } => self.told = None,
+            Action::AskMember { .. } | Action::Report(_) => {}
+        }
+    }
+
+    pub(super) fn queue(&mut self, id: OpId, op: KernelOp) {
+        let now = self.now;
+        match &op {
+            KernelOp::Assume { addresses, deadline }
+            | KernelOp::Refresh { addresses, deadline } => {
+                assert!(now < *deadline, "{op:?} after its deadline:\n{}", self.tale());
+                assert!(!self.stopped_at_once, "{op:?} after the stop:\n{}", self.tale());
+                assert_eq!(Some(*deadline), self.node.deadline(), "{}", self.tale());
+                if matches!(op, KernelOp::Assume { .. }) {
+                    self.ask(addresses, Asked::Assume);
+                }
+            }
+            KernelOp::Withdraw { addresses } => {
+                self.ask(addresses, Asked::Withdraw);
+                let gone: BTreeSet<_> = addresses.iter().map(|a| a.address).collect();
+                self.supersede(&gone);
+            }
+            KernelOp::RemoveFence => {
+                let ours = self.addresses.values().any(|ours| *ours);
+                assert!(!ours, "the fence goes before an address:\n{}", self.tale());
+            }
+            KernelOp::List => {}
+        }
+        self.ops.push_back((id, op));
+    }
+
+    pub(super) fn ask(&mut self, addresses: &[Assignment], asked: Asked) {
+        for assignment in addresses {
+            self.asked.insert(assignment.vip.clone(), asked);
+        }
+    }
+
+    /// A removal takes the place of what is queued for its addresses.
+    pub(super) fn supersede(&mut self, gone: &BTreeSet<ipnet::IpNet>) {
+        for (_, op) in &mut self.ops {
+            if let KernelOp::Assume { addresses, .. } | KernelOp::Refresh { addresses, .. } = op {
+                addresses.retain(|assignment| !gone.contains(&assignment.address));
+            }
+        }
+    }
+
+    /// Nothing is asked for, and nothing left where it is, that the lease does not cover (rule 2).
+    pub(super) fn check_silence(&self) {
+        if self.exit.is_some() {
+            return;
+        }
+        let guard = self.config.lease.guard();
+        if self.node.deadline().is_some_and(|deadline| self.now < deadline - guard) {
+            return;
+        }
+        for (vip, asked) in &self.asked {
+            assert_ne!(*asked, Asked::Assume, "{vip} is held too long:\n{}", self.tale());
+        }
+    }
+
+    pub(super) fn check_txn(&self, txn: &Txn) {
+        for ops in [txn.compares.len(), txn.success.len(), txn.failure.len()] {
+            assert!(ops <= OPS_PER_TXN_MAX, "{ops} operations in one transaction");
+        }
+        assert!(!self.stopped_at_once, "{txn:?} after the stop:\n{}", self.tale());
+        for op in &txn.success {
+            let (Op::Put { key, .. } | Op::Delete { key }) = op else { continue };
+            let keys = Keys::new(&self.config.cluster);
+            match keys.kind(key) {
+                KeyKind::Vip(vip) => {
+                    self.check_compares_vip(txn, key);
+                    if !names_own(op) {
+                        self.check_removed(&vip, txn);
+                    }
+                }
+                KeyKind::Session(node)
+                    if node == self.config.name
+                        && matches!(op, Op::Delete { .. })
+                        && self.node.session().is_some() =>
+                {
+                    for vip in &self.config.vips {
+                        self.check_removed(&vip.name, txn);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn check_compares_vip(&self, txn: &Txn, vip: &str) {
+        let compared = txn.compares.iter().any(|compare| match compare {
+            Compare::ModRevision { key, .. } => key == vip,
+            _ => false,
+        });
+        assert!(compared, "{vip} is written without a compare:\n{}", self.tale());
+    }
+
+    /// A VIP is given away only when the kernel has none of its addresses, and will get none.
+    pub(super) fn check_removed(&self, vip: &VipName, txn: &Txn) {
+        let Some(vip) = self.config.vips.iter().find(|v| v.name == *vip) else { return };
+        for assignment in vip.assignments() {
+            let there = self.addresses.get(&present(&assignment)) == Some(&true);
+            assert!(!there, "{txn:?} while {assignment} is there:\n{}", self.tale());
+            let queued = self.ops.iter().any(|(_, op)| match op {
+                KernelOp::Assume { addresses, .. } => addresses.contains(&assignment),
+                _ => false,
+            });
+            assert!(!queued, "{txn:?} while {assignment} is being added:\n{}", self.tale());
+        }
+    }
+}
+
+/// The keys that a transaction would write.
+fn written(txn: &Txn) -> Vec<&str> {
+    let key = |op| match op {
+        &Op::Put { ref key, .. } | &Op::Delete { ref key } => Some(key.as_str()),
+        Op::Get { .. } => None,
+    };
+    txn.success.iter().filter_map(key).collect()
+}
+
+fn names_own(op: &Op) -> bool {
+    let Op::Put { value, .. } = op else { return false };
+    String::from_utf8_lossy(value).contains("\"node\":\"a\"")
+}

@@ -1,0 +1,208 @@
+//! The bounds of a world, and the worlds that are worth looking at.
+
+use std::time::Duration;
+
+use turnip_core::{Lease, Mutant};
+
+use super::daemon::TICK;
+
+/// The bounds of a world.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// How many hosts: 1 to 3.
+    pub nodes: usize,
+    /// The lease in ticks of true time: 2 or more.
+    pub lease_ticks: u32,
+    /// How many ticks a node waits between renewals: 1, unless the lease is long.
+    pub renew_ticks: u32,
+    /// How many ticks there are.
+    pub ticks_max: u8,
+    /// Visit no more states than these.
+    pub states_max: usize,
+    /// How many requests may be told to have failed and land later.
+    pub late_max: u8,
+    /// How many answers may be delayed after the commit.
+    pub slow_max: u8,
+    /// For how many ticks in all a daemon may stall.
+    pub stalls_max: u8,
+    /// How often a daemon may be killed.
+    pub crashes_max: u8,
+    /// How often a host may be booted again.
+    pub reboots_max: u8,
+    /// How often the operator moves the VIP.
+    pub moves_max: u8,
+    /// How often the operator drains a host, or undoes that.
+    pub drains_max: u8,
+    /// How many daemons the operator stops for good.
+    pub stops_max: u8,
+    /// Only the first host has joined when it all begins; the others may start at any time.
+    pub alone: bool,
+    /// Additions and refreshes take their time too, not removals only.
+    pub slow_kernel: bool,
+    /// The fence silences at the deadline. Without it only the daemon does, and neither it nor its
+    /// kernel ever stalls.
+    pub fence: bool,
+    /// The rule that is broken, to see whether that is noticed.
+    pub mutant: Option<Mutant>,
+}
+
+impl Default for Options {
+    /// Two hosts and four ticks without troubles, but for watches that lag and renewals that fail.
+    fn default() -> Self {
+        Options {
+            nodes: 2,
+            lease_ticks: 2,
+            renew_ticks: 1,
+            ticks_max: 4,
+            states_max: usize::MAX,
+            late_max: 0,
+            slow_max: 0,
+            stalls_max: 0,
+            crashes_max: 0,
+            reboots_max: 0,
+            moves_max: 0,
+            drains_max: 0,
+            stops_max: 0,
+            alone: false,
+            slow_kernel: false,
+            fence: true,
+            mutant: None,
+        }
+    }
+}
+
+/// A world that is worth looking at for a reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SmallWorld {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What can happen in it.
+    pub about: &'static str,
+    /// Its bounds.
+    pub options: Options,
+}
+
+/// The worlds that are small enough to be exhausted at every commit: together some two million
+/// states. Each is where a rule of the protocol is put to the test.
+pub fn small_worlds() -> Vec<SmallWorld> {
+    let calm = Options::default();
+    let one = |name, about, options| SmallWorld { name, about, options };
+    vec![
+        one("leases", "renewals fail, sessions expire and are opened again", calm),
+        one(
+            "drift",
+            "a long lease, at the end of which the clocks have drifted apart",
+            Options { lease_ticks: 11, renew_ticks: 3, ticks_max: 12, ..calm },
+        ),
+        one(
+            "late",
+            "a renewal lands when nobody waits for it any more",
+            Options { ticks_max: 3, late_max: 1, ..calm },
+        ),
+        one("slow", "an answer is slow", Options { ticks_max: 3, slow_max: 1, ..calm }),
+        one(
+            "stall",
+            "a daemon stands still for a tick",
+            Options { ticks_max: 3, stalls_max: 1, ..calm },
+        ),
+        one(
+            "kill",
+            "a daemon is killed and starts again",
+            Options { ticks_max: 3, crashes_max: 1, ..calm },
+        ),
+        one(
+            "kill-late",
+            "the same, and what it had sent lands late",
+            Options { ticks_max: 1, crashes_max: 1, late_max: 1, ..calm },
+        ),
+        one(
+            "move",
+            "the operator moves the VIP three times, and a hand-over is late",
+            Options { ticks_max: 1, moves_max: 3, late_max: 1, ..calm },
+        ),
+        one(
+            "move-kill",
+            "the same, with a daemon that is killed and resumes",
+            Options { ticks_max: 0, moves_max: 2, late_max: 1, crashes_max: 1, ..calm },
+        ),
+        one(
+            "move-expire",
+            "a hand-over among renewals that fail and sessions that expire",
+            Options { ticks_max: 2, moves_max: 1, ..calm },
+        ),
+        one(
+            "newcomer",
+            "a node joins while the only other one is drained and no longer is",
+            Options { ticks_max: 0, drains_max: 2, alone: true, ..calm },
+        ),
+        one("stop", "a daemon is stopped", Options { ticks_max: 2, stops_max: 1, ..calm }),
+        one(
+            "no-fence",
+            "only the daemon takes addresses away, in time",
+            Options { fence: false, ..calm },
+        ),
+        one("three", "three hosts and their leases", Options { nodes: 3, ticks_max: 2, ..calm }),
+        one(
+            "three-move",
+            "three hosts between which the VIP moves",
+            Options { nodes: 3, ticks_max: 1, moves_max: 2, ..calm },
+        ),
+    ]
+}
+
+/// Every trouble at once: far more states than can be visited.
+pub fn wide_world() -> SmallWorld {
+    let options = Options {
+        late_max: 1,
+        slow_max: 1,
+        stalls_max: 1,
+        crashes_max: 1,
+        moves_max: 2,
+        states_max: 20_000_000,
+        ..Options::default()
+    };
+    SmallWorld { name: "wide", about: "every trouble at once", options }
+}
+
+/// The small world in which a broken rule shows, if it shows in one.
+///
+/// Two do not: with [`Mutant::ViewGoesBack`] the barrier of rule 5 and the compares in the store
+/// still prevent every overlap, and [`Mutant::ExpiryRestarts`] only makes others wait for ever.
+pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
+    let name = match mutant {
+        Mutant::DeadlineFromAnswer => "slow",
+        Mutant::HolderIgnoresDrift | Mutant::ExpireUncompared | Mutant::ClaimFromTheLate => {
+            "leases"
+        }
+        Mutant::WaiterIgnoresDrift => "drift",
+        Mutant::HandOverBeforeRemoval | Mutant::KeepAfterHandOver | Mutant::HandOverUncompared => {
+            "move"
+        }
+        Mutant::KeepAfterResume => "move-kill",
+        Mutant::ClaimByView => "newcomer",
+        Mutant::NonceReused => "late",
+        Mutant::RefuseLateRenewal => "kill-late",
+        Mutant::GuardIgnored => "no-fence",
+        Mutant::ViewGoesBack | Mutant::ExpiryRestarts => return None,
+    };
+    let mut world = small_worlds().into_iter().find(|world| world.name == name)?;
+    world.options.mutant = Some(mutant);
+    Some(world)
+}
+
+/// A lease whose holder on the slowest clock, and whose waiter on the fastest, count the same whole
+/// number of ticks.
+pub(super) fn lease(options: &Options) -> Lease {
+    let duration = TICK * options.lease_ticks;
+    // Without a fence the daemon has one tick of its own clock to take the address away.
+    let guard = if options.fence { Duration::from_millis(15) } else { Duration::from_millis(90) };
+    let holding = duration * 9 / 10;
+    let renew = (holding - guard) / 3;
+    Lease::with(
+        duration,
+        Some(renew.min(TICK * options.renew_ticks * 8 / 10)),
+        Some(guard),
+        Some(100_000),
+    )
+    .expect("a lease of some ticks")
+}

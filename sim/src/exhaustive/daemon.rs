@@ -1,0 +1,375 @@
+//! The real core, remembered: the same node given the same input does the same again, so each
+//! such step is computed once.
+
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+use std::time::Duration;
+
+use turnip_core::{
+    Action, Assignment, Backstop, Exit, HostId, Instant, KernelError, KernelOp, KernelOutcome,
+    Lease, Link, Listing, Mutant, Node, NodeConfig, OpId, Policy, PresentAddress, StoreError,
+    TxnId, VipConfig,
+};
+
+use super::arena::{Mixer, NumberMap};
+use super::store::Stores;
+
+/// True time goes by in steps of this.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// How fast the hosts' clocks go, in percent of true time: the slowest and the fastest that the
+/// drift margin of 10 % permits, then a true one.
+const RATES_PERCENT: [u32; 3] = [90, 110, 100];
+
+/// More than a node ever asks for in one.
+const IDS_PER_TICK: u64 = 64;
+
+/// The interface of the VIP.
+const INTERFACE: &str = "eth0";
+
+/// What a node is told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Input {
+    Wake,
+    Stop,
+    /// The answer to a transaction; none: an error.
+    Committed {
+        id: u32,
+        response: Option<u32>,
+    },
+    Watch {
+        update: u32,
+    },
+    Kernel {
+        id: u32,
+        outcome: Outcome,
+    },
+}
+
+/// How the kernel answers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Outcome {
+    Done,
+    TooLate,
+    Listed { present: bool },
+}
+
+/// What a node asks for, as far as it matters to the world. Times are of its own clock, in µs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Effect {
+    Follow,
+    Commit { id: u32, txn: u32 },
+    List { id: u32 },
+    Assume { id: u32, until: u32 },
+    Refresh { id: u32, until: u32 },
+    Withdraw { id: u32 },
+    RemoveFence { id: u32 },
+    Exit { refused: bool },
+}
+
+/// A node, and what it asked for on the way there.
+#[derive(Clone)]
+pub(super) struct Step {
+    pub(super) node: u32,
+    pub(super) effects: Rc<[Effect]>,
+}
+
+/// Every node state that was ever reached, by number.
+///
+/// A node takes some 10 KiB, so only those that were used lately are kept; any other is made again
+/// in the way in which it first came to be.
+pub(super) struct Daemons {
+    lease: Lease,
+    mutant: Option<Mutant>,
+    slots: Vec<Slot>,
+    ids: NumberMap<u64, u32>,
+    kept: usize,
+    epoch: u32,
+    steps: NumberMap<(u32, u8, Input), Step>,
+    starts: NumberMap<(Start, u8), Step>,
+    /// What nodes said in words, while somebody wants to hear it.
+    pub(super) said: Option<Vec<String>>,
+}
+
+/// How many nodes are kept, roughly.
+const KEPT_MAX: usize = 60_000;
+
+/// One node state.
+struct Slot {
+    origin: Origin,
+    timeout: u32,
+    kept: Option<Box<Node>>,
+    /// When it was last used.
+    epoch: u32,
+}
+
+/// A daemon that starts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Start {
+    pub(super) host: usize,
+    /// How often one has started there.
+    pub(super) incarnation: u8,
+    /// How often the host has been booted again.
+    pub(super) boots: u8,
+}
+
+/// How a node state first came to be.
+#[derive(Clone, Copy)]
+enum Origin {
+    Start { start: Start, tick: u8 },
+    Step { node: u32, host: usize, tick: u8, input: Input },
+}
+
+impl Daemons {
+    pub(super) fn new(lease: Lease, mutant: Option<Mutant>) -> Self {
+        Daemons {
+            lease,
+            mutant,
+            slots: Vec::new(),
+            ids: NumberMap::default(),
+            kept: 0,
+            epoch: 0,
+            steps: NumberMap::default(),
+            starts: NumberMap::default(),
+            said: None,
+        }
+    }
+
+    /// A daemon that starts.
+    pub(super) fn start(&mut self, stores: &mut Stores, start: Start, tick: u8) -> Step {
+        if let Some(step) = self.starts.get(&(start, tick))
+            && self.said.is_none()
+        {
+            return step.clone();
+        }
+        let node = self.started(start, tick);
+        let step = self.settle(stores, node, Origin::Start { start, tick });
+        self.starts.insert((start, tick), step.clone());
+        step
+    }
+
+    fn started(&self, start: Start, tick: u8) -> Node {
+        let mut node = Node::new(self.config(start), clock(start.host, tick));
+        if let Some(mutant) = self.mutant {
+            node.set_mutant(mutant);
+        }
+        node
+    }
+
+    /// What node number `node` of host `host` makes of `input`.
+    pub(super) fn step(
+        &mut self,
+        stores: &mut Stores,
+        (host, node): (usize, u32),
+        tick: u8,
+        input: Input,
+    ) -> Step {
+        let key = (node, tick, input);
+        if self.said.is_none()
+            && let Some(step) = self.steps.get(&key)
+        {
+            return step.clone();
+        }
+        let mut next = self.node(stores, node);
+        feed(&mut next, stores, (host, tick), input);
+        let step = self.settle(stores, next, Origin::Step { node, host, tick, input });
+        self.steps.insert(key, step.clone());
+        step
+    }
+
+    /// The node of that number, made again where it was forgotten.
+    fn node(&mut self, stores: &Stores, node: u32) -> Node {
+        let mut steps = Vec::new();
+        let mut at = node as usize;
+        let mut made = loop {
+            let slot = &mut self.slots[at];
+            slot.epoch = self.epoch;
+            if let Some(kept) = &slot.kept {
+                break Node::clone(kept);
+            }
+            match slot.origin {
+                Origin::Start { start, tick } => {
+                    let mut made = self.started(start, tick);
+                    while made.poll_action().is_some() {}
+                    break made;
+                }
+                Origin::Step { node, host, tick, input } => {
+                    steps.push(((host, tick), input));
+                    at = node as usize;
+                }
+            }
+        };
+        for (when, input) in steps.into_iter().rev() {
+            feed(&mut made, stores, when, input);
+            while made.poll_action().is_some() {}
+        }
+        if self.slots[node as usize].kept.is_none() {
+            self.keep(node, made.clone());
+        }
+        made
+    }
+
+    fn keep(&mut self, node: u32, made: Node) {
+        let slot = &mut self.slots[node as usize];
+        slot.kept = Some(Box::new(made));
+        slot.epoch = self.epoch;
+        self.kept += 1;
+        if self.kept > KEPT_MAX {
+            for slot in self.slots.iter_mut().filter(|slot| slot.epoch < self.epoch) {
+                self.kept -= usize::from(slot.kept.take().is_some());
+            }
+            self.epoch += 1;
+        }
+    }
+
+    fn settle(&mut self, stores: &mut Stores, mut node: Node, origin: Origin) -> Step {
+        let mut effects = Vec::new();
+        while let Some(action) = node.poll_action() {
+            effects.extend(self.effect(stores, action));
+        }
+        let mut mixer = Mixer::default();
+        node.hash(&mut mixer);
+        let next = u32::try_from(self.slots.len()).expect("fewer than 2^32 nodes");
+        let number = *self.ids.entry(mixer.finish()).or_insert(next);
+        if number == next {
+            let timeout = node.poll_timeout().map_or(u32::MAX, micros);
+            self.slots.push(Slot { origin, timeout, kept: None, epoch: self.epoch });
+            self.keep(number, node);
+        }
+        Step { node: number, effects: effects.into() }
+    }
+
+    fn effect(&mut self, stores: &mut Stores, action: Action) -> Option<Effect> {
+        Some(match action {
+            Action::Follow { .. } => Effect::Follow,
+            Action::Commit { id, txn, .. } => {
+                Effect::Commit { id: small(id.0), txn: stores.txns.intern(txn) }
+            }
+            Action::Kernel { id, op } => {
+                let id = small(id.0);
+                match op {
+                    KernelOp::List => Effect::List { id },
+                    KernelOp::Assume { deadline, .. } => {
+                        Effect::Assume { id, until: micros(deadline) }
+                    }
+                    KernelOp::Refresh { deadline, .. } => {
+                        Effect::Refresh { id, until: micros(deadline) }
+                    }
+                    KernelOp::Withdraw { .. } => Effect::Withdraw { id },
+                    KernelOp::RemoveFence => Effect::RemoveFence { id },
+                }
+            }
+            Action::Exit(exit) => Effect::Exit { refused: exit != Exit::Stopped },
+            Action::Report(report) => {
+                if let Some(said) = &mut self.said {
+                    said.push(report.to_string());
+                }
+                return None;
+            }
+            // The member is on no host of this world, and nobody learns from announcements.
+            Action::AskMember { .. } | Action::Announce { .. } => return None,
+        })
+    }
+
+    /// When the node wants to be called, on its own clock.
+    pub(super) fn timeout(&self, node: u32) -> u32 {
+        self.slots[node as usize].timeout
+    }
+
+    /// How many different nodes, and different steps of them, were met.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.slots.len(), self.steps.len())
+    }
+
+    fn config(&self, Start { host, incarnation, boots }: Start) -> NodeConfig {
+        let name = host_name(host);
+        NodeConfig {
+            cluster: "c".parse().expect("a name"),
+            name: name.parse().expect("a name"),
+            host: HostId(format!("{name}{boots}").into()),
+            process: host as u64 * 0x100 + u64::from(incarnation),
+            lease: self.lease,
+            backstop: Backstop::Fence,
+            weight: 100,
+            vips: vec![vip()],
+            version: String::new(),
+        }
+    }
+}
+
+/// Gives `node` an input.
+fn feed(node: &mut Node, stores: &Stores, (host, tick): (usize, u8), input: Input) {
+    let now = clock(host, tick);
+    node.skip_ids_to(IDS_PER_TICK * u64::from(tick));
+    match input {
+        Input::Wake => node.handle_timeout(now),
+        Input::Stop => node.handle_stop(now),
+        Input::Committed { id, response } => {
+            let answer = match response {
+                Some(response) => Ok(stores.responses.get(response).clone()),
+                None => Err(StoreError::Unavailable("no answer".to_owned())),
+            };
+            node.handle_committed(TxnId(id.into()), answer, now);
+        }
+        Input::Watch { update } => node.handle_update(stores.updates.get(update).clone(), now),
+        Input::Kernel { id, outcome } => {
+            node.handle_kernel_outcome(OpId(id.into()), kernel_outcome(outcome), now);
+        }
+    }
+}
+
+/// The names of the hosts.
+pub(super) fn host_name(host: usize) -> &'static str {
+    ["a", "b", "c"][host]
+}
+
+/// What the clock of a host reads. Each has an epoch of its own.
+fn clock(host: usize, tick: u8) -> Instant {
+    let epoch = Instant::from_nanos((host as u64 + 1) * 1_000_000_000);
+    epoch + TICK * u32::from(tick) * RATES_PERCENT[host] / 100
+}
+
+/// The same in µs.
+pub(super) fn clock_micros(host: usize, tick: u8) -> u32 {
+    micros(clock(host, tick))
+}
+
+fn micros(at: Instant) -> u32 {
+    u32::try_from(at.as_nanos() / 1000).expect("the world is young")
+}
+
+fn small(id: u64) -> u32 {
+    u32::try_from(id).expect("the world is young")
+}
+
+fn vip() -> VipConfig {
+    VipConfig {
+        name: "v".parse().expect("a name"),
+        addresses: ["10.0.0.50/32".parse().expect("an address")].into(),
+        interface: INTERFACE.into(),
+        policy: Policy::Priority { priority: 0, preempt: false },
+    }
+}
+
+fn kernel_outcome(outcome: Outcome) -> KernelOutcome {
+    let assignments = || vip().assignments().collect::<Vec<Assignment>>();
+    match outcome {
+        Outcome::Done => KernelOutcome::Done { failed: Vec::new(), until: None },
+        Outcome::TooLate => {
+            let failed = assignments().into_iter().map(|a| (a, KernelError::TooLate)).collect();
+            KernelOutcome::Done { failed, until: None }
+        }
+        Outcome::Listed { present } => {
+            let there = assignments().into_iter().filter(|_| present);
+            let addresses = there
+                .map(|a| PresentAddress {
+                    interface: a.interface,
+                    address: a.address,
+                    marked: true,
+                })
+                .collect();
+            let links = vec![Link { name: INTERFACE.into(), up: true }];
+            KernelOutcome::Listed(Listing { addresses, links })
+        }
+    }
+}

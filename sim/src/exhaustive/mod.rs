@@ -1,0 +1,150 @@
+//! Everything that can happen in a small world, with the real core in it.
+//!
+//! Random walks miss what a breadth-first search finds. Here two or three real
+//! [`Node`](turnip_core::Node)s share one VIP, a linearizable store and a little discrete time;
+//! every order of what may happen within the bounds is tried, nearest first, and at no instant
+//! may two hosts answer for the VIP.
+//!
+//! What the world has: clocks at the slowest and the fastest rate that the drift margin permits;
+//! watches that lag as long as they like; requests that are lost, answered late, or land after
+//! nobody waits for them; daemons that stall, are killed and resume; removals that the kernel takes
+//! its time for; a fence that silences an address exactly at its deadline; and an operator who
+//! moves the VIP to and fro.
+//!
+//! The search is our own, not a library's: the same node given the same input does the same again,
+//! so each step of the core is computed once and remembered, and a state is some thirty small
+//! numbers instead of several kilobytes. That needs memory that grows while the model runs, which
+//! a model checker such as stateright does not give to its models.
+
+mod arena;
+mod bounds;
+mod daemon;
+mod search;
+mod state;
+mod store;
+mod tell;
+mod world;
+
+use std::fmt;
+
+use turnip_core::Mutant;
+
+pub use bounds::{Options, SmallWorld, small_worlds, where_it_shows, wide_world};
+pub use world::Violation;
+
+use world::World;
+
+/// What a search found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// How many different states were visited.
+    pub states: usize,
+    /// How many different states of a single node, and steps of one, they consist of.
+    pub nodes: usize,
+    /// How many different steps of a single node were computed.
+    pub steps: usize,
+    /// How many moves the farthest state is away.
+    pub depth: usize,
+    /// Whether everything within the bounds was visited.
+    pub exhausted: bool,
+    /// What went wrong, if anything did, and the shortest way there, a line a move.
+    pub violation: Option<(Violation, Vec<String>)>,
+}
+
+/// Searches the world within its bounds.
+///
+/// # Panics
+/// When the options make no world: more hosts than three, a lease too short to be one.
+pub fn run(options: Options) -> Report {
+    run_with_progress(options, |_, _| {})
+}
+
+/// The same; `progress` is told the number of states and the depth once in a million states.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize)) -> Report {
+    assert!((1..=3).contains(&options.nodes), "one to three hosts, not {}", options.nodes);
+    let mut world = World::new(options, bounds::lease(&options));
+    let found = search::search(&mut world, options.states_max, |states, depth, _| {
+        progress(states, depth);
+    });
+    let (nodes, steps) = world.daemons.len();
+    let violation = found.violation.map(|(violation, path)| {
+        let told = tell::tell(&mut world, &path);
+        (violation, told)
+    });
+    Report {
+        states: found.states,
+        nodes,
+        steps,
+        depth: found.depth,
+        exhausted: found.exhausted,
+        violation,
+    }
+}
+
+/// What every commit is held to: the small worlds are exhausted without anything wrong, and every
+/// broken rule that can show in one is found. Says a line for each; whether all was as it should be.
+pub fn check(mut say: impl FnMut(String)) -> bool {
+    let mut well = true;
+    let mut total = 0;
+    for world in small_worlds() {
+        let report = run(world.options);
+        well &= report.exhausted && report.violation.is_none();
+        total += report.states;
+        say(format!("{}: {}: {report}", world.name, world.about));
+    }
+    say(format!("{total} states in all"));
+    for mutant in Mutant::ALL {
+        let Some(world) = where_it_shows(mutant) else {
+            say(format!("{mutant:?}: cannot show in a small world"));
+            continue;
+        };
+        let Report { states, violation, .. } = run(world.options);
+        well &= violation.is_some();
+        say(match violation {
+            None => format!("{mutant:?}: NOT FOUND in {}", world.name),
+            Some((_, path)) => {
+                let (name, moves) = (world.name, path.len());
+                format!("{mutant:?}: found in {name} after {states} states, {moves} moves away")
+            }
+        });
+    }
+    well
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::Overlap(one, other) => {
+                write!(f, "{one} and {other} answer for v at the same instant")
+            }
+            Violation::Refusal(name) => {
+                write!(f, "{name} refuses to run although nobody else has its name")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { states, nodes, steps, depth, exhausted, violation } = self;
+        let all = match (exhausted, violation) {
+            (true, _) => "all there are",
+            (false, None) => "and there are more",
+            (false, Some(_)) => "until then",
+        };
+        write!(
+            f,
+            "{states} states visited ({all}), up to {depth} moves deep; {nodes} states of single nodes, {steps} steps"
+        )?;
+        if let Some((violation, path)) = violation {
+            write!(f, "\n{violation}, after {} moves:", path.len())?;
+            for line in path {
+                write!(f, "\n  {line}")?;
+            }
+        }
+        Ok(())
+    }
+}

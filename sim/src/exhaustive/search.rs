@@ -1,0 +1,92 @@
+//! Breadth first through everything that can happen.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::BuildHasherDefault;
+
+use super::arena::{Mixer, fingerprint};
+use super::state::State;
+use super::world::{Move, Violation, World};
+
+type Fingerprints = HashSet<u64, BuildHasherDefault<Mixer>>;
+
+/// What a search came to.
+pub(super) struct Found {
+    pub(super) states: usize,
+    pub(super) depth: usize,
+    /// Whether there was nothing left to look at.
+    pub(super) exhausted: bool,
+    pub(super) violation: Option<(Violation, Vec<Move>)>,
+}
+
+/// How a state was first reached.
+struct Trail {
+    parents: Vec<u32>,
+    moves: Vec<u16>,
+}
+
+impl Trail {
+    fn path_to(&self, mut state: usize) -> Vec<Move> {
+        let mut path = Vec::new();
+        while state != 0 {
+            path.push(Move::decode(self.moves[state]));
+            state = self.parents[state] as usize;
+        }
+        path.reverse();
+        path
+    }
+}
+
+/// Visits every state that can be reached from the initial one, nearest first, until one is
+/// wrong, there is none left, or `states_max` have been visited. `progress` is told now and then.
+pub(super) fn search(
+    world: &mut World,
+    states_max: usize,
+    mut progress: impl FnMut(usize, usize, &World),
+) -> Found {
+    let mut bytes = Vec::new();
+    let initial = world.initial();
+    initial.encode(&mut bytes);
+    let mut seen = Fingerprints::default();
+    seen.insert(fingerprint(&bytes));
+    let mut trail = Trail { parents: vec![0], moves: vec![0] };
+    let mut frontier: VecDeque<(u32, u32, Box<[u8]>)> = VecDeque::new();
+    frontier.push_back((0, 0, bytes.as_slice().into()));
+    let mut moves = Vec::new();
+    let mut depth = 0;
+
+    while let Some((index, at_depth, encoded)) = frontier.pop_front() {
+        depth = at_depth as usize;
+        let state = State::decode(&encoded);
+        world.moves(&state, &mut moves);
+        for &next in &moves {
+            let mut successor = state.clone();
+            world.apply(&mut successor, next);
+            successor.encode(&mut bytes);
+            if !seen.insert(fingerprint(&bytes)) {
+                continue;
+            }
+            let number = trail.parents.len();
+            trail.parents.push(index);
+            trail.moves.push(next.encode());
+            if let Some(violation) = world.violation(&successor) {
+                let path = trail.path_to(number);
+                return Found {
+                    states: number,
+                    depth: depth + 1,
+                    exhausted: false,
+                    violation: Some((violation, path)),
+                };
+            }
+            if number.is_multiple_of(1_000_000) {
+                progress(number, depth, world);
+            }
+            let number = u32::try_from(number).expect("fewer than 2^32 states");
+            frontier.push_back((number, at_depth + 1, bytes.as_slice().into()));
+        }
+        if trail.parents.len() >= states_max {
+            break;
+        }
+    }
+    let exhausted = frontier.is_empty();
+    Found { states: trail.parents.len(), depth, exhausted, violation: None }
+}

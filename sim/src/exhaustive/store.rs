@@ -1,0 +1,176 @@
+//! The store of the small world: linearizable, with revisions, and a history that each node's
+//! watch follows at its own pace.
+
+use std::collections::BTreeMap;
+
+use turnip_core::{
+    Compare, Event, Events, Header, KeyValue, Op, Revision, Snapshot, Txn, TxnResponse, Update,
+};
+
+use super::arena::{Arena, NumberMap};
+
+const CLUSTER_ID: u64 = 7;
+
+/// More than there are writes in one.
+const REVISIONS_PER_TICK: i64 = 64;
+
+/// All keys at one revision.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Contents {
+    revision: Revision,
+    kvs: BTreeMap<String, KeyValue>,
+}
+
+/// What came of a transaction.
+#[derive(Clone, Copy)]
+pub(super) struct Applied {
+    pub(super) store: u32,
+    pub(super) response: u32,
+    /// What every watch will tell; none when nothing was written.
+    pub(super) news: Option<u32>,
+}
+
+/// Every store that was ever reached, and every transaction, answer and update, by number.
+#[derive(Default)]
+pub(super) struct Stores {
+    contents: Arena<Contents>,
+    pub(super) txns: Arena<Txn>,
+    pub(super) responses: Arena<TxnResponse>,
+    pub(super) updates: Arena<Update>,
+    applied: NumberMap<(u32, u32, u8), Applied>,
+    snapshots: NumberMap<u32, u32>,
+}
+
+impl Stores {
+    /// A store in which nothing is.
+    pub(super) fn empty(&mut self) -> u32 {
+        self.contents.intern(Contents { revision: Revision(1), kvs: BTreeMap::new() })
+    }
+
+    /// The store after `txn` at `tick`. Each tick has revisions of its own, as if somebody wrote
+    /// elsewhere in the store meanwhile: pasts that differ only in how much was written are equal.
+    pub(super) fn apply(&mut self, store: u32, txn: u32, tick: u8) -> Applied {
+        if let Some(&applied) = self.applied.get(&(store, txn, tick)) {
+            return applied;
+        }
+        let mut contents = self.contents.get(store).clone();
+        let floor = Revision(REVISIONS_PER_TICK * i64::from(tick));
+        let (response, events) = contents.apply(self.txns.get(txn), floor);
+        let header = response.header;
+        let news = (!events.is_empty())
+            .then(|| self.updates.intern(Update::Events(Events { header, events })));
+        let applied = Applied {
+            store: self.contents.intern(contents),
+            response: self.responses.intern(response),
+            news,
+        };
+        self.applied.insert((store, txn, tick), applied);
+        applied
+    }
+
+    /// What a watch begins with.
+    pub(super) fn snapshot(&mut self, store: u32) -> u32 {
+        if let Some(&update) = self.snapshots.get(&store) {
+            return update;
+        }
+        let contents = self.contents.get(store);
+        let kvs = contents.kvs.values().cloned().collect();
+        let snapshot = Snapshot { header: contents.header(), kvs };
+        let update = self.updates.intern(Update::Snapshot(snapshot));
+        self.snapshots.insert(store, update);
+        update
+    }
+
+    /// Whether a transaction would write now.
+    pub(super) fn would_succeed(&self, store: u32, txn: u32) -> bool {
+        let contents = self.contents.get(store);
+        self.txns.get(txn).compares.iter().all(|compare| contents.holds(compare))
+    }
+
+    /// Whether a transaction can never write any more: a revision that it compares is over.
+    pub(super) fn is_spent(&self, store: u32, txn: u32) -> bool {
+        let contents = self.contents.get(store);
+        self.txns.get(txn).compares.iter().any(|compare| match compare {
+            Compare::ModRevision { is, .. } | Compare::CreateRevision { is, .. } => {
+                *is != Revision(0) && !contents.holds(compare)
+            }
+            Compare::CreateRevisionNot { .. } => false,
+        })
+    }
+
+    /// Whether a transaction does nothing but renew a session.
+    pub(super) fn is_renewal(&self, txn: u32) -> bool {
+        let txn = self.txns.get(txn);
+        let renews = |op: &Op| matches!(op, Op::Put { key, .. } if is_session(key));
+        let exists = |compare: &Compare| match compare {
+            Compare::ModRevision { is, .. } => *is != Revision(0),
+            _ => false,
+        };
+        txn.success.len() == 1 && renews(&txn.success[0]) && txn.compares.iter().all(exists)
+    }
+
+    /// Whether a watch tells of nothing but the writing of a session.
+    pub(super) fn tells_renewal(&self, update: u32) -> bool {
+        match self.updates.get(update) {
+            Update::Events(events) => match events.events.as_slice() {
+                [Event::Put(kv)] => is_session(&kv.key) && kv.create_revision != kv.mod_revision,
+                _ => false,
+            },
+            Update::Snapshot(_) => false,
+        }
+    }
+}
+
+fn is_session(key: &str) -> bool {
+    key.contains("/sessions/")
+}
+
+impl Contents {
+    fn header(&self) -> Header {
+        Header { cluster_id: CLUSTER_ID, revision: self.revision }
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        let revision =
+            |key: &str, of: fn(&KeyValue) -> Revision| self.kvs.get(key).map_or(Revision(0), of);
+        match compare {
+            Compare::ModRevision { key, is } => revision(key, |kv| kv.mod_revision) == *is,
+            Compare::CreateRevision { key, is } => revision(key, |kv| kv.create_revision) == *is,
+            Compare::CreateRevisionNot { key, is_not } => {
+                revision(key, |kv| kv.create_revision) != *is_not
+            }
+        }
+    }
+
+    fn apply(&mut self, txn: &Txn, floor: Revision) -> (TxnResponse, Vec<Event>) {
+        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
+        let revision = Revision(self.revision.0 + 1).max(floor);
+        let mut gets = Vec::new();
+        let mut events = Vec::new();
+        for op in if succeeded { &txn.success } else { &txn.failure } {
+            match op {
+                Op::Put { key, value } => {
+                    let before = self.kvs.get(key);
+                    let kv = KeyValue {
+                        key: key.clone(),
+                        value: value.clone(),
+                        create_revision: before.map_or(revision, |kv| kv.create_revision),
+                        mod_revision: revision,
+                    };
+                    self.kvs.insert(key.clone(), kv.clone());
+                    events.push(Event::Put(kv));
+                }
+                Op::Delete { key } => {
+                    if self.kvs.remove(key).is_some() {
+                        events.push(Event::Delete { key: key.clone(), revision });
+                    }
+                }
+                Op::Get { key } => gets.push(self.kvs.get(key).cloned()),
+            }
+        }
+        if !events.is_empty() {
+            self.revision = revision;
+        }
+        (TxnResponse { header: self.header(), succeeded, gets }, events)
+    }
+}

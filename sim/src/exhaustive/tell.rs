@@ -1,0 +1,99 @@
+//! A path through the world, in words.
+
+use turnip_core::Op;
+
+use super::daemon::host_name;
+use super::state::{Life, State};
+use super::world::{Fate, Move, World};
+
+/// One line for each move: when, what, what the nodes said to it, and who answers then.
+pub(super) fn tell(world: &mut World, path: &[Move]) -> Vec<String> {
+    let mut state = world.initial();
+    path.iter().map(|&next| tell_one(world, &mut state, next)).collect()
+}
+
+fn tell_one(world: &mut World, state: &mut State, next: Move) -> String {
+    let what = describe(world, state, next);
+    world.daemons.said = Some(Vec::new());
+    world.apply(state, next);
+    let said = world.daemons.said.take().unwrap_or_default();
+    let answering: Vec<&str> = state.answering(world.options.fence).map(host_name).collect();
+    let answering = match answering.as_slice() {
+        [] => "nobody answers".to_owned(),
+        [name] => format!("{name} answers"),
+        names => format!("{} answer", names.join(" and ")),
+    };
+    let said = if said.is_empty() { String::new() } else { format!("; says: {}", said.join("; ")) };
+    format!("tick {}: {what} [{answering}]{said}", state.tick)
+}
+
+fn describe(world: &World, state: &State, next: Move) -> String {
+    let name = |host: u8| host_name(host.into());
+    let request = |host: u8, nth: u8| {
+        let request = state.hosts[usize::from(host)].requests[usize::from(nth)];
+        format!("{}'s {}", name(host), purpose(world, request.txn))
+    };
+    match next {
+        Move::Tick { fates } => {
+            let fates = fates.iter().zip(&state.hosts).enumerate();
+            let fates = fates.filter(|(_, (_, host))| host.life == Life::Running);
+            let fates: Vec<String> =
+                fates.map(|(index, (fate, _))| tell_fate(host_name(index), *fate)).collect();
+            format!("time goes on; {}", fates.join(", "))
+        }
+        Move::Commit { host, nth } => format!("{} is committed and answered", request(host, nth)),
+        Move::Land { host, nth } => {
+            format!("{} is committed, the answer is slow", request(host, nth))
+        }
+        Move::Answer { host, .. } => format!("a slow answer reaches {}", name(host)),
+        Move::Delay { host, nth } => {
+            format!("{} is not answered in time and is still on its way", request(host, nth))
+        }
+        Move::LandLate { nth } => {
+            let txn = state.late[usize::from(nth)];
+            format!("late, the {} is committed", purpose(world, txn))
+        }
+        Move::Tell { host } => format!("{} hears the next news", name(host)),
+        Move::Perform { host } => {
+            let op = state.hosts[usize::from(host)].ops[0];
+            format!("the kernel of {} performs: {:?}", name(host), op.kind)
+        }
+        Move::Kill { host } => format!("the daemon of {} is killed", name(host)),
+        Move::Reboot { host } => format!("the host {} is booted again", name(host)),
+        Move::Start { host } => format!("the daemon of {} starts again", name(host)),
+        Move::Pin { host } => format!("the operator wants v on {}", name(host)),
+        Move::Drain { host, on: true } => format!("the operator drains {}", name(host)),
+        Move::Drain { host, on: false } => {
+            format!("the operator no longer drains {}", name(host))
+        }
+        Move::Stop { host } => format!("the operator stops {}", name(host)),
+    }
+}
+
+fn tell_fate(name: &str, fate: Fate) -> String {
+    match fate {
+        Fate::Prompt => format!("{name} can renew"),
+        Fate::Lost => format!("{name} cannot renew"),
+        Fate::Slow => format!("{name} can renew but the answer is slow"),
+        Fate::Late => format!("{name}'s renewal is late"),
+        Fate::Stalled => format!("the daemon of {name} stands still"),
+    }
+}
+
+/// What a transaction is for, by the keys that it writes.
+pub(super) fn purpose(world: &World, txn: u32) -> String {
+    let short = |key: &str| key.trim_start_matches("/turnip/c/").to_owned();
+    let ops = world.stores.txns.get(txn).success.iter().filter_map(|op| match op {
+        Op::Put { key, value } => {
+            let value = String::from_utf8_lossy(value);
+            let owner = |name: &&&str| value.contains(&format!(r#""node":"{name}""#));
+            match ["a", "b", "c"].iter().find(owner) {
+                Some(name) if key.contains("/vips/") => Some(format!("{} = {name}", short(key))),
+                _ => Some(format!("put {}", short(key))),
+            }
+        }
+        Op::Delete { key } => Some(format!("delete {}", short(key))),
+        Op::Get { .. } => None,
+    });
+    format!("({})", ops.collect::<Vec<_>>().join(", "))
+}
