@@ -254,7 +254,8 @@ impl Plan {
 impl Daemon {
     /// All that break a rule of ours.
     pub fn mutants() -> Vec<Daemon> {
-        let mut all: Vec<_> = Mutant::ALL.iter().map(|&mutant| Daemon::Turnip(Some(mutant))).collect();
+        let mut all: Vec<_> =
+            Mutant::ALL.iter().map(|&mutant| Daemon::Turnip(Some(mutant))).collect();
         all.push(Daemon::HeedlessAdapter);
         all
     }

@@ -7,9 +7,10 @@ use crate::swarm::crowd;
 
 /// A hash of our own keeping (FNV-1a), so that a trace's hash can be compared between machines.
 fn hash(lines: &[String]) -> u64 {
-    lines.iter().flat_map(|line| line.bytes().chain([b'\n'])).fold(0xCBF2_9CE4_8422_2325, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01B3)
-    })
+    lines
+        .iter()
+        .flat_map(|line| line.bytes().chain([b'\n']))
+        .fold(0xCBF2_9CE4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01B3))
 }
 
 #[test]

@@ -155,7 +155,9 @@ impl Drawing<'_> {
         let params = &self.plan.params;
         let lane = |site: usize| if site < params.hosts { site } else { params.hosts };
         match fault {
-            Fault::Cut { from, to } | Fault::Slow { from, to, .. } | Fault::Lossy { from, to, .. } => {
+            Fault::Cut { from, to }
+            | Fault::Slow { from, to, .. }
+            | Fault::Lossy { from, to, .. } => {
                 vec![lane(*from), lane(*to)]
             }
             Fault::Isolate { site } => vec![lane(*site)],
@@ -167,10 +169,9 @@ impl Drawing<'_> {
             Fault::CrashMember { member }
             | Fault::PauseMember { member }
             | Fault::SlowDisk { member, .. } => vec![lane(params.site_of(*member))],
-            Fault::MoveLeader
-            | Fault::CrashLeader
-            | Fault::FlapLeader { .. }
-            | Fault::Compact => (0..params.hosts).collect(),
+            Fault::MoveLeader | Fault::CrashLeader | Fault::FlapLeader { .. } | Fault::Compact => {
+                (0..params.hosts).collect()
+            }
             Fault::CutStore { host }
             | Fault::CutEndpoint { host, .. }
             | Fault::DeafTo { host }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use turnip_core::Policy;
 use turnip_core::records::{NodeRecord, VipOffer, encode};
+use turnip_core::{Policy, Revision};
 
 use super::problem::{Collector, Place, Problem};
 use super::vips::Vip;
 
 /// The largest record that is configured, in bytes. The rest of etcd's 1.5 MiB
 /// (`--max-request-bytes`) is for why VIPs cannot be held, which the core bounds.
-const RECORD_BYTES_MAX: usize = 1 << 20;
+const RECORD_BYTES_MAX: usize = 5 << 18;
 
 /// Refuses more VIPs than a node can publish.
 pub(super) fn check(vips: &[Vip], place: &Place, problems: &mut Collector) {
@@ -41,6 +41,8 @@ fn record(vips: &[Vip]) -> NodeRecord {
                 addresses: vip.config.addresses.iter().copied().collect(),
                 policy: vip.config.policy.into(),
                 priority,
+                // A revision of so many digits takes years of renewals.
+                defined_at: Some(Revision(9_999_999_999)),
                 blocked: None,
             };
             (vip.config.name.clone(), offer)
@@ -51,7 +53,6 @@ fn record(vips: &[Vip]) -> NodeRecord {
         weight: u32::MAX,
         drained: false,
         member: None,
-        defined_at: None,
         repairs: u64::MAX,
         version: env!("CARGO_PKG_VERSION").into(),
     }
