@@ -128,7 +128,10 @@ impl Fuzz {
                 self.node.handle_kernel_outcome(OpId(u64::MAX), outcome, now);
             }
             Step::Write(write) => self.write(write),
-            Step::Tell(revisions) => (0..*revisions).for_each(|_| self.tell()),
+            Step::Tell(revisions) => (0..*revisions).for_each(|_| {
+                self.tell();
+                self.drain_actions();
+            }),
             Step::Snapshot { fresh } => self.snapshot(*fresh),
             Step::WatchBreaks => {
                 self.told = None;
