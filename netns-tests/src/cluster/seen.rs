@@ -159,7 +159,7 @@ impl Cluster {
         }
         for host in &self.hosts {
             let log = std::fs::read_to_string(host.directory.join("daemon.log"));
-            said += &format!("--- {}\n{}\n", host.name, log.unwrap_or_default());
+            said += &format!("--- {}\n{}\n", host.name, ends_of(&log.unwrap_or_default()));
         }
         said
     }
@@ -213,4 +213,16 @@ impl Cluster {
         let found = records.find(|(target, _)| *target == Target { address, way });
         found.map_or(Vec::new(), |(_, shots)| shots)
     }
+}
+
+/// The first and last lines of a log: that of a host with thousands of addresses is long.
+fn ends_of(log: &str) -> String {
+    const KEPT: usize = 40;
+    let lines: Vec<&str> = log.lines().collect();
+    if lines.len() <= 2 * KEPT {
+        return lines.join("\n");
+    }
+    let (first, last) = (&lines[..KEPT], &lines[lines.len() - KEPT..]);
+    let left_out = format!("... {} lines ...", lines.len() - 2 * KEPT);
+    [first, &[left_out.as_str()], last].concat().join("\n")
 }
