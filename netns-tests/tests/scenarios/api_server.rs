@@ -1,6 +1,7 @@
 //! The first use-case: an API server's address on `lo`, hosts in separate networks, and BGP to the
 //! router in front of them.
 
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -17,10 +18,24 @@ fn follows(bfd: bool, fault: impl Fn(&mut Cluster, usize) -> Result<()>) -> Resu
     let from = cluster.note(format!("fault at h{}", owner + 1));
     fault(&mut cluster, owner)?;
     let next = cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.wait("the router hears of it from that host alone", || {
+        Ok(announcers(&cluster)? == [format!("session{next}")])
+    })?;
     sleep(Duration::from_secs(1));
     let seen = cluster.assert_alone_since(from)?;
     cluster.note(format!("h{} has it now, after a gap of {:?}", next + 1, seen.gap));
     Ok(())
+}
+
+/// The BGP sessions by which the router hears of the address now.
+fn announcers(cluster: &Cluster) -> Result<Vec<String>> {
+    let control = cluster.lab().directory().join("router/bird.ctl");
+    let mut command = Command::new("birdc");
+    let address = format!("{}/32", cluster.address());
+    let output = command.arg("-s").arg(control).args(["show", "route", &address]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let sessions = said.lines().filter_map(|line| line.split_once("[session")?.1.split(' ').next());
+    Ok(sessions.map(|number| format!("session{number}")).collect())
 }
 
 #[test]
@@ -63,6 +78,9 @@ fn the_route_follows_the_address_when_it_is_moved_about() -> Result<()> {
     for host in [0, 1, 2] {
         cluster.turnip(&["pin", "api", &format!("h{}", host + 1)])?;
         cluster.wait_for_owner_among(|owner| owner == host)?;
+        cluster.wait("the router hears of it from that host alone", || {
+            Ok(announcers(&cluster)? == [format!("session{host}")])
+        })?;
     }
     cluster.assert_alone_since(from)?;
     Ok(())
