@@ -245,8 +245,11 @@ fn old_news() -> Plan {
     // As for a hand-over after a claim, a second rule stands behind the first one; so this shows
     // what else old news would do: to a resumed session, whose predecessor's last write is heard
     // of after the first own one.
-    let mut plan = late_renewal_of_the_killed();
+    let mut plan = ranked();
+    let late = Mishap::DelayRequest(350 * MS);
     plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 300 * MS });
+    plan.fault(8_000, 1_000, meddle(0, TxnKind::Renew, 1, late));
+    plan.fault(8_550, 30, Fault::Kill { host: 0 });
     plan
 }
 
