@@ -238,6 +238,8 @@ fn unseen_session() -> Plan {
     plan.fault(8_950, 15_000, Fault::PowerOff { host: 1 });
     plan.fault(11_000, 3_000, meddle(2, TxnKind::Open, 1, Mishap::DelayRequest(650 * MS)));
     plan.fault(11_200, 20, Fault::Restart { host: 2 });
+    // Nor does host 2 hear at once that it lost the VIP.
+    plan.fault(12_050, 5_000, Fault::WatchLag { host: 2, by: 300 * MS });
     plan
 }
 

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod contract;
+mod election;
 pub mod etcd;
 pub mod event;
 pub mod host;
@@ -18,6 +19,7 @@ pub mod raft;
 pub mod seams;
 pub mod slots;
 mod step;
+pub mod watch;
 
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
@@ -35,7 +37,7 @@ use crate::rng::Rng;
 use crate::run::Failure;
 use crate::time::{HostClock, True};
 
-use etcd::{Member, Request, RequestId, Watch};
+use etcd::{Member, Request, RequestId};
 use event::{Event, Queue};
 use host::Host;
 use kernel::HostKernel;
@@ -45,6 +47,7 @@ use net::Net;
 use raft::{MemberId, RaftTiming};
 use slots::Slots;
 use step::Meddling;
+use watch::Watch;
 
 pub use pump::Pump;
 pub use step::Control;
