@@ -6,7 +6,6 @@
 
 #[cfg(test)]
 mod contract;
-mod election;
 pub mod etcd;
 pub mod event;
 pub mod host;

@@ -3,6 +3,8 @@
 //!
 //! What it leaves out is what turnip cannot see: snapshots of the log, changes of membership.
 
+mod election;
+
 use crate::time::{MS, True};
 
 use super::event::Event;

@@ -1,10 +1,10 @@
 //! Elections: who may lead, and who learns that it leads no more.
 
 use crate::time::True;
+use crate::world::Inner;
+use crate::world::event::Event;
 
-use super::Inner;
-use super::event::Event;
-use super::raft::{MemberId, Message, Peer, Role};
+use super::{MemberId, Message, Peer, Role};
 
 impl Inner {
     pub(super) fn random_election(&mut self, now: True) -> True {
@@ -105,7 +105,11 @@ impl Inner {
         self.etcd_leader_known(me);
     }
 
-    pub(super) fn raft_become_follower(&mut self, me: MemberId, leader: Option<MemberId>) {
+    pub(in crate::world) fn raft_become_follower(
+        &mut self,
+        me: MemberId,
+        leader: Option<MemberId>,
+    ) {
         let now = self.now;
         let election_at = self.random_election(now);
         let raft = &mut self.members[me].raft;
