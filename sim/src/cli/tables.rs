@@ -72,7 +72,6 @@ fn markdown(table: &[Bound], naive: &Naive) {
     );
 }
 
-#[expect(clippy::disallowed_methods, reason = "it measures the simulator itself")]
 pub(super) fn speed() -> bool {
     let mut quiet = Plan::quiet();
     quiet.params.vips = vec![quiet.params.vips[0].clone(); 10];

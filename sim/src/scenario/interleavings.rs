@@ -2,7 +2,7 @@
 
 use turnip_core::{Backstop, Mutant};
 
-use crate::plan::{Daemon, Fault, Mishap, Plan, PolicyParams, TxnKind};
+use crate::plan::{Daemon, Fault, Mishap, Params, Plan, PolicyParams, TxnKind, VipParams};
 use crate::time::{MS, S};
 
 use super::Scenario;
@@ -86,7 +86,7 @@ fn second() -> Vec<Scenario> {
         ),
         scenario(
             "unseen-session",
-            "8: host 0, whose watch lags, wants a VIP that host 1's new session has just claimed",
+            "8: host 0, whose watch lags, wants a VIP that host 2's new session has just claimed",
             Mutant::ClaimByView,
             unseen_session,
         ),
@@ -222,13 +222,24 @@ fn hand_over_of_the_expired() -> Plan {
 
 fn unseen_session() -> Plan {
     let mut plan = ranked();
-    // Host 1 owns. It reboots; host 2, which is drained, expires its old session. The new one
-    // takes the VIP while host 0, which is preferred, has not heard of either.
+    plan.params = Params {
+        together: false,
+        vips: vec![VipParams {
+            addresses: 1,
+            policy: PolicyParams::Priority { priorities: vec![100, 50, 25, 0], preempt: true },
+        }],
+        ..Params::plain(4, 3, 1)
+    };
+    // Host 1 owns and dies; host 3, which is drained, expires it. Host 2's new session takes the
+    // VIP while host 0, which is preferred, has not heard of that session.
     plan.fault(6_000, 3_000, Fault::Drain { host: 0 });
-    plan.fault(6_000, 20_000, Fault::Drain { host: 2 });
+    plan.fault(6_000, 20_000, Fault::Drain { host: 3 });
     plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 700 * MS });
-    plan.fault(8_950, 20, Fault::PowerOff { host: 1 });
-    plan.fault(8_990, 10_000, meddle(1, TxnKind::Open, 1, Mishap::DelayRequest(400 * MS)));
+    plan.fault(8_950, 15_000, Fault::PowerOff { host: 1 });
+    plan.fault(11_000, 3_000, meddle(2, TxnKind::Open, 1, Mishap::DelayRequest(650 * MS)));
+    plan.fault(11_200, 20, Fault::Restart { host: 2 });
+    // Nor does host 2 hear at once that it lost the VIP.
+    plan.fault(12_050, 5_000, Fault::WatchLag { host: 2, by: 300 * MS });
     plan
 }
 
@@ -236,8 +247,11 @@ fn old_news() -> Plan {
     // As for a hand-over after a claim, a second rule stands behind the first one; so this shows
     // what else old news would do: to a resumed session, whose predecessor's last write is heard
     // of after the first own one.
-    let mut plan = late_renewal_of_the_killed();
+    let mut plan = ranked();
+    let late = Mishap::DelayRequest(350 * MS);
     plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 300 * MS });
+    plan.fault(8_000, 1_000, meddle(0, TxnKind::Renew, 1, late));
+    plan.fault(8_550, 30, Fault::Kill { host: 0 });
     plan
 }
 

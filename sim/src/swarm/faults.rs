@@ -35,7 +35,7 @@ pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Step> {
 
 /// From 50 ms to 25 s, short ones as likely as long ones.
 fn duration(rng: &mut Rng) -> u64 {
-    let scale = 50 * MS << rng.below(9);
+    let scale = (50 * MS) << rng.below(9);
     rng.within(scale..=2 * scale)
 }
 

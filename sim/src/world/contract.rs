@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use madsim::runtime::Runtime;
+use turnip::seams::Clock;
 use turnip::store_contract::{self, CLAUSES, Subject};
 
 use crate::plan::Plan;
@@ -31,10 +33,15 @@ fn check(clause: &'static str) {
         let clock = &stores[0];
         let prefix = "/contract/".to_owned();
         let subject = Subject { stores: &stores, clock, prefix, patience };
-        // Elections first: a watch that finds no leader ends, and is not what this is about.
-        turnip::seams::Clock::sleep_until(clock, turnip::seams::Clock::now(clock) + patience).await;
-        let clause = Box::pin(store_contract::check(clause, &subject));
-        futures::future::select(clause, Box::pin(pump)).await;
+        let clause = Box::pin(async {
+            // Elections first: what happens without a leader is not what this is about.
+            clock.sleep_until(clock.now() + patience).await;
+            store_contract::check(clause, &subject).await;
+        });
+        match select(clause, Box::pin(pump)).await {
+            Either::Left(_) => {}
+            Either::Right(_) => panic!("the clause never ended"),
+        }
     });
 }
 

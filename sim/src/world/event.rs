@@ -7,10 +7,11 @@ use turnip_core::{Assignment, KernelOp};
 
 use crate::time::True;
 
-use super::etcd::{RequestId, WatchId};
+use super::etcd::RequestId;
 use super::host::HostId;
 use super::raft::{MemberId, Message};
 use super::slots::{Reply, SlotId};
+use super::watch::WatchId;
 
 /// Something that happens at a time.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ pub mod raft;
 pub mod seams;
 pub mod slots;
 mod step;
+pub mod watch;
 
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
@@ -35,7 +36,7 @@ use crate::rng::Rng;
 use crate::run::Failure;
 use crate::time::{HostClock, True};
 
-use etcd::{Member, Request, RequestId, Watch};
+use etcd::{Member, Request, RequestId};
 use event::{Event, Queue};
 use host::Host;
 use kernel::HostKernel;
@@ -45,6 +46,7 @@ use net::Net;
 use raft::{MemberId, RaftTiming};
 use slots::Slots;
 use step::Meddling;
+use watch::Watch;
 
 pub use pump::Pump;
 pub use step::Control;

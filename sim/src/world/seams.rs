@@ -16,12 +16,13 @@ use turnip_core::{
 use crate::plan::Mishap;
 use crate::time::MS;
 
-use super::etcd::{Ask, Request, RequestId, Watch, WatchId};
+use super::etcd::{Ask, Request, RequestId};
 use super::event::Event;
 use super::host::HostId;
 use super::net::Plane;
 use super::raft::MemberId;
 use super::slots::{Reply, SlotId, Wait};
+use super::watch::{Watch, WatchId};
 use super::{Inner, World};
 
 /// How long the first read of a watch may take, in ns.
