@@ -29,7 +29,7 @@ use std::fmt;
 
 use turnip_core::Mutant;
 
-pub use bounds::{Options, SmallWorld, small_worlds, where_it_shows, wide_world};
+pub use bounds::{Options, SmallWorld, large_worlds, small_worlds, where_it_shows, wide_world};
 pub use world::Violation;
 
 use world::World;
