@@ -19,6 +19,7 @@
 mod arena;
 mod bounds;
 mod daemon;
+mod moves;
 mod search;
 mod state;
 mod store;
