@@ -236,8 +236,9 @@ pub fn wide_world() -> SmallWorld {
 
 /// The small world in which a broken rule shows, if it shows in one.
 ///
-/// Two do not: with [`Mutant::ViewGoesBack`] the barrier of rule 5 and the compares in the store
-/// still prevent every overlap, and [`Mutant::ExpiryRestarts`] only makes others wait for ever.
+/// [`Mutant::ExpiryRestarts`] does not: it only makes others wait for ever, and nothing here waits
+/// that long. [`Mutant::ViewGoesBack`] shows by a refusal; an overlap is still prevented by the
+/// barrier of rule 5 and by what transactions compare.
 pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
     let name = match mutant {
         Mutant::DeadlineFromAnswer => "slow",
@@ -248,12 +249,13 @@ pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
         Mutant::HandOverBeforeRemoval | Mutant::KeepAfterHandOver | Mutant::HandOverUncompared => {
             "move"
         }
+        Mutant::ViewGoesBack => "kill",
         Mutant::KeepAfterResume => "move-kill",
         Mutant::ClaimByView => "newcomer",
         Mutant::NonceReused => "late",
         Mutant::RefuseLateRenewal => "kill-late",
         Mutant::GuardIgnored => "no-fence",
-        Mutant::ViewGoesBack | Mutant::ExpiryRestarts => return None,
+        Mutant::ExpiryRestarts => return None,
     };
     let mut world = small_worlds().into_iter().find(|world| world.name == name)?;
     world.options.mutant = Some(mutant);
