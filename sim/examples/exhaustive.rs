@@ -2,13 +2,22 @@
 use std::time::Instant;
 
 use turnip_core::Mutant;
-use turnip_sim::exhaustive::{Options, check, run_with_progress, small_worlds, wide_world};
+use turnip_sim::exhaustive::{
+    Options, check, large_worlds, run_with_progress, small_worlds, wide_world,
+};
 
 fn main() {
     let mut options = Options::default();
     let mut mutants = vec![None];
     let began = Instant::now();
     for argument in std::env::args().skip(1) {
+        if argument == "large" {
+            for world in large_worlds() {
+                let report = run_with_progress(world.options, |_, _| {});
+                println!("{}: {}: {report}, {:?}", world.name, world.about, began.elapsed());
+            }
+            return;
+        }
         if argument == "selection" {
             assert!(check(|line| println!("{line}")));
             return println!("{:?}", began.elapsed());
@@ -18,8 +27,9 @@ fn main() {
         let small = || value.parse::<u8>().expect("a number");
         match key {
             "world" => {
-                let worlds = small_worlds().into_iter().chain([wide_world()]);
-                options = worlds.into_iter().find(|w| w.name == value).expect("a world").options;
+                let mut worlds =
+                    small_worlds().into_iter().chain(large_worlds()).chain([wide_world()]);
+                options = worlds.find(|w| w.name == value).expect("a world").options;
             }
             "nodes" => options.nodes = number(),
             "lease" => options.lease_ticks = number() as u32,

@@ -4,8 +4,9 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasherDefault;
 
 use super::arena::{Mixer, fingerprint};
+use super::moves::Move;
 use super::state::State;
-use super::world::{Move, Violation, World};
+use super::world::{Violation, World};
 
 type Fingerprints = HashSet<u64, BuildHasherDefault<Mixer>>;
 

@@ -3,8 +3,9 @@
 use turnip_core::Op;
 
 use super::daemon::host_name;
+use super::moves::{Fate, Move};
 use super::state::{Life, State};
-use super::world::{Fate, Move, World};
+use super::world::World;
 
 /// One line for each move: when, what, what the nodes said to it, and who answers then.
 pub(super) fn tell(world: &mut World, path: &[Move]) -> Vec<String> {
