@@ -155,7 +155,7 @@ pub fn small_worlds() -> Vec<SmallWorld> {
     ]
 }
 
-/// The worlds that take minutes to exhaust: together some fifty million states.
+/// The worlds that take minutes to exhaust: together some seventy million states.
 pub fn large_worlds() -> Vec<SmallWorld> {
     let calm = Options::default();
     let one = |name, about, options| SmallWorld { name, about, options };
@@ -215,6 +215,22 @@ pub fn large_worlds() -> Vec<SmallWorld> {
             "drain",
             "a host is drained and no longer is, among leases",
             Options { ticks_max: 2, drains_max: 2, ..calm },
+        ),
+        one(
+            "no-fence-5",
+            "five ticks without a fence",
+            Options { ticks_max: 5, fence: false, ..calm },
+        ),
+        one(
+            "no-fence-move",
+            "a hand-over and a late request without a fence",
+            Options { ticks_max: 3, moves_max: 1, late_max: 1, fence: false, ..calm },
+        ),
+        one("three-3", "three hosts, three ticks", Options { nodes: 3, ticks_max: 3, ..calm }),
+        one(
+            "three-late",
+            "three hosts between which the VIP moves, with a late request",
+            Options { nodes: 3, ticks_max: 1, moves_max: 2, late_max: 1, ..calm },
         ),
     ]
 }
