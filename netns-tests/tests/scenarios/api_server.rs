@@ -14,7 +14,9 @@ use crate::a_lease_passes;
 /// The holder is hit by `fault`, which the router can only learn of by BFD or BGP's hold time.
 fn follows(bfd: bool, fault: impl Fn(&mut Cluster, usize) -> Result<()>) -> Result<()> {
     let mut cluster = Cluster::start(Plan::api_server(bfd))?;
-    let owner = cluster.wait_for_owner()?;
+    // Between equal routes the router prefers that of the lowest router id: the dead host's.
+    cluster.turnip(&["pin", "api", "h1"])?;
+    let owner = cluster.wait_for_owner_among(|host| host == 0)?;
     let from = cluster.note(format!("fault at h{}", owner + 1));
     fault(&mut cluster, owner)?;
     let next = cluster.wait_for_owner_among(|host| host != owner)?;
