@@ -1,5 +1,6 @@
 //! The command line.
 
+mod search;
 mod single;
 mod tables;
 mod teeth;
@@ -33,6 +34,8 @@ enum Command {
     Mutants(MutantsArgs),
     /// Breaks each assumption, and holds the overlap against the bound stated for it.
     Bounds(BoundsArgs),
+    /// Searches small worlds of the real state machine for every order of events.
+    Exhaustive(ExhaustiveArgs),
     /// How fast the simulator is: three hosts, three members, ten VIPs, with and without faults.
     Speed,
 }
@@ -119,6 +122,19 @@ struct BoundsArgs {
     format: Format,
 }
 
+#[derive(Args, Debug)]
+struct ExhaustiveArgs {
+    /// One world, by name; without it every commit's selection, broken rules included.
+    #[arg(long)]
+    world: Option<String>,
+    /// Stops after so many states.
+    #[arg(long)]
+    max_states: Option<usize>,
+    /// A rule to break.
+    #[arg(long)]
+    algorithm: Option<Daemon>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Format {
     Text,
@@ -151,6 +167,7 @@ pub fn main() -> ExitCode {
         Command::Scenario(args) => teeth::scenario(&args),
         Command::Mutants(args) => teeth::mutants(&args),
         Command::Bounds(args) => tables::bounds(&args),
+        Command::Exhaustive(args) => search::exhaustive(&args),
         Command::Speed => tables::speed(),
     };
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -155,7 +155,7 @@ impl Inner {
     /// The member carries out what is newly committed, answers its clients and feeds its watches.
     pub(super) fn etcd_apply(&mut self, me: MemberId) {
         let before = self.member_revision(me);
-        while self.members[me].raft.applied < self.members[me].raft.commit {
+        while self.members[me].raft.applied < self.members[me].raft.ready() {
             let index = self.members[me].raft.applied;
             self.members[me].raft.applied += 1;
             let entry = self.members[me].raft.entry(index);

@@ -120,6 +120,11 @@ impl Raft {
         if len == 0 { 0 } else { self.log[len - 1].term }
     }
 
+    /// What may be carried out: what is committed and on the member's own disk.
+    pub fn ready(&self) -> usize {
+        self.commit.min(self.durable)
+    }
+
     /// The entry at `index`.
     pub fn entry(&self, index: usize) -> Option<RequestId> {
         self.log[index].request
@@ -137,8 +142,8 @@ impl Inner {
         raft.leader = None;
         raft.leaderless_since = now;
         raft.heard_at = 0;
-        // The log is replayed up to what was known to be committed.
-        raft.applied = raft.applied.min(raft.commit);
+        // Others may have what this one had not written yet when it was committed.
+        raft.commit = raft.commit.min(raft.log.len());
         raft.election_at = election_at;
         raft.reads.clear();
         self.raft_arm(me, election_at);
@@ -201,6 +206,7 @@ impl Inner {
         let raft = &mut self.members[me].raft;
         if raft.log.len() >= len && raft.durable < len {
             raft.durable = len;
+            self.etcd_apply(me);
         }
         self.raft_advance(me);
     }
@@ -406,7 +412,7 @@ impl Inner {
         for (offset, entry) in entries.iter().enumerate() {
             let index = prev.1 + offset;
             if raft.log.get(index) != Some(entry) {
-                debug_assert!(index >= raft.commit, "a committed entry would be overwritten");
+                assert!(index >= raft.commit, "a committed entry would be overwritten");
                 raft.log.truncate(index);
                 raft.log.push(*entry);
             }

@@ -1,0 +1,30 @@
+//! `exhaustive`.
+
+use crate::exhaustive::{self, small_worlds, wide_world};
+use crate::plan::Daemon;
+
+use super::ExhaustiveArgs;
+
+pub(super) fn exhaustive(args: &ExhaustiveArgs) -> bool {
+    let Some(name) = &args.world else {
+        return exhaustive::check(|line| println!("{line}"));
+    };
+    let worlds: Vec<_> = small_worlds().into_iter().chain([wide_world()]).collect();
+    let Some(world) = worlds.iter().find(|world| world.name == name.as_str()) else {
+        let names: Vec<_> = worlds.iter().map(|world| world.name).collect();
+        eprintln!("there is no world {name:?}: {} are", names.join(", "));
+        return false;
+    };
+    let mut options = world.options;
+    if let Some(most) = args.max_states {
+        options.states_max = most;
+    }
+    if let Some(Daemon::Turnip(mutant)) = args.algorithm {
+        options.mutant = mutant;
+    }
+    let report = exhaustive::run_with_progress(options, |states, depth| {
+        eprintln!("{states} states, depth {depth}");
+    });
+    println!("{report}");
+    report.violation.is_none()
+}
