@@ -1,12 +1,10 @@
 //! Judges a run at its end.
 
-use std::rc::Rc;
-
 use turnip_core::placement::{self, Candidate};
 
 use crate::check::Hosts;
 use crate::daemon;
-use crate::plan::{Daemon, Fault, PolicyParams};
+use crate::plan::{Daemon, PolicyParams};
 use crate::run::{Failure, Outcome};
 use crate::world::{Inner, World};
 
@@ -18,11 +16,7 @@ pub fn judge(world: &World, ended: bool) -> Outcome {
     let mut failures = Vec::new();
     if inner.plan.params.daemon != Daemon::Naive {
         failures.extend(inner.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
-        // After a reboot the last writes of the boot before may look like a second host's.
-        let plan = Rc::clone(&inner.plan);
-        let rebooted =
-            |host: usize| plan.steps.iter().any(|step| step.fault == Fault::PowerOff { host });
-        let refusals = inner.record.refusals.drain(..).filter(|(host, _)| !rebooted(*host));
+        let refusals = inner.record.refusals.drain(..);
         failures.extend(refusals.map(|(host, why)| Failure::Refused { host, why }));
         failures.extend(inner.settled.clone());
         if ended {
