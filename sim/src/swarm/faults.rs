@@ -30,6 +30,8 @@ pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Step> {
         steps.push(Step { at, lasts: Some(duration(rng)), fault: fault(rng, plan, kind) });
         at += rng.within(1..=2 * mean_pause);
     }
+    // The later parts of a plot may fall behind the healing, after which nothing goes wrong.
+    steps.retain(|step| step.at < plan.heal_at);
     steps
 }
 

@@ -196,6 +196,10 @@ impl HostKernel {
                 let (addresses, deadline) = (addresses.clone(), *deadline);
                 let late = self.lateness(call.sent_at, now, rng);
                 if self.move_gate(deadline, now, late) {
+                    // One that an earlier closing of the gate had left out is let in again.
+                    if let Some(fence) = &mut self.fence {
+                        fence.held.extend(addresses.iter().map(|one| one.address));
+                    }
                     self.add(call, &addresses, deadline, now, 0, rng);
                 } else {
                     call.refused = Some(KernelError::TooLate);
