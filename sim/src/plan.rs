@@ -42,8 +42,8 @@ pub struct Params {
     pub raft: RaftTiming,
     /// When a client gives up a connection that carries nothing, in ns.
     pub keepalive: u64,
-    /// How late the fence's gate closes at most, in ns.
-    pub gate_late_max: u64,
+    /// How much the kernel rounds the fence's timeout down at most, in ns.
+    pub gate_early_max: u64,
     /// How long after the first the last daemon is started, in ns.
     pub start_spread: u64,
     /// Whose algorithm runs.
@@ -303,7 +303,7 @@ impl Params {
             weather: Weather { delay_min: 100_000, delay_max: 400_000, tail_permille: 0, tail: 0 },
             raft: RaftTiming { heartbeat: 100 * MS, election: S, pre_vote: true, disk_max: MS },
             keepalive: 2 * S,
-            gate_late_max: 2 * MS,
+            gate_early_max: 4 * MS,
             start_spread: 0,
             daemon: Daemon::Turnip(None),
         }

@@ -31,7 +31,7 @@ fn params(rng: &mut Rng) -> Params {
     params.offsets = (0..hosts).map(|_| rng.below(10_000_000 * S)).collect();
     params.weights = (0..hosts).map(|_| *rng.pick(&[100, 100, 100, 50, 300])).collect();
     params.keepalive = rng.within(1_000..=5_000) * MS;
-    params.gate_late_max = rng.within(0..=2_000) * US;
+    params.gate_early_max = rng.within(0..=8_000) * US;
     params.start_spread = if rng.chance(500) { 0 } else { rng.below(3 * S) };
     params.daemon = Daemon::Turnip(None);
     params

@@ -15,6 +15,9 @@ use crate::time::{MS, S};
 
 use super::event::KernelCall;
 
+/// By how much the adapter sets the gate's timeout short.
+const GATE_MARGIN: u64 = MS;
+
 /// An address in the table.
 #[derive(Clone, Debug)]
 struct Address {
@@ -43,8 +46,8 @@ pub struct HostKernel {
     backstop: Option<Backstop>,
     /// Every VIP's addresses in today's configuration.
     configured: BTreeSet<IpNet>,
-    /// How late the gate closes at most, in ns.
-    gate_late_max: u64,
+    /// How much earlier than its margin the gate closes at most, in ns.
+    gate_early_max: u64,
     /// The rule of the adapter that a mutant leaves out: to look at the deadline before sending,
     /// and after.
     pub heeds_deadlines: bool,
@@ -52,7 +55,7 @@ pub struct HostKernel {
 
 impl HostKernel {
     /// A kernel just booted. Without a backstop it is the original turnip's.
-    pub fn new(backstop: Option<Backstop>, interfaces: &[Arc<str>], gate_late_max: u64) -> Self {
+    pub fn new(backstop: Option<Backstop>, interfaces: &[Arc<str>], gate_early_max: u64) -> Self {
         HostKernel {
             links: interfaces
                 .iter()
@@ -62,7 +65,7 @@ impl HostKernel {
             fence: None,
             backstop,
             configured: BTreeSet::new(),
-            gate_late_max,
+            gate_early_max,
             heeds_deadlines: true,
         }
     }
@@ -188,14 +191,14 @@ impl HostKernel {
             KernelOp::List => {}
             KernelOp::Assume { addresses, deadline } => {
                 let (addresses, deadline) = (addresses.clone(), *deadline);
-                let late = self.lateness(call.sent_at, now, rng);
-                self.open(&addresses, deadline, now, late);
+                let closes = self.gate_closes(deadline, call.sent_at, now, rng);
+                self.open(&addresses, now, closes);
                 self.add(call, &addresses, deadline, now, failing, rng);
             }
             KernelOp::Refresh { addresses, deadline } => {
                 let (addresses, deadline) = (addresses.clone(), *deadline);
-                let late = self.lateness(call.sent_at, now, rng);
-                if self.move_gate(deadline, now, late) {
+                let closes = self.gate_closes(deadline, call.sent_at, now, rng);
+                if self.move_gate(now, closes) {
                     // One that an earlier closing of the gate had left out is let in again.
                     if let Some(fence) = &mut self.fence {
                         fence.held.extend(addresses.iter().map(|one| one.address));
@@ -227,12 +230,15 @@ impl HostKernel {
         self.addresses.len() != before
     }
 
-    /// How late the gate closes: its timeout counts from when the kernel reads the message.
-    fn lateness(&self, sent_at: u64, now: u64, rng: &mut Rng) -> u64 {
-        now.saturating_sub(sent_at) + rng.below(self.gate_late_max + 1)
+    /// When the gate closes: its timeout counts from when the kernel reads the message. The adapter
+    /// sets it a margin short, and the kernel rounds it down to a tick of its clock.
+    fn gate_closes(&self, deadline: Instant, sent_at: u64, now: u64, rng: &mut Rng) -> u64 {
+        let late = now.saturating_sub(sent_at);
+        let early = GATE_MARGIN + rng.below(self.gate_early_max + 1);
+        (deadline.as_nanos() + late).saturating_sub(early)
     }
 
-    fn open(&mut self, addresses: &[Assignment], deadline: Instant, now: u64, late: u64) {
+    fn open(&mut self, addresses: &[Assignment], now: u64, closes: u64) {
         let Some(fence) = &mut self.fence else { return };
         if fence.gate_until <= now {
             // Stale members must not come to life with the gate.
@@ -240,17 +246,17 @@ impl HostKernel {
             fence.gate_until = 0;
         }
         fence.held.extend(addresses.iter().map(|assignment| assignment.address));
-        fence.gate_until = fence.gate_until.max(deadline.as_nanos() + late);
+        fence.gate_until = fence.gate_until.max(closes);
     }
 
     /// The kernel refuses to move a gate that has closed: what waited in a stalled process cannot
     /// open it again.
-    fn move_gate(&mut self, deadline: Instant, now: u64, late: u64) -> bool {
+    fn move_gate(&mut self, now: u64, closes: u64) -> bool {
         let Some(fence) = &mut self.fence else { return true };
         if fence.gate_until <= now && self.heeds_deadlines {
             return false;
         }
-        fence.gate_until = fence.gate_until.max(deadline.as_nanos() + late);
+        fence.gate_until = fence.gate_until.max(closes);
         true
     }
 

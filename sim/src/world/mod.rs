@@ -207,7 +207,7 @@ impl Inner {
     pub fn fresh_kernel(&self) -> HostKernel {
         let params = &self.plan.params;
         let interfaces = [Arc::clone(&self.interface)];
-        let mut kernel = HostKernel::new(params.backstop, &interfaces, params.gate_late_max);
+        let mut kernel = HostKernel::new(params.backstop, &interfaces, params.gate_early_max);
         kernel.heeds_deadlines = params.daemon != Daemon::HeedlessAdapter;
         kernel
     }
