@@ -235,7 +235,7 @@ impl HostKernel {
     fn gate_closes(&self, deadline: Instant, sent_at: u64, now: u64, rng: &mut Rng) -> u64 {
         let late = now.saturating_sub(sent_at);
         let early = GATE_MARGIN + rng.below(self.gate_early_max + 1);
-        (deadline.as_nanos() + late).saturating_sub(early)
+        deadline.as_nanos().saturating_add(late).saturating_sub(early)
     }
 
     fn open(&mut self, addresses: &[Assignment], now: u64, closes: u64) {
