@@ -354,6 +354,7 @@ impl Node {
         match answer {
             Ok(_) => {
                 self.silence.renewal_answered(sent);
+                self.store_answered(now);
                 if self.mutated(Mutant::ExpiryRestarts) && self.failing_since.is_some() {
                     self.restart_counts(now);
                 }

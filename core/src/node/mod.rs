@@ -61,6 +61,8 @@ pub struct Node {
     nonces: u64,
     /// Since when renewals have been failing.
     failing_since: Option<Instant>,
+    /// When a renewal was last answered.
+    answered_at: Option<Instant>,
 
     silence: SilenceClock,
     peers: BTreeMap<NodeName, Peer>,
@@ -165,6 +167,7 @@ impl Node {
             attempts: Vec::new(),
             nonces: 0,
             failing_since: None,
+            answered_at: None,
             silence: SilenceClock::default(),
             peers: BTreeMap::new(),
             ear: Ear::default(),

@@ -7,7 +7,7 @@ use super::membership::Membership;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId};
 use crate::time::Instant;
-use crate::vip::{Leaving, Presence};
+use crate::vip::{Leaving, Presence, Vip};
 
 /// What is to be done now, for many VIPs at once.
 #[derive(Default)]
@@ -258,7 +258,7 @@ impl Node {
     /// Notices that placement prefers another node, and after the settling delay moves the VIP.
     ///
     /// Such a move can wait, and a store that does not answer would turn it into a gap: so it
-    /// begins only while own renewals are answered, and after an outage it settles anew.
+    /// begins only right after an own renewal was answered, and after an outage it settles anew.
     fn prefer(&mut self, index: usize, now: Instant) {
         if self.owned(index).is_none() {
             return;
@@ -275,18 +275,38 @@ impl Node {
         // What an operator asks for is not a matter of settling.
         let at_once = self.view.pinned(&self.vips[index].config.name) == Some(&preferred);
         let settled = if at_once { since } else { since + self.settling_delay() };
-        let doubtful = self.silence.is_paused() || !self.heard_lately(&preferred, now);
+        let doubtful = if at_once {
+            self.silence.is_paused() || !self.heard_lately(&preferred, now)
+        } else {
+            !self.store_answers(now) || !self.heard_lately(&preferred, now)
+        };
         let vip = &mut self.vips[index];
         vip.preferring = Some((preferred.clone(), since));
         if settled > now {
             self.agenda.wake(index, settled);
         } else if doubtful {
-            // A renewal is on its way, or they fail; or the other's do.
-            self.agenda.wake(index, now + self.retry_delay() / 8);
+            // Looked at again when the next renewal is answered, and for an operator's wish sooner.
+            if at_once {
+                self.agenda.wake(index, now + self.retry_delay() / 8);
+            }
         } else {
             vip.leaving = Some(Leaving::Preferred(preferred));
             vip.preferring = None;
         }
+    }
+
+    /// Whether the store has just answered a renewal, and none is on its way.
+    fn store_answers(&self, now: Instant) -> bool {
+        let fresh = self.lease.renew() / 10;
+        !self.silence.is_paused() && self.answered_at.is_some_and(|at| now.since(at) <= fresh)
+    }
+
+    /// A renewal was answered: what has settled may move.
+    pub(super) fn store_answered(&mut self, now: Instant) {
+        self.answered_at = Some(now);
+        let settled = |vip: &Vip| vip.preferring.is_some();
+        let moving = (0..self.vips.len()).filter(|&index| settled(&self.vips[index]));
+        self.agenda.dirty.extend(moving);
     }
 
     /// Renewals fail: whatever was about to move stays where it is until they succeed for long.

@@ -138,7 +138,7 @@ fn second() -> Vec<Scenario> {
 }
 
 /// Three hosts and one VIP that wants host 0, else host 1, else host 2.
-fn ranked() -> Plan {
+pub(super) fn ranked() -> Plan {
     let mut plan = Plan::quiet();
     plan.params.vips.truncate(1);
     plan.params.vips[0].policy =
@@ -146,7 +146,7 @@ fn ranked() -> Plan {
     plan
 }
 
-fn meddle(host: usize, kind: TxnKind, count: u32, mishap: Mishap) -> Fault {
+pub(super) fn meddle(host: usize, kind: TxnKind, count: u32, mishap: Mishap) -> Fault {
     Fault::Meddle { host, kind, skip: 0, count, mishap }
 }
 

@@ -1,6 +1,7 @@
 //! Scenarios: readable plans, one for every interleaving that broke an earlier draft, and one for
 //! every bug that the simulator found.
 
+mod found;
 mod interleavings;
 
 use crate::plan::{Daemon, Plan};
@@ -52,7 +53,9 @@ impl Scenario {
 
 /// All scenarios.
 pub fn all() -> Vec<Scenario> {
-    interleavings::all()
+    let mut all = interleavings::all();
+    all.extend(found::all());
+    all
 }
 
 /// The scenario of a name.

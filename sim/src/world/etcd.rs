@@ -114,7 +114,9 @@ impl Inner {
         let member = &self.members[me];
         if !member.up {
             let (host, site) = (request.host, member.site);
-            if self.site_is_up(site)
+            // Nobody waits for the answer to an operator's wish: it is repeated.
+            if request.slot.is_some()
+                && self.site_is_up(site)
                 && let Some(delay) = self.net.delay(Plane::Client, site, host, &mut self.rng)
             {
                 self.schedule(self.now + delay, Event::Refused { request: id });

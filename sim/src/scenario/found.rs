@@ -1,0 +1,59 @@
+//! Bugs that the simulator, the exhaustive search or the lab found in turnip itself, mended since.
+//! Each went wrong with the code of its day.
+
+use super::Scenario;
+use super::interleavings::{meddle, ranked};
+use crate::plan::{Fault, Mishap, Plan, TxnKind};
+use crate::time::{MS, S};
+
+fn scenario(name: &'static str, story: &'static str, gap_max: u64, plan: fn() -> Plan) -> Scenario {
+    Scenario { name, story, plan, mutant: None, gap_max }
+}
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "late-renewal-of-the-boot-before",
+            "host 0 is powered off with a renewal on its way, which lands while the rebooted host watches whether its name is in use",
+            20 * S,
+            late_renewal_of_the_boot_before,
+        ),
+        scenario(
+            "death-with-the-leader",
+            "host 0 dies together with etcd's leader: the election is not added to its lease",
+            3_400 * MS,
+            death_with_the_leader,
+        ),
+        scenario(
+            "return-into-an-election",
+            "host 0 comes back as the preferred one, and etcd's leader dies when the VIP is about to move: it stays until the store answers",
+            700 * MS,
+            return_into_an_election,
+        ),
+    ]
+}
+
+fn late_renewal_of_the_boot_before() -> Plan {
+    let mut plan = ranked();
+    // Its own death must not cost etcd the leader: then nobody would be contested.
+    plan.fault(4_000, 1, Fault::MoveLeader);
+    let late = Mishap::DelayRequest(1_700 * MS);
+    plan.fault(8_400, 100, meddle(0, TxnKind::Renew, 1, late));
+    plan.fault(8_550, 300, Fault::PowerOff { host: 0 });
+    plan
+}
+
+fn death_with_the_leader() -> Plan {
+    let mut plan = ranked();
+    plan.fault(8_000, 15_000, Fault::CrashLeader);
+    plan.fault(8_000, 15_000, Fault::PowerOff { host: 0 });
+    plan
+}
+
+fn return_into_an_election() -> Plan {
+    let mut plan = ranked();
+    plan.fault(1_500, 6_500, Fault::PowerOff { host: 0 });
+    plan.fault(8_900, 4_000, Fault::CrashLeader);
+    plan
+}
