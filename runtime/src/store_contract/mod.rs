@@ -143,9 +143,12 @@ impl<S: Store, C: Clock> Subject<'_, S, C> {
         (response.header, response.gets.remove(0))
     }
 
-    /// Whether `compare` holds now.
+    /// Whether `compare` holds now. A transaction that does nothing at all is answered by etcd from
+    /// what its member happens to know, so this one reads something in either branch.
     async fn holds(&self, number: usize, compare: Compare) -> bool {
-        self.commit(number, Txn { compares: vec![compare], ..Txn::default() }).await.succeeded
+        let reads = vec![Op::Get { key: self.key("whatever") }];
+        let txn = Txn { compares: vec![compare], success: reads.clone(), failure: reads };
+        self.commit(number, txn).await.succeeded
     }
 
     /// Waits for `future`, but not for ever.
