@@ -431,12 +431,12 @@ fn a_move_that_can_wait_does_not_begin_while_the_store_does_not_answer() {
     let mut better = config("b", vips());
     better.vips[0].policy = Policy::Priority { priority: 9, preempt: true };
     world.start(better);
-    world.run(800 * MS);
+    world.run(2800 * MS);
     world.hosts[0].cut = true;
     world.run(1200 * MS);
     assert_eq!(world.holders(), [0]);
     world.hosts[0].cut = false;
-    world.run(800 * MS);
+    world.run(2500 * MS);
     assert_eq!(world.holders(), [0], "it settles anew");
     world.run_until(LIMIT, |w| w.holders() == [1]);
 }
@@ -474,7 +474,7 @@ fn leader_follows_the_raft_leader_with_the_highest_term() {
     let vips = || vec![vip("v", "10.0.0.50/32", Policy::Leader)];
     let mut world = World::new(vec![config("a", vips()), config("b", vips()), config("c", vips())]);
     world.hosts[1].leads_term = Some(2);
-    world.run(3000 * MS);
+    world.run(4000 * MS);
     assert_eq!(world.holders(), [1]);
     world.hosts[2].leads_term = Some(3);
     world.run_until(LIMIT, |w| w.holders() == [2]);
@@ -486,7 +486,7 @@ fn spread_gives_every_node_its_share_and_a_new_one_takes_only_its_own() {
         (1..=60).map(|n| vip(&format!("v{n}"), &format!("10.0.0.{n}/32"), Policy::Spread)).collect()
     };
     let mut world = World::new(vec![config("a", vips()), config("b", vips())]);
-    world.run(3000 * MS);
+    world.run(4000 * MS);
     let before: Vec<Vec<usize>> =
         (1..=60).map(|n| world.holder_of(&format!("10.0.0.{n}/32"))).collect();
     assert!(before.iter().all(|holders| holders.len() == 1));

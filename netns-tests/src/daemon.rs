@@ -98,8 +98,8 @@ impl Daemon {
     /// How long an address stays at most where it is not to stay.
     pub fn settles_within(&self) -> Duration {
         match self {
-            // Twice the renew interval of the default lease is turnip's own delay.
-            Daemon::Turnip(_) => Duration::from_millis(2_500),
+            // The default lease is turnip's own delay.
+            Daemon::Turnip(_) => Duration::from_millis(5_000),
             Daemon::Keepalived { advert_ms } => Duration::from_millis(u64::from(advert_ms * 4)),
         }
     }

@@ -143,8 +143,11 @@ impl Node {
     }
 
     /// How long another node must be the preferred one before a VIP moves to it.
+    ///
+    /// As long as a lease, because what makes it the preferred one often shakes the store too: a
+    /// member that returns from a cut may depose etcd's leader, and that election must be over.
     fn settling_delay(&self) -> Duration {
-        2 * self.lease.renew()
+        self.lease.duration()
     }
 
     /// Absent, or named for a session that is gone. One that cannot be read is left alone.

@@ -53,7 +53,7 @@ fn death_with_the_leader() -> Plan {
 
 fn return_into_an_election() -> Plan {
     let mut plan = ranked();
-    plan.fault(1_500, 6_500, Fault::PowerOff { host: 0 });
-    plan.fault(8_900, 4_000, Fault::CrashLeader);
+    plan.fault(1_500, 4_500, Fault::PowerOff { host: 0 });
+    plan.fault(9_100, 4_000, Fault::CrashLeader);
     plan
 }

@@ -212,7 +212,7 @@ fn late_hand_over_after_resume() -> Plan {
 
 fn hand_over_of_the_expired() -> Plan {
     let mut plan = ranked();
-    let late = Mishap::DelayRequest(7_000 * MS);
+    let late = Mishap::DelayRequest(9_500 * MS);
     plan.fault(7_900, 20_000, meddle(0, TxnKind::HandOver, 1, late));
     plan.fault(8_000, 3_000, Fault::Pin { vip: 0, host: 2 });
     plan.fault(10_800, 12_000, Fault::CutStore { host: 0 });
