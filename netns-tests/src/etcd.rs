@@ -16,6 +16,11 @@ use crate::security::Security;
 /// The variable that names the etcd to run, when it is not Debian's.
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_ETCD";
 
+/// The etcd to run.
+pub fn binary() -> String {
+    std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| "etcd".into())
+}
+
 /// How the members are set up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EtcdSettings {
@@ -106,8 +111,7 @@ impl Member {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        let binary = std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| "etcd".into());
-        let mut command = self.namespace.command(&binary);
+        let mut command = self.namespace.command(&binary());
         command.args(&self.arguments);
         let log = self.directory.join("etcd.log");
         self.process = Some(Process::start(command, &format!("etcd {}", self.name), log)?);

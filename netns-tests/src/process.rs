@@ -126,18 +126,25 @@ impl Process {
         bail!("{} did not end within {patience:?}; it said:\n{}", self.name, self.said())
     }
 
-    /// Resident memory in KiB, of it and of the processes that it has started.
+    /// Resident memory in KiB, of it and of the processes that it has started. What they share
+    /// counts once, as far as a single one has it all.
     ///
     /// # Errors
     /// When it is gone.
     pub fn resident_kib(&self) -> Result<u64> {
-        let of = |id: i32| -> Result<u64> {
-            let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            number.context("VmRSS")
-        };
-        self.family().into_iter().map(of).sum()
+        let (mut private, mut shared) = (0, 0);
+        for id in self.family() {
+            let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
+            let of = |kind: &str| -> Result<u64> {
+                let mut lines = text.lines().filter_map(|line| line.strip_prefix(kind));
+                let number = |rest: &str| rest.split_whitespace().nth(1)?.parse::<u64>().ok();
+                let sum = lines.try_fold(0, |sum, rest| Some(sum + number(rest)?));
+                sum.with_context(|| format!("{kind}* of process {id}"))
+            };
+            private += of("Private_")?;
+            shared = of("Shared_")?.max(shared);
+        }
+        Ok(private + shared)
     }
 
     /// Processor time used so far, by it and by the processes that it has started.

@@ -5,6 +5,7 @@ mod picture;
 mod report;
 mod rest;
 mod scale;
+mod setting;
 mod trial;
 mod use_case;
 
@@ -13,10 +14,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rest::Rest;
 use crate::scale::Scale;
+use crate::setting::Setting;
 use crate::trial::{Fault, Subject, Trial};
 use crate::use_case::{UseCase, UseCaseTrial};
 
@@ -47,8 +49,9 @@ struct Arguments {
 }
 
 /// All figures of one benchmark.
-#[derive(Serialize, Debug, Default)]
+#[derive(Serialize, Deserialize, Debug)]
 struct Figures {
+    setting: Setting,
     trials: Vec<Trial>,
     scale: Vec<Scale>,
     rest: Vec<Rest>,
@@ -66,14 +69,20 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let mut figures = Figures::default();
+    let mut figures = Figures {
+        setting: Setting::here(arguments.runs)?,
+        trials: Vec::new(),
+        scale: Vec::new(),
+        rest: Vec::new(),
+        use_cases: Vec::new(),
+    };
     let subjects = chosen(&arguments.subjects, &Subject::ALL);
     let faults = chosen(&arguments.faults, &Fault::ALL);
     for run in 0..arguments.runs {
         // In turns, so that whatever else the machine does falls on all of them.
         for &fault in &faults {
             for &subject in subjects.iter().filter(|subject| fault.concerns(**subject)) {
-                let trial = trial::run(subject, fault, run);
+                let trial = trial::run(subject, fault, run, arguments.runs);
                 let trial = trial.with_context(|| format!("{subject}, {fault}, run {run}"))?;
                 eprintln!("{trial}");
                 figures.trials.push(trial);
@@ -100,7 +109,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let use_cases = if arguments.no_use_cases { &[][..] } else { &UseCase::ALL[..] };
     for run in 0..arguments.runs {
         for &case in use_cases {
-            let trial = use_case::run(case, run).with_context(|| format!("{case}, run {run}"))?;
+            let trial = use_case::run(case, run, arguments.runs)
+                .with_context(|| format!("{case}, run {run}"))?;
             eprintln!("{trial}");
             figures.use_cases.push(trial);
             write(arguments, &figures)?;

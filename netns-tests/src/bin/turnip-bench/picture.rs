@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::Figures;
 use crate::report::median;
-use crate::trial::{Fault, Subject};
+use crate::trial::{Fault, Subject, Trial};
 
 const LEFT: f64 = 390.0;
 const WIDTH: f64 = 560.0;
@@ -20,11 +20,12 @@ pub fn svg(figures: &Figures) -> String {
     for fault in Fault::ALL {
         let mut first = true;
         for subject in Subject::ALL {
-            let of = |trial: &&crate::Trial| trial.fault == fault && trial.subject == subject;
-            let mut gaps: Vec<f64> = figures.trials.iter().filter(of).map(|t| t.gap_ms).collect();
-            if gaps.is_empty() {
+            let of = |trial: &&Trial| trial.fault == fault && trial.subject == subject;
+            let trials: Vec<&Trial> = figures.trials.iter().filter(of).collect();
+            if trials.is_empty() {
                 continue;
             }
+            let mut gaps: Vec<f64> = trials.iter().map(|trial| trial.worse_gap().ms).collect();
             gaps.sort_by(f64::total_cmp);
             y += ROW;
             if first {
@@ -39,12 +40,8 @@ pub fn svg(figures: &Figures) -> String {
                 LEFT - 12.0,
                 y + 4.0
             );
-            for gap in &gaps {
-                let _ = write!(
-                    rows,
-                    "<circle cx='{:.1}' cy='{y:.1}' r='4' fill='{colour}' fill-opacity='0.45'/>",
-                    x(*gap)
-                );
+            for trial in trials {
+                rows += &dot(trial, y, colour);
             }
             let middle = x(median(&gaps));
             let _ = write!(
@@ -73,8 +70,27 @@ pub fn svg(figures: &Figures) -> String {
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {w} {height:.0}' font-family='sans-serif' \
          font-size='12'><style>.a{{text-anchor:middle;fill:#555}}.s{{text-anchor:end}}.f{{font-weight:bold}}\
          </style><rect width='100%' height='100%' fill='white'/><text x='8' y='18' font-size='14'>How long a \
-         client got no answer: every run a dot, the median a line</text>{axis}{rows}</svg>\n",
+         client got no answer: every run a dot, the median a line; a cross where two hosts answered at \
+         once</text>{axis}{rows}</svg>\n",
         w = LEFT + WIDTH + 50.0
+    )
+}
+
+/// A run: a dot; hollow when the silence had no end; a cross when two hosts answered at once.
+fn dot(trial: &Trial, y: f64, colour: &str) -> String {
+    let gap = trial.worse_gap();
+    let x = x(gap.ms);
+    if trial.answers_overlap_ms.ms > 0.0 {
+        return format!(
+            "<path d='M{:.1} {:.1}l7 7m0 -7l-7 7' stroke='{colour}' stroke-width='1.5'/>",
+            x - 3.5,
+            y - 3.5
+        );
+    }
+    let fill = if gap.unending { "none" } else { colour };
+    format!(
+        "<circle cx='{x:.1}' cy='{y:.1}' r='4' fill='{fill}' fill-opacity='0.45' stroke='{colour}' \
+         stroke-opacity='0.45'/>"
     )
 }
 

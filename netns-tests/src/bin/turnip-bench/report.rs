@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::Figures;
-use crate::trial::{Fault, Subject, Trial};
+use crate::rest::Rest;
+use crate::trial::{Fault, Figure, Subject, Trial};
 use crate::use_case::{UseCase, UseCaseTrial};
 
 /// Tables for the README.
@@ -12,7 +13,11 @@ pub fn markdown(figures: &Figures) -> String {
     let mut text = String::new();
     let subjects: BTreeSet<Subject> = figures.trials.iter().map(|trial| trial.subject).collect();
     if !figures.trials.is_empty() {
-        table(&mut text, figures, &subjects);
+        text += &table("a client's gap", figures, &subjects, &|trials| {
+            cell(trials, |trial| trial.worse_gap(), "without end")
+        });
+        text += "\n";
+        text += &table("two hosts at once", figures, &subjects, &overlap);
     }
     if !figures.scale.is_empty() {
         text += "\n| all VIPs of a host that is powered off | VIPs | first elsewhere | last elsewhere | overlap |\n|---|---|---|---|---|\n";
@@ -29,17 +34,7 @@ pub fn markdown(figures: &Figures) -> String {
         }
     }
     if !figures.rest.is_empty() {
-        text += "\n| at rest, one VIP | resident | of a core | etcd writes |\n|---|---|---|---|\n";
-        for rest in &figures.rest {
-            let _ = writeln!(
-                text,
-                "| {} | {:.1} MiB | {:.2} % | {:.1} /s |",
-                rest.subject,
-                rest.resident_kib as f64 / 1024.0,
-                rest.cpu_percent,
-                rest.writes_per_second
-            );
-        }
+        rests(&mut text, figures);
     }
     if !figures.use_cases.is_empty() {
         use_cases(&mut text, figures);
@@ -47,8 +42,19 @@ pub fn markdown(figures: &Figures) -> String {
     text
 }
 
+fn rests(text: &mut String, figures: &Figures) {
+    *text += "\n| at rest, one VIP | the daemon | etcd's member beside it | etcd's writes, three hosts |\n|---|---|---|---|\n";
+    for Rest { subject, daemon, etcd, writes_per_second } in &figures.rest {
+        let (etcd, writes) = match etcd {
+            Some(etcd) => (etcd.to_string(), format!("{writes_per_second:.1} a second")),
+            None => ("-".to_owned(), "-".to_owned()),
+        };
+        let _ = writeln!(text, "| {subject} | {daemon} | {etcd} | {writes} |");
+    }
+}
+
 fn use_cases(text: &mut String, figures: &Figures) {
-    *text += "\n| use-case, turnip, lease 3 s | gap | overlap of addresses |\n|---|---|---|\n";
+    *text += "\n| use-case, turnip, lease 3 s | gap | overlap of addresses | of answers |\n|---|---|---|---|\n";
     for case in UseCase::ALL {
         let of = |of: fn(&UseCaseTrial) -> f64| {
             let trials = figures.use_cases.iter().filter(|trial| trial.case == case);
@@ -56,39 +62,58 @@ fn use_cases(text: &mut String, figures: &Figures) {
         };
         let _ = writeln!(
             text,
-            "| {case} | {} | {} |",
+            "| {case} | {} | {} | {} |",
             of(|trial| trial.gap_ms),
-            of(|trial| trial.overlap_ms)
+            of(|trial| trial.overlap_ms),
+            of(|trial| trial.answers_overlap_ms),
         );
     }
 }
 
-fn table(text: &mut String, figures: &Figures, subjects: &BTreeSet<Subject>) {
+/// A row for every fault, a column for every subject.
+fn table(
+    title: &str,
+    figures: &Figures,
+    subjects: &BTreeSet<Subject>,
+    cell: &dyn Fn(&[&Trial]) -> String,
+) -> String {
     let names: Vec<String> = subjects.iter().map(ToString::to_string).collect();
-    let _ = writeln!(text, "| | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
-    let faults = Fault::ALL.into_iter();
-    for fault in faults.filter(|fault| figures.trials.iter().any(|trial| trial.fault == *fault)) {
-        let row = |what: &str, cell: &dyn Fn(&[&Trial]) -> String| {
-            let cells: Vec<String> = subjects
-                .iter()
-                .map(|&subject| {
-                    let of = |trial: &&Trial| trial.subject == subject && trial.fault == fault;
-                    let trials: Vec<&Trial> = figures.trials.iter().filter(of).collect();
-                    if trials.is_empty() { "-".to_owned() } else { cell(&trials) }
-                })
-                .collect();
-            format!("| {fault}: {what} | {} |\n", cells.join(" | "))
+    let columns = "---|".repeat(names.len());
+    let mut text = format!("| {title} | {} |\n|---|{columns}\n", names.join(" | "));
+    for fault in Fault::ALL {
+        let of = |subject: &Subject| -> Vec<&Trial> {
+            let trials = figures.trials.iter();
+            trials.filter(|trial| trial.subject == *subject && trial.fault == fault).collect()
         };
-        *text += &row("gap", &|trials| spread(trials, |trial| trial.gap_ms));
-        *text += &row("overlap of addresses", &|trials| overlap(trials, |trial| trial.overlap_ms));
-        *text +=
-            &row("overlap of answers", &|trials| overlap(trials, |trial| trial.answers_overlap_ms));
+        let trials: Vec<Vec<&Trial>> = subjects.iter().map(of).collect();
+        if trials.iter().all(Vec::is_empty) {
+            continue;
+        }
+        let cells = trials.iter().map(|of| if of.is_empty() { "-".into() } else { cell(of) });
+        let _ = writeln!(text, "| {fault} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
+    text
 }
 
-/// Minimum, median and maximum.
-fn spread(trials: &[&Trial], of: impl Fn(&Trial) -> f64) -> String {
-    range(trials.iter().map(|trial| of(trial)).collect())
+fn overlap(trials: &[&Trial]) -> String {
+    let end = "until somebody acts";
+    let addresses = cell(trials, |trial| trial.overlap_ms, end);
+    let answers = cell(trials, |trial| trial.answers_overlap_ms, end);
+    if addresses == answers {
+        return addresses;
+    }
+    format!("addresses {addresses}; answers {answers}")
+}
+
+/// Minimum, median and maximum, of those that had an end.
+fn cell(trials: &[&Trial], of: impl Fn(&Trial) -> Figure, no_end: &str) -> String {
+    let all = || trials.iter().map(|trial| of(trial));
+    let ended: Vec<f64> = all().filter(|figure| !figure.unending).map(|figure| figure.ms).collect();
+    match (ended.len(), trials.len() - ended.len()) {
+        (_, 0) => range(ended),
+        (0, _) => no_end.to_owned(),
+        (_, unending) => format!("{}; {unending} of {} {no_end}", range(ended), trials.len()),
+    }
 }
 
 fn range(mut figures: Vec<f64>) -> String {
@@ -98,13 +123,6 @@ fn range(mut figures: Vec<f64>) -> String {
         return "0".into();
     }
     format!("{} / {} / {} ms", whole(first), whole(median(&figures)), whole(last))
-}
-
-fn overlap(trials: &[&Trial], of: impl Fn(&Trial) -> f64) -> String {
-    if trials.iter().any(|trial| trial.unending && of(trial) > 0.0) {
-        return "until somebody acts".into();
-    }
-    spread(trials, of)
 }
 
 /// Of sorted figures; the mean of the middle two where there are two.

@@ -5,24 +5,34 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::process::Process;
 
 use crate::trial::Subject;
 
 const WATCHED: Duration = Duration::from_secs(20);
 
-/// The cost of one daemon, that of the host with the address.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+/// The cost on the host that has the address.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Rest {
     /// What was measured.
     pub subject: Subject,
-    /// Resident memory, its children's included, in KiB.
+    /// Of the daemon.
+    pub daemon: Cost,
+    /// Of etcd's member beside it, which serves all three daemons and nobody else.
+    pub etcd: Option<Cost>,
+    /// etcd's revisions per second, of the whole cluster.
+    pub writes_per_second: f64,
+}
+
+/// What a process costs, its children included.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Cost {
+    /// Resident memory, in KiB.
     pub resident_kib: u64,
     /// Of one core.
     pub cpu_percent: f64,
-    /// etcd's revisions per second, of the whole cluster.
-    pub writes_per_second: f64,
 }
 
 /// Watches a cluster with one VIP at rest.
@@ -30,26 +40,60 @@ pub fn run(subject: Subject) -> Result<Rest> {
     let mut cluster = Cluster::start(subject.plan())?;
     let owner = cluster.wait_for_owner()?;
     sleep(Duration::from_secs(5));
-    let revision = |cluster: &Cluster| cluster.members.first().map_or(Ok(0), |m| m.revision());
-    let (began, first) = (Instant::now(), revision(&cluster)?);
-    let cpu = cluster.daemon(owner)?.cpu_time()?;
+    let began = Instant::now();
+    let (before, daemon_before, etcd_before) = look(&mut cluster, owner)?;
     sleep(WATCHED);
-    let cpu = cluster.daemon(owner)?.cpu_time()?.saturating_sub(cpu);
-    let (elapsed, last) = (began.elapsed().as_secs_f64(), revision(&cluster)?);
+    let (after, daemon_after, etcd_after) = look(&mut cluster, owner)?;
+    let elapsed = began.elapsed();
     Ok(Rest {
         subject,
-        resident_kib: cluster.daemon(owner)?.resident_kib()?,
-        cpu_percent: cpu.as_secs_f64() / elapsed * 100.0,
-        writes_per_second: (last - first) as f64 / elapsed,
+        daemon: daemon_after.since(daemon_before, elapsed),
+        etcd: etcd_after.zip(etcd_before).map(|(after, before)| after.since(before, elapsed)),
+        writes_per_second: (after - before) as f64 / elapsed.as_secs_f64(),
     })
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy)]
+struct Used {
+    resident_kib: u64,
+    cpu_time: Duration,
+}
+
+impl Used {
+    fn by(process: &Process) -> Result<Self> {
+        Ok(Used { resident_kib: process.resident_kib()?, cpu_time: process.cpu_time()? })
+    }
+
+    fn since(self, before: Used, elapsed: Duration) -> Cost {
+        let cpu = self.cpu_time.saturating_sub(before.cpu_time);
+        Cost {
+            resident_kib: self.resident_kib,
+            cpu_percent: cpu.as_secs_f64() / elapsed.as_secs_f64() * 100.0,
+        }
+    }
+}
+
+/// etcd's revision, the daemon of this host, and the member beside it.
+fn look(cluster: &mut Cluster, host: usize) -> Result<(i64, Used, Option<Used>)> {
+    let daemon = Used::by(cluster.daemon(host)?)?;
+    let Some(member) = cluster.members.get_mut(host) else { return Ok((0, daemon, None)) };
+    Ok((member.revision()?, daemon, Some(Used::by(member.process()?)?)))
 }
 
 impl fmt::Display for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at rest: {} KiB resident, {:.2} % of a core, {:.1} writes a second into etcd",
-            self.subject, self.resident_kib, self.cpu_percent, self.writes_per_second
-        )
+        write!(f, "{} at rest: {}", self.subject, self.daemon)?;
+        if let Some(etcd) = self.etcd {
+            write!(f, "; etcd {etcd}, {:.1} writes a second", self.writes_per_second)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = self.resident_kib as f64 / 1024.0;
+        write!(f, "{mib:.1} MiB, {:.2} % of a core", self.cpu_percent)
     }
 }

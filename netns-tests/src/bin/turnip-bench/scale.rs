@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, Policy, Vip};
 use turnip_netns_tests::measure;
@@ -14,7 +14,7 @@ use turnip_netns_tests::plan::{Plan, vip};
 use crate::trial::Subject;
 
 /// How long it took until all were elsewhere.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Scale {
     /// What was measured.
     pub subject: Subject,

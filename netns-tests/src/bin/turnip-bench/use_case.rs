@@ -5,16 +5,19 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::measure::{self, Span};
 use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::probe::{Prober, Target, Way};
 use turnip_netns_tests::timeline::ms;
 
+/// Of turnip with the lease that it comes with.
+const RENEW_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Which one, and what is done to it.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub enum UseCase {
     /// API server, BGP with BFD, its host is powered off.
@@ -32,16 +35,18 @@ pub enum UseCase {
 }
 
 /// The figures of one trial, in ms.
-#[derive(Clone, PartialEq, Serialize, Debug)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct UseCaseTrial {
     /// What was done.
     pub case: UseCase,
     /// The how manieth.
     pub run: usize,
-    /// The longest time without an answer.
+    /// The longest time without an answer, of both families where there are both.
     pub gap_ms: f64,
     /// How long two hosts had the address.
     pub overlap_ms: f64,
+    /// How long two hosts answered, each asked itself.
+    pub answers_overlap_ms: f64,
 }
 
 impl UseCase {
@@ -64,8 +69,8 @@ impl UseCase {
     }
 }
 
-/// Builds it, makes the fault, and watches.
-pub fn run(case: UseCase, run: usize) -> Result<UseCaseTrial> {
+/// Builds it, makes the fault, and watches; `run` of `runs`.
+pub fn run(case: UseCase, run: usize, runs: usize) -> Result<UseCaseTrial> {
     let mut cluster = Cluster::start(case.plan())?;
     // The worst case without BFD: between equal routes the router prefers that of the lowest router
     // id, so the dead host's when that was the first.
@@ -76,7 +81,8 @@ pub fn run(case: UseCase, run: usize) -> Result<UseCaseTrial> {
         UseCase::GatewayPowerOff | UseCase::GatewayMove => Some(look_outside(&cluster)?),
         _ => None,
     };
-    sleep(Duration::from_millis(1_000 + 37 * run as u64));
+    // BGP takes a moment; then spread evenly over a renew interval.
+    sleep(Duration::from_secs(1) + RENEW_INTERVAL.mul_f64((run as f64 + 0.5) / runs as f64));
     let from = Instant::now();
     match case {
         UseCase::ApiPowerOff | UseCase::ApiPowerOffWithoutBfd | UseCase::GatewayPowerOff => {
@@ -91,21 +97,24 @@ pub fn run(case: UseCase, run: usize) -> Result<UseCaseTrial> {
     sleep(Duration::from_secs(2));
     let span = Span { from, to: Instant::now() };
     let seen = cluster.seen(span)?;
-    let gap = match outside {
-        Some(prober) => measure::gap(&prober.records()[0].1, span).length(),
-        None => seen.gap,
-    };
+    let gap = outside.map_or(Some(seen.gap), |prober| {
+        prober.records().iter().map(|(_, shots)| measure::gap(shots, span).length()).max()
+    });
+    let in_ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
     Ok(UseCaseTrial {
         case,
         run,
-        gap_ms: gap.as_secs_f64() * 1000.0,
-        overlap_ms: seen.overlap.as_secs_f64() * 1000.0,
+        gap_ms: in_ms(gap.context("no probes")?),
+        overlap_ms: in_ms(seen.overlap),
+        answers_overlap_ms: in_ms(seen.answers_overlap),
     })
 }
 
+/// A guest who asks for the outside, in both families.
 fn look_outside(cluster: &Cluster) -> Result<Prober> {
-    let address: IpAddr = "10.80.100.2".parse()?;
-    Prober::start(cluster.network().client(), vec![Target { address, way: Way::Udp }])
+    let target = |address: &str| Ok(Target { address: address.parse::<IpAddr>()?, way: Way::Udp });
+    let targets = ["10.80.100.2", "fd80:64::2"].into_iter().map(target).collect::<Result<_>>()?;
+    Prober::start(cluster.network().client(), targets)
 }
 
 impl fmt::Display for UseCase {
