@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::Cluster;
-use crate::daemon::Place;
+use crate::daemon::{Place, turnip_command};
 use crate::plan::EtcdPlan;
 use crate::process::Process;
 
@@ -60,6 +60,20 @@ impl Cluster {
     pub fn kill_daemon(&mut self, host: usize) -> Result<()> {
         self.daemon(host)?.kill();
         self.hosts[host].daemon = None;
+        Ok(())
+    }
+
+    /// Clears a host whose daemon is dead, as an operator does.
+    ///
+    /// # Errors
+    /// When it fails; with what it said.
+    pub fn release(&self, host: usize) -> Result<()> {
+        let host = &self.hosts[host];
+        let mut command = turnip_command(host.namespace())?;
+        let output = command.arg("release").env("RUNTIME_DIRECTORY", &host.directory).output()?;
+        if !output.status.success() {
+            bail!("turnip release: {}", String::from_utf8_lossy(&output.stderr));
+        }
         Ok(())
     }
 

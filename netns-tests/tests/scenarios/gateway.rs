@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::Result;
-use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::probe::{Prober, Target, Way};
 
@@ -37,13 +37,12 @@ fn guests_reach_the_outside_again_when_the_gateways_hypervisor_loses_its_power()
     cluster.power_off(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     wait_for_outside(&cluster, &prober, Instant::now())?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 #[test]
 fn guests_learn_of_a_new_gateway_that_takes_over_in_an_orderly_way() -> Result<()> {
-    let cluster = Cluster::start(Plan::gateway())?;
+    let mut cluster = Cluster::start(Plan::gateway())?;
     let prober = look_outside(&cluster)?;
     let from = cluster.note("pins");
     for host in [0, 1, 2] {
@@ -51,19 +50,17 @@ fn guests_learn_of_a_new_gateway_that_takes_over_in_an_orderly_way() -> Result<(
         cluster.wait_for_owner_among(|owner| owner == host)?;
         wait_for_outside(&cluster, &prober, Instant::now())?;
     }
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::moved())
 }
 
 #[test]
 fn guests_reach_the_outside_while_the_gateways_hypervisor_is_cut_off() -> Result<()> {
-    let cluster = Cluster::start(Plan::gateway())?;
+    let mut cluster = Cluster::start(Plan::gateway())?;
     let owner = cluster.wait_for_owner()?;
     let prober = look_outside(&cluster)?;
     let from = cluster.note(format!("h{} is cut off", owner + 1));
     cluster.isolate(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     wait_for_outside(&cluster, &prober, Instant::now())?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }

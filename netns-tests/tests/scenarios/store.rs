@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Policy;
 use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
@@ -38,10 +38,10 @@ fn the_death_of_etcds_leader_on_another_host_moves_nothing() -> Result<()> {
     cluster.members[leader].kill();
     etcd::wait_for_leader(&cluster.members)?;
     a_lease_passes();
-    cluster.assert_stayed_since(from, owner)?;
+    cluster.check(from, Outcome::stayed_on(owner))?;
     cluster.members[leader].start()?;
     a_lease_passes();
-    cluster.assert_stayed_since(from, owner)
+    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 #[test]
@@ -52,18 +52,18 @@ fn a_frozen_leader_of_etcd_on_another_host_moves_nothing() -> Result<()> {
     a_lease_passes();
     cluster.members[leader].thaw()?;
     a_lease_passes();
-    cluster.assert_stayed_since(from, owner)
+    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 #[test]
 fn a_leadership_that_moves_moves_nothing() -> Result<()> {
-    let (cluster, owner, leader) = led_from_elsewhere()?;
+    let (mut cluster, owner, leader) = led_from_elsewhere()?;
     let from = cluster.note("the leadership is moved");
     move_leader(&cluster, leader, owner)?;
     sleep(Duration::from_secs(2));
     move_leader(&cluster, owner, leader)?;
     sleep(Duration::from_secs(2));
-    cluster.assert_stayed_since(from, owner)
+    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 #[test]
@@ -72,25 +72,24 @@ fn the_death_of_the_member_beside_the_holder_moves_nothing() -> Result<()> {
     let from = cluster.note(format!("etcd on h{} is killed", owner + 1));
     cluster.members[owner].kill();
     a_lease_passes();
-    cluster.assert_stayed_since(from, owner)?;
+    cluster.check(from, Outcome::stayed_on(owner))?;
     cluster.members[owner].start()?;
     a_lease_passes();
-    cluster.assert_stayed_since(from, owner)
+    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 #[test]
 fn with_the_policy_leader_the_address_follows_etcds_leader() -> Result<()> {
-    let cluster = Cluster::start(with_policy(Policy::Leader))?;
+    let mut cluster = Cluster::start(with_policy(Policy::Leader))?;
+    let from = cluster.note("the leadership is moved about");
     for _ in 0..3 {
         let leader = etcd::wait_for_leader(&cluster.members)?;
         cluster.wait_for_owner_among(|host| host == leader)?;
-        let from = cluster.note("the leadership is moved");
         let next = (leader + 1) % 3;
         move_leader(&cluster, leader, next)?;
         cluster.wait_for_owner_among(|host| host == next)?;
-        cluster.assert_alone_since(from)?;
     }
-    Ok(())
+    cluster.conclude(from, Outcome::moved())
 }
 
 #[test]
@@ -102,8 +101,7 @@ fn with_the_policy_leader_the_death_of_the_leader_makes_no_overlap() -> Result<(
     cluster.members[leader].kill();
     let next = etcd::wait_for_leader(&cluster.members)?;
     cluster.wait_for_owner_among(|host| host == next)?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 #[test]
@@ -118,15 +116,13 @@ fn without_a_quorum_the_address_is_withdrawn_and_it_comes_back_with_the_quorum()
     cluster.wait("nobody has the address", || Ok(cluster.holders()?.is_empty()))?;
     a_lease_passes();
     assert!(cluster.holders()?.is_empty(), "it came back without a quorum: {}", cluster.said());
-    cluster.note("they are back");
+    let back = cluster.note("they are back");
     for member in others {
         cluster.members[member].start()?;
     }
     cluster.wait_for_owner()?;
     a_lease_passes();
-    cluster.wait_for_owner()?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over().since(back))
 }
 
 #[test]
@@ -139,9 +135,7 @@ fn a_rolling_restart_of_etcd_leaves_one_holder_at_most_and_one_in_the_end() -> R
         etcd::wait_for_leader(&cluster.members)?;
         sleep(Duration::from_secs(2));
     }
-    cluster.wait_for_owner()?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 /// Moves the leadership every second for so long: what the original turnip could not bear.
@@ -158,13 +152,11 @@ fn flap(cluster: &Cluster, duration: Duration) -> Result<()> {
 }
 
 fn an_address_that_follows_a_flapping_leader(duration: Duration) -> Result<()> {
-    let cluster = Cluster::start(with_policy(Policy::Leader))?;
+    let mut cluster = Cluster::start(with_policy(Policy::Leader))?;
     let from = cluster.note("etcd's leader flaps every second");
     flap(&cluster, duration)?;
     a_lease_passes();
-    cluster.wait_for_owner()?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 #[test]
@@ -181,25 +173,24 @@ fn a_leader_that_flaps_every_second_for_a_minute_never_makes_two_holders() -> Re
 #[test]
 #[ignore = "slow: ci/test --all"]
 fn a_leader_that_flaps_for_a_minute_does_not_move_a_spread_address() -> Result<()> {
-    let cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("etcd's leader flaps every second");
     flap(&cluster, Duration::from_secs(60))?;
-    cluster.assert_stayed_since(from, owner)
+    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 #[test]
 fn etcd_on_hosts_of_its_own_serves_as_well() -> Result<()> {
     let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
-    let cluster = Cluster::start(Plan { etcd, ..Plan::default() })?;
+    let mut cluster = Cluster::start(Plan { etcd, ..Plan::default() })?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("the holder is cut off from etcd");
     cluster.cut_from_store(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.heal()?;
     a_lease_passes();
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 #[test]
@@ -215,9 +206,7 @@ fn a_member_that_stutters_as_on_a_slow_disk_never_makes_two_holders() -> Result<
     }
     cluster.wait_for_owner()?;
     a_lease_passes();
-    cluster.wait_for_owner()?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 #[test]
@@ -231,7 +220,5 @@ fn with_certificates_and_a_password_everything_works_as_without() -> Result<()> 
     cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.power_on(owner)?;
     a_lease_passes();
-    cluster.wait_for_owner()?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
