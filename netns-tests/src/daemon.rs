@@ -114,7 +114,7 @@ impl Daemon {
                 let vip = vips.first().context("a VIP")?;
                 let net = vip.addresses.first().context("an address")?;
                 let own = place.etcd.get(place.index).context("a member on each host")?;
-                let mut command = turnip_command(place.namespace)?;
+                let mut command = place.turnip_command()?;
                 command.arg("run").env("RUNTIME_DIRECTORY", place.directory);
                 command.env("TURNIP_IP", net.addr().to_string());
                 command.env("TURNIP_NETMASK", format!("/{}", net.prefix_len()));
@@ -124,7 +124,7 @@ impl Daemon {
             Daemon::Turnip(settings) => {
                 let file = place.directory.join("turnip.toml");
                 std::fs::write(&file, turnip_toml(settings, place, vips))?;
-                let mut command = turnip_command(place.namespace)?;
+                let mut command = place.turnip_command()?;
                 command.arg("run").arg("--config").arg(file);
                 command.env("RUNTIME_DIRECTORY", place.directory);
                 Ok(command)
@@ -140,6 +140,21 @@ impl Daemon {
             }
         }
     }
+}
+
+impl Place<'_> {
+    /// The turnip that was installed on the host, else the common one.
+    fn turnip_command(&self) -> Result<Command> {
+        match installed_in(self.directory) {
+            own if own.is_file() => Ok(self.namespace.command(&own.display().to_string())),
+            _ => turnip_command(self.namespace),
+        }
+    }
+}
+
+/// Where a host that keeps its files in `directory` has a turnip of its own, if it has one.
+pub fn installed_in(directory: &Path) -> PathBuf {
+    directory.join("turnip")
 }
 
 /// A command of turnip in a namespace, without arguments.

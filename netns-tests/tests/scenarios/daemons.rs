@@ -75,12 +75,32 @@ fn a_stopped_daemon_hands_over_and_leaves_nothing_behind() -> Result<()> {
 }
 
 #[test]
-fn an_upgrade_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()> {
+fn a_restart_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
-    let from = cluster.note("upgrade");
+    let from = cluster.note("rolling restart of turnip");
     for host in 0..3 {
         cluster.stop_daemon(host)?;
         cluster.wait_for_owner()?;
+        cluster.start_daemon(host)?;
+        sleep(Duration::from_secs(2));
+    }
+    cluster.conclude(from, Outcome::moved())
+}
+
+#[test]
+fn an_upgrade_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()> {
+    let mut cluster = Cluster::lay_out(Plan::default())?;
+    for host in 0..3 {
+        cluster.install_daemon(host)?;
+        cluster.start_daemon(host)?;
+    }
+    cluster.wait_until_settled()?;
+    let from = cluster.note("upgrade");
+    for host in 0..3 {
+        // As a package does: the file is another while the old daemon runs, which is then restarted.
+        cluster.install_daemon(host)?;
+        sleep(Duration::from_secs(1));
+        cluster.stop_daemon(host)?;
         cluster.start_daemon(host)?;
         sleep(Duration::from_secs(2));
     }
