@@ -45,6 +45,21 @@ fn a_holder_that_can_only_send_withdraws_before_another_assumes() -> Result<()> 
 }
 
 #[test]
+fn a_host_that_was_cut_off_gets_its_address_back_by_a_planned_move() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    // Where it has settled is where hashing puts it.
+    let preferred = cluster.wait_for_owner()?;
+    let from = cluster.note(format!("h{} is cut off", preferred + 1));
+    cluster.isolate(preferred)?;
+    cluster.wait_for_owner_among(|host| host != preferred)?;
+    let healed = cluster.note("heal");
+    cluster.heal()?;
+    cluster.wait_for_owner_among(|host| host == preferred)?;
+    cluster.check(healed, Outcome::moved())?;
+    cluster.conclude(from, Outcome::failed_over())
+}
+
+#[test]
 fn a_cut_between_the_holder_and_one_other_host_is_survived_by_way_of_the_third() -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
