@@ -64,6 +64,9 @@ pub struct TurnipSettings {
     pub fence: Option<String>,
     /// Of all VIPs.
     pub policy: Policy,
+    /// Whether every host asks the etcd member on it first, and the others when that fails; else
+    /// all ask the first host's first.
+    pub own_member_first: bool,
     /// Told by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
@@ -71,7 +74,13 @@ pub struct TurnipSettings {
 
 impl Default for TurnipSettings {
     fn default() -> Self {
-        TurnipSettings { lease: None, fence: None, policy: Policy::Spread, by_variables: false }
+        TurnipSettings {
+            lease: None,
+            fence: None,
+            policy: Policy::Spread,
+            own_member_first: false,
+            by_variables: false,
+        }
     }
 }
 
@@ -186,7 +195,10 @@ pub fn turnip_binary() -> Result<PathBuf> {
 fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> String {
     let scheme = if place.security.is_some() { "https" } else { "http" };
     let url = |ip: &IpAddr| format!("\"{}://{}\"", scheme, std::net::SocketAddr::new(*ip, 2379));
-    let endpoints: Vec<String> = place.etcd.iter().map(url).collect();
+    let mut endpoints: Vec<String> = place.etcd.iter().map(url).collect();
+    if settings.own_member_first && place.has_member {
+        endpoints.rotate_left(place.index);
+    }
     let mut toml = format!("cluster = \"{CLUSTER}\"\nnode = \"{}\"\n", place.host);
     for (key, value) in [("lease", &settings.lease), ("fence", &settings.fence)] {
         if let Some(value) = value {

@@ -5,35 +5,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
-use turnip_netns_tests::daemon::Policy;
+use turnip_netns_tests::daemon::{Policy, TurnipSettings};
 use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
-use crate::{a_lease_passes, with_policy};
+use crate::{a_lease_passes, with_policy, with_settings};
 
-/// A cluster whose etcd leader is on another host than the address; also says which.
-fn led_from_elsewhere() -> Result<(Cluster, usize, usize)> {
-    let cluster = Cluster::start(Plan::default())?;
+/// A cluster whose hosts ask their own member first, its owner, and its etcd leader: on the host
+/// that is so many after the owner.
+fn led_by(hosts_after_owner: usize) -> Result<(Cluster, usize, usize)> {
+    let settings = TurnipSettings { own_member_first: true, ..TurnipSettings::default() };
+    let cluster = Cluster::start(with_settings(settings))?;
     let owner = cluster.wait_for_owner()?;
-    let mut leader = etcd::wait_for_leader(&cluster.members)?;
-    if leader == owner {
-        let next = (owner + 1) % 3;
-        move_leader(&cluster, leader, next)?;
-        leader = next;
+    let leader = (owner + hosts_after_owner) % 3;
+    let first = etcd::wait_for_leader(&cluster.members)?;
+    if first != leader {
+        move_leader(&cluster, first, leader)?;
     }
     a_lease_passes();
     Ok((cluster, owner, leader))
 }
 
-fn move_leader(cluster: &Cluster, from: usize, to: usize) -> Result<()> {
-    let id = cluster.members[to].status()?.id;
-    cluster.members[from].move_leader_to(id)?;
-    cluster.wait("the leadership has moved", || Ok(etcd::leader(&cluster.members) == Some(to)))
+fn led_from_elsewhere() -> Result<(Cluster, usize, usize)> {
+    led_by(1)
 }
 
-#[test]
-fn the_death_of_etcds_leader_on_another_host_moves_nothing() -> Result<()> {
-    let (mut cluster, owner, leader) = led_from_elsewhere()?;
+fn led_from_beside_the_holder() -> Result<(Cluster, usize, usize)> {
+    led_by(0)
+}
+
+/// etcd's leader is killed and comes back: another is elected before the lease is over.
+fn bears_the_death_of_the_leader(led: (Cluster, usize, usize)) -> Result<()> {
+    let (mut cluster, owner, leader) = led;
     let from = cluster.note(format!("etcd's leader on h{} is killed", leader + 1));
     cluster.members[leader].kill();
     etcd::wait_for_leader(&cluster.members)?;
@@ -44,15 +47,45 @@ fn the_death_of_etcds_leader_on_another_host_moves_nothing() -> Result<()> {
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
-#[test]
-fn a_frozen_leader_of_etcd_on_another_host_moves_nothing() -> Result<()> {
-    let (mut cluster, owner, leader) = led_from_elsewhere()?;
+/// The same for a leader that does not run for a while, and does not know.
+fn bears_a_frozen_leader(led: (Cluster, usize, usize)) -> Result<()> {
+    let (mut cluster, owner, leader) = led;
     let from = cluster.note(format!("etcd's leader on h{} is frozen", leader + 1));
     cluster.members[leader].freeze()?;
     a_lease_passes();
     cluster.members[leader].thaw()?;
     a_lease_passes();
     cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+fn move_leader(cluster: &Cluster, from: usize, to: usize) -> Result<()> {
+    let mut id = None;
+    cluster.wait("the next leader says who it is", || {
+        id = cluster.members[to].status().ok().map(|status| status.id);
+        Ok(id.is_some())
+    })?;
+    cluster.members[from].move_leader_to(id.context("an id")?)?;
+    cluster.wait("the leadership has moved", || Ok(etcd::leader(&cluster.members) == Some(to)))
+}
+
+#[test]
+fn the_death_of_etcds_leader_on_another_host_moves_nothing() -> Result<()> {
+    bears_the_death_of_the_leader(led_from_elsewhere()?)
+}
+
+#[test]
+fn the_death_of_etcds_leader_beside_the_holder_moves_nothing() -> Result<()> {
+    bears_the_death_of_the_leader(led_from_beside_the_holder()?)
+}
+
+#[test]
+fn a_frozen_leader_of_etcd_on_another_host_moves_nothing() -> Result<()> {
+    bears_a_frozen_leader(led_from_elsewhere()?)
+}
+
+#[test]
+fn a_frozen_leader_of_etcd_beside_the_holder_moves_nothing() -> Result<()> {
+    bears_a_frozen_leader(led_from_beside_the_holder()?)
 }
 
 #[test]
@@ -143,9 +176,11 @@ fn flap(cluster: &Cluster, duration: Duration) -> Result<()> {
     let end = Instant::now() + duration;
     while Instant::now() < end {
         let leader = etcd::wait_for_leader(&cluster.members)?;
-        let next = cluster.members[(leader + 1) % 3].status().context("the next leader")?.id;
-        // A leadership that has just moved by itself cannot be moved from here: the next round.
-        let _ = cluster.members[leader].move_leader_to(next);
+        // A leadership that has just moved by itself cannot be moved from here, nor to a member that
+        // does not answer at the moment: the next round.
+        if let Ok(next) = cluster.members[(leader + 1) % 3].status() {
+            let _ = cluster.members[leader].move_leader_to(next.id);
+        }
         sleep(Duration::from_secs(1));
     }
     Ok(())
