@@ -64,6 +64,9 @@ pub struct TurnipSettings {
     pub fence: Option<String>,
     /// Of all VIPs.
     pub policy: Policy,
+    /// Whether every host asks the etcd member on it first, and the others when that fails; else
+    /// all ask the first host's first.
+    pub own_member_first: bool,
     /// Told by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
@@ -71,7 +74,13 @@ pub struct TurnipSettings {
 
 impl Default for TurnipSettings {
     fn default() -> Self {
-        TurnipSettings { lease: None, fence: None, policy: Policy::Spread, by_variables: false }
+        TurnipSettings {
+            lease: None,
+            fence: None,
+            policy: Policy::Spread,
+            own_member_first: false,
+            by_variables: false,
+        }
     }
 }
 
@@ -114,7 +123,7 @@ impl Daemon {
                 let vip = vips.first().context("a VIP")?;
                 let net = vip.addresses.first().context("an address")?;
                 let own = place.etcd.get(place.index).context("a member on each host")?;
-                let mut command = turnip_command(place.namespace)?;
+                let mut command = place.turnip_command()?;
                 command.arg("run").env("RUNTIME_DIRECTORY", place.directory);
                 command.env("TURNIP_IP", net.addr().to_string());
                 command.env("TURNIP_NETMASK", format!("/{}", net.prefix_len()));
@@ -124,7 +133,7 @@ impl Daemon {
             Daemon::Turnip(settings) => {
                 let file = place.directory.join("turnip.toml");
                 std::fs::write(&file, turnip_toml(settings, place, vips))?;
-                let mut command = turnip_command(place.namespace)?;
+                let mut command = place.turnip_command()?;
                 command.arg("run").arg("--config").arg(file);
                 command.env("RUNTIME_DIRECTORY", place.directory);
                 Ok(command)
@@ -140,6 +149,21 @@ impl Daemon {
             }
         }
     }
+}
+
+impl Place<'_> {
+    /// The turnip that was installed on the host, else the common one.
+    fn turnip_command(&self) -> Result<Command> {
+        match installed_in(self.directory) {
+            own if own.is_file() => Ok(self.namespace.command(&own.display().to_string())),
+            _ => turnip_command(self.namespace),
+        }
+    }
+}
+
+/// Where a host that keeps its files in `directory` has a turnip of its own, if it has one.
+pub fn installed_in(directory: &Path) -> PathBuf {
+    directory.join("turnip")
 }
 
 /// A command of turnip in a namespace, without arguments.
@@ -171,7 +195,10 @@ pub fn turnip_binary() -> Result<PathBuf> {
 fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> String {
     let scheme = if place.security.is_some() { "https" } else { "http" };
     let url = |ip: &IpAddr| format!("\"{}://{}\"", scheme, std::net::SocketAddr::new(*ip, 2379));
-    let endpoints: Vec<String> = place.etcd.iter().map(url).collect();
+    let mut endpoints: Vec<String> = place.etcd.iter().map(url).collect();
+    if settings.own_member_first && place.has_member {
+        endpoints.rotate_left(place.index);
+    }
     let mut toml = format!("cluster = \"{CLUSTER}\"\nnode = \"{}\"\n", place.host);
     for (key, value) in [("lease", &settings.lease), ("fence", &settings.fence)] {
         if let Some(value) = value {

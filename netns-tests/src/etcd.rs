@@ -49,6 +49,7 @@ pub struct Member {
     arguments: Vec<String>,
     directory: PathBuf,
     security: Option<Security>,
+    slow_disk: Option<Process>,
     process: Option<Process>,
 }
 
@@ -99,6 +100,7 @@ pub fn members(
             arguments,
             directory: directory.clone(),
             security: security.cloned(),
+            slow_disk: None,
             process: None,
         }
     };
@@ -128,6 +130,7 @@ impl Member {
 
     /// Kills it.
     pub fn kill(&mut self) {
+        self.slow_disk = None;
         self.process = None;
     }
 
@@ -136,6 +139,7 @@ impl Member {
     /// # Errors
     /// When it does not end.
     pub fn stop(&mut self) -> Result<()> {
+        self.fast_disk()?;
         if let Some(mut process) = self.process.take() {
             process.stop(Duration::from_secs(10))?;
         }
@@ -156,6 +160,45 @@ impl Member {
     /// When it does not run.
     pub fn thaw(&mut self) -> Result<()> {
         self.process()?.signal(Signal::SIGCONT)
+    }
+
+    /// Makes its disk take this long over each write that has to be durable, by a tracer that delays
+    /// the return of its system calls.
+    ///
+    /// # Errors
+    /// When it does not run, or strace cannot trace it.
+    pub fn slow_disk(&mut self, delay: Duration) -> Result<()> {
+        let etcd = self.process()?.id();
+        let mut command = self.namespace.command("strace");
+        command.args(["-f", "-qq", "-p", &etcd.to_string(), "-o", "/dev/null"]);
+        command.args(["-e", "trace=fsync,fdatasync", "-e"]);
+        command.arg(format!("inject=fsync,fdatasync:delay_exit={}", delay.as_micros()));
+        let log = self.directory.join("strace.log");
+        self.slow_disk = Some(Process::start(command, "strace", log)?);
+        Ok(())
+    }
+
+    /// Makes its disk as fast as it was.
+    ///
+    /// # Errors
+    /// When the tracer does not end.
+    pub fn fast_disk(&mut self) -> Result<()> {
+        if let Some(mut tracer) = self.slow_disk.take() {
+            tracer.stop(Duration::from_secs(10))?;
+        }
+        Ok(())
+    }
+
+    /// Writes something by way of it, and says how long that took.
+    ///
+    /// # Errors
+    /// When it was not done within 10 s.
+    pub fn time_to_commit(&self) -> Result<Duration> {
+        self.ask(Duration::from_secs(10), |mut client| async move {
+            let begun = Instant::now();
+            client.put("/lab", "", None).await?;
+            Ok(begun.elapsed())
+        })
     }
 
     /// Gives it another namespace, that of its host after a reboot.

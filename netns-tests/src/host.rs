@@ -92,6 +92,11 @@ impl Host {
         Ok(())
     }
 
+    /// Whether it has power.
+    pub fn has_power(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// The namespace of its present or last boot.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, anyhow};
 use futures::TryStreamExt;
 use ipnet::IpNet;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
 };
 use rtnetlink::packet_route::link::LinkAttribute;
-use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourState,
+};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 
 use crate::namespace::{LinkState, Namespace};
@@ -234,6 +237,29 @@ impl Namespace {
             Ok(netlink.route().add(message).execute().await?)
         })
         .with_context(|| format!("route to {to}"))
+    }
+
+    /// The hardware address that it believes a neighbour to have.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn neighbour(&self, address: IpAddr) -> Result<Option<[u8; 6]>> {
+        let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let neighbours: Vec<_> = self.netlink(|netlink| async move {
+            let request = netlink.neighbours().get().set_address_family(family);
+            Ok(request.execute().try_collect().await?)
+        })?;
+        let of_address = neighbours.into_iter().map(|message| message.attributes).find(|all| {
+            all.iter().any(|one| match one {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => address == *ip,
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => address == *ip,
+                _ => false,
+            })
+        });
+        Ok(of_address.into_iter().flatten().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(mac) => mac.try_into().ok(),
+            _ => None,
+        }))
     }
 
     /// Adds a permanent neighbour.

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::future::Future;
+use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -128,6 +129,22 @@ impl Namespace {
             return Err(anyhow!("{program} {}: {}: {said}", arguments.join(" "), output.status));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Applies nftables rules, all of them or none.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn nft(&self, rules: &str) -> Result<()> {
+        let mut command = self.command("nft");
+        command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("nft cannot be run")?;
+        child.stdin.take().expect("it is piped").write_all(rules.as_bytes())?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("nft: {}\n{rules}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
     }
 
     /// Sets a kernel parameter below `/proc/sys/net`, as `ipv4/ip_forward`.

@@ -4,12 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::delay::Delay;
 use crate::lab::Lab;
@@ -187,19 +185,7 @@ impl Switch {
             }
         }
         rules += "}\n}\n";
-        self.nft(&rules)
-    }
-
-    fn nft(&self, rules: &str) -> Result<()> {
-        let mut command = self.namespace.command("nft");
-        command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        child.stdin.take().expect("it is piped").write_all(rules.as_bytes())?;
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            bail!("nft: {}\n{rules}", String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(())
+        self.namespace.nft(&rules)
     }
 }
 

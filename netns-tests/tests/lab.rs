@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Daemon;
 use turnip_netns_tests::lab::Lab;
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
@@ -93,8 +93,8 @@ fn the_observers_see_two_hosts_of_keepalived_with_one_address() -> Result<()> {
     let seen = cluster.since(from)?;
     assert!(seen.overlap > Duration::from_millis(500), "{seen:?}");
     assert!(seen.answers_overlap > Duration::from_millis(500), "{seen:?}");
-    assert!(cluster.assert_alone_since(from).is_err());
-    assert!(cluster.assert_one_answers_since(from).is_err());
+    assert!(cluster.check(from, Outcome::failed_over()).is_err());
+    assert!(cluster.check(from, Outcome::failed_over().beside_a_silent_holder()).is_err());
     Ok(())
 }
 
@@ -110,7 +110,9 @@ fn the_observers_see_the_gap_when_keepalived_fails_over() -> Result<()> {
     assert!(seen.gap > Duration::from_millis(100), "{seen:?}");
     assert!(seen.gap_tcp > Duration::from_millis(100), "{seen:?}");
     assert!(seen.absence > Duration::from_millis(100), "{seen:?}");
-    assert!(cluster.assert_stayed_since(from, owner).is_err());
+    cluster.check(from, Outcome::failed_over())?;
+    assert!(cluster.check(from, Outcome::gap_at_most(Duration::from_millis(100))).is_err());
+    assert!(cluster.check(from, Outcome::stayed_on(owner)).is_err());
     Ok(())
 }
 
@@ -124,5 +126,18 @@ fn two_labs_side_by_side_do_not_see_each_other() -> Result<()> {
         second.power_off(host)?;
     }
     sleep(Duration::from_secs(1));
-    first.assert_stayed_since(from, owner)
+    first.check(from, Outcome::stayed_on(owner)).map(drop)
+}
+
+#[test]
+fn what_a_killed_daemon_leaves_behind_is_noticed() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("the owner's turnip is killed");
+    cluster.kill_daemon(owner)?;
+    let outcome = Outcome::failed_over().beside_a_silent_holder();
+    let left = cluster.conclude(from, outcome).expect_err("the fence is there still");
+    assert!(left.to_string().starts_with("left behind on h"), "{left}");
+    cluster.release(owner)?;
+    cluster.assert_nothing_is_left()
 }

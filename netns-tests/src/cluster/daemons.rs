@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::Cluster;
-use crate::daemon::Place;
+use crate::daemon::{Place, installed_in, turnip_binary, turnip_command};
 use crate::plan::EtcdPlan;
 use crate::process::Process;
 
@@ -31,6 +31,18 @@ impl Cluster {
         let process = Process::start(command, &format!("daemon of {}", host.name), log)?;
         self.hosts[index].daemon = Some(process);
         Ok(())
+    }
+
+    /// Puts a turnip of its own on a host, in the place of the one that is there, which may run; its
+    /// daemon is this one when it is started next.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn install_daemon(&self, host: usize) -> Result<()> {
+        let installed = installed_in(&self.hosts[host].directory);
+        let new = installed.with_extension("new");
+        std::fs::copy(turnip_binary()?, &new).context("copying turnip")?;
+        Ok(std::fs::rename(new, installed)?)
     }
 
     /// The daemon of a host.
@@ -60,6 +72,20 @@ impl Cluster {
     pub fn kill_daemon(&mut self, host: usize) -> Result<()> {
         self.daemon(host)?.kill();
         self.hosts[host].daemon = None;
+        Ok(())
+    }
+
+    /// Clears a host whose daemon is dead, as an operator does.
+    ///
+    /// # Errors
+    /// When it fails; with what it said.
+    pub fn release(&self, host: usize) -> Result<()> {
+        let host = &self.hosts[host];
+        let mut command = turnip_command(host.namespace())?;
+        let output = command.arg("release").env("RUNTIME_DIRECTORY", &host.directory).output()?;
+        if !output.status.success() {
+            bail!("turnip release: {}", String::from_utf8_lossy(&output.stderr));
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod daemons;
 mod faults;
+mod outcome;
 mod seen;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +23,7 @@ use crate::plan::{EtcdPlan, Plan};
 use crate::probe::{Prober, Target, Way};
 use crate::security::Security;
 
+pub use outcome::Outcome;
 pub use seen::Seen;
 
 /// A running cluster. Hosts are named `h1`, `h2` and so on, and counted from 0.

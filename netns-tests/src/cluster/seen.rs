@@ -1,4 +1,4 @@
-//! What is so, what was seen, and what must be so.
+//! What is so, and what was seen.
 
 use std::net::IpAddr;
 use std::thread::sleep;
@@ -25,10 +25,6 @@ pub struct Seen {
     /// The longest time in which no host had the address.
     pub absence: Duration,
 }
-
-/// A machine that runs tests may stand still for so long: what is asserted of gaps is longer. The
-/// kernel's events show an address that was away for a microsecond.
-const STALL: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// The hosts that have the address now.
@@ -100,58 +96,6 @@ impl Cluster {
             sleep(Duration::from_millis(2));
         }
         bail!("not within 30 s: {what}\n{}", self.said())
-    }
-
-    /// What is left of turnip on a host: its addresses and tables.
-    ///
-    /// # Errors
-    /// When the kernel does not answer.
-    pub fn left_behind(&self, host: usize) -> Result<Vec<String>> {
-        let namespace = self.hosts[host].namespace();
-        let floating: Vec<IpAddr> =
-            self.plan.vips.iter().flat_map(|vip| &vip.addresses).map(IpNet::addr).collect();
-        let addresses = namespace.addresses()?.into_iter().filter(|ip| floating.contains(ip));
-        let mut left: Vec<String> = addresses.map(|address| address.to_string()).collect();
-        let tables = namespace.output("nft", &["list", "tables"])?;
-        let own = |table: &&str| table.ends_with(" turnip");
-        left.extend(tables.lines().filter(own).map(str::to_owned));
-        Ok(left)
-    }
-
-    /// Fails unless, since `from`, no two hosts had the address and no two answered at once.
-    ///
-    /// # Errors
-    /// When two did; with what the daemons said.
-    pub fn assert_alone_since(&self, from: Instant) -> Result<Seen> {
-        let seen = self.since(from)?;
-        if !seen.overlap.is_zero() || !seen.answers_overlap.is_zero() {
-            bail!("two hosts at once: {seen:?}\n{}", self.said());
-        }
-        Ok(seen)
-    }
-
-    /// Fails unless, since `from`, no two hosts answered at once. Two may have had the address.
-    ///
-    /// # Errors
-    /// When two did; with what the daemons said.
-    pub fn assert_one_answers_since(&self, from: Instant) -> Result<Seen> {
-        let seen = self.since(from)?;
-        if !seen.answers_overlap.is_zero() {
-            bail!("two hosts answered at once: {seen:?}\n{}", self.said());
-        }
-        Ok(seen)
-    }
-
-    /// Fails unless, since `from`, the address stayed on `owner` and clients heard it throughout.
-    ///
-    /// # Errors
-    /// When it did not; with what the daemons said.
-    pub fn assert_stayed_since(&self, from: Instant, owner: usize) -> Result<()> {
-        let seen = self.assert_alone_since(from)?;
-        if !seen.absence.is_zero() || seen.gap > STALL || self.holders()? != [owner] {
-            bail!("it did not stay on h{}: {seen:?}\n{}", owner + 1, self.said());
-        }
-        Ok(())
     }
 
     /// What all daemons have said, and the journal.

@@ -20,7 +20,7 @@ use crate::switch::Switch;
 
 pub use bird::Bgp;
 pub use one_switch::OneSwitch;
-pub use overlay::Overlay;
+pub use overlay::{BRIDGE, Overlay};
 pub use routed::Routed;
 
 /// A network with a place for every host.
@@ -44,6 +44,14 @@ pub trait Network: Debug {
 
     /// The address of a host for other hosts.
     fn address(&self, host: usize) -> IpAddr;
+
+    /// The guest behind a host.
+    ///
+    /// # Errors
+    /// When hosts of the network have none.
+    fn guest(&self, _host: usize) -> Result<&Arc<Namespace>> {
+        bail!("hosts of this network have no guests")
+    }
 
     /// Connects a machine that is no host of the cluster, and returns its address.
     ///

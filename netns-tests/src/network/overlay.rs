@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -53,11 +52,6 @@ impl Overlay {
         Ok(overlay)
     }
 
-    /// The guest of a host.
-    pub fn guest(&self, host: usize) -> &Arc<Namespace> {
-        &self.guests[host]
-    }
-
     fn bridge(&self, hypervisor: &Namespace, network: u8) -> Result<()> {
         let IpAddr::V4(own) = ends(network).1.0.addr() else { bail!("an IPv4 address") };
         // Of its own, so that guests can only learn of a new gateway by being told.
@@ -92,6 +86,10 @@ impl Network for Overlay {
         Ok(processes)
     }
 
+    fn guest(&self, host: usize) -> Result<&Arc<Namespace>> {
+        Ok(&self.guests[host])
+    }
+
     fn switch(&self, host: usize) -> &Switch {
         self.underlay.switch(host)
     }
@@ -114,15 +112,9 @@ fn connect_guest(hypervisor: &Namespace, guest: &Namespace, number: u8) -> Resul
 /// What guests send outside goes under the hypervisor's own address, so that answers find back
 /// whichever hypervisor is the gateway.
 fn hide_guests(hypervisor: &Namespace) -> Result<()> {
-    let rules = "table inet guests {\n chain out {\n  type nat hook postrouting priority srcnat;\n  \
-                 ip saddr 10.90.0.0/24 oifname eth0 masquerade\n  \
-                 ip6 saddr fd90::/64 oifname eth0 masquerade\n }\n}\n";
-    let mut command = hypervisor.command("nft");
-    command.args(["-f", "-"]).stdin(Stdio::piped());
-    let mut child = command.spawn()?;
-    std::io::Write::write_all(&mut child.stdin.take().expect("it is piped"), rules.as_bytes())?;
-    if !child.wait()?.success() {
-        bail!("nft refused masquerading");
-    }
-    Ok(())
+    hypervisor.nft(
+        "table inet guests {\n chain out {\n  type nat hook postrouting priority srcnat;\n  \
+         ip saddr 10.90.0.0/24 oifname eth0 masquerade\n  \
+         ip6 saddr fd90::/64 oifname eth0 masquerade\n }\n}\n",
+    )
 }

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
-use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::namespace::LinkState;
 use turnip_netns_tests::plan::{LINK, Plan};
 
@@ -12,7 +12,7 @@ use crate::a_lease_passes;
 
 #[test]
 fn an_address_that_somebody_removes_is_put_back() -> Result<()> {
-    let cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("somebody removes the address");
     for _ in 0..3 {
@@ -20,14 +20,13 @@ fn an_address_that_somebody_removes_is_put_back() -> Result<()> {
         cluster.wait("it is back", || Ok(cluster.holders()? == [owner]))?;
     }
     a_lease_passes();
-    cluster.wait_for_owner_among(|host| host == owner)?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    assert_eq!(cluster.holders()?, [owner], "{}", cluster.said());
+    cluster.conclude(from, Outcome::moved())
 }
 
 #[test]
 fn an_address_that_somebody_adds_to_another_host_is_silent_there_and_taken_away() -> Result<()> {
-    let cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let other = (owner + 1) % 3;
     let from = cluster.note("somebody adds the address elsewhere");
@@ -35,13 +34,12 @@ fn an_address_that_somebody_adds_to_another_host_is_silent_there_and_taken_away(
     namespace.add_address(LINK, cluster.plan().vips[0].addresses[0])?;
     cluster.wait("it is gone there", || Ok(cluster.holders()? == [owner]))?;
     sleep(Duration::from_secs(1));
-    cluster.assert_one_answers_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::moved().beside_a_silent_holder())
 }
 
 #[test]
 fn a_holder_whose_interface_goes_down_passes_the_address_on() -> Result<()> {
-    let cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note(format!("{LINK} of h{} goes down", owner + 1));
     cluster.host(owner).namespace().set_link(LINK, LinkState::Down)?;
@@ -49,9 +47,7 @@ fn a_holder_whose_interface_goes_down_passes_the_address_on() -> Result<()> {
     cluster.note("it goes up");
     cluster.host(owner).namespace().set_link(LINK, LinkState::Up)?;
     a_lease_passes();
-    cluster.wait_for_owner()?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 #[test]
@@ -64,14 +60,12 @@ fn a_holder_whose_interface_disappears_passes_the_address_on_and_may_have_it_bac
     cluster.note("it is back");
     cluster.plug_in(owner)?;
     a_lease_passes();
-    cluster.wait_for_owner()?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 #[test]
 fn a_foreign_machine_with_the_same_address_does_not_bring_two_hosts_to_share_it() -> Result<()> {
-    let cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("a machine that knows nothing of turnip takes the address");
     let stranger = cluster.lab().namespace("stranger")?;
@@ -79,11 +73,10 @@ fn a_foreign_machine_with_the_same_address_does_not_bring_two_hosts_to_share_it(
     stranger.add_address(LINK, cluster.plan().vips[0].addresses[0])?;
     a_lease_passes();
     assert_eq!(cluster.holders()?, [owner], "{}", cluster.said());
-    cluster.note("it gives it back");
+    let back = cluster.note("it gives it back");
     stranger.remove_address(cluster.address())?;
     // Clients that the stranger has misled must find back; turnip is not told that it has gone.
     cluster.turnip(&["pin", "api", &format!("h{}", (owner + 1) % 3 + 1)])?;
     cluster.wait_for_owner_among(|host| host != owner)?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::failed_over().since(back))
 }

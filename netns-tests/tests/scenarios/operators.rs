@@ -1,7 +1,7 @@
 //! Drains, pins and questions.
 
 use anyhow::Result;
-use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Policy;
 use turnip_netns_tests::plan::Plan;
 
@@ -13,7 +13,7 @@ fn name(host: usize) -> String {
 
 #[test]
 fn a_drained_host_hands_over_and_takes_nothing_until_it_is_undrained() -> Result<()> {
-    let cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("drain");
     cluster.turnip(&["drain", &name(owner)])?;
@@ -22,21 +22,18 @@ fn a_drained_host_hands_over_and_takes_nothing_until_it_is_undrained() -> Result
     assert_ne!(cluster.holders()?, [owner], "{}", cluster.said());
     cluster.turnip(&["undrain", &name(owner)])?;
     a_lease_passes();
-    cluster.wait_for_owner()?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::moved())
 }
 
 #[test]
 fn a_pinned_address_goes_where_it_is_pinned_and_stays() -> Result<()> {
-    let cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default())?;
     let from = cluster.note("pins");
     for host in [0, 1, 2, 0] {
         cluster.turnip(&["pin", "api", &name(host)])?;
         cluster.wait_for_owner_among(|owner| owner == host)?;
     }
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::moved())
 }
 
 #[test]
@@ -48,8 +45,7 @@ fn with_priorities_the_first_host_has_the_address_and_takes_it_back() -> Result<
     cluster.wait_for_owner_among(|host| host == 1)?;
     cluster.start_daemon(0)?;
     cluster.wait_for_owner_among(|host| host == 0)?;
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::moved())
 }
 
 #[test]
@@ -62,8 +58,7 @@ fn without_preemption_the_first_host_does_not_take_the_address_back() -> Result<
     cluster.start_daemon(owner)?;
     a_lease_passes();
     assert_eq!(cluster.holders()?, [next], "{}", cluster.said());
-    cluster.assert_alone_since(from)?;
-    Ok(())
+    cluster.conclude(from, Outcome::moved())
 }
 
 #[test]

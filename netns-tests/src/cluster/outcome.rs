@@ -1,0 +1,177 @@
+//! How a scenario must have gone, and how it ends.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+
+use super::{Cluster, Seen};
+use crate::measure::Span;
+
+/// A machine that runs tests may stand still for so long: what is asserted of gaps is longer. The
+/// kernel's events show an address that was away for a microsecond.
+const STALL: Duration = Duration::from_secs(1);
+
+/// A planned move takes some milliseconds; one that stalls at either end, so much.
+const MOVE_MAX: Duration = Duration::from_secs(3);
+
+/// A lease of 3 s, an election of etcd's, the successor's turn, and a machine that stands still
+/// several times meanwhile.
+const FAILOVER_MAX: Duration = Duration::from_secs(10);
+
+/// How a scenario must have gone for the address and its clients. No two hosts ever had an address
+/// at once, nor answered at once; the rest is said when it is made. The bounds are generous: how
+/// fast something is, the benchmark measures; here no client is left alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    gap_max: Duration,
+    gaps_since: Option<Instant>,
+    stayed_on: Option<usize>,
+    silent_holders: bool,
+}
+
+impl Outcome {
+    /// The address stayed on this host, and clients noticed nothing.
+    pub fn stayed_on(host: usize) -> Self {
+        Outcome { stayed_on: Some(host), ..Self::gap_at_most(STALL) }
+    }
+
+    /// It moved, if at all, from one host that was well to another.
+    pub fn moved() -> Self {
+        Self::gap_at_most(MOVE_MAX)
+    }
+
+    /// It was assumed by another host once the lease of the holder was over.
+    pub fn failed_over() -> Self {
+        Self::gap_at_most(FAILOVER_MAX)
+    }
+
+    /// Clients were left without an answer for so long at most, whether they connect or not.
+    pub fn gap_at_most(gap_max: Duration) -> Self {
+        Outcome { gap_max, gaps_since: None, stayed_on: None, silent_holders: false }
+    }
+
+    /// Gaps count from `moment` on only: until then the address could not be anywhere.
+    #[must_use]
+    pub fn since(self, moment: Instant) -> Self {
+        Outcome { gaps_since: Some(moment), ..self }
+    }
+
+    /// A host that could not take its address away had it beside another, but kept silent.
+    #[must_use]
+    pub fn beside_a_silent_holder(self) -> Self {
+        Outcome { silent_holders: true, ..self }
+    }
+}
+
+impl Cluster {
+    /// Fails unless all went so since `from`.
+    ///
+    /// # Errors
+    /// When it did not; with what the daemons said.
+    pub fn check(&self, from: Instant, outcome: Outcome) -> Result<Seen> {
+        let now = Instant::now();
+        let seen = self.seen(Span { from, to: now })?;
+        let two_had_it = !seen.overlap.is_zero() && !outcome.silent_holders;
+        if two_had_it || !seen.answers_overlap.is_zero() {
+            bail!("two hosts at once: {seen:?}\n{}", self.said());
+        }
+        let counted = Span { from: outcome.gaps_since.unwrap_or(from), to: now };
+        let gaps = self.seen(counted)?;
+        if gaps.gap.max(gaps.gap_tcp) > outcome.gap_max {
+            bail!("a gap of more than {:?}: {gaps:?}\n{}", outcome.gap_max, self.said());
+        }
+        if let Some(host) = outcome.stayed_on
+            && (!seen.absence.is_zero() || self.holders()? != [host])
+        {
+            bail!("it did not stay on h{}: {seen:?}\n{}", host + 1, self.said());
+        }
+        Ok(seen)
+    }
+
+    /// Ends a scenario: every VIP is on one host, and on no other a part of it; all went as in
+    /// `outcome` since `from`; then all daemons are stopped, still without an overlap, and leave
+    /// nothing behind.
+    ///
+    /// # Errors
+    /// When it is not so; with what the daemons said.
+    pub fn conclude(&mut self, from: Instant, outcome: Outcome) -> Result<()> {
+        self.wait_for_owner()?;
+        self.wait("every VIP is on one host, and nothing of it elsewhere", || {
+            self.each_vip_is_on_one_host()
+        })?;
+        self.check(from, outcome)?;
+        self.note("the scenario is over: all daemons are stopped");
+        for host in 0..self.size() {
+            self.stop_daemon(host)?;
+        }
+        self.check(from, Outcome { gap_max: Duration::MAX, stayed_on: None, ..outcome })?;
+        self.assert_nothing_is_left()
+    }
+
+    /// Fails unless nothing of turnip is left on any host that has power.
+    ///
+    /// # Errors
+    /// When something is; with what the daemons said.
+    pub fn assert_nothing_is_left(&self) -> Result<()> {
+        for host in self.hosts_with_power() {
+            let left = self.left_behind(host)?;
+            if !left.is_empty() {
+                bail!("left behind on h{}: {left:?}\n{}", host + 1, self.said());
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left of turnip on a host: addresses, what the kernel routes because of them, and
+    /// tables.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn left_behind(&self, host: usize) -> Result<Vec<String>> {
+        let namespace = self.hosts[host].namespace();
+        let addresses: Vec<IpNet> =
+            self.plan.vips.iter().flat_map(|vip| vip.addresses.clone()).collect();
+        let present = namespace.addresses()?;
+        let there = addresses.iter().filter(|net| present.contains(&net.addr()));
+        let mut left: Vec<String> = there.map(ToString::to_string).collect();
+        for family in ["-4", "-6"] {
+            for table in [&["route", "show", "table", "all"][..], &["neighbour", "show", "proxy"]] {
+                let lines = namespace.output("ip", &[&[family], table].concat())?;
+                let of_a_vip = |line: &&str| addresses.iter().any(|net| is_about(line, net));
+                left.extend(lines.lines().filter(of_a_vip).map(str::to_owned));
+            }
+        }
+        let tables = namespace.output("nft", &["list", "tables"])?;
+        let own = |table: &&str| table.ends_with(" turnip");
+        left.extend(tables.lines().filter(own).map(str::to_owned));
+        Ok(left)
+    }
+
+    /// By the kernels' own tables, and for all addresses of each VIP.
+    fn each_vip_is_on_one_host(&self) -> Result<bool> {
+        let present: Vec<_> = self
+            .hosts_with_power()
+            .map(|host| self.hosts[host].namespace().addresses().context("the kernel's table"))
+            .collect::<Result<_>>()?;
+        Ok(self.plan.vips.iter().all(|vip| {
+            let here = |table: &Vec<_>| {
+                vip.addresses.iter().filter(|net| table.contains(&net.addr())).count()
+            };
+            let mut counts = present.iter().map(here).filter(|&count| count > 0);
+            counts.next() == Some(vip.addresses.len()) && counts.next().is_none()
+        }))
+    }
+
+    fn hosts_with_power(&self) -> impl Iterator<Item = usize> {
+        (0..self.size()).filter(|&host| self.hosts[host].has_power())
+    }
+}
+
+/// Whether a line of `ip` is about an address, or about the anycast address of its network, which
+/// a host that routes has because of it.
+fn is_about(line: &str, net: &IpNet) -> bool {
+    let (address, anycast) = (net.addr().to_string(), net.network().to_string());
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words.contains(&&*address) || words.starts_with(&["anycast", &anycast])
+}
