@@ -1,7 +1,7 @@
 //! What keeps the floating addresses: turnip, or keepalived to compare it with.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -104,12 +104,12 @@ pub struct Place<'a> {
 }
 
 impl Daemon {
-    /// How long an address stays at most where it is not to stay.
-    pub fn settles_within(&self) -> Duration {
+    /// How long an address stays at most where it is not to stay; none when the daemon tells
+    /// where that is.
+    pub fn settles_within(&self) -> Option<Duration> {
         match self {
-            // The default lease is turnip's own delay.
-            Daemon::Turnip(_) => Duration::from_millis(5_000),
-            Daemon::Keepalived { advert_ms } => Duration::from_millis(u64::from(advert_ms * 4)),
+            Daemon::Turnip(_) => None,
+            Daemon::Keepalived { advert_ms } => Some(Duration::from_millis(u64::from(advert_ms * 4))),
         }
     }
 
@@ -192,12 +192,17 @@ pub fn turnip_binary() -> Result<PathBuf> {
     }
 }
 
+/// The URLs of etcd's members.
+pub fn endpoints(addresses: &[IpAddr], security: Option<&Security>) -> Vec<String> {
+    let scheme = if security.is_some() { "https" } else { "http" };
+    addresses.iter().map(|ip| format!("{scheme}://{}", SocketAddr::new(*ip, 2379))).collect()
+}
+
 fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> String {
-    let scheme = if place.security.is_some() { "https" } else { "http" };
-    let url = |ip: &IpAddr| format!("\"{}://{}\"", scheme, std::net::SocketAddr::new(*ip, 2379));
-    let mut endpoints: Vec<String> = place.etcd.iter().map(url).collect();
+    let quoted = |url: &String| format!("\"{url}\"");
+    let mut urls: Vec<String> = endpoints(place.etcd, place.security).iter().map(quoted).collect();
     if settings.own_member_first && place.has_member {
-        endpoints.rotate_left(place.index);
+        urls.rotate_left(place.index);
     }
     let mut toml = format!("cluster = \"{CLUSTER}\"\nnode = \"{}\"\n", place.host);
     for (key, value) in [("lease", &settings.lease), ("fence", &settings.fence)] {
@@ -205,11 +210,14 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
             let _ = writeln!(toml, "{key} = \"{value}\"");
         }
     }
-    let _ = writeln!(toml, "\n[etcd]\nendpoints = [{}]", endpoints.join(", "));
+    let _ = writeln!(toml, "\n[etcd]\nendpoints = [{}]", urls.join(", "));
     if place.has_member {
-        let _ = writeln!(toml, "local = \"{}://127.0.0.1:2379\"", scheme);
+        let local = endpoints(&[Ipv4Addr::LOCALHOST.into()], place.security);
+        let _ = writeln!(toml, "local = \"{}\"", local.concat());
     }
-    toml += &place.security.map_or(String::new(), Security::turnip_lines);
+    for (key, value) in place.security.iter().flat_map(|security| security.turnip_settings()) {
+        let _ = writeln!(toml, "{key} = \"{value}\"");
+    }
     let policy = match settings.policy {
         Policy::Leader => "policy = \"leader\"\n".to_owned(),
         Policy::Spread => "policy = \"spread\"\n".to_owned(),

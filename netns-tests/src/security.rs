@@ -1,6 +1,5 @@
 //! An etcd cluster that lets in only whom it knows: certificates at both ends, and a password.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,19 +58,15 @@ impl Security {
         ]
     }
 
-    /// The lines of turnip's table `[etcd]`.
-    pub fn turnip_lines(&self) -> String {
-        let mut lines = String::new();
-        for (key, value) in [
+    /// turnip's settings, as they stand in its table `[etcd]`.
+    pub fn turnip_settings(&self) -> [(&'static str, String); 5] {
+        [
             ("ca", self.path("ca.pem")),
             ("cert", self.path("client.pem")),
             ("key", self.path("client-key.pem")),
             ("user", ROOT.into()),
             ("password_file", self.path("password")),
-        ] {
-            let _ = writeln!(lines, "{key} = \"{value}\"");
-        }
-        lines
+        ]
     }
 
     /// How the lab's own client gets in.

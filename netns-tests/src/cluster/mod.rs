@@ -2,17 +2,17 @@
 
 mod daemons;
 mod faults;
+mod operator;
 mod outcome;
 mod seen;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ipnet::IpNet;
 
-use crate::daemon::{CLUSTER, turnip_command};
 use crate::etcd::{self, Member};
 use crate::eye::Eye;
 use crate::host::Host;
@@ -147,24 +147,6 @@ impl Cluster {
     /// Notes that something happens now, and returns now.
     pub fn note(&self, what: impl Into<String>) -> Instant {
         self.lab.journal().note(what)
-    }
-
-    /// Runs turnip elsewhere, as an operator does, with the cluster's endpoints.
-    ///
-    /// # Errors
-    /// When it fails; with what it said.
-    pub fn turnip(&self, arguments: &[&str]) -> Result<String> {
-        let endpoint = |ip: &IpAddr| format!("http://{}", SocketAddr::new(*ip, 2379));
-        let endpoints: Vec<String> = self.etcd_addresses.iter().map(endpoint).collect();
-        let mut command = turnip_command(self.network.operator())?;
-        command.args(arguments).args(["--cluster", CLUSTER, "--endpoints", &endpoints.join(",")]);
-        let output = command.output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            let error = String::from_utf8_lossy(&output.stderr);
-            bail!("turnip {}: {}\n{said}{error}", arguments.join(" "), output.status);
-        }
-        Ok(said)
     }
 }
 

@@ -45,19 +45,23 @@ impl Cluster {
         self.wait_for_owner_among(|_| true)
     }
 
-    /// Waits until one host has had the address for so long that placement has had its way: the
-    /// first to start takes what another should have, and gives it up after a while.
+    /// Waits until the address is where placement wants it: the first to start takes what another
+    /// should have, and gives it up after a while.
     ///
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
     pub fn wait_until_settled(&self) -> Result<usize> {
+        let Some(settles_within) = self.plan.daemon.settles_within() else {
+            self.wait("every VIP is where placement wants it", || self.is_settled())?;
+            return self.wait_for_owner();
+        };
         let mut since = (self.wait_for_owner()?, Instant::now());
         self.wait("the address has settled", || {
             match self.holders()?[..] {
                 [owner] if owner == since.0 => {}
                 _ => since = (self.wait_for_owner()?, Instant::now()),
             }
-            Ok(since.1.elapsed() > self.plan.daemon.settles_within())
+            Ok(since.1.elapsed() > settles_within)
         })?;
         Ok(since.0)
     }

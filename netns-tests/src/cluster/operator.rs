@@ -1,0 +1,61 @@
+//! What an operator does and sees, from a machine that runs no daemon.
+
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::Cluster;
+use crate::daemon::{CLUSTER, endpoints, turnip_command};
+
+impl Cluster {
+    /// Runs turnip elsewhere, as an operator does, with the cluster's endpoints.
+    ///
+    /// # Errors
+    /// When it fails; with what it said.
+    pub fn turnip(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments)?.output()?;
+        if !output.status.success() {
+            bail!("turnip {}: {}\n{}", arguments.join(" "), output.status, said(&output));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What `turnip status --json` says, also when it says that a VIP has no owner.
+    ///
+    /// # Errors
+    /// When it says nothing.
+    pub fn status(&self) -> Result<Value> {
+        let output = self.command(&["status", "--json"])?.output()?;
+        let status = serde_json::from_slice(&output.stdout);
+        status.with_context(|| format!("turnip status: {}\n{}", output.status, said(&output)))
+    }
+
+    /// Whether every daemon has a session, and every VIP is where placement wants it.
+    pub(super) fn is_settled(&self) -> Result<bool> {
+        // etcd may be electing a leader.
+        let Ok(status) = self.status() else { return Ok(false) };
+        let of = |what| status[what].as_object().with_context(|| format!("{what} in {status}"));
+        let live = of("nodes")?.values().filter(|node| !node["session"].is_null()).count();
+        let daemons = self.hosts.iter().filter(|host| host.daemon.is_some()).count();
+        let vips = of("vips")?;
+        let is_at_home = |vip: &Value| !vip["owner"].is_null() && vip["owner"] == vip["preferred"];
+        let all_at_home = vips.values().all(is_at_home);
+        Ok(live == daemons && vips.len() == self.plan.vips.len() && all_at_home)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let security = self.security.as_ref();
+        let mut command = turnip_command(self.network.operator())?;
+        command.args(arguments).args(["--cluster", CLUSTER]);
+        command.args(["--endpoints", &endpoints(&self.etcd_addresses, security).join(",")]);
+        for (setting, value) in security.iter().flat_map(|security| security.turnip_settings()) {
+            command.args([format!("--{}", setting.replace('_', "-")), value]);
+        }
+        Ok(command)
+    }
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
