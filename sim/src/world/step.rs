@@ -353,9 +353,11 @@ impl Inner {
         self.submit_intent(txn);
     }
 
-    /// An operator's transaction goes to whoever leads.
+    /// An operator's transaction goes to whoever leads, and is tried again while nobody does.
     pub fn submit_intent(&mut self, txn: Txn) {
-        let Some(leader) = self.leader() else { return };
+        let Some(leader) = self.leader() else {
+            return self.schedule(self.now + S, Event::Intend { txn: Box::new(txn) });
+        };
         let mut request = Request::new(self.hosts.len(), None, Ask::Txn(txn), self.now);
         request.member = leader;
         let id = self.add_request(request);
