@@ -91,7 +91,8 @@ impl Eye {
     /// What happened to `address` so far.
     ///
     /// # Errors
-    /// When events were lost or not understood, or the observer has ended, so that nothing can be said.
+    /// When events were lost or not understood, or the observer has ended, so that nothing can be
+    /// said.
     pub fn events(&self, address: IpAddr) -> Result<Vec<AddressEvent>> {
         self.select(|event| event.address == address)
     }
@@ -99,7 +100,8 @@ impl Eye {
     /// What happened to each address so far.
     ///
     /// # Errors
-    /// When events were lost or not understood, or the observer has ended, so that nothing can be said.
+    /// When events were lost or not understood, or the observer has ended, so that nothing can be
+    /// said.
     pub fn events_by_address(&self) -> Result<BTreeMap<IpAddr, Vec<AddressEvent>>> {
         let mut by_address = BTreeMap::<_, Vec<_>>::new();
         for event in self.select(|_| true)? {

@@ -24,9 +24,9 @@ pub struct Seen {
     pub gap_tcp: Duration,
     /// The longest time in which no host had the address.
     pub absence: Duration,
-    /// The longest time in which an observer that should have asked did not: `gap` may be longer
-    /// by so much than it was, and `answers_overlap` does not see what was briefer
-    /// ([`measure::blind`]). Zero where all observers kept their time.
+    /// The longest time in which an observer that should have asked did not ([`measure::blind`]):
+    /// by so much a gap may be overstated, and what was briefer than twice that may be missing
+    /// from `answers_overlap`. Zero where all observers kept their time.
     pub blind: Duration,
 }
 
