@@ -42,7 +42,8 @@ pub struct AddressEvent {
 struct Seen {
     hosts: BTreeMap<i32, Arc<str>>,
     events: Vec<AddressEvent>,
-    overrun: bool,
+    /// Why events may be missing.
+    lost: Option<String>,
 }
 
 /// The observer.
@@ -90,7 +91,8 @@ impl Eye {
     /// What happened to `address` so far.
     ///
     /// # Errors
-    /// When events were lost, so that nothing can be said.
+    /// When events were lost or not understood, or the observer has ended, so that nothing can be
+    /// said.
     pub fn events(&self, address: IpAddr) -> Result<Vec<AddressEvent>> {
         self.select(|event| event.address == address)
     }
@@ -98,7 +100,8 @@ impl Eye {
     /// What happened to each address so far.
     ///
     /// # Errors
-    /// When events were lost, so that nothing can be said.
+    /// When events were lost or not understood, or the observer has ended, so that nothing can be
+    /// said.
     pub fn events_by_address(&self) -> Result<BTreeMap<IpAddr, Vec<AddressEvent>>> {
         let mut by_address = BTreeMap::<_, Vec<_>>::new();
         for event in self.select(|_| true)? {
@@ -109,8 +112,11 @@ impl Eye {
 
     fn select(&self, wanted: impl Fn(&AddressEvent) -> bool) -> Result<Vec<AddressEvent>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.overrun {
-            bail!("the kernel dropped address events: nothing can be said about overlap");
+        if let Some(lost) = &seen.lost {
+            bail!("{lost}: nothing can be said about overlap");
+        }
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            bail!("the observer of address events has ended: nothing can be said about overlap");
         }
         Ok(seen.events.iter().filter(|event| wanted(event)).cloned().collect())
     }
@@ -175,12 +181,24 @@ fn look(socket: &Socket, seen: &Mutex<Seen>, stop: &AtomicBool) {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         match received {
             Ok((length, Some(namespace))) => {
-                if let Some(host) = seen.hosts.get(&namespace).cloned() {
-                    take(&buffer[..length], at, &host, &mut seen.events);
+                if let Some(host) = seen.hosts.get(&namespace).cloned()
+                    && let Err(error) = take(&buffer[..length], at, &host, &mut seen.events)
+                {
+                    seen.lost = Some(format!("{error:#}"));
                 }
             }
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => seen.overrun = true,
-            Ok(_) | Err(_) => {}
+            // Of the observer's own namespace.
+            Ok((_, None)) => {}
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR) => {}
+                Some(libc::ENOBUFS) => {
+                    seen.lost = Some("the kernel dropped address events".to_owned());
+                }
+                _ => {
+                    seen.lost = Some(format!("address events cannot be received: {error}"));
+                    return;
+                }
+            },
         }
     }
 }
@@ -201,6 +219,9 @@ fn receive(fd: RawFd, buffer: &mut [u8]) -> std::io::Result<(usize, Option<i32>)
         if length < 0 {
             return Err(std::io::Error::last_os_error());
         }
+        if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+            return Err(std::io::Error::other("a datagram is longer than the buffer"));
+        }
         let mut namespace = None;
         let mut header = libc::CMSG_FIRSTHDR(&raw const message);
         while !header.is_null() {
@@ -215,25 +236,72 @@ fn receive(fd: RawFd, buffer: &mut [u8]) -> std::io::Result<(usize, Option<i32>)
     }
 }
 
-fn take(mut bytes: &[u8], at: Instant, host: &Arc<str>, events: &mut Vec<AddressEvent>) {
-    while bytes.len() >= 16 {
-        let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else { return };
-        let (address, present) = match &message.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(m)) => {
-                (address_of(m), true)
-            }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(m)) => {
-                (address_of(m), false)
-            }
-            _ => (None, false),
+/// Takes the events of one datagram. What follows a message that is not understood is lost too.
+fn take(
+    mut bytes: &[u8],
+    at: Instant,
+    host: &Arc<str>,
+    events: &mut Vec<AddressEvent>,
+) -> Result<()> {
+    while !bytes.is_empty() {
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
+            .with_context(|| format!("an address event of {host} is not understood"))?;
+        let changed = match &message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(m)) => Some((m, true)),
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(m)) => Some((m, false)),
+            NetlinkPayload::Overrun(_) => bail!("the kernel dropped address events of {host}"),
+            _ => None,
         };
-        if let Some(address) = address {
+        if let Some((message, present)) = changed {
+            let address = address_of(message)
+                .with_context(|| format!("an address event of {host} names no address"))?;
             events.push(AddressEvent { at, host: Arc::clone(host), address, present });
         }
         let length = (message.header.length as usize).next_multiple_of(4);
-        if length == 0 || length > bytes.len() {
-            return;
-        }
-        bytes = &bytes[length..];
+        bytes = bytes.get(length.max(1)..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOME_ADDRESS: [u8; 4] = [192, 0, 2, 1];
+
+    /// As the kernel sends it: a header of 16 bytes, one of 8, and an attribute of 8.
+    fn new_address() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(32_u32.to_ne_bytes());
+        bytes.extend(libc::RTM_NEWADDR.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend([2, 32, 0, 0, 1, 0, 0, 0]);
+        bytes.extend([8, 0, 2, 0]);
+        bytes.extend(SOME_ADDRESS);
+        bytes
+    }
+
+    fn taken(bytes: &[u8]) -> (usize, Result<()>) {
+        let mut events = Vec::new();
+        let result = take(bytes, Instant::now(), &"a".into(), &mut events);
+        (events.len(), result)
+    }
+
+    #[test]
+    fn every_event_of_a_datagram_is_taken() {
+        let (count, result) = taken(&[new_address(), new_address()].concat());
+        assert_eq!(count, 2);
+        assert!(result.is_ok(), "{result:?}");
+    }
+
+    #[test]
+    fn an_event_that_is_not_understood_is_not_passed_over() {
+        let mut broken = new_address();
+        broken[24] = 200;
+        assert!(taken(&[broken, new_address()].concat()).1.is_err());
+        assert!(taken(&[new_address(), vec![1, 2, 3]].concat()).1.is_err());
+        let mut nameless = new_address()[..24].to_vec();
+        nameless[0] = 24;
+        assert!(taken(&nameless).1.is_err());
     }
 }

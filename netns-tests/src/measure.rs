@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::eye::AddressEvent;
-use crate::probe::{PATIENCE, Shot};
+use crate::probe::{PATIENCE, PERIOD, Shot};
+
+/// The longest time between two answers, or two probes, that is nothing out of the ordinary.
+pub const QUIET_MAX: Duration = PERIOD.saturating_mul(2);
 
 /// A stretch of time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,26 +120,57 @@ pub fn gap(shots: &[Shot], span: Span) -> Span {
     silences(shots, span).into_iter().max_by_key(|silence| silence.length()).unwrap_or(none)
 }
 
-/// The times in which a client got no answer: from the answer before an unanswered probe to the
-/// next one after it, in order.
+/// The times in which a client got no answer, in order: each from the arrival of an answer to the
+/// arrival of the next one, cut to `span`.
+///
+/// A time between two answers is a silence when it is longer than [`QUIET_MAX`], be it that probes
+/// were lost or that their answers were late, or when a probe that was sent in it was not answered
+/// within [`PATIENCE`]; answers that took longer are none. Where no answer came before `span`, or
+/// none after it, the beginning or the end of `span` stands for it.
+///
+/// So any time without service of more than [`QUIET_MAX`] is seen, and is reported as its own
+/// length and up to one [`PERIOD`] and the way of one answer more. A client
+/// that was itself kept from asking or from hearing reports a silence as well, for it cannot know
+/// better: [`blind`] says how much of one may be its own.
 pub fn silences(shots: &[Shot], span: Span) -> Vec<Span> {
     let mut answers: Vec<Instant> = shots
         .iter()
         .filter(|shot| shot.answered())
         .filter_map(|shot| shot.answer.as_ref().map(|(at, _)| *at))
-        .filter(|&at| span.from <= at && at <= span.to)
         .collect();
-    answers.sort_unstable();
-    let mut silences: Vec<Span> = Vec::new();
-    for shot in unanswered(shots, span) {
-        let next = answers.partition_point(|&at| at < shot.sent);
-        let from = if next == 0 { span.from } else { answers[next - 1] };
-        let silence = Span { from, to: answers.get(next).copied().unwrap_or(span.to) };
-        if silences.last() != Some(&silence) {
-            silences.push(silence);
-        }
+    if answers.iter().all(|&at| at > span.from) {
+        answers.push(span.from);
     }
-    silences
+    if answers.iter().all(|&at| at < span.to) {
+        answers.push(span.to);
+    }
+    answers.sort_unstable();
+    let lost: Vec<Instant> = unanswered(shots, span).map(|shot| shot.sent).collect();
+    let is_silence = |between: Span| {
+        let after = lost.partition_point(|&sent| sent < between.from);
+        between.length() > QUIET_MAX || lost.get(after).is_some_and(|&sent| sent < between.to)
+    };
+    answers
+        .windows(2)
+        .map(|pair| Span { from: pair[0], to: pair[1] })
+        .filter(|&between| is_silence(between))
+        .filter_map(|silence| silence.within(span))
+        .collect()
+}
+
+/// The longest time in `span` in which no probe was sent though one was due, if longer than
+/// [`QUIET_MAX`]; `asks` says that the last prober of these is still to ask. What comes between the
+/// probes of two probers does not count, nor what comes before the first.
+///
+/// A prober hears no answers while it does not ask: what the host or the network did in that time
+/// is not known, except to the [eye](crate::eye).
+pub fn blind(shots: &[Shot], span: Span, asks: bool) -> Duration {
+    let between = shots.windows(2).filter(|pair| pair[1].number != 0);
+    let holes = between.map(|pair| Span { from: pair[0].sent, to: pair[1].sent });
+    let last = shots.last().map_or(span.from, |shot| shot.sent);
+    let open = asks.then_some(Span { from: last, to: span.to.max(last) });
+    let long = holes.chain(open).filter(|hole| hole.length() > QUIET_MAX);
+    long.filter_map(|hole| hole.within(span)).map(Span::length).max().unwrap_or_default()
 }
 
 /// The probes in `span` that were not answered in time; those too late in it to say are left out.
@@ -146,39 +180,69 @@ pub fn unanswered(shots: &[Shot], span: Span) -> impl Iterator<Item = &Shot> {
     })
 }
 
-/// When a host answered, if asked itself: stretches without an unanswered probe.
-pub fn answering(shots: &[Shot]) -> Vec<Span> {
-    let mut spans: Vec<Span> = Vec::new();
-    let mut goes_on = false;
-    for shot in shots {
-        match (shot.answered(), goes_on) {
-            (true, true) => spans.last_mut().expect("one goes on").to = shot.sent,
-            (true, false) => spans.push(Span { from: shot.sent, to: shot.sent }),
-            (false, _) => {}
-        }
-        goes_on = shot.answered();
-    }
-    spans
+/// When a host surely answered, if asked itself: an answer proves that it did at some moment
+/// between the probe's sending and the answer's arrival, however late that was; and between two
+/// such moments it did all the time when no probe between them remained without an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Answering {
+    /// From some moment in this span.
+    first: Span,
+    /// To some moment in this one.
+    last: Span,
 }
 
-/// How long two hosts or more answered at once, in `span`, each asked itself.
-pub fn answers_overlap(hosts: &[Vec<Shot>], span: Span) -> Duration {
-    // +1 where a host begins to answer, -1 where it ends; beginnings first, so that touching counts.
-    let mut edges: Vec<(Instant, bool)> = Vec::new();
-    for answers in hosts.iter().flat_map(|shots| answering(shots)).filter_map(|s| s.within(span)) {
-        edges.extend([(answers.from, true), (answers.to, false)]);
+fn answering(shots: &[Shot]) -> Vec<Answering> {
+    let mut stretches: Vec<Answering> = Vec::new();
+    let mut goes_on = false;
+    for shot in shots {
+        let proof = shot.answer.as_ref().map(|(at, _)| Span { from: shot.sent, to: *at });
+        match proof {
+            Some(last) if goes_on => stretches.last_mut().expect("one goes on").last = last,
+            Some(only) => stretches.push(Answering { first: only, last: only }),
+            None => {}
+        }
+        goes_on = proof.is_some();
     }
-    edges.sort_by_key(|&(at, begins)| (at, !begins));
-    let (mut total, mut count, mut since) = (Duration::ZERO, 0, None);
-    for (at, begins) in edges {
-        count = if begins { count + 1 } else { count - 1 };
-        match (since, count > 1) {
-            (None, true) => since = Some(at),
-            (Some(from), false) => {
-                total += at.duration_since(from).max(Duration::from_nanos(1));
-                since = None;
-            }
-            _ => {}
+    stretches
+}
+
+impl Answering {
+    /// When both surely answered: at a moment, where that they did is all that is sure.
+    fn with(self, other: Answering) -> Option<Span> {
+        let apart = self.last.from < other.first.to || other.last.from < self.first.to;
+        if apart {
+            return None;
+        }
+        let to = self.last.from.min(other.last.from);
+        Some(Span { from: self.first.to.max(other.first.to).min(to), to })
+    }
+}
+
+/// How long two hosts or more surely answered at once, in `span`, each asked itself. Not zero when
+/// an answer of one lies between two of another that missed no probe between them, or the answers
+/// of both interleave otherwise; zero when one may have begun after the other had ended.
+///
+/// An overlap of more than two periods and the way of an answer, some 11 ms, is surely seen, and
+/// reported as that much shorter at most. Where panels were kept from asking, an overlap may be
+/// missed that is no longer than the holes of both in what they asked ([`blind`]), and nothing but
+/// that tells it from an orderly move in the same time. Briefer ones show in the kernel's address
+/// events ([`overlap`]), which have no such limit.
+pub fn answers_overlap(hosts: &[Vec<Shot>], span: Span) -> Duration {
+    let hosts: Vec<Vec<Answering>> = hosts.iter().map(|shots| answering(shots)).collect();
+    let mut common: Vec<Span> = Vec::new();
+    for (index, one) in hosts.iter().enumerate() {
+        let others = hosts[..index].iter().flatten();
+        let pairs = others.flat_map(|other| one.iter().map(move |own| own.with(*other)));
+        common.extend(pairs.flatten().filter_map(|both| both.within(span)));
+    }
+    common.sort_by_key(|both| both.from);
+    let (mut total, mut counted_to) = (Duration::ZERO, None);
+    for both in common {
+        // Of what is counted already, when three answer, only the rest counts.
+        let from = counted_to.map_or(both.from, |to| both.from.max(to));
+        if counted_to.is_none_or(|to| both.to > to) {
+            total += both.to.duration_since(from).max(Duration::from_nanos(1));
+            counted_to = Some(both.to);
         }
     }
     total
@@ -225,11 +289,37 @@ mod tests {
 
     /// A probe every 5 ms, answered after 1 ms except in `silent`.
     fn shots(to: u64, silent: std::ops::Range<u64>) -> Vec<Shot> {
-        let shot = |ms| Shot {
-            sent: at(ms),
-            answer: (!silent.contains(&ms)).then(|| (at(ms + 1), "a".into())),
+        let after = |ms| (!silent.contains(&ms)).then_some(ms + 1);
+        record((0..to).step_by(5).map(|ms| (ms, after(ms))))
+    }
+
+    /// Probes sent and answered at these times.
+    fn record(times: impl IntoIterator<Item = (u64, Option<u64>)>) -> Vec<Shot> {
+        let shot = |(number, (sent, answered)): (usize, (u64, Option<u64>))| Shot {
+            number,
+            sent: at(sent),
+            answer: answered.map(|ms| (at(ms), "a".into())),
         };
-        (0..to).step_by(5).map(shot).collect()
+        times.into_iter().enumerate().map(shot).collect()
+    }
+
+    /// A probe every 5 ms; those of `late` are all answered at its end.
+    fn queued(to: u64, late: std::ops::Range<u64>) -> Vec<Shot> {
+        let answered = |ms| if late.contains(&ms) { late.end } else { ms + 1 };
+        record((0..to).step_by(5).map(|ms| (ms, Some(answered(ms)))))
+    }
+
+    fn without(shots: Vec<Shot>, hole: std::ops::Range<u64>) -> Vec<Shot> {
+        let kept = |shot: &Shot| !(at(hole.start)..at(hole.end)).contains(&shot.sent);
+        shots.into_iter().filter(kept).collect()
+    }
+
+    fn gap_ms(shots: &[Shot], from: u64, to: u64) -> u128 {
+        gap(shots, span(from, to)).length().as_millis()
+    }
+
+    fn blind_ms(shots: &[Shot], from: u64, to: u64, asks: bool) -> u128 {
+        blind(shots, span(from, to), asks).as_millis()
     }
 
     #[test]
@@ -277,10 +367,105 @@ mod tests {
     }
 
     #[test]
-    fn answers_overlap_while_both_hosts_answer() {
+    fn a_single_lost_probe_is_a_gap() {
+        assert_eq!(gap_ms(&shots(1000, 500..505), 0, 1000), 10);
+    }
+
+    #[test]
+    fn answers_that_are_late_but_all_come_are_a_gap_as_long_as_the_wait() {
+        assert_eq!(gap_ms(&queued(1000, 500..595), 0, 1000), 595 - 496);
+        assert_eq!(gap_ms(&queued(1000, 500..520), 0, 1000), 520 - 496);
+    }
+
+    #[test]
+    fn an_answer_after_the_end_of_patience_is_none() {
+        let mut late = shots(1000, 500..520);
+        late[100].answer = Some((at(610), "a".into()));
+        assert_eq!(gap_ms(&late, 0, 1000), 521 - 496);
+    }
+
+    #[test]
+    fn without_any_answer_the_gap_is_the_whole_span() {
+        assert_eq!(gap_ms(&shots(1000, 0..1000), 100, 900), 800);
+        assert_eq!(gap_ms(&[], 100, 900), 800);
+    }
+
+    #[test]
+    fn gaps_are_cut_to_the_span() {
+        let shots = shots(1000, 500..600);
+        assert_eq!(gap_ms(&shots, 550, 1000), 601 - 550);
+        assert_eq!(gap_ms(&shots, 0, 550), 550 - 496);
+        assert_eq!(gap_ms(&shots, 520, 580), 60);
+        assert_eq!(gap_ms(&shots, 601, 1000), 0);
+    }
+
+    #[test]
+    fn a_gap_at_the_end_needs_no_patience() {
+        assert_eq!(gap_ms(&shots(1000, 970..1000), 0, 1000), 1000 - 966);
+        assert_eq!(gap_ms(&shots(1000, 0..0), 0, 1003), 0);
+    }
+
+    #[test]
+    fn a_client_that_stalls_shows_as_a_gap_and_as_blind() {
+        let shots = without(shots(1000, 0..0), 505..550);
+        assert_eq!(gap_ms(&shots, 0, 1000), 551 - 501);
+        assert_eq!(blind_ms(&shots, 0, 1000, true), 50);
+        assert_eq!(blind_ms(&shots, 520, 530, true), 10);
+        assert_eq!(blind_ms(&shots, 600, 1000, true), 0);
+    }
+
+    #[test]
+    fn a_client_that_asks_no_more_is_blind_to_the_end() {
+        assert_eq!(blind_ms(&shots(500, 0..0), 0, 1000, true), 1000 - 495);
+        assert_eq!(blind_ms(&[], 100, 900, true), 800);
+    }
+
+    #[test]
+    fn nobody_is_blind_to_a_host_without_power() {
+        let (before, after) = (shots(200, 0..0), without(shots(1000, 0..0), 0..700));
+        let restarted = after.into_iter().enumerate().map(|(number, shot)| Shot { number, ..shot });
+        let boots: Vec<Shot> = before.iter().cloned().chain(restarted).collect();
+        assert_eq!(blind_ms(&boots, 0, 1000, true), 0);
+        assert_eq!(blind_ms(&before, 0, 1000, false), 0);
+    }
+
+    #[test]
+    fn answers_overlap_while_both_hosts_surely_answer() {
         let (a, b) = (shots(1000, 500..1000), shots(1000, 0..450));
         let whole = span(0, 1000);
-        assert_eq!(answers_overlap(&[a.clone(), b], whole), Duration::from_millis(45));
+        assert_eq!(answers_overlap(&[a.clone(), b], whole), Duration::from_millis(495 - 451));
         assert_eq!(answers_overlap(&[a, shots(1000, 0..500)], whole), Duration::ZERO);
+    }
+
+    #[test]
+    fn three_hosts_at_once_count_once() {
+        let all = [shots(500, 0..0), shots(500, 0..0), shots(500, 0..0)];
+        assert_eq!(answers_overlap(&all, span(100, 200)), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn an_answer_between_two_of_another_host_is_an_overlap_even_across_a_stall() {
+        let a = record([(0, Some(1)), (500, Some(501)), (505, None)]);
+        let b = record([(195, None), (200, Some(201)), (205, None)]);
+        assert!(!answers_overlap(&[a, b], span(0, 1000)).is_zero());
+        // Also where the stall kept an answer from being read in time.
+        let a = record([(0, Some(1)), (100, Some(400)), (405, Some(406)), (410, None)]);
+        let b = record([(195, None), (200, Some(201)), (300, Some(301)), (305, None)]);
+        assert_eq!(answers_overlap(&[a, b], span(0, 1000)), Duration::from_millis(99));
+    }
+
+    #[test]
+    fn an_orderly_move_is_no_overlap_even_where_a_panel_stalls() {
+        let a = record([(0, Some(1)), (500, None)]);
+        let b = record([(195, None), (200, Some(201)), (400, Some(401))]);
+        assert!(answers_overlap(&[a, b], span(0, 1000)).is_zero());
+        // The second host began between two probes of the first.
+        let a = record([(0, Some(1)), (5, Some(6)), (10, None)]);
+        let b = record([(3, None), (8, Some(9)), (13, Some(14))]);
+        assert!(answers_overlap(&[a, b], span(0, 1000)).is_zero());
+        // The last answer of the first was read late.
+        let a = record([(0, Some(1)), (5, Some(60)), (10, None)]);
+        let b = record([(3, None), (8, Some(9)), (13, Some(14))]);
+        assert!(answers_overlap(&[a, b], span(0, 1000)).is_zero());
     }
 }

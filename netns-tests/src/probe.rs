@@ -44,6 +44,9 @@ pub struct Target {
 /// One probe.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shot {
+    /// Its number among those of its prober, from 0: between the probes of two probers, those of
+    /// two boots of a host, nobody was to ask.
+    pub number: usize,
     /// When it was sent.
     pub sent: Instant,
     /// When the answer came, and the name of the host that sent it.
@@ -106,11 +109,20 @@ impl Prober {
     }
 
     /// What became of the probes of each target so far, in the order of the targets.
+    ///
+    /// # Panics
+    /// When nobody asks any more: an observer that is gone must not read as silence.
     pub fn records(&self) -> Vec<(Target, Vec<Shot>)> {
+        let asks = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        assert!(asks, "the prober has ended: nothing can be said about {:?}", self.asked());
         let copy = |(target, shots): &(Target, Shots)| {
             (*target, shots.lock().unwrap_or_else(PoisonError::into_inner).clone())
         };
         self.targets.iter().map(copy).collect()
+    }
+
+    fn asked(&self) -> Vec<Target> {
+        self.targets.iter().map(|(target, _)| *target).collect()
     }
 }
 
@@ -146,11 +158,12 @@ impl Asker {
     }
 
     fn ask(&self) {
-        let shot = Shot { sent: Instant::now(), answer: None };
+        let sent = Instant::now();
         let push = |shots: &Shots| {
             let mut shots = shots.lock().unwrap_or_else(PoisonError::into_inner);
-            shots.push(shot);
-            shots.len() - 1
+            let number = shots.len();
+            shots.push(Shot { number, sent, answer: None });
+            number
         };
         match self {
             Asker::Udp { socket, to, shots } => {

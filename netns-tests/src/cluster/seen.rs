@@ -24,7 +24,14 @@ pub struct Seen {
     pub gap_tcp: Duration,
     /// The longest time in which no host had the address.
     pub absence: Duration,
+    /// The longest time in which an observer that should have asked did not ([`measure::blind`]):
+    /// by so much a gap may be overstated, and what was briefer than twice that may be missing
+    /// from `answers_overlap`. Zero where all observers kept their time.
+    pub blind: Duration,
 }
+
+/// The longest time without probes after which something can be said nonetheless.
+const BLIND_MAX: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// The hosts that have the address now.
@@ -127,7 +134,10 @@ impl Cluster {
     /// What the observers saw in `span`.
     ///
     /// # Errors
-    /// When events were lost.
+    /// When events were lost, or nobody asked for a second.
+    ///
+    /// # Panics
+    /// When an observer has ended.
     pub fn seen(&self, span: Span) -> Result<Seen> {
         let addresses = self.plan.vips.iter().flat_map(|vip| &vip.addresses);
         let probed: Vec<IpAddr> = self.plan.vips[0].addresses.iter().map(IpNet::addr).collect();
@@ -137,6 +147,7 @@ impl Cluster {
             gap: Duration::ZERO,
             gap_tcp: Duration::ZERO,
             absence: Duration::ZERO,
+            blind: Duration::ZERO,
         };
         let mut by_address = self.eye.events_by_address()?;
         for address in addresses {
@@ -144,9 +155,16 @@ impl Cluster {
             seen.overlap = seen.overlap.max(measure::overlap(&events, span));
             seen.absence = seen.absence.max(measure::longest_absence(&events, span));
         }
+        // A host without power has no link, and no panel that asks it.
+        let powered: Vec<bool> = (self.hosts.iter())
+            .map(|host| Ok(!host.namespace().link_names()?.is_empty()))
+            .collect::<Result<_>>()?;
         for address in probed {
             let panels: Vec<Vec<Shot>> =
                 self.hosts.iter().map(|host| host.answers(address)).collect();
+            for (shots, &powered) in panels.iter().zip(&powered) {
+                seen.blind = seen.blind.max(measure::blind(shots, span, powered));
+            }
             let overlap = measure::answers_overlap(&panels, span);
             seen.answers_overlap = seen.answers_overlap.max(overlap);
         }
@@ -154,6 +172,10 @@ impl Cluster {
             let gap = measure::gap(&shots, span).length();
             let longest = if target.way == Way::Tcp { &mut seen.gap_tcp } else { &mut seen.gap };
             *longest = gap.max(*longest);
+            seen.blind = seen.blind.max(measure::blind(&shots, span, true));
+        }
+        if seen.blind > BLIND_MAX {
+            bail!("the observers were kept from asking: nothing can be said of {seen:?}");
         }
         Ok(seen)
     }
