@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures::channel::oneshot;
@@ -26,6 +26,9 @@ use crate::seams::Clock;
 
 /// How often a full queue of the device is tried again.
 const ATTEMPTS: usize = 20;
+/// How long a device is taken for what it was: looking it up goes through every address of the
+/// host, under the lock that putting addresses there needs too. Every VIP is announced again later.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 const ARPHRD_ETHER: u16 = 1;
 const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
@@ -71,7 +74,7 @@ impl Announcer {
                     return;
                 }
             };
-            let mut thread = Sending { packets, clock, expected };
+            let mut thread = Sending { packets, clock, expected, devices: Devices::default() };
             for request in requests {
                 thread.announce(&request.addresses, request.deadline);
                 let _ = request.done.send(());
@@ -108,13 +111,41 @@ struct Sending {
     packets: OwnedFd,
     clock: HostClock,
     expected: Expected,
+    devices: Devices,
+}
+
+/// The devices of the interfaces that were asked for, as they were a moment ago.
+#[derive(Default)]
+struct Devices {
+    looked_at: Option<Instant>,
+    named: BTreeSet<Arc<str>>,
+    found: HashMap<String, Device>,
+}
+
+impl Devices {
+    /// Looks the interfaces of `addresses` up, if that was not done lately.
+    fn refresh(&mut self, addresses: &[Assignment], now: Instant) {
+        if self.looked_at.is_none_or(|at| now.since(at) > KNOWN_FOR) {
+            self.named.clear();
+            self.found.clear();
+        }
+        let before = self.named.len();
+        for assignment in addresses {
+            if !self.named.contains(&assignment.interface) {
+                self.named.insert(Arc::clone(&assignment.interface));
+            }
+        }
+        if self.named.len() > before {
+            (self.looked_at, self.found) = (Some(now), devices(&self.named));
+        }
+    }
 }
 
 impl Sending {
     fn announce(&mut self, addresses: &[Assignment], deadline: Instant) {
-        let devices = devices(addresses);
+        self.devices.refresh(addresses, self.clock.now());
         for assignment in addresses {
-            let Some(device) = devices.get(&*assignment.interface) else { continue };
+            let Some(device) = self.devices.found.get(&*assignment.interface) else { continue };
             let frame = match assignment.address.addr() {
                 IpAddr::V4(address) => arp_announcement(device.mac, address).to_vec(),
                 IpAddr::V6(address) => advertisement(device, address),
@@ -160,10 +191,9 @@ impl Sending {
 }
 
 /// The Ethernet devices among those named, by name.
-fn devices(addresses: &[Assignment]) -> HashMap<String, Device> {
+fn devices(named: &BTreeSet<Arc<str>>) -> HashMap<String, Device> {
     let mut devices = HashMap::new();
     let Ok(found) = getifaddrs() else { return devices };
-    let named: BTreeSet<&str> = addresses.iter().map(|one| &*one.interface).collect();
     let silent =
         InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_NOARP | InterfaceFlags::IFF_POINTOPOINT;
     for interface in found {
