@@ -109,7 +109,9 @@ impl Daemon {
     pub fn settles_within(&self) -> Option<Duration> {
         match self {
             Daemon::Turnip(_) => None,
-            Daemon::Keepalived { advert_ms } => Some(Duration::from_millis(u64::from(advert_ms * 4))),
+            Daemon::Keepalived { advert_ms } => {
+                Some(Duration::from_millis(u64::from(advert_ms * 4)))
+            }
         }
     }
 

@@ -77,9 +77,13 @@ pub(super) fn is_compacted(error: &Error) -> bool {
     says(error, &["etcdserver: mvcc: required revision has been compacted"])
 }
 
+/// How etcd's own messages begin, and those of its raft, which it passes on.
+const VOICES: [&str; 3] = ["etcdserver: ", "raft: ", "raft proposal dropped"];
+
 /// Whether it was etcd that spoke, not a layer below.
 pub(super) fn came_from_etcd(error: &Error) -> bool {
-    matches!(error, Error::GRpcStatus(status) if status.message().starts_with("etcdserver: "))
+    let from_etcd = |status: &Status| VOICES.iter().any(|way| status.message().starts_with(way));
+    matches!(error, Error::GRpcStatus(status) if from_etcd(status))
 }
 
 fn says(error: &Error, messages: &[&str]) -> bool {
@@ -166,6 +170,14 @@ mod tests {
         assert!(matches!(failure(Code::Unavailable, message), Failure::Unknown(_)));
         assert!(matches!(failure(Code::Unknown, "raft proposal dropped"), Failure::Unknown(_)));
         assert!(matches!(failure(Code::ResourceExhausted, FULL), Failure::Unknown(_)));
+    }
+
+    #[test]
+    fn etcd_is_known_by_its_voice() {
+        let said = |message| Error::GRpcStatus(Status::new(Code::Unknown, message));
+        assert!(came_from_etcd(&said("etcdserver: request timed out")));
+        assert!(came_from_etcd(&said("raft proposal dropped")));
+        assert!(!came_from_etcd(&said("h2 protocol error: http2 error")));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::Figures;
 use crate::rest::Rest;
+use crate::scale::Scale;
 use crate::trial::{Fault, Figure, Subject, Trial};
 use crate::use_case::{UseCase, UseCaseTrial};
 
@@ -20,18 +21,7 @@ pub fn markdown(figures: &Figures) -> String {
         text += &table("two hosts at once", figures, &subjects, &overlap);
     }
     if !figures.scale.is_empty() {
-        text += "\n| all VIPs of a host that is powered off | VIPs | first elsewhere | last elsewhere | overlap |\n|---|---|---|---|---|\n";
-        for scale in &figures.scale {
-            let _ = writeln!(
-                text,
-                "| {} | {} | {:.0} ms | {:.0} ms | {} |",
-                scale.subject,
-                scale.vips,
-                scale.first_ms,
-                scale.last_ms,
-                figure(scale.overlap_ms)
-            );
-        }
+        scales(&mut text, figures);
     }
     if !figures.rest.is_empty() {
         rests(&mut text, figures);
@@ -40,6 +30,38 @@ pub fn markdown(figures: &Figures) -> String {
         use_cases(&mut text, figures);
     }
     text
+}
+
+/// A row for each subject and number of VIPs. A run that did not settle is no figure, and is said.
+fn scales(text: &mut String, figures: &Figures) {
+    *text += "\n| all VIPs of a host that is powered off | VIPs | first elsewhere | last elsewhere | overlap |\n|---|---|---|---|---|\n";
+    let rows: BTreeSet<_> = figures.scale.iter().map(|scale| (scale.vips, scale.subject)).collect();
+    for (vips, subject) in rows {
+        let of = |scale: &&Scale| scale.vips == vips && scale.subject == subject;
+        let scales: Vec<&Scale> = figures.scale.iter().filter(of).collect();
+        let settled = |figure: fn(&Scale) -> Option<f64>| {
+            let figures: Vec<f64> = scales.iter().filter_map(|scale| figure(scale)).collect();
+            let missing = scales.len() - figures.len();
+            let patience_s = scales[0].patience_s;
+            match (figures.is_empty(), missing) {
+                (false, 0) => range(figures),
+                (true, _) => format!("not settled within {patience_s} s"),
+                (false, _) => format!(
+                    "{}; {missing} of {} not settled within {patience_s} s",
+                    range(figures),
+                    scales.len()
+                ),
+            }
+        };
+        let overlaps = scales.iter().map(|scale| scale.overlap_ms).collect();
+        let _ = writeln!(
+            text,
+            "| {subject} | {vips} | {} | {} | {} |",
+            settled(|scale| scale.first_ms),
+            settled(|scale| scale.last_ms),
+            range(overlaps)
+        );
+    }
 }
 
 fn rests(text: &mut String, figures: &Figures) {
@@ -133,8 +155,4 @@ pub fn median(sorted: &[f64]) -> f64 {
 
 fn whole(figure: f64) -> String {
     if figure > 0.0 && figure < 1.0 { format!("{figure:.3}") } else { format!("{figure:.0}") }
-}
-
-fn figure(ms: f64) -> String {
-    if ms == 0.0 { "0".into() } else { format!("{} ms", whole(ms)) }
 }

@@ -8,60 +8,106 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, Policy, Vip};
+use turnip_netns_tests::eye::AddressEvent;
 use turnip_netns_tests::measure;
 use turnip_netns_tests::plan::{Plan, vip};
 
 use crate::trial::Subject;
 
-/// How long it took until all were elsewhere.
+/// What happened to the VIPs of one host, once.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Scale {
     /// What was measured.
     pub subject: Subject,
     /// How many VIPs.
     pub vips: usize,
-    /// From the loss of power to the first and the last of them elsewhere, in ms.
-    pub first_ms: f64,
-    /// The last of them.
-    pub last_ms: f64,
+    /// The how manieth time.
+    pub run: usize,
+    /// How long it was waited for them to settle, in s.
+    pub patience_s: u64,
+    /// Whether all came to the first host, from which they were to move.
+    pub began: bool,
+    /// From the loss of power to the first of them elsewhere, in ms; none when none came.
+    pub first_ms: Option<f64>,
+    /// To the last of them elsewhere, from when on each was on one host; none when it did not
+    /// come to that.
+    pub last_ms: Option<f64>,
     /// How long any two hosts had the same one, in ms.
     pub overlap_ms: f64,
 }
 
+/// How long so many VIPs are waited for: that they do not settle by then is a result too.
+fn patience(vips: usize) -> Duration {
+    Duration::from_secs(30 + vips as u64 / 500)
+}
+
 /// Puts `count` VIPs on the first host and takes its power.
-pub fn run(subject: Subject, count: usize) -> Result<Scale> {
+pub fn run(subject: Subject, count: usize, run: usize) -> Result<Scale> {
     let mut plan = Plan { vips: (0..count).map(numbered).collect(), ..subject.plan() };
     if let Daemon::Turnip(settings) = &mut plan.daemon {
         settings.policy = Policy::Priority { preempt: true };
     }
-    let mut cluster = Cluster::start(plan)?;
-    cluster.wait("all are on the first host", || Ok(held(&cluster, &["h1"])? == count))?;
+    // Not `start`: whether the first VIP stays where it is, is no concern here.
+    let mut cluster = Cluster::lay_out(plan)?;
+    let start = Instant::now();
+    for host in 0..cluster.size() {
+        cluster.start_daemon(host)?;
+    }
+    let mut scale = Scale {
+        subject,
+        vips: count,
+        run,
+        patience_s: patience(count).as_secs(),
+        began: until_held(&cluster, &["h1"])?,
+        first_ms: None,
+        last_ms: None,
+        overlap_ms: cluster.since(start)?.overlap.as_secs_f64() * 1000.0,
+    };
+    if !scale.began {
+        return Ok(scale);
+    }
     sleep(Duration::from_secs(3));
     let from = Instant::now();
     cluster.power_off(0)?;
-    cluster.wait("all are elsewhere", || Ok(held(&cluster, &["h2", "h3"])? == count))?;
+    let settled = until_held(&cluster, &["h2", "h3"])?;
     sleep(Duration::from_millis(500));
-    let mut arrivals = Vec::new();
+    let in_ms = |at: Instant| at.duration_since(from).as_secs_f64() * 1000.0;
+    let (mut first, mut last) = (None, None);
     for (_, events) in floating(&cluster)? {
-        let arrival = events.iter().find(|event| event.at > from && event.present);
-        arrivals.extend(arrival.map(|event| event.at.duration_since(from)));
+        // The dead host's own refreshes are on their way still.
+        let elsewhere = |event: &&AddressEvent| event.present && *event.host != *"h1";
+        let mut arrivals = events.iter().filter(|event| event.at > from).filter(elsewhere);
+        let Some(arrival) = arrivals.next() else { continue };
+        first = Some(first.map_or(arrival.at, |first: Instant| first.min(arrival.at)));
+        // One that was taken away again is there from when it came to stay.
+        let stays = measure::tenures(&events, Instant::now()).pop().map(|(_, tenure)| tenure.from);
+        last = last.max(stays);
     }
-    let in_ms =
-        |duration: Option<&Duration>| duration.map_or(f64::NAN, |d| d.as_secs_f64() * 1000.0);
-    Ok(Scale {
-        subject,
-        vips: count,
-        first_ms: in_ms(arrivals.iter().min()),
-        last_ms: in_ms(arrivals.iter().max()),
-        overlap_ms: cluster.since(from)?.overlap.as_secs_f64() * 1000.0,
-    })
+    scale.first_ms = first.map(in_ms);
+    scale.last_ms = last.filter(|_| settled).map(in_ms);
+    scale.overlap_ms = cluster.since(start)?.overlap.as_secs_f64() * 1000.0;
+    Ok(scale)
+}
+
+/// Waits until each VIP is on one of `hosts`, and says whether it came to that.
+fn until_held(cluster: &Cluster, hosts: &[&str]) -> Result<bool> {
+    let count = cluster.plan().vips.len();
+    let began = Instant::now();
+    while began.elapsed() < patience(count) {
+        // Not too often: it looks through all events, and what that takes the daemons lack.
+        sleep(Duration::from_millis(100 + count as u64 / 20));
+        if held(cluster, hosts)? == count {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn numbered(number: usize) -> Vip {
     vip(&format!("v{number}"), &[&format!("10.78.{}.{}/32", number / 250, number % 250 + 1)])
 }
 
-type Events = (std::net::IpAddr, Vec<turnip_netns_tests::eye::AddressEvent>);
+type Events = (std::net::IpAddr, Vec<AddressEvent>);
 
 fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
     let mut by_address = cluster.eye().events_by_address()?;
@@ -73,8 +119,6 @@ fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
 
 /// How many of the addresses are on one host, which is one of these.
 fn held(cluster: &Cluster, hosts: &[&str]) -> Result<usize> {
-    // Not too often: it looks through all events.
-    sleep(Duration::from_millis(100));
     let on_one_of_these = |events: &[_]| {
         let holders = measure::holders(events);
         holders.len() == 1 && holders.iter().all(|holder| hosts.contains(holder))
@@ -84,10 +128,17 @@ fn held(cluster: &Cluster, hosts: &[&str]) -> Result<usize> {
 
 impl fmt::Display for Scale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, {} VIPs from a dead host: the first after {:.0} ms, the last after {:.0} ms, overlap {:.3} ms",
-            self.subject, self.vips, self.first_ms, self.last_ms, self.overlap_ms
-        )
+        let Scale { subject, vips, run, patience_s, .. } = self;
+        write!(f, "{subject}, {vips} VIPs from a dead host, run {run}: ")?;
+        let after = |ms: Option<f64>| match ms {
+            Some(ms) => format!("after {ms:.0} ms"),
+            None => format!("not within {patience_s} s"),
+        };
+        if self.began {
+            write!(f, "the first {}, the last {}", after(self.first_ms), after(self.last_ms))?;
+        } else {
+            write!(f, "not all on the first host within {patience_s} s")?;
+        }
+        write!(f, ", overlap {:.3} ms", self.overlap_ms)
     }
 }

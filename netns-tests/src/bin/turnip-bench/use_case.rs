@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::measure::{self, Span};
 use turnip_netns_tests::plan::Plan;
-use turnip_netns_tests::probe::{Prober, Target, Way};
+use turnip_netns_tests::probe::{Prober, Shot, Target, Way};
 use turnip_netns_tests::timeline::ms;
+
+use crate::trial::{BLIND_MAX, undisturbed};
 
 /// Of turnip with the lease that it comes with.
 const RENEW_INTERVAL: Duration = Duration::from_millis(500);
@@ -71,6 +73,11 @@ impl UseCase {
 
 /// Builds it, makes the fault, and watches; `run` of `runs`.
 pub fn run(case: UseCase, run: usize, runs: usize) -> Result<UseCaseTrial> {
+    undisturbed(format_args!("{case}, run {run}"), || attempt(case, run, runs))
+}
+
+/// None when the machine stood still meanwhile.
+fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial>> {
     let mut cluster = Cluster::start(case.plan())?;
     // The worst case without BFD: between equal routes the router prefers that of the lowest router
     // id, so the dead host's when that was the first.
@@ -97,17 +104,22 @@ pub fn run(case: UseCase, run: usize, runs: usize) -> Result<UseCaseTrial> {
     sleep(Duration::from_secs(2));
     let span = Span { from, to: Instant::now() };
     let seen = cluster.seen(span)?;
-    let gap = outside.map_or(Some(seen.gap), |prober| {
-        prober.records().iter().map(|(_, shots)| measure::gap(shots, span).length()).max()
-    });
+    let outside = outside.map_or(Vec::new(), |prober| prober.records());
+    let beyond = |of: &dyn Fn(&[Shot]) -> Duration, seen| {
+        outside.iter().map(|(_, shots)| of(shots)).max().map_or(seen, |beyond| beyond.max(seen))
+    };
+    if beyond(&|shots| measure::blind(shots, span, true), seen.blind) > BLIND_MAX {
+        return Ok(None);
+    }
+    let gap = beyond(&|shots| measure::gap(shots, span).length(), seen.gap.max(seen.gap_tcp));
     let in_ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
-    Ok(UseCaseTrial {
+    Ok(Some(UseCaseTrial {
         case,
         run,
-        gap_ms: in_ms(gap.context("no probes")?),
+        gap_ms: in_ms(gap),
         overlap_ms: in_ms(seen.overlap),
         answers_overlap_ms: in_ms(seen.answers_overlap),
-    })
+    }))
 }
 
 /// A guest who asks for the outside, in both families.
