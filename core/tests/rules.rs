@@ -687,3 +687,21 @@ fn after_an_outage_the_addresses_held_are_announced_again() {
     assert_eq!(world.holders(), [0]);
     assert_eq!(world.hosts[0].announced.len(), before + 3);
 }
+
+#[test]
+fn what_waits_for_the_kernel_longer_than_a_lease_is_told_every_new_deadline() {
+    let mut world = World::new(vec![config("a", one_vip())]);
+    world.hosts[0].hold_ops = true;
+    world.run_until(LIMIT, |w| !w.hosts[0].ops.is_empty());
+    assert!(matches!(world.hosts[0].ops.front(), Some((_, KernelOp::List))));
+    world.perform(0);
+    world.run_until(LIMIT, |w| !w.hosts[0].ops.is_empty());
+    assert!(matches!(world.hosts[0].ops.front(), Some((_, KernelOp::Assume { .. }))));
+    world.run(4000 * MS);
+    let Some((_, KernelOp::Refresh { addresses, deadline })) = world.hosts[0].ops.back() else {
+        panic!("{:?}", world.hosts[0].ops)
+    };
+    assert!(addresses.is_empty(), "none is there yet");
+    assert_eq!(Some(*deadline), world.hosts[0].node.deadline());
+    assert!(*deadline > world.now);
+}

@@ -13,7 +13,7 @@ use crate::kernel::{
 use crate::report::Report;
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::vip::{Blocked, Leaving, Presence};
+use crate::vip::{Blocked, Leaving, Presence, Vip};
 
 /// After the first: neighbours miss one, and a switch may just have come up.
 const ANNOUNCE_AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
@@ -72,7 +72,10 @@ impl Node {
                 _ => false,
             })
             .collect();
-        if !held.is_empty() {
+        // What is still on its way to the kernel, behind thousands of others perhaps, is to know
+        // of the new deadline too.
+        let coming = |vip: &Vip| matches!(vip.presence, Presence::Adding(_));
+        if !held.is_empty() || self.vips.iter().any(coming) {
             let op = KernelOp::Refresh { addresses: self.assignments(&held), deadline };
             self.kernel(PendingOp::Refresh(held), op);
         }

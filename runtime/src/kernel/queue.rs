@@ -43,7 +43,9 @@ impl Job {
         };
         let gone = mine.extract_if(.., |assignment| addresses.contains(assignment));
         self.cancelled.extend(gone);
-        mine.is_empty() && !self.cancelled.is_empty()
+        // What is left of a `Refresh` is its deadline, which all that waits may last until.
+        let is_void = mine.is_empty() && matches!(self.op, KernelOp::Assume { .. });
+        is_void && !self.cancelled.is_empty()
     }
 }
 
@@ -172,6 +174,16 @@ mod tests {
         let failed = vec![(assignments([1])[0].clone(), KernelError::TooLate)];
         assert_eq!(answer, Some(KernelOutcome::Done { failed, until: None }));
         drop((list, partly));
+    }
+
+    #[test]
+    fn a_refresh_of_which_nothing_is_left_still_tells_its_deadline() {
+        let queue = Queue::default();
+        drop(queue.push(assume([2])));
+        let deadline = Instant::from_nanos(7);
+        drop(queue.push(KernelOp::Refresh { addresses: assignments([1]), deadline }));
+        drop(queue.push(KernelOp::Withdraw { addresses: assignments([1]) }));
+        assert_eq!(queue.refresh_deadline(), Some(deadline));
     }
 
     #[test]

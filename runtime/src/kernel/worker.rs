@@ -154,9 +154,10 @@ impl Worker {
     fn assume(&mut self, addresses: Vec<Assignment>, deadline: Instant) -> KernelOutcome {
         let mut progress = Progress::default();
         let slots = self.resolve(addresses, &mut progress);
+        let latest = self.latest(deadline);
         if let Some(fence) = &mut self.fence
             && !slots.is_empty()
-            && let Err(error) = fence.allow(&ips(slots.iter().map(|(one, _)| one)), deadline)
+            && let Err(error) = fence.allow(&ips(slots.iter().map(|(one, _)| one)), latest)
         {
             progress.fail(slots.into_iter().map(|(assignment, _)| assignment), &error);
             return self.done(progress);
@@ -176,6 +177,7 @@ impl Worker {
         let count = addresses.len();
         let mut slots = self.resolve(addresses, &mut progress);
         let mut slack_secs = 0;
+        let deadline = self.latest(deadline);
         if let Some(fence) = &mut self.fence {
             if !slots.is_empty()
                 && let Err(error) = fence.prolong(&ips(slots.iter().map(|(one, _)| one)), deadline)
@@ -189,6 +191,14 @@ impl Worker {
         self.put_all(slots, deadline, slack_secs, &mut progress);
         self.undo_if_late(deadline, &mut progress);
         self.done(progress)
+    }
+
+    /// Until when what is put there may stay: until `deadline`, or that of a renewal that waits
+    /// behind it. The deadline is the session's, and what must not stay after all was
+    /// taken out of the queue by the `Withdraw` that said so. Without this, what waits behind
+    /// thousands of others for longer than a lease would come too late for ever.
+    fn latest(&self, deadline: Instant) -> Instant {
+        self.queue.refresh_deadline().map_or(deadline, |renewed| renewed.max(deadline))
     }
 
     /// Silences first, which is one transaction; then takes the addresses away.
@@ -315,6 +325,7 @@ impl Worker {
         let backstop = if self.fence.is_some() { Backstop::Fence } else { Backstop::Lifetime };
         let mut sent = false;
         loop {
+            let deadline = self.latest(deadline);
             let before = self.clock.now();
             let Some(secs) = lease::lifetime_secs(backstop, deadline, before) else {
                 // What a round before this one put there goes again.
@@ -385,6 +396,7 @@ impl Worker {
     /// Takes away what was put there, when its time is over by now.
     fn undo_if_late(&mut self, deadline: Instant, progress: &mut Progress) {
         let closed = self.fence.as_ref().is_some_and(|fence| fence.open_until().is_none());
+        let deadline = self.latest(deadline);
         if progress.put.is_empty() || (self.clock.now() < deadline && !closed) {
             return;
         }
