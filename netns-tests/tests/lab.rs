@@ -1,6 +1,7 @@
 //! The lab itself: what it leaves behind, what it refuses, and that its observers see what is wrong.
 
 use std::fs::Permissions;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -13,8 +14,10 @@ use nix::unistd::Pid;
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::Daemon;
 use turnip_netns_tests::lab::Lab;
+use turnip_netns_tests::namespace::Namespace;
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use turnip_netns_tests::reap::{self, PREFIX};
+use turnip_netns_tests::responder::service;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_turnip-demo");
 
@@ -125,4 +128,76 @@ fn two_labs_side_by_side_do_not_see_each_other() -> Result<()> {
     }
     sleep(Duration::from_secs(1));
     first.assert_stayed_since(from, owner)
+}
+
+/// Whether somebody in `from` can connect to a service. A connection needs both directions.
+fn reaches(from: &Namespace, to: SocketAddr) -> Result<bool> {
+    let patience = Duration::from_millis(500);
+    from.run(|| Ok(TcpStream::connect_timeout(&to, patience).is_ok()))
+}
+
+/// Two hosts without etcd and daemons, the first of them slow, are hit by `fault`: afterwards the
+/// client does not reach the first any more, and does once that is healed.
+fn hits_a_slow_host(fault: impl Fn(&Cluster) -> Result<()>) -> Result<()> {
+    let cluster = Cluster::lay_out(Plan { hosts: 2, ..keepalived() })?;
+    let slow = service(cluster.network().address(0));
+    cluster.slow(0, Duration::from_millis(30))?;
+    assert!(reaches(cluster.client(), slow)?, "slow is not unreachable");
+    fault(&cluster)?;
+    assert!(!reaches(cluster.client(), slow)?, "the fault does nothing to a slow host");
+    assert!(reaches(cluster.client(), service(cluster.network().address(1)))?, "the other is well");
+    cluster.heal()?;
+    assert!(reaches(cluster.client(), slow)?, "healed");
+    Ok(())
+}
+
+#[test]
+fn a_slow_host_can_be_isolated() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.isolate(0))
+}
+
+#[test]
+fn a_slow_host_can_be_muted() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.mute(0))
+}
+
+#[test]
+fn a_slow_host_can_be_deafened() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.deafen(0))
+}
+
+#[test]
+fn a_slow_host_can_lose_its_frames() -> Result<()> {
+    // Of two frames that a connection needs within the patience, one in ten thousand pairs gets through.
+    hits_a_slow_host(|cluster| cluster.lose(0, 99))
+}
+
+#[test]
+fn a_slow_host_can_be_cut_off_from_another_and_from_etcd_alone() -> Result<()> {
+    let cluster = Cluster::lay_out(Plan { hosts: 2, ..keepalived() })?;
+    let own = cluster.network().address(0);
+    let store = SocketAddr::new(own, 2379);
+    let _store = cluster.host(0).namespace().run(|| Ok(TcpListener::bind(store)?))?;
+    let other = cluster.host(1).namespace();
+    cluster.slow(0, Duration::from_millis(30))?;
+    assert!(reaches(other, store)?);
+    cluster.cut_from_store(0)?;
+    assert!(!reaches(other, store)?);
+    assert!(reaches(other, service(own))?, "nothing but etcd is cut off");
+    cluster.cut(0, 1)?;
+    assert!(!reaches(other, service(own))?);
+    assert!(reaches(cluster.client(), service(own))?, "the two are cut off from each other only");
+    Ok(())
+}
+
+#[test]
+fn a_slow_host_that_loses_its_power_comes_back_as_it_was() -> Result<()> {
+    let mut cluster = Cluster::lay_out(keepalived())?;
+    let slow = service(cluster.network().address(0));
+    cluster.slow(0, Duration::from_millis(30))?;
+    cluster.power_off(0)?;
+    cluster.heal()?;
+    cluster.power_on(0)?;
+    assert!(reaches(cluster.client(), slow)?);
+    Ok(())
 }
