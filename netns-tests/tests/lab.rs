@@ -168,7 +168,7 @@ fn a_slow_host_can_be_deafened() -> Result<()> {
 
 #[test]
 fn a_slow_host_can_lose_its_frames() -> Result<()> {
-    // Of two frames that a connection needs within the patience, one in ten thousand pairs gets through.
+    // A connection needs two frames: one pair in ten thousand gets through.
     hits_a_slow_host(|cluster| cluster.lose(0, 99))
 }
 
