@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ipnet::IpNet;
 
+use crate::binary;
 use crate::namespace::Namespace;
 use crate::security::Security;
-
-/// The variable that names the turnip to run, when it is not the one built beside the lab.
-pub const BINARY_VARIABLE: &str = "TURNIP_LAB_TURNIP";
 
 /// The name of the cluster in turnip's configuration.
 pub const CLUSTER: &str = "lab";
@@ -171,27 +169,9 @@ pub fn installed_in(directory: &Path) -> PathBuf {
 /// A command of turnip in a namespace, without arguments.
 ///
 /// # Errors
-/// When the binary is not there.
+/// When the binary is not there, or older than its sources.
 pub fn turnip_command(namespace: &Namespace) -> Result<Command> {
-    let binary = turnip_binary()?;
-    Ok(namespace.command(&binary.display().to_string()))
-}
-
-/// The turnip to run: that of [`BINARY_VARIABLE`], else the one beside the running program.
-///
-/// # Errors
-/// When it is not there; says how to build it.
-pub fn turnip_binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os(BINARY_VARIABLE) {
-        return Ok(path.into());
-    }
-    let program = std::env::current_exe().context("where this program is")?;
-    // Tests are in `deps`, one further down.
-    let found = program.ancestors().skip(1).take(2).map(|directory| directory.join("turnip"));
-    match found.into_iter().find(|path| path.is_file()) {
-        Some(path) => Ok(path),
-        None => bail!("there is no turnip beside {}: cargo build -p turnip", program.display()),
-    }
+    Ok(namespace.command(&binary::turnip()?.display().to_string()))
 }
 
 /// The URLs of etcd's members.

@@ -3,19 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 
 use crate::namespace::Namespace;
 use crate::reap::{self, PREFIX};
 
+/// The variable that, when set, has labs leave their files behind: configurations, logs, etcd's data.
+pub const KEEP_VARIABLE: &str = "TURNIP_LAB_KEEP";
+
+/// What the names of directories begin with that are kept; nobody removes these.
+pub const KEPT_PREFIX: &str = "turnip-kept-";
+
 /// A lab. What it made is taken down when it is dropped, also by a panic; on Ctrl-C; and when the
-/// next lab begins, should this process be killed.
+/// next lab begins, should this process be killed. Its files stay with [`KEEP_VARIABLE`].
 #[derive(Debug)]
 pub struct Lab {
     name: String,
     directory: PathBuf,
+    kept: bool,
     namespaces_made: AtomicU32,
     journal: Journal,
 }
@@ -57,11 +64,19 @@ impl Lab {
         reap::take_down_on_signals();
         reap::reap_the_dead();
         let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{number}", std::process::id());
-        let directory = reap::directory().join(&name);
+        let suffix = format!("{}-{number}", std::process::id());
+        let name = format!("{PREFIX}{suffix}");
+        let kept = std::env::var_os(KEEP_VARIABLE).is_some();
+        let directory =
+            reap::directory().join(if kept { kept_name(&suffix) } else { name.clone() });
         std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-        let journal = Journal::new();
-        Ok(Arc::new(Lab { name, directory, namespaces_made: AtomicU32::new(0), journal }))
+        let (namespaces_made, journal) = (AtomicU32::new(0), Journal::new());
+        Ok(Arc::new(Lab { name, directory, kept, namespaces_made, journal }))
+    }
+
+    /// What the names of its namespaces begin with.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A new namespace; `name` need be unique neither here nor elsewhere.
@@ -96,10 +111,17 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if std::env::var_os("TURNIP_LAB_KEEP").is_some() {
+        if self.kept {
             eprintln!("kept: {}", self.directory.display());
             return;
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A name that is nobody's to reap, however the lab ends. With the time, because ids of processes
+/// come back; that of the newest is the last.
+fn kept_name(suffix: &str) -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    format!("{KEPT_PREFIX}{}-{suffix}", since.unwrap_or_default().as_secs())
 }

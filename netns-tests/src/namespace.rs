@@ -102,6 +102,7 @@ impl Namespace {
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let fd = self.raw_fd();
+        let lab = nix::unistd::getpid();
         // A terminal's Ctrl-C is for the lab, which then ends its processes itself.
         command.process_group(0);
         // SAFETY: setns, prctl and getppid are system calls, which may be made after a fork.
@@ -111,6 +112,10 @@ impl Namespace {
                     return Err(std::io::Error::last_os_error());
                 }
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                // The lab may have been killed before the kernel knew that this is to follow it.
+                if libc::getppid() != lab.as_raw() {
+                    return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
+                }
                 Ok(())
             });
         }

@@ -16,9 +16,12 @@ pub const PREFIX: &str = "turnip-lab-";
 
 const NAMESPACES: &str = "/run/netns";
 
-/// Where labs keep their files: `TURNIP_LAB_DIR`, else the system's temporary directory.
+/// The variable that names where labs have their files.
+pub const DIRECTORY_VARIABLE: &str = "TURNIP_LAB_DIR";
+
+/// Where labs have their files: [`DIRECTORY_VARIABLE`], else the system's temporary directory.
 pub fn directory() -> PathBuf {
-    std::env::var_os("TURNIP_LAB_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
+    std::env::var_os(DIRECTORY_VARIABLE).map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
 /// Removes what processes that are dead have left behind.

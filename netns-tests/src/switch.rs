@@ -63,12 +63,15 @@ impl Switch {
         self.namespace.plug(port, BRIDGE)
     }
 
-    /// Pulls the cable out of a port: at once, and the other end is gone too.
+    /// Pulls the cable out of a port: at once, and the other end is gone too. A delay of the port
+    /// goes with it; other faults stay.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn disconnect(&self, port: &str) -> Result<()> {
-        self.namespace.remove_link(port)
+        self.namespace.remove_link(port)?;
+        self.delays.lock().unwrap_or_else(PoisonError::into_inner).remove(port);
+        self.namespace.remove_link(&delayed_ends(port)[0])
     }
 
     /// Loses everything from and to a port, silently.
@@ -111,7 +114,7 @@ impl Switch {
         self.add([Fault::Store(port.into())])
     }
 
-    /// Loses this many percent of the frames from and to a port.
+    /// Loses this many percent, 99 at most, of the frames from and to a port.
     ///
     /// # Errors
     /// As of nft.
@@ -166,20 +169,19 @@ impl Switch {
         rules += "type filter hook forward priority 0; policy accept;\n";
         for fault in &faults {
             match fault {
-                Fault::From(port) => writeln!(rules, "iifname {port:?} drop")?,
-                Fault::To(port) => writeln!(rules, "oifname {port:?} drop")?,
-                Fault::Between(a, b) => writeln!(rules, "iifname {a:?} oifname {b:?} drop")?,
+                Fault::From(port) => writeln!(rules, "{} drop", from(port))?,
+                Fault::To(port) => writeln!(rules, "{} drop", to(port))?,
+                Fault::Between(a, b) => writeln!(rules, "{} {} drop", from(a), to(b))?,
                 Fault::Store(port) => {
-                    for (side, end) in ["iifname", "oifname"]
-                        .iter()
-                        .flat_map(|side| ["sport", "dport"].iter().map(move |end| (side, end)))
-                    {
-                        writeln!(rules, "{side} {port:?} tcp {end} {{ 2379, 2380 }} drop")?;
+                    for side in [from(port), to(port)] {
+                        for end in ["sport", "dport"] {
+                            writeln!(rules, "{side} tcp {end} {{ 2379, 2380 }} drop")?;
+                        }
                     }
                 }
                 Fault::Loss(port, percent) => {
-                    for side in ["iifname", "oifname"] {
-                        writeln!(rules, "{side} {port:?} numgen random mod 100 < {percent} drop")?;
+                    for side in [from(port), to(port)] {
+                        writeln!(rules, "{side} numgen random mod 100 < {percent} drop")?;
                     }
                 }
             }
@@ -189,6 +191,19 @@ impl Switch {
     }
 }
 
+/// Matches what comes in at a port, delayed or not.
+fn from(port: &str) -> String {
+    let [_, delayed] = delayed_ends(port);
+    format!("iifname {{ {port:?}, {delayed:?} }}")
+}
+
+/// Matches what goes out at a port, delayed or not.
+fn to(port: &str) -> String {
+    let [_, delayed] = delayed_ends(port);
+    format!("oifname {{ {port:?}, {delayed:?} }}")
+}
+
+/// The two ends of the cable that stands in for a delayed port: the relay's, and the bridge's.
 fn delayed_ends(port: &str) -> [String; 2] {
     [format!("{port}-in"), format!("{port}-out")]
 }

@@ -1,8 +1,11 @@
 //! The lab itself: what it leaves behind, what it refuses, and that its observers see what is wrong.
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,9 +15,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Daemon;
-use turnip_netns_tests::lab::Lab;
+use turnip_netns_tests::lab::{KEEP_VARIABLE, KEPT_PREFIX, Lab};
+use turnip_netns_tests::namespace::{Namespace, processes_in};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
+use turnip_netns_tests::process::{Process, ended_by};
 use turnip_netns_tests::reap::{self, PREFIX};
+use turnip_netns_tests::responder::service;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_turnip-demo");
 
@@ -31,14 +37,56 @@ fn leftovers_of(process: u32) -> Vec<String> {
     names.filter(|name| name.starts_with(&format!("{PREFIX}{process}-"))).collect()
 }
 
-/// The demonstration, once it has made namespaces.
-fn demo_in_the_middle() -> Result<Child> {
-    let demo = Command::new(DEMO).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+/// Processes whose arguments or environment name a file of a lab, whoever their parent is now.
+fn processes_with(directory: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let of = |path: PathBuf| {
+        path.file_name()?.to_str()?.parse::<u32>().ok()?;
+        let read = |file| std::fs::read(path.join(file)).unwrap_or_default();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', " ");
+        let (arguments, environment) = (text(&read("cmdline")), text(&read("environ")));
+        let found = arguments.contains(directory) || environment.contains(directory);
+        found.then(|| format!("{}: {arguments}", path.display()))
+    };
+    entries.filter_map(|entry| of(entry.path())).collect()
+}
+
+/// Processes of the first lab of this process, whose files may be ones to keep.
+fn processes_of(process: u32) -> Vec<String> {
+    processes_with(&format!("-{process}-0/"))
+}
+
+/// etcd and turnip on three hosts.
+const PROCESSES: usize = 6;
+
+fn wait_until(what: &str, mut is: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while leftovers_of(demo.id()).len() < 8 {
-        anyhow::ensure!(Instant::now() < deadline, "the demonstration has not begun");
+    while !is() {
+        anyhow::ensure!(Instant::now() < deadline, "not within 30 s: {what}");
         sleep(Duration::from_millis(20));
     }
+    Ok(())
+}
+
+/// What is killed is gone soon, but not at once.
+fn assert_soon_none(processes: impl Fn() -> Vec<String>) {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    while !processes().is_empty() && Instant::now() < deadline {
+        sleep(Duration::from_millis(10));
+    }
+    assert_eq!(processes(), Vec::<String>::new());
+}
+
+/// The demonstration, once everything runs.
+fn demo_in_the_middle() -> Result<Child> {
+    start_demo(Command::new(DEMO).env_remove(KEEP_VARIABLE))
+}
+
+fn start_demo(command: &mut Command) -> Result<Child> {
+    let demo = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    wait_until("the demonstration has begun", || {
+        leftovers_of(demo.id()).len() >= 8 && processes_of(demo.id()).len() >= PROCESSES
+    })?;
     Ok(demo)
 }
 
@@ -53,16 +101,73 @@ fn a_lab_that_is_interrupted_leaves_nothing_behind() -> Result<()> {
     let status = demo.wait()?;
     assert_eq!(status.code(), Some(130));
     assert_eq!(leftovers_of(demo.id()), Vec::<String>::new());
+    assert_soon_none(|| processes_of(demo.id()));
+    Ok(())
+}
+
+#[test]
+fn a_lab_whose_test_panics_leaves_nothing_behind() -> Result<()> {
+    let cluster = Cluster::start(Plan::default())?;
+    let directory = cluster.lab().directory().to_owned();
+    let files = format!("{}/", directory.display());
+    let prefix = format!("{}-", cluster.lab().name());
+    let namespaces = || {
+        let names = leftovers_of(std::process::id()).into_iter();
+        names.filter(|name| name.starts_with(&prefix)).collect::<Vec<_>>()
+    };
+    assert_eq!(processes_with(&files).len(), PROCESSES, "{:?}", processes_with(&files));
+    assert!(namespaces().len() >= 8, "{:?}", namespaces());
+    let panicked = catch_unwind(AssertUnwindSafe(move || {
+        panic!("on purpose, in a lab of {} hosts", cluster.size());
+    }));
+    assert!(panicked.is_err());
+    // At once: nobody waits after a panic.
+    assert_eq!(processes_with(&files), Vec::<String>::new());
+    assert_eq!(namespaces(), Vec::<String>::new());
+    assert_eq!(directory.exists(), std::env::var_os(KEEP_VARIABLE).is_some());
+    Ok(())
+}
+
+/// What was kept of labs of this process.
+fn kept_of(process: u32) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(reap::directory()).into_iter().flatten().flatten();
+    let ours = |name: &str| name.starts_with(KEPT_PREFIX) && name.contains(&format!("-{process}-"));
+    let found = entries.filter(|entry| entry.file_name().to_str().is_some_and(ours));
+    found.map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn files_that_are_to_be_kept_survive_the_lab_and_the_next_one() -> Result<()> {
+    let mut demo = start_demo(Command::new(DEMO).env(KEEP_VARIABLE, "1"))?;
+    send(Signal::SIGINT, &demo)?;
+    demo.wait()?;
+    let _next = Lab::new()?;
+    let kept = kept_of(demo.id());
+    let directory = kept.first().context("nothing was kept")?;
+    let log = std::fs::read_to_string(directory.join("h1").join("daemon.log"));
+    std::fs::remove_dir_all(directory)?;
+    log?;
     Ok(())
 }
 
 #[test]
 fn what_a_killed_lab_leaves_behind_is_removed_by_the_next_one() -> Result<()> {
     let mut demo = demo_in_the_middle()?;
+    // The lab's processes die with it; what they have started need not.
+    let names = leftovers_of(demo.id());
+    let host = names.iter().find(|name| name.ends_with("-h1")).context("a host")?;
+    let namespace = std::fs::metadata(Path::new("/run/netns").join(host))?.ino();
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", host, "sleep", "60"]);
+    let mut stray = Process::start(command, "a stray process", "/dev/null".into())?;
+    let stray_id = stray.id().cast_signed();
+    wait_until("it is there", || processes_in(namespace).contains(&stray_id))?;
     send(Signal::SIGKILL, &demo)?;
     demo.wait()?;
+    assert_soon_none(|| processes_of(demo.id()));
     let _next = Lab::new()?;
     assert_eq!(leftovers_of(demo.id()), Vec::<String>::new());
+    assert!(ended_by(stray.wait(Duration::from_secs(3))?, Signal::SIGKILL));
     Ok(())
 }
 
@@ -140,4 +245,78 @@ fn what_a_killed_daemon_leaves_behind_is_noticed() -> Result<()> {
     assert!(left.to_string().starts_with("left behind on h"), "{left}");
     cluster.release(owner)?;
     cluster.assert_nothing_is_left()
+}
+
+/// Whether somebody in `from` can connect to a service. A connection needs both directions.
+fn reaches(from: &Namespace, to: SocketAddr) -> Result<bool> {
+    let patience = Duration::from_millis(500);
+    from.run(|| Ok(TcpStream::connect_timeout(&to, patience).is_ok()))
+}
+
+/// That somebody can, however busy the machine is.
+fn wait_until_reached(from: &Namespace, to: SocketAddr) -> Result<()> {
+    wait_until("the service is reached", || reaches(from, to).is_ok_and(|reached| reached))
+}
+
+/// Two hosts without etcd and daemons, the first of them slow, are hit by `fault`: afterwards the
+/// client does not reach the first any more, and does once that is healed.
+fn hits_a_slow_host(fault: impl Fn(&Cluster) -> Result<()>) -> Result<()> {
+    let cluster = Cluster::lay_out(Plan { hosts: 2, ..keepalived() })?;
+    let [slow, other] = [0, 1].map(|host| service(cluster.network().address(host)));
+    cluster.slow(0, Duration::from_millis(30))?;
+    wait_until_reached(cluster.client(), slow)?;
+    fault(&cluster)?;
+    assert!(!reaches(cluster.client(), slow)?, "the fault does nothing to a slow host");
+    wait_until_reached(cluster.client(), other)?;
+    cluster.heal()?;
+    wait_until_reached(cluster.client(), slow)
+}
+
+#[test]
+fn a_slow_host_can_be_isolated() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.isolate(0))
+}
+
+#[test]
+fn a_slow_host_can_be_muted() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.mute(0))
+}
+
+#[test]
+fn a_slow_host_can_be_deafened() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.deafen(0))
+}
+
+#[test]
+fn a_slow_host_can_lose_its_frames() -> Result<()> {
+    // A connection needs two frames: one pair in ten thousand gets through.
+    hits_a_slow_host(|cluster| cluster.lose(0, 99))
+}
+
+#[test]
+fn a_slow_host_can_be_cut_off_from_another_and_from_etcd_alone() -> Result<()> {
+    let cluster = Cluster::lay_out(Plan { hosts: 2, ..keepalived() })?;
+    let own = cluster.network().address(0);
+    let store = SocketAddr::new(own, 2379);
+    let _store = cluster.host(0).namespace().run(|| Ok(TcpListener::bind(store)?))?;
+    let other = cluster.host(1).namespace();
+    cluster.slow(0, Duration::from_millis(30))?;
+    wait_until_reached(other, store)?;
+    cluster.cut_from_store(0)?;
+    assert!(!reaches(other, store)?);
+    wait_until_reached(other, service(own))?;
+    cluster.cut(0, 1)?;
+    assert!(!reaches(other, service(own))?);
+    wait_until_reached(cluster.client(), service(own))
+}
+
+#[test]
+fn a_slow_host_that_loses_its_power_comes_back_as_it_was() -> Result<()> {
+    let mut cluster = Cluster::lay_out(keepalived())?;
+    let slow = service(cluster.network().address(0));
+    cluster.slow(0, Duration::from_millis(30))?;
+    cluster.power_off(0)?;
+    cluster.heal()?;
+    cluster.power_on(0)?;
+    wait_until_reached(cluster.client(), slow)
 }

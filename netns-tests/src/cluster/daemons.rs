@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Cluster;
-use crate::daemon::{Place, installed_in, turnip_binary, turnip_command};
+use crate::binary;
+use crate::daemon::{Place, installed_in, turnip_command};
 use crate::plan::EtcdPlan;
 use crate::process::Process;
 
@@ -41,7 +42,7 @@ impl Cluster {
     pub fn install_daemon(&self, host: usize) -> Result<()> {
         let installed = installed_in(&self.hosts[host].directory);
         let new = installed.with_extension("new");
-        std::fs::copy(turnip_binary()?, &new).context("copying turnip")?;
+        std::fs::copy(binary::turnip()?, &new).context("copying turnip")?;
         Ok(std::fs::rename(new, installed)?)
     }
 

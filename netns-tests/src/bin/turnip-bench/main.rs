@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::rest::Rest;
@@ -38,15 +38,25 @@ struct Arguments {
     /// beyond 1,000.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000])]
     vips: Vec<usize>,
-    /// Leave out memory, processor and write rate at rest.
-    #[arg(long)]
-    no_rest: bool,
-    /// Leave out the two use-cases.
-    #[arg(long)]
-    no_use_cases: bool,
+    /// Only these parts.
+    #[arg(long = "only", value_enum)]
+    parts: Vec<Part>,
     /// Where to write the figures as JSON, Markdown and SVG: `bench.json`, `bench.md`, `bench.svg`.
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
+}
+
+/// What a benchmark consists of.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+enum Part {
+    /// Gap and overlap of every fault.
+    Faults,
+    /// Many VIPs of a host that loses its power.
+    Vips,
+    /// Memory, processor and write rate at rest.
+    Rest,
+    /// Both use-cases.
+    UseCases,
 }
 
 /// All figures of one benchmark.
@@ -77,20 +87,39 @@ fn measure(arguments: &Arguments) -> Result<()> {
         rest: Vec::new(),
         use_cases: Vec::new(),
     };
+    let all = [Part::Faults, Part::Vips, Part::Rest, Part::UseCases];
+    for part in chosen(&arguments.parts, &all) {
+        match part {
+            Part::Faults => faults(arguments, &mut figures)?,
+            Part::Vips => vips(arguments, &mut figures)?,
+            Part::Rest => at_rest(arguments, &mut figures)?,
+            Part::UseCases => use_cases(arguments, &mut figures)?,
+        }
+    }
+    println!("{}", report::markdown(&figures));
+    Ok(())
+}
+
+// In turns, so that whatever else the machine does falls on all of them.
+
+fn faults(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     let subjects = chosen(&arguments.subjects, &Subject::ALL);
-    let faults = chosen(&arguments.faults, &Fault::ALL);
     for run in 0..arguments.runs {
-        // In turns, so that whatever else the machine does falls on all of them.
-        for &fault in &faults {
+        for fault in chosen(&arguments.faults, &Fault::ALL) {
             for &subject in subjects.iter().filter(|subject| fault.concerns(**subject)) {
                 let trial = trial::run(subject, fault, run, arguments.runs);
                 let trial = trial.with_context(|| format!("{subject}, {fault}, run {run}"))?;
                 eprintln!("{trial}");
                 figures.trials.push(trial);
-                write(arguments, &figures)?;
+                write(arguments, figures)?;
             }
         }
     }
+    Ok(())
+}
+
+fn vips(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
+    let subjects = chosen(&arguments.subjects, &Subject::ALL);
     for run in 0..arguments.runs {
         for &vips in &arguments.vips {
             for &subject in subjects.iter().filter(|subject| subject.takes(vips)) {
@@ -98,29 +127,33 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 let scale = scale.with_context(|| format!("{subject}, {vips} VIPs, run {run}"))?;
                 eprintln!("{scale}");
                 figures.scale.push(scale);
-                write(arguments, &figures)?;
+                write(arguments, figures)?;
             }
         }
     }
-    if !arguments.no_rest {
-        for &subject in &subjects {
-            let rest = rest::run(subject).with_context(|| format!("{subject}, at rest"))?;
-            eprintln!("{rest}");
-            figures.rest.push(rest);
-        }
+    Ok(())
+}
+
+fn at_rest(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
+    for subject in chosen(&arguments.subjects, &Subject::ALL) {
+        let rest = rest::run(subject).with_context(|| format!("{subject}, at rest"))?;
+        eprintln!("{rest}");
+        figures.rest.push(rest);
+        write(arguments, figures)?;
     }
-    let use_cases = if arguments.no_use_cases { &[][..] } else { &UseCase::ALL[..] };
+    Ok(())
+}
+
+fn use_cases(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     for run in 0..arguments.runs {
-        for &case in use_cases {
-            let trial = use_case::run(case, run, arguments.runs)
-                .with_context(|| format!("{case}, run {run}"))?;
+        for case in UseCase::ALL {
+            let trial = use_case::run(case, run, arguments.runs);
+            let trial = trial.with_context(|| format!("{case}, run {run}"))?;
             eprintln!("{trial}");
             figures.use_cases.push(trial);
-            write(arguments, &figures)?;
+            write(arguments, figures)?;
         }
     }
-    write(arguments, &figures)?;
-    println!("{}", report::markdown(&figures));
     Ok(())
 }
 

@@ -6,8 +6,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use turnip_netns_tests::daemon::turnip_binary;
-use turnip_netns_tests::etcd;
+use turnip_netns_tests::{binary, etcd};
 
 /// The versions and the machine behind the figures.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -36,7 +35,7 @@ impl Setting {
     /// # Errors
     /// When a program that is to be measured does not run.
     pub fn here(runs: usize) -> Result<Self> {
-        let turnip = turnip_binary()?.display().to_string();
+        let turnip = binary::turnip()?.display().to_string();
         Ok(Setting {
             runs,
             commit: first_line("git", &["describe", "--always", "--dirty", "--abbrev=12"])
