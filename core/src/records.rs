@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Policy;
+use crate::config::{Policy, VipConfig};
 use crate::name::{HostId, NodeName, Revision, SessionId, VipName};
 
 /// The version of the records that this code writes and reads.
@@ -105,6 +105,25 @@ pub struct VipOffer {
     /// Why the node cannot take it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+}
+
+impl VipOffer {
+    /// The offer of a VIP that can be taken; `digest` is [`VipConfig::digest`], which takes a while
+    /// for thousands.
+    pub fn of(vip: &VipConfig, digest: String) -> Self {
+        let priority = match vip.policy {
+            Policy::Priority { priority, .. } => priority,
+            _ => 0,
+        };
+        VipOffer {
+            digest,
+            addresses: vip.addresses.iter().copied().collect(),
+            policy: vip.policy.into(),
+            priority,
+            defined_at: None,
+            blocked: None,
+        }
+    }
 }
 
 /// The part of a VIP's policy that is the same on all hosts: not a node's own priority.

@@ -42,18 +42,9 @@ impl Node {
                     why.clone()
                 }
             });
-            let priority = match vip.config.policy {
-                Policy::Priority { priority, .. } => priority,
-                _ => 0,
-            };
-            let offer = VipOffer {
-                digest: vip.digest.clone(),
-                addresses: vip.config.addresses.iter().copied().collect(),
-                policy: vip.config.policy.into(),
-                priority,
-                defined_at: self.defined_at(index),
-                blocked,
-            };
+            let defined_at = self.defined_at(index);
+            let offer = VipOffer::of(&vip.config, vip.digest.clone());
+            let offer = VipOffer { defined_at, blocked, ..offer };
             (vip.config.name.clone(), offer)
         });
         NodeRecord {

@@ -359,14 +359,8 @@ mod tests {
                 interface: "lo".into(),
                 policy: self.policy,
             };
-            let offer = VipOffer {
-                digest: vip.digest(),
-                addresses: vip.addresses.iter().copied().collect(),
-                policy: vip.policy.into(),
-                priority: 0,
-                defined_at: None,
-                blocked: blocked.map(Into::into),
-            };
+            let offer =
+                VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };
             let record = NodeRecord {
                 vips: [(vip.name.clone(), offer)].into(),
                 weight: 100,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use turnip_core::Revision;
 use turnip_core::records::{NodeRecord, VipOffer, encode};
-use turnip_core::{Policy, Revision};
 
 use super::problem::{Collector, Place, Problem};
 use super::vips::Vip;
@@ -32,18 +32,10 @@ fn record(vips: &[Vip]) -> NodeRecord {
     let offers: BTreeMap<_, _> = vips
         .iter()
         .map(|vip| {
-            let priority = match vip.config.policy {
-                Policy::Priority { priority, .. } => priority,
-                _ => 0,
-            };
             let offer = VipOffer {
-                digest: vip.config.digest(),
-                addresses: vip.config.addresses.iter().copied().collect(),
-                policy: vip.config.policy.into(),
-                priority,
                 // A revision of so many digits takes years of renewals.
                 defined_at: Some(Revision(9_999_999_999)),
-                blocked: None,
+                ..VipOffer::of(&vip.config, vip.config.digest())
             };
             (vip.config.name.clone(), offer)
         })
