@@ -9,10 +9,10 @@ mod setting;
 mod trial;
 mod use_case;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ struct Arguments {
     /// Only these parts.
     #[arg(long = "only", value_enum)]
     parts: Vec<Part>,
+    /// Goes on with the benchmark whose figures are there already.
+    #[arg(long)]
+    resume: bool,
     /// Where to write the figures as JSON, Markdown and SVG: `bench.json`, `bench.md`, `bench.svg`.
     #[arg(long, default_value = "target/bench")]
     output: PathBuf,
@@ -80,12 +83,11 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let mut figures = Figures {
-        setting: Setting::here(arguments.runs)?,
-        trials: Vec::new(),
-        scale: Vec::new(),
-        rest: Vec::new(),
-        use_cases: Vec::new(),
+    let setting = Setting::here(arguments.runs)?;
+    let mut figures = if arguments.resume {
+        Figures::read(&arguments.output, &setting)?
+    } else {
+        Figures::of(setting)
     };
     let all = [Part::Faults, Part::Vips, Part::Rest, Part::UseCases];
     for part in chosen(&arguments.parts, &all) {
@@ -96,8 +98,28 @@ fn measure(arguments: &Arguments) -> Result<()> {
             Part::UseCases => use_cases(arguments, &mut figures)?,
         }
     }
+    write(arguments, &figures)?;
     println!("{}", report::markdown(&figures));
     Ok(())
+}
+
+impl Figures {
+    fn of(setting: Setting) -> Self {
+        let (trials, scale, rest, use_cases) = Default::default();
+        Figures { setting, trials, scale, rest, use_cases }
+    }
+
+    /// Those of an earlier benchmark, which must have measured the same.
+    fn read(directory: &Path, setting: &Setting) -> Result<Self> {
+        let file = directory.join("bench.json");
+        let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+        let figures: Self = serde_json::from_slice(&text).context(file.display().to_string())?;
+        if figures.setting != *setting {
+            let (was, is) = (&figures.setting, setting);
+            bail!("{} is of something else: {was}; and here it would be: {is}", file.display());
+        }
+        Ok(figures)
+    }
 }
 
 // In turns, so that whatever else the machine does falls on all of them.
@@ -107,6 +129,10 @@ fn faults(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     for run in 0..arguments.runs {
         for fault in chosen(&arguments.faults, &Fault::ALL) {
             for &subject in subjects.iter().filter(|subject| fault.concerns(**subject)) {
+                let same = |t: &Trial| (t.subject, t.fault, t.run) == (subject, fault, run);
+                if figures.trials.iter().any(same) {
+                    continue;
+                }
                 let trial = trial::run(subject, fault, run, arguments.runs);
                 let trial = trial.with_context(|| format!("{subject}, {fault}, run {run}"))?;
                 eprintln!("{trial}");
@@ -123,6 +149,10 @@ fn vips(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     for run in 0..arguments.runs {
         for &vips in &arguments.vips {
             for &subject in subjects.iter().filter(|subject| subject.takes(vips)) {
+                let same = |s: &Scale| (s.subject, s.vips, s.run) == (subject, vips, run);
+                if figures.scale.iter().any(same) {
+                    continue;
+                }
                 let scale = scale::run(subject, vips, run);
                 let scale = scale.with_context(|| format!("{subject}, {vips} VIPs, run {run}"))?;
                 eprintln!("{scale}");
@@ -136,6 +166,9 @@ fn vips(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
 
 fn at_rest(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     for subject in chosen(&arguments.subjects, &Subject::ALL) {
+        if figures.rest.iter().any(|rest| rest.subject == subject) {
+            continue;
+        }
         let rest = rest::run(subject).with_context(|| format!("{subject}, at rest"))?;
         eprintln!("{rest}");
         figures.rest.push(rest);
@@ -147,6 +180,9 @@ fn at_rest(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
 fn use_cases(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     for run in 0..arguments.runs {
         for case in UseCase::ALL {
+            if figures.use_cases.iter().any(|trial| (trial.case, trial.run) == (case, run)) {
+                continue;
+            }
             let trial = use_case::run(case, run, arguments.runs);
             let trial = trial.with_context(|| format!("{case}, run {run}"))?;
             eprintln!("{trial}");
@@ -169,4 +205,22 @@ fn write(arguments: &Arguments, figures: &Figures) -> Result<()> {
     std::fs::write(file("bench.md"), report::markdown(figures))?;
     std::fs::write(file("bench.svg"), picture::svg(figures))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_shows_the_figures_that_are_kept() {
+        let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let read = |file: &str| std::fs::read_to_string(package.join(file)).expect(file);
+        let figures: Figures = serde_json::from_str(&read("bench/bench.json")).expect("figures");
+        let tables = report::markdown(&figures);
+        assert!(
+            read("../README.md").contains(&tables),
+            "the README has other tables than\n{tables}"
+        );
+        assert_eq!(read("bench/bench.svg"), picture::svg(&figures));
+    }
 }

@@ -11,7 +11,7 @@ use crate::use_case::{UseCase, UseCaseTrial};
 
 /// Tables for the README.
 pub fn markdown(figures: &Figures) -> String {
-    let mut text = String::new();
+    let mut text = format!("{}.\n\n", figures.setting);
     let subjects: BTreeSet<Subject> = figures.trials.iter().map(|trial| trial.subject).collect();
     if !figures.trials.is_empty() {
         text += &table("a client's gap", figures, &subjects, &|trials| {
@@ -34,7 +34,7 @@ pub fn markdown(figures: &Figures) -> String {
 
 /// A row for each subject and number of VIPs. A run that did not settle is no figure, and is said.
 fn scales(text: &mut String, figures: &Figures) {
-    *text += "\n| all VIPs of a host that is powered off | VIPs | first elsewhere | last elsewhere | overlap |\n|---|---|---|---|---|\n";
+    *text += "\n| all VIPs of a host that is powered off | VIPs | runs | first elsewhere | last elsewhere | overlap |\n|---|---|---|---|---|---|\n";
     let rows: BTreeSet<_> = figures.scale.iter().map(|scale| (scale.vips, scale.subject)).collect();
     for (vips, subject) in rows {
         let of = |scale: &&Scale| scale.vips == vips && scale.subject == subject;
@@ -56,7 +56,8 @@ fn scales(text: &mut String, figures: &Figures) {
         let overlaps = scales.iter().map(|scale| scale.overlap_ms).collect();
         let _ = writeln!(
             text,
-            "| {subject} | {vips} | {} | {} | {} |",
+            "| {subject} | {vips} | {} | {} | {} | {} |",
+            scales.len(),
             settled(|scale| scale.first_ms),
             settled(|scale| scale.last_ms),
             range(overlaps)

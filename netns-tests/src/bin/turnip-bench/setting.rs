@@ -64,7 +64,7 @@ impl fmt::Display for Setting {
         let Setting { runs, commit, turnip, keepalived, etcd, bird, kernel, cores } = self;
         write!(
             f,
-            "{runs} runs each, in turns, on {cores} cores; {turnip} ({commit}), {keepalived}, {etcd}, {bird}, {kernel}"
+            "Minimum / median / maximum of {runs} runs each, in turns, on {cores} cores: {turnip} (commit {commit}), {keepalived}, {etcd}, {bird}, {kernel}"
         )
     }
 }
