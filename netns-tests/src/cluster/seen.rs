@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
 use super::Cluster;
+use super::daemons::daemon_log;
 use crate::measure::{self, Span};
 use crate::probe::{Shot, Target, Way};
 
@@ -117,7 +118,7 @@ impl Cluster {
             said += &format!("{:9.3} {what}\n", after.as_secs_f64());
         }
         for host in &self.hosts {
-            let log = std::fs::read_to_string(host.directory.join("daemon.log"));
+            let log = std::fs::read_to_string(daemon_log(host));
             said += &format!("--- {}\n{}\n", host.name, ends_of(&log.unwrap_or_default()));
         }
         said
