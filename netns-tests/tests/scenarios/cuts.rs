@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
-use turnip_netns_tests::plan::Plan;
+use turnip_netns_tests::etcd::{self, EtcdSettings};
+use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use turnip_netns_tests::probe::{Shot, Way};
 
 use crate::a_lease_passes;
@@ -74,17 +75,19 @@ fn a_cut_between_the_holder_and_one_other_host_is_survived_by_way_of_the_third()
 
 #[test]
 fn a_host_without_the_address_that_is_cut_off_and_healed_disturbs_nobody() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    // Else a member of etcd 3.4 that comes back deposes the leader: another scenario, as is the
+    // loss of the leader itself.
+    let etcd = EtcdSettings { arguments: vec!["--pre-vote".into()], ..EtcdSettings::default() };
+    let mut cluster = Cluster::start(Plan { etcd: EtcdPlan::OnHosts(etcd), ..Plan::default() })?;
     let owner = cluster.wait_for_owner()?;
-    // The election that the loss of etcd's leader brings is another scenario.
-    let leader = turnip_netns_tests::etcd::wait_for_leader(&cluster.members)?;
+    let leader = etcd::wait_for_leader(&cluster.members)?;
     let other = (0..3).find(|&host| host != owner && host != leader).unwrap_or((owner + 1) % 3);
     let from = cluster.note("a bystander is cut off");
     cluster.isolate(other)?;
     a_lease_passes();
     cluster.heal()?;
     a_lease_passes();
-    cluster.conclude(from, Outcome::moved())
+    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 #[test]
