@@ -16,6 +16,7 @@
 //! machine. Labs need root, and fail without it.
 
 pub mod cluster;
+pub mod crossing;
 pub mod daemon;
 pub mod delay;
 pub mod etcd;

@@ -28,6 +28,14 @@ pub trait Network: Debug {
     /// Where clients ask from.
     fn client(&self) -> &Arc<Namespace>;
 
+    /// The client's address on the switch that it shares with the hosts.
+    ///
+    /// # Errors
+    /// When there is no such switch.
+    fn client_address(&self) -> Result<IpAddr> {
+        bail!("the client of this network is on no switch of a host")
+    }
+
     /// Where an operator sits: reaches etcd whatever becomes of the floating address.
     fn operator(&self) -> &Arc<Namespace> {
         self.client()
