@@ -1,5 +1,6 @@
 //! What connects the hosts of a cluster with each other and with clients.
 
+mod announcers;
 mod bird;
 mod one_switch;
 mod overlay;
@@ -18,6 +19,7 @@ use crate::plan::NetworkPlan;
 use crate::process::Process;
 use crate::switch::Switch;
 
+pub use announcers::Announcers;
 pub use bird::Bgp;
 pub use one_switch::OneSwitch;
 pub use overlay::{BRIDGE, Overlay};
