@@ -13,8 +13,8 @@ use crate::binary;
 use crate::namespace::Namespace;
 use crate::security::Security;
 
-/// The name of the cluster in turnip's configuration.
-pub const CLUSTER: &str = "lab";
+/// The name of the cluster: turnip's default, which the original's variables cannot change.
+pub const CLUSTER: &str = "main";
 
 /// A floating address, or several that move as one.
 #[derive(Clone, PartialEq, Eq, Debug)]

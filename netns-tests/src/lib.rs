@@ -17,6 +17,7 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod crossing;
 pub mod daemon;
 pub mod delay;
 pub mod etcd;

@@ -190,7 +190,7 @@ fn without_root_the_lab_fails_and_says_so() -> Result<()> {
 
 #[test]
 fn the_observers_see_two_hosts_of_keepalived_with_one_address() -> Result<()> {
-    let cluster = Cluster::start(keepalived()).context("is keepalived installed?")?;
+    let mut cluster = Cluster::start(keepalived()).context("is keepalived installed?")?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("the master is cut off");
     cluster.isolate(owner)?;
@@ -223,7 +223,7 @@ fn the_observers_see_the_gap_when_keepalived_fails_over() -> Result<()> {
 
 #[test]
 fn two_labs_side_by_side_do_not_see_each_other() -> Result<()> {
-    let first = Cluster::start(keepalived()).context("is keepalived installed?")?;
+    let mut first = Cluster::start(keepalived()).context("is keepalived installed?")?;
     let mut second = Cluster::start(keepalived())?;
     let owner = first.wait_for_owner()?;
     let from = first.note("the other lab loses all its hosts");

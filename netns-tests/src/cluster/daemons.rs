@@ -1,12 +1,14 @@
 //! What can be done to daemons.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::Cluster;
 use crate::binary;
-use crate::daemon::{Place, installed_in, turnip_command};
+use crate::daemon::{Daemon, Place, installed_in, turnip_command};
+use crate::host::Host;
 use crate::plan::EtcdPlan;
 use crate::process::Process;
 
@@ -28,7 +30,7 @@ impl Cluster {
             security: self.security.as_ref(),
         };
         let command = self.plan.daemon.command(place, &self.plan.vips)?;
-        let log = host.directory.join("daemon.log");
+        let log = daemon_log(host);
         let process = Process::start(command, &format!("daemon of {}", host.name), log)?;
         self.hosts[index].daemon = Some(process);
         Ok(())
@@ -55,13 +57,43 @@ impl Cluster {
         host.daemon.as_mut().with_context(|| format!("no daemon runs on {}", host.name))
     }
 
-    /// Ends the daemon of a host in an orderly way.
+    /// Ends the daemon of a host in an orderly way, if there is one.
     ///
     /// # Errors
-    /// When it does not end within 10 s.
+    /// When it had ended before, does not end within 10 s, or does not end well: turnip cleans up
+    /// after a panic as after a signal, so only its status tells them apart.
     pub fn stop_daemon(&mut self, host: usize) -> Result<()> {
-        if let Some(mut process) = self.hosts[host].daemon.take() {
-            process.stop(Duration::from_secs(10))?;
+        let says_how_it_went = matches!(self.plan.daemon, Daemon::Turnip(_));
+        let Host { name, daemon, .. } = &mut self.hosts[host];
+        let Some(mut process) = daemon.take() else { return Ok(()) };
+        if !process.runs() {
+            bail!("the daemon of {name} had ended before it was stopped:\n{}", process.said());
+        }
+        let status = process.stop(Duration::from_secs(10))?;
+        if says_how_it_went && !status.success() {
+            bail!("the daemon of {name} ended with {status}:\n{}", process.said());
+        }
+        Ok(())
+    }
+
+    /// Fails unless every daemon that was started, and neither stopped nor killed, runs, be it
+    /// frozen, and none has ever panicked.
+    ///
+    /// # Errors
+    /// When one does not, or has; with what the daemons said.
+    pub(super) fn assert_daemons_are_well(&mut self) -> Result<()> {
+        let has_ended = |daemon: &mut Process| !daemon.runs();
+        let ended: Vec<bool> = (self.hosts.iter_mut())
+            .map(|host| host.daemon.as_mut().is_some_and(has_ended))
+            .collect();
+        for (host, ended) in self.hosts.iter().zip(ended) {
+            if ended {
+                bail!("the daemon of {} has ended by itself\n{}", host.name, self.said());
+            }
+            let log = std::fs::read_to_string(daemon_log(host)).unwrap_or_default();
+            if let Some(line) = log.lines().find(|line| line.contains("panicked at")) {
+                bail!("the daemon of {} panicked: {line}\n{}", host.name, self.said());
+            }
         }
         Ok(())
     }
@@ -124,4 +156,9 @@ impl Cluster {
         let command = self.plan.daemon.command(place, &self.plan.vips)?;
         Process::start(command, "the twin", directory.join("daemon.log"))
     }
+}
+
+/// What the daemons of a host have said, one after the other.
+pub(super) fn daemon_log(host: &Host) -> PathBuf {
+    host.directory.join("daemon.log")
 }

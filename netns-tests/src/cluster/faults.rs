@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Cluster;
+use crate::crossing::Crossing;
 use crate::network::port;
 use crate::plan::EtcdPlan;
 
@@ -64,6 +65,16 @@ impl Cluster {
     /// As of the switch.
     pub fn deafen(&self, host: usize) -> Result<()> {
         self.network.switch(host).cut_to(&port(host))
+    }
+
+    /// Watches what crosses the network from the client to a host, at an address of its own, and
+    /// back, where they are on one switch.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn crossing(&self, host: usize) -> Result<Crossing> {
+        let client = (self.client(), self.network.client_address()?);
+        Crossing::between(client, (self.hosts[host].namespace(), self.network.address(host)))
     }
 
     /// Loses this many percent of a host's frames.

@@ -65,11 +65,12 @@ impl Outcome {
 }
 
 impl Cluster {
-    /// Fails unless all went so since `from`.
+    /// Fails unless all went so since `from`, and all daemons are well.
     ///
     /// # Errors
     /// When it did not; with what the daemons said.
-    pub fn check(&self, from: Instant, outcome: Outcome) -> Result<Seen> {
+    pub fn check(&mut self, from: Instant, outcome: Outcome) -> Result<Seen> {
+        self.assert_daemons_are_well()?;
         let now = Instant::now();
         let seen = self.seen(Span { from, to: now })?;
         let two_had_it = !seen.overlap.is_zero() && !outcome.silent_holders;

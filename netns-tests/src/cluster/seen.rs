@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
 use super::Cluster;
+use super::daemons::daemon_log;
 use crate::measure::{self, Span};
 use crate::probe::{Shot, Target, Way};
 
@@ -39,12 +40,17 @@ impl Cluster {
     /// # Errors
     /// When events were lost.
     pub fn holders(&self) -> Result<Vec<usize>> {
-        let names = self.eye.holders(self.address(), Instant::now())?;
+        self.holders_of(self.address())
+    }
+
+    fn holders_of(&self, address: IpAddr) -> Result<Vec<usize>> {
+        let names = self.eye.holders(address, Instant::now())?;
         let index = |name: String| self.hosts.iter().position(|host| host.name == name);
         Ok(names.into_iter().filter_map(index).collect())
     }
 
-    /// Waits until one host has the address and clients hear from it.
+    /// Waits until one host has the address, or all that the first VIP has, and clients hear from
+    /// it.
     ///
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
@@ -73,7 +79,8 @@ impl Cluster {
         Ok(since.0)
     }
 
-    /// Waits until one host that `wanted` accepts has the address and clients hear from it.
+    /// Waits until one host that `wanted` accepts has the address, or all that the first VIP has,
+    /// and clients hear from it.
     ///
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
@@ -81,17 +88,28 @@ impl Cluster {
         let asked = Instant::now();
         let mut found = None;
         self.wait("one host has the address and answers", || {
-            let last = self.client_shots(Way::Udp).into_iter().rev().find(Shot::answered);
-            let answering = last.and_then(|shot| shot.answer).filter(|(at, _)| *at > asked);
-            if let (&[owner], Some((_, name))) = (&self.holders()?[..], answering)
-                && wanted(owner)
-                && self.hosts[owner].name == *name
-            {
-                found = Some(owner);
-            }
+            let records = self.client_probes.records().into_iter();
+            let owners: Vec<Option<usize>> = records
+                .filter(|(target, _)| target.way == Way::Udp)
+                .map(|(target, shots)| self.sole_owner(target.address, &shots, asked))
+                .collect::<Result<_>>()?;
+            let first = owners.first().copied().flatten();
+            let has_all = |&one: &usize| owners.iter().all(|&owner| owner == Some(one));
+            found = first.filter(has_all).filter(|&one| wanted(one));
             Ok(found.is_some())
         })?;
         found.context("an owner")
+    }
+
+    /// The host that has `address`, no other having it, and was the last to answer a client at it,
+    /// after `asked`.
+    fn sole_owner(&self, address: IpAddr, shots: &[Shot], asked: Instant) -> Result<Option<usize>> {
+        let last = shots.iter().rev().find(|shot| shot.answered());
+        let answering = last.and_then(|shot| shot.answer.as_ref()).filter(|(at, _)| *at > asked);
+        Ok(match (&self.holders_of(address)?[..], answering) {
+            (&[owner], Some((_, name))) if self.hosts[owner].name == **name => Some(owner),
+            _ => None,
+        })
     }
 
     /// Waits until something is so.
@@ -117,7 +135,7 @@ impl Cluster {
             said += &format!("{:9.3} {what}\n", after.as_secs_f64());
         }
         for host in &self.hosts {
-            let log = std::fs::read_to_string(host.directory.join("daemon.log"));
+            let log = std::fs::read_to_string(daemon_log(host));
             said += &format!("--- {}\n{}\n", host.name, ends_of(&log.unwrap_or_default()));
         }
         said

@@ -1,5 +1,6 @@
 //! What connects the hosts of a cluster with each other and with clients.
 
+mod announcers;
 mod bird;
 mod one_switch;
 mod overlay;
@@ -18,6 +19,7 @@ use crate::plan::NetworkPlan;
 use crate::process::Process;
 use crate::switch::Switch;
 
+pub use announcers::Announcers;
 pub use bird::Bgp;
 pub use one_switch::OneSwitch;
 pub use overlay::{BRIDGE, Overlay};
@@ -27,6 +29,14 @@ pub use routed::Routed;
 pub trait Network: Debug {
     /// Where clients ask from.
     fn client(&self) -> &Arc<Namespace>;
+
+    /// The client's address on the switch that it shares with the hosts.
+    ///
+    /// # Errors
+    /// When there is no such switch.
+    fn client_address(&self) -> Result<IpAddr> {
+        bail!("the client of this network is on no switch of a host")
+    }
 
     /// Where an operator sits: reaches etcd whatever becomes of the floating address.
     fn operator(&self) -> &Arc<Namespace> {

@@ -15,6 +15,9 @@ use crate::plan::LINK;
 use crate::process::Process;
 use crate::switch::Switch;
 
+/// The last number of the client's addresses.
+const CLIENT: u8 = 200;
+
 /// Hosts are 10.77.0.11 and up, other machines 10.77.0.31 and up, the client 10.77.0.200; likewise
 /// in fd77::.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ impl OneSwitch {
     pub fn new(lab: &Lab) -> Result<Self> {
         let network =
             OneSwitch { switch: Switch::new(lab, "switch")?, client: lab.namespace("client")? };
-        network.connect("client", 200, &network.client)?;
+        network.connect("client", CLIENT, &network.client)?;
         // Addresses of other networks than the hosts' own are on the same link.
         network.client.add_route("10.64.0.0/10".parse()?, Via::Link { name: LINK, metric: 0 })?;
         Ok(network)
@@ -50,6 +53,10 @@ impl OneSwitch {
 impl Network for OneSwitch {
     fn client(&self) -> &Arc<Namespace> {
         &self.client
+    }
+
+    fn client_address(&self) -> Result<IpAddr> {
+        Ok(Ipv4Addr::new(10, 77, 0, CLIENT).into())
     }
 
     fn plug(&self, host: usize, namespace: &Namespace, _: &Path) -> Result<Vec<Process>> {

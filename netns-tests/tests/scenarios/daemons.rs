@@ -150,5 +150,8 @@ fn a_second_daemon_with_the_name_of_a_living_one_refuses_to_run() -> Result<()> 
     let mut twin = cluster.start_twin(other, owner)?;
     let status = twin.wait(Duration::from_secs(20))?;
     assert!(!status.success(), "it ended well: {}", twin.said());
+    // By the name alone: any other failure would be one of the lab.
+    let reason = format!("the node name h{} is in use by host", owner + 1);
+    assert!(twin.said().contains(&reason), "{}", twin.said());
     cluster.conclude(from, Outcome::stayed_on(owner))
 }

@@ -1,9 +1,10 @@
 //! What happens to etcd.
 
+use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::{Policy, TurnipSettings};
 use turnip_netns_tests::etcd::{self, EtcdSettings};
@@ -171,11 +172,15 @@ fn a_rolling_restart_of_etcd_leaves_one_holder_at_most_and_one_in_the_end() -> R
     cluster.conclude(from, Outcome::failed_over())
 }
 
-/// Moves the leadership every second for so long: what the original turnip could not bear.
+/// Moves the leadership every second for so long: what the original turnip could not bear. Fails
+/// when it has not moved in half of the rounds at least.
 fn flap(cluster: &Cluster, duration: Duration) -> Result<()> {
     let end = Instant::now() + duration;
+    let (mut rounds, mut reigns) = (0, BTreeSet::new());
     while Instant::now() < end {
         let leader = etcd::wait_for_leader(&cluster.members)?;
+        rounds += 1;
+        reigns.extend(cluster.members[leader].status().map(|status| (status.term, status.leader)));
         // A leadership that has just moved by itself cannot be moved from here, nor to a member that
         // does not answer at the moment: the next round.
         if let Ok(next) = cluster.members[(leader + 1) % 3].status() {
@@ -183,6 +188,7 @@ fn flap(cluster: &Cluster, duration: Duration) -> Result<()> {
         }
         sleep(Duration::from_secs(1));
     }
+    ensure!(reigns.len() * 2 >= rounds, "in {rounds} rounds only these led: {reigns:?}");
     Ok(())
 }
 
@@ -266,5 +272,12 @@ fn with_certificates_and_a_password_everything_works_as_without() -> Result<()> 
     cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.power_on(owner)?;
     a_lease_passes();
+    let wanted = (cluster.wait_for_owner()? + 1) % 3;
+    let name = format!("h{}", wanted + 1);
+    cluster.turnip(&["pin", "api", &name])?;
+    cluster.wait_for_owner_among(|host| host == wanted)?;
+    let status = cluster.turnip(&["status", "--json"])?;
+    let status: serde_json::Value = serde_json::from_str(&status)?;
+    assert_eq!(status["vips"]["api"]["owner"], *name, "{status}");
     cluster.conclude(from, Outcome::failed_over())
 }

@@ -1,0 +1,164 @@
+//! Which hosts a router has routes to an address from, over time: its bird is asked again and again.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::eye::AddressEvent;
+use crate::lab::Lab;
+use crate::measure::{self, Span};
+use crate::probe::PERIOD;
+use crate::prompt::prompt;
+
+/// The longest time between two answers of bird's after which something can be said nonetheless.
+const BLIND_MAX: Duration = Duration::from_millis(500);
+
+/// Watches the router until it is dropped.
+#[derive(Debug)]
+pub struct Announcers {
+    seen: Arc<Mutex<Seen>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    /// A route from a host, named after its session, came or went.
+    events: Vec<AddressEvent>,
+    last_asked: Instant,
+    blind: Duration,
+    failure: Option<String>,
+}
+
+impl Announcers {
+    /// Asks the router of `lab` for `address`, an IPv4 one, from now on.
+    ///
+    /// # Errors
+    /// When its bird does not answer.
+    pub fn watch(lab: &Lab, address: IpAddr) -> Result<Self> {
+        let mut bird = Bird::connect(&lab.directory().join("router/bird.ctl"))?;
+        let seen = Arc::new(Mutex::new(Seen {
+            events: Vec::new(),
+            last_asked: Instant::now(),
+            blind: Duration::ZERO,
+            failure: None,
+        }));
+        let now = bird.announcers(address)?;
+        take(&mut seen.lock().unwrap_or_else(PoisonError::into_inner), address, &now);
+        let stop = Arc::<AtomicBool>::default();
+        let thread = thread::spawn({
+            let (seen, stop) = (Arc::clone(&seen), Arc::clone(&stop));
+            move || {
+                prompt();
+                while !stop.load(Ordering::Relaxed) {
+                    sleep(PERIOD);
+                    let answer = bird.announcers(address);
+                    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    match answer {
+                        Ok(now) => take(&mut seen, address, &now),
+                        Err(error) => {
+                            seen.failure = Some(format!("{error:#}"));
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+        Ok(Announcers { seen, stop, thread: Some(thread) })
+    }
+
+    /// The hosts that the router has a route from now, as `session0` and so on.
+    ///
+    /// # Errors
+    /// When bird does not answer.
+    pub fn now(&self) -> Result<Vec<String>> {
+        self.read(|seen| measure::holders(&seen.events).into_iter().map(str::to_owned).collect())
+    }
+
+    /// How long it had routes from two hosts or more at once, in `span`.
+    ///
+    /// # Errors
+    /// When bird did not answer, or not all the time.
+    pub fn overlap(&self, span: Span) -> Result<Duration> {
+        self.read(|seen| measure::overlap(&seen.events, span))
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&Seen) -> T) -> Result<T> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = &seen.failure {
+            bail!("{failure}: nothing can be said about the router's routes");
+        }
+        let blind = seen.blind.max(seen.last_asked.elapsed());
+        ensure!(blind <= BLIND_MAX, "the router was not asked for {blind:?}");
+        Ok(f(&seen))
+    }
+}
+
+impl Drop for Announcers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn take(seen: &mut Seen, address: IpAddr, now: &BTreeSet<String>) {
+    let at = Instant::now();
+    seen.blind = seen.blind.max(at.duration_since(seen.last_asked));
+    seen.last_asked = at;
+    let before: BTreeSet<String> =
+        measure::holders(&seen.events).into_iter().map(str::to_owned).collect();
+    let event =
+        |host: &String, present| AddressEvent { at, host: (**host).into(), address, present };
+    // What went first, so that a change between two answers is no overlap.
+    seen.events.extend(before.difference(now).map(|host| event(host, false)));
+    seen.events.extend(now.difference(&before).map(|host| event(host, true)));
+}
+
+/// A connection to a bird's control socket.
+struct Bird(BufReader<UnixStream>);
+
+impl Bird {
+    fn connect(control: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(control).context("bird's control socket")?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut bird = Bird(BufReader::new(stream));
+        bird.answer()?;
+        Ok(bird)
+    }
+
+    fn announcers(&mut self, address: IpAddr) -> Result<BTreeSet<String>> {
+        writeln!(self.0.get_mut(), "show route {address}/32")?;
+        let answer = self.answer()?;
+        // As in `unicast [session0 12:00:00.000] * (100)`.
+        let names = answer.iter().filter_map(|line| line.split_once('[')?.1.split(' ').next());
+        Ok(names.filter(|name| name.starts_with("session")).map(str::to_owned).collect())
+    }
+
+    /// The lines up to the one whose number is followed by a space.
+    fn answer(&mut self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            ensure!(self.0.read_line(&mut line)? > 0, "bird has closed its control socket");
+            let number = line.bytes().take_while(u8::is_ascii_digit).count();
+            let is_last = number == 4 && line.as_bytes().get(4) == Some(&b' ');
+            // Not found is an answer, other troubles are none.
+            let is_trouble = matches!(line.as_bytes()[0], b'8' | b'9') && !line.starts_with("8001");
+            ensure!(!is_trouble, "bird says {line}");
+            lines.push(line);
+            if is_last {
+                return Ok(lines);
+            }
+        }
+    }
+}
