@@ -26,8 +26,8 @@ pub struct Seen {
     /// The longest time in which no host had the address.
     pub absence: Duration,
     /// The longest time in which an observer that should have asked did not ([`measure::blind`]):
-    /// by so much a gap may be overstated, and what was briefer than twice that may be missing
-    /// from `answers_overlap`. Zero where all observers kept their time.
+    /// a gap that was briefer, and an overlap of answers that was briefer than twice that, may be
+    /// missing. Zero where all observers kept their time.
     pub blind: Duration,
 }
 
