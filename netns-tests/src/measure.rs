@@ -124,8 +124,8 @@ pub fn gap(shots: &[Shot], span: Span) -> Span {
 /// arrival of the next one, cut to `span`.
 ///
 /// A time between two answers is a silence when a probe that was sent in it was not answered within
-/// [`PATIENCE`], later answers being none; or when it is longer than [`QUIET_MAX`] and one was
-/// answered after more than a [`PERIOD`]. Where no answer came before `span`, or none after it, the
+/// [`PATIENCE`], later answers being none; or when it is longer than [`QUIET_MAX`] and one was not
+/// answered within a [`PERIOD`]. Where no answer came before `span`, or none after it, the
 /// beginning or the end of `span` stands for it.
 ///
 /// So any time without service of more than [`QUIET_MAX`] is seen, and is reported as its own
@@ -133,10 +133,11 @@ pub fn gap(shots: &[Shot], span: Span) -> Span {
 /// was kept from asking, which is no silence of those whom it asks: [`blind`] says how long that was.
 pub fn silences(shots: &[Shot], span: Span) -> Vec<Span> {
     let in_time = shots.iter().filter(|shot| shot.answered());
-    let arrivals = in_time.filter_map(|shot| Some((shot.answer.as_ref()?.0, shot.sent)));
-    let mut ends: Vec<Instant> = arrivals.clone().map(|(at, _)| at).collect();
-    let late: Vec<Instant> =
-        arrivals.filter(|(at, sent)| at.duration_since(*sent) > PERIOD).map(|(_, s)| s).collect();
+    let mut ends: Vec<Instant> = in_time.filter_map(|shot| Some(shot.answer.as_ref()?.0)).collect();
+    let is_late = |shot: &&Shot| {
+        shot.answer.as_ref().is_none_or(|(at, _)| at.duration_since(shot.sent) > PERIOD)
+    };
+    let late: Vec<Instant> = shots.iter().filter(is_late).map(|shot| shot.sent).collect();
     let lost: Vec<Instant> = unanswered(shots, span).map(|shot| shot.sent).collect();
     let answered_before = ends.iter().any(|&at| at <= span.from);
     let answered_after = ends.iter().any(|&at| at >= span.to);
@@ -409,7 +410,7 @@ mod tests {
     #[test]
     fn a_client_that_stalls_is_blind_and_reports_no_gap_that_it_does_not_know_of() {
         let silent = without(shots(1000, 550..600), 505..550);
-        assert_eq!(gap_ms(&silent, 0, 1000), 601 - 501);
+        assert_eq!(gap_ms(&silent, 0, 1000), 601 - 501, "a probe after the stall was lost");
         let shots = without(shots(1000, 0..0), 505..550);
         assert_eq!(gap_ms(&shots, 0, 1000), 0);
         assert_eq!(blind_ms(&shots, 0, 1000, true), 50);
