@@ -230,7 +230,7 @@ impl Fault {
 /// A trial whose probes were late by more than this has measured the machine.
 pub const BLIND_MAX: Duration = Duration::from_millis(20);
 /// So many of them in a row are no accident.
-const BLIND_TRIALS: usize = 5;
+const BLIND_TRIALS: usize = 20;
 
 /// What an attempt brings that was not disturbed by the machine, as those are that bring nothing.
 pub fn undisturbed<T>(
