@@ -173,15 +173,12 @@ impl Cluster {
             seen.overlap = seen.overlap.max(measure::overlap(&events, span));
             seen.absence = seen.absence.max(measure::longest_absence(&events, span));
         }
-        // A host without power has no link, and no panel that asks it.
-        let powered: Vec<bool> = (self.hosts.iter())
-            .map(|host| Ok(!host.namespace().link_names()?.is_empty()))
-            .collect::<Result<_>>()?;
         for address in probed {
             let panels: Vec<Vec<Shot>> =
                 self.hosts.iter().map(|host| host.answers(address)).collect();
-            for (shots, &powered) in panels.iter().zip(&powered) {
-                seen.blind = seen.blind.max(measure::blind(shots, span, powered));
+            for (shots, host) in panels.iter().zip(&self.hosts) {
+                // Of a host without power no panel asks.
+                seen.blind = seen.blind.max(measure::blind(shots, span, host.has_power()));
             }
             let overlap = measure::answers_overlap(&panels, span);
             seen.answers_overlap = seen.answers_overlap.max(overlap);
