@@ -102,7 +102,7 @@ fn move_about(cluster: &Cluster) -> Result<Step> {
         let owner = cluster.wait_for_owner()?;
         let to = (owner + 1) % cluster.size();
         let from = cluster.note(format!("turnip pin api h{}", to + 1));
-        cluster.turnip(&["pin", "api", &format!("h{}", to + 1)])?;
+        cluster.pin("api", to)?;
         cluster.wait_for_owner_among(|host| host == to)?;
         sleep(Duration::from_millis(200));
         moves.push(cluster.since(from)?);

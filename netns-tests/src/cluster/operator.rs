@@ -21,6 +21,14 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Pins a VIP to a host.
+    ///
+    /// # Errors
+    /// When turnip fails; with what it said.
+    pub fn pin(&self, vip: &str, host: usize) -> Result<()> {
+        self.turnip(&["pin", vip, &self.hosts[host].name]).map(drop)
+    }
+
     /// What `turnip status --json` says, also when it says that a VIP has no owner.
     ///
     /// # Errors

@@ -76,7 +76,7 @@ fn a_foreign_machine_with_the_same_address_does_not_bring_two_hosts_to_share_it(
     let back = cluster.note("it gives it back");
     stranger.remove_address(cluster.address())?;
     // Clients that the stranger has misled must find back; turnip is not told that it has gone.
-    cluster.turnip(&["pin", "api", &format!("h{}", (owner + 1) % 3 + 1)])?;
+    cluster.pin("api", (owner + 1) % 3)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.conclude(from, Outcome::failed_over().since(back))
 }

@@ -36,7 +36,7 @@ fn follows(
 ) -> Result<()> {
     let mut cluster = Cluster::start(Plan::api_server(bfd))?;
     // Between equal routes the router prefers that of the lowest router id: the dead host's.
-    cluster.turnip(&["pin", "api", "h1"])?;
+    cluster.pin("api", 0)?;
     let owner = cluster.wait_for_owner_among(|host| host == 0)?;
     let announcers = Announcers::watch(cluster.lab(), cluster.address())?;
     wait_for_route_from(&cluster, &announcers, owner)?;
@@ -105,7 +105,7 @@ fn the_route_follows_the_address_when_it_is_moved_about() -> Result<()> {
     let from = Instant::now();
     for host in [0, 1, 2] {
         let pinned = cluster.note(format!("pin to h{}", host + 1));
-        cluster.turnip(&["pin", "api", &format!("h{}", host + 1)])?;
+        cluster.pin("api", host)?;
         cluster.wait_for_owner_among(|owner| owner == host)?;
         wait_for_route_from(&cluster, &announcers, host)?;
         assert_no_more_than(WITHDRAWAL_MAX, &announcers, pinned)?;

@@ -93,7 +93,7 @@ fn guests_learn_of_a_new_gateway_that_takes_over_in_an_orderly_way() -> Result<(
     let_guests_hear_announcements_only(&cluster)?;
     let from = cluster.note("pins");
     for host in [0, 1, 2] {
-        cluster.turnip(&["pin", "gateway", &format!("h{}", host + 1)])?;
+        cluster.pin("gateway", host)?;
         cluster.wait_for_owner_among(|owner| owner == host)?;
         wait_until_guests_know(&cluster, host)?;
         wait_for_outside(&cluster, &prober, Instant::now())?;

@@ -30,7 +30,7 @@ fn a_pinned_address_goes_where_it_is_pinned_and_stays() -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let from = cluster.note("pins");
     for host in [0, 1, 2, 0] {
-        cluster.turnip(&["pin", "api", &name(host)])?;
+        cluster.pin("api", host)?;
         cluster.wait_for_owner_among(|owner| owner == host)?;
     }
     cluster.conclude(from, Outcome::moved())

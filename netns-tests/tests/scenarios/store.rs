@@ -277,11 +277,10 @@ fn with_certificates_and_a_password_everything_works_as_without() -> Result<()> 
     cluster.power_on(owner)?;
     a_lease_passes();
     let wanted = (cluster.wait_for_owner()? + 1) % 3;
-    let name = format!("h{}", wanted + 1);
-    cluster.turnip(&["pin", "api", &name])?;
+    cluster.pin("api", wanted)?;
     cluster.wait_for_owner_among(|host| host == wanted)?;
     let status = cluster.turnip(&["status", "--json"])?;
     let status: serde_json::Value = serde_json::from_str(&status)?;
-    assert_eq!(status["vips"]["api"]["owner"], *name, "{status}");
+    assert_eq!(status["vips"]["api"]["owner"], *cluster.host(wanted).name, "{status}");
     cluster.conclude(from, Outcome::failed_over())
 }

@@ -339,7 +339,7 @@ fn inflict(cluster: &mut Cluster, fault: Fault, owner: usize) -> Result<()> {
             sleep(Duration::from_millis(100));
             cluster.start_daemon(owner)
         }
-        Fault::Move => cluster.turnip(&["pin", "api", &format!("h{}", leader + 1)]).map(drop),
+        Fault::Move => cluster.pin("api", leader),
     }
 }
 

@@ -82,7 +82,7 @@ fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial
     // The worst case without BFD: between equal routes the router prefers that of the lowest router
     // id, so the dead host's when that was the first.
     let pinned = cluster.plan().vips[0].name.clone();
-    cluster.turnip(&["pin", &pinned, "h1"])?;
+    cluster.pin(&pinned, 0)?;
     let owner = cluster.wait_for_owner_among(|host| host == 0)?;
     let outside = match case {
         UseCase::GatewayPowerOff | UseCase::GatewayMove => Some(look_outside(&cluster)?),
@@ -97,7 +97,7 @@ fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial
         }
         UseCase::ApiCut => cluster.isolate(owner)?,
         UseCase::ApiMove | UseCase::GatewayMove => {
-            cluster.turnip(&["pin", &pinned, "h2"])?;
+            cluster.pin(&pinned, 1)?;
         }
     }
     cluster.wait_for_owner_among(|host| host != owner)?;
