@@ -3,11 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{self, JoinHandle, sleep};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
 
 use anyhow::{Result, ensure};
 
+use crate::background::Background;
 use crate::namespace::Namespace;
 use crate::plan::LINK;
 use crate::probe::PERIOD;
@@ -58,26 +59,24 @@ impl Crossing {
 struct Stream {
     sent: Arc<AtomicU32>,
     heard: Arc<AtomicU32>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _sender: Background,
 }
 
 impl Stream {
     fn start(from: Side<'_>, to: Side<'_>) -> Result<Self> {
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let sender = from.0.run(|| Ok(UdpSocket::bind(any)?))?;
+        let socket = from.0.run(|| Ok(UdpSocket::bind(any)?))?;
         let receiver = to.0.run(|| Ok(UdpSocket::bind(any)?))?;
-        sender.set_nonblocking(true)?;
+        socket.set_nonblocking(true)?;
         receiver.set_nonblocking(true)?;
         let target = (to.1, receiver.local_addr()?.port());
         let (sent, heard) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
-        let stop = Arc::<AtomicBool>::default();
-        let thread = thread::spawn({
-            let (sent, heard, stop) = (Arc::clone(&sent), Arc::clone(&heard), Arc::clone(&stop));
-            move || {
+        let sender = Background::start({
+            let (sent, heard) = (Arc::clone(&sent), Arc::clone(&heard));
+            move |stop| {
                 while !stop.load(Ordering::Relaxed) {
                     // What cannot be sent does not arrive.
-                    let _ = sender.send_to(&[0], target);
+                    let _ = socket.send_to(&[0], target);
                     sent.fetch_add(1, Ordering::Relaxed);
                     sleep(PERIOD);
                     while receiver.recv(&mut [0]).is_ok() {
@@ -86,7 +85,7 @@ impl Stream {
                 }
             }
         });
-        Ok(Stream { sent, heard, stop, thread: Some(thread) })
+        Ok(Stream { sent, heard, _sender: sender })
     }
 
     fn percent(&self) -> Result<u32> {
@@ -94,14 +93,5 @@ impl Stream {
         ensure!(sent >= 100, "only {sent} datagrams were sent");
         // The last may be on its way.
         Ok((self.heard.load(Ordering::Relaxed) * 100 / (sent - 1)).min(100))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

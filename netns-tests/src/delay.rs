@@ -4,13 +4,12 @@
 use std::collections::VecDeque;
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::libc;
 
+use crate::background::Background;
 use crate::namespace::Namespace;
 use crate::prompt::prompt;
 
@@ -20,8 +19,7 @@ const FRAME_MAX: usize = (1 << 16) + 64;
 /// Relays until it is dropped.
 #[derive(Debug)]
 pub struct Delay {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _relay: Background,
 }
 
 impl Delay {
@@ -35,19 +33,7 @@ impl Delay {
         delay: Duration,
     ) -> anyhow::Result<Self> {
         let sockets = namespace.run(|| Ok([open(links[0])?, open(links[1])?]))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || relay(&sockets, delay, &stopped));
-        Ok(Delay { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Delay {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        Ok(Delay { _relay: Background::start(move |stop| relay(&sockets, delay, stop)) })
     }
 }
 

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +15,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use crate::background::Background;
 use crate::lab::Lab;
 use crate::links::address_of;
 use crate::namespace::Namespace;
@@ -49,10 +49,10 @@ struct Seen {
 /// The observer.
 #[derive(Debug)]
 pub struct Eye {
+    // Ends before the namespace that it is in.
+    observer: Background,
     namespace: Arc<Namespace>,
     seen: Arc<Mutex<Seen>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Eye {
@@ -64,12 +64,11 @@ impl Eye {
         let namespace = lab.namespace("eye")?;
         let socket = namespace.run(listen)?;
         let seen = Arc::<Mutex<Seen>>::default();
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = thread::spawn({
-            let (seen, stop) = (Arc::clone(&seen), Arc::clone(&stop));
-            move || look(&socket, &seen, &stop)
+        let observer = Background::start({
+            let seen = Arc::clone(&seen);
+            move |stop| look(&socket, &seen, stop)
         });
-        Ok(Eye { namespace, seen, stop, thread: Some(thread) })
+        Ok(Eye { observer, namespace, seen })
     }
 
     /// Watches a namespace from now on, as `host`.
@@ -115,7 +114,7 @@ impl Eye {
         if let Some(lost) = &seen.lost {
             bail!("{lost}: nothing can be said about overlap");
         }
-        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+        if self.observer.has_ended() {
             bail!("the observer of address events has ended: nothing can be said about overlap");
         }
         Ok(seen.events.iter().filter(|event| wanted(event)).cloned().collect())
@@ -135,15 +134,6 @@ impl Eye {
             }
         }
         Ok(holders.into_iter().collect())
-    }
-}
-
-impl Drop for Eye {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! by a panic; by the first Ctrl-C; and, should the process be killed, by the next lab on the
 //! machine. Labs need root, and fail without it.
 
+mod background;
 pub mod binary;
 pub mod cluster;
 pub mod crossing;

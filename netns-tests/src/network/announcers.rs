@@ -5,13 +5,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::background::Background;
 use crate::eye::AddressEvent;
 use crate::lab::Lab;
 use crate::measure::{self, Span};
@@ -25,8 +26,7 @@ const BLIND_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Announcers {
     seen: Arc<Mutex<Seen>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _observer: Background,
 }
 
 #[derive(Debug)]
@@ -53,10 +53,9 @@ impl Announcers {
         }));
         let now = bird.announcers(address)?;
         take(&mut seen.lock().unwrap_or_else(PoisonError::into_inner), address, &now);
-        let stop = Arc::<AtomicBool>::default();
-        let thread = thread::spawn({
-            let (seen, stop) = (Arc::clone(&seen), Arc::clone(&stop));
-            move || {
+        let observer = Background::start({
+            let seen = Arc::clone(&seen);
+            move |stop| {
                 prompt();
                 while !stop.load(Ordering::Relaxed) {
                     sleep(PERIOD);
@@ -72,7 +71,7 @@ impl Announcers {
                 }
             }
         });
-        Ok(Announcers { seen, stop, thread: Some(thread) })
+        Ok(Announcers { seen, _observer: observer })
     }
 
     /// The hosts that the router has a route from now, as `session0` and so on.
@@ -99,15 +98,6 @@ impl Announcers {
         let blind = seen.blind.max(seen.last_asked.elapsed());
         ensure!(blind <= BLIND_MAX, "the router was not asked for {blind:?}");
         Ok(f(&seen))
-    }
-}
-
-impl Drop for Announcers {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 
