@@ -14,12 +14,15 @@ use crate::lab::Lab;
 use crate::links::Via;
 use crate::namespace::Namespace;
 use crate::plan::LINK;
+use crate::probe::{Prober, Target, Way};
 use crate::process::Process;
 use crate::switch::Switch;
 
 /// The bridge of every hypervisor that guests and the floating address are on.
 pub const BRIDGE: &str = "br100";
 
+/// What guests want to reach, beyond their gateway: the client of the underlay.
+const OUTSIDE: [&str; 2] = ["10.80.100.2", "fd80:64::2"];
 const VXLAN: &str = "vxlan100";
 const VXLAN_ID: u32 = 100;
 /// The underlay network of the hypervisor that is no host of the cluster: the client is its guest.
@@ -64,6 +67,15 @@ impl Overlay {
         }
         Ok(())
     }
+}
+
+/// Somebody on the overlay who asks for the outside, beyond the gateway, in both families.
+///
+/// # Errors
+/// When sockets cannot be made.
+pub fn look_outside(from: &Arc<Namespace>) -> Result<Prober> {
+    let target = |address: &str| Ok(Target { address: address.parse()?, way: Way::Udp });
+    Prober::start(from, OUTSIDE.into_iter().map(target).collect::<Result<_>>()?)
 }
 
 impl Network for Overlay {

@@ -1,26 +1,13 @@
 //! The second use-case: the default gateway of guests on an overlay, on one of three hypervisors.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
 use ipnet::IpNet;
 use turnip_netns_tests::cluster::{Cluster, Outcome};
-use turnip_netns_tests::namespace::Namespace;
-use turnip_netns_tests::network::BRIDGE;
+use turnip_netns_tests::network::{BRIDGE, look_outside};
 use turnip_netns_tests::plan::Plan;
-use turnip_netns_tests::probe::{Prober, Target, Way};
-
-/// What guests want to reach, beyond their gateway.
-const OUTSIDE: [&str; 2] = ["10.80.100.2", "fd80:64::2"];
-
-/// Somebody on the overlay who asks for the outside in both families.
-fn look_outside(from: &Arc<Namespace>) -> Result<Prober> {
-    let target = |address: &str| Ok(Target { address: address.parse::<IpAddr>()?, way: Way::Udp });
-    let targets = OUTSIDE.into_iter().map(target).collect::<Result<_>>()?;
-    Prober::start(from, targets)
-}
+use turnip_netns_tests::probe::Prober;
 
 /// Waits until both families have been answered by the outside after `moment`.
 fn wait_for_outside(cluster: &Cluster, prober: &Prober, moment: Instant) -> Result<()> {

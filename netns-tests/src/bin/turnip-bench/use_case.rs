@@ -1,7 +1,6 @@
 //! The two use-cases: what a client of the API server, or a guest behind the gateway, sees.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::measure::{self, Span};
+use turnip_netns_tests::network::look_outside;
 use turnip_netns_tests::plan::Plan;
-use turnip_netns_tests::probe::{Prober, Shot, Target, Way};
+use turnip_netns_tests::probe::Shot;
 use turnip_netns_tests::timeline::ms;
 
 use crate::trial::{BLIND_MAX, undisturbed};
@@ -85,7 +85,9 @@ fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial
     cluster.pin(&pinned, 0)?;
     let owner = cluster.wait_for_owner_among(|host| host == 0)?;
     let outside = match case {
-        UseCase::GatewayPowerOff | UseCase::GatewayMove => Some(look_outside(&cluster)?),
+        UseCase::GatewayPowerOff | UseCase::GatewayMove => {
+            Some(look_outside(cluster.network().client())?)
+        }
         _ => None,
     };
     // BGP takes a moment; then spread evenly over a renew interval.
@@ -120,13 +122,6 @@ fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial
         overlap_ms: in_ms(seen.overlap),
         answers_overlap_ms: in_ms(seen.answers_overlap),
     }))
-}
-
-/// A guest who asks for the outside, in both families.
-fn look_outside(cluster: &Cluster) -> Result<Prober> {
-    let target = |address: &str| Ok(Target { address: address.parse::<IpAddr>()?, way: Way::Udp });
-    let targets = ["10.80.100.2", "fd80:64::2"].into_iter().map(target).collect::<Result<_>>()?;
-    Prober::start(cluster.network().client(), targets)
 }
 
 impl fmt::Display for UseCase {
