@@ -80,6 +80,9 @@ pub enum Op {
 }
 
 /// If all compares hold, do `success`, else `failure`; at one revision, all or nothing.
+///
+/// One without any operation is refused: etcd would compare with what the member that was asked
+/// happens to know by then, and only an operation makes it wait for the others.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Txn {
     /// Joined by "and".
@@ -88,6 +91,14 @@ pub struct Txn {
     pub success: Vec<Op>,
     /// Done when one does not.
     pub failure: Vec<Op>,
+}
+
+impl Txn {
+    /// Whether it has no operation, whichever branch is taken.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.success.is_empty() && self.failure.is_empty()
+    }
 }
 
 /// What every answer of the store carries.

@@ -104,6 +104,7 @@ impl Fuzz {
         for ops in [txn.compares.len(), txn.success.len(), txn.failure.len()] {
             assert!(ops <= OPS_PER_TXN_MAX, "{ops} operations in one transaction");
         }
+        assert!(!txn.is_idle(), "{txn:?}");
         assert!(!self.stopped_at_once, "{txn:?} after the stop:\n{}", self.tale());
         for op in &txn.success {
             let (Op::Put { key, .. } | Op::Delete { key }) = op else { continue };

@@ -153,6 +153,10 @@ impl Store for Etcd {
     }
 
     async fn commit(&self, txn: Txn, timeout: Duration) -> Result<TxnResponse, StoreError> {
+        if txn.is_idle() {
+            let why = "a transaction without operations, which is not linearizable".to_owned();
+            return Err(StoreError::Refused(why));
+        }
         let commit =
             async |client: &Client| client.kv_client().txn(translate::transaction(&txn)).await;
         translate::answer(&self.ask(timeout, commit).await?)

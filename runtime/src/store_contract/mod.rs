@@ -69,6 +69,7 @@ clauses! {
         a_key_is_compared_by_its_mod_revision
         a_key_is_compared_by_its_create_revision
         a_transaction_without_compares_succeeds
+        a_transaction_without_operations_is_refused
         all_compares_must_hold
         a_transaction_is_done_wholly_or_not_at_all
         gets_answer_in_their_order_for_the_branch_that_ran
@@ -143,11 +144,15 @@ impl<S: Store, C: Clock> Subject<'_, S, C> {
         (response.header, response.gets.remove(0))
     }
 
-    /// Whether `compare` holds now. A transaction that does nothing at all is answered by etcd from
-    /// what its member happens to know, so this one reads something in either branch.
+    /// Whether `compare` holds now.
     async fn holds(&self, number: usize, compare: Compare) -> bool {
-        let reads = vec![Op::Get { key: self.key("whatever") }];
-        let txn = Txn { compares: vec![compare], success: reads.clone(), failure: reads };
+        self.hold(number, vec![compare]).await
+    }
+
+    /// Whether all of `compares` hold now.
+    async fn hold(&self, number: usize, compares: Vec<Compare>) -> bool {
+        let success = vec![Op::Get { key: self.key("whatever") }];
+        let txn = Txn { compares, success, ..Txn::default() };
         self.commit(number, txn).await.succeeded
     }
 

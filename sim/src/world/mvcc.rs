@@ -40,11 +40,14 @@ impl Mvcc {
         self.revision
     }
 
-    /// Whether etcd would take the transaction at all.
+    /// Whether the store would take the transaction at all.
     ///
     /// # Errors
-    /// What etcd answers if not.
+    /// What it answers if not.
     pub fn check(txn: &Txn) -> Result<(), StoreError> {
+        if txn.is_idle() {
+            return Err(StoreError::Refused("a transaction without operations".into()));
+        }
         let most = txn.compares.len().max(txn.success.len()).max(txn.failure.len());
         if most > OPS_PER_TXN_MAX {
             return Err(StoreError::Refused("too many operations in txn request".into()));
