@@ -57,10 +57,12 @@ pub struct Listing {
 
 /// What the kernel is asked to do.
 ///
-/// Operations take effect in the order in which they are given, but for one thing: a `Withdraw`
+/// Operations take effect in the order in which they are given, but for two things. A `Withdraw`
 /// never waits behind an `Assume` or a `Refresh`; it takes the place of what is still queued for
-/// its addresses. An operation's answer comes when the kernel has acknowledged it, however long
-/// that takes; no operation is ever forgotten.
+/// its addresses. And a `Refresh` never waits behind an `Assume`, which may put thousands of
+/// addresses there; what the `Assume` puts there may then stay until the later deadline as well.
+/// An operation's answer comes when the kernel has acknowledged it, however long that takes; no
+/// operation is ever forgotten.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum KernelOp {
     /// Tell what is there.

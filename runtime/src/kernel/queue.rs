@@ -1,4 +1,4 @@
-//! The operations that wait for the kernel's thread, and the one rule by which they overtake.
+//! The operations that wait for the kernel's thread, and the two rules by which they overtake.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,10 +30,6 @@ impl Job {
         let _ = self.reply.send(outcome);
     }
 
-    fn puts(&self) -> bool {
-        matches!(self.op, KernelOp::Assume { .. } | KernelOp::Refresh { .. })
-    }
-
     /// Takes `addresses` out of what is to be put there; whether nothing is left to do.
     fn cancel(&mut self, addresses: &BTreeSet<Assignment>) -> bool {
         let (KernelOp::Assume { addresses: mine, .. } | KernelOp::Refresh { addresses: mine, .. }) =
@@ -43,17 +39,26 @@ impl Job {
         };
         let gone = mine.extract_if(.., |assignment| addresses.contains(assignment));
         self.cancelled.extend(gone);
-        // What is left of a `Refresh` is its deadline, which all that waits may last until.
-        let is_void = mine.is_empty() && matches!(self.op, KernelOp::Assume { .. });
-        is_void && !self.cancelled.is_empty()
+        mine.is_empty() && !self.cancelled.is_empty()
     }
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    renewed: Option<Instant>,
     closed: bool,
     abandoned: bool,
+}
+
+fn overtakes(op: &KernelOp, waiting: &KernelOp) -> bool {
+    match op {
+        KernelOp::Withdraw { .. } => {
+            matches!(waiting, KernelOp::Assume { .. } | KernelOp::Refresh { .. })
+        }
+        KernelOp::Refresh { .. } => matches!(waiting, KernelOp::Assume { .. }),
+        _ => false,
+    }
 }
 
 /// The queue between whoever asks and the thread that does it.
@@ -65,27 +70,32 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Queues the operation. A `Withdraw` goes before every `Assume` and `Refresh`, and takes its
-    /// addresses out of them.
+    /// addresses out of them; a `Refresh` goes before every `Assume`.
     pub fn push(&self, op: KernelOp) -> oneshot::Receiver<KernelOutcome> {
         let (reply, answer) = oneshot::channel();
-        let mut job = Job { op, cancelled: Vec::new(), reply };
+        let job = Job { op, cancelled: Vec::new(), reply };
         let mut state = self.lock();
         if state.abandoned {
             return answer;
         }
-        let mut place = state.jobs.len();
-        if let KernelOp::Withdraw { addresses } = &mut job.op {
-            let addresses: BTreeSet<_> = addresses.iter().cloned().collect();
-            place = state.jobs.iter().position(Job::puts).unwrap_or(place);
-            for mut waiting in std::mem::take(&mut state.jobs) {
-                if waiting.cancel(&addresses) {
-                    waiting.answer(KernelOutcome::Done { failed: Vec::new(), until: None });
-                } else {
-                    state.jobs.push_back(waiting);
+        match &job.op {
+            KernelOp::Withdraw { addresses } => {
+                let addresses: BTreeSet<_> = addresses.iter().cloned().collect();
+                for mut waiting in std::mem::take(&mut state.jobs) {
+                    if waiting.cancel(&addresses) {
+                        waiting.answer(KernelOutcome::Done { failed: Vec::new(), until: None });
+                    } else {
+                        state.jobs.push_back(waiting);
+                    }
                 }
             }
-            place = place.min(state.jobs.len());
+            KernelOp::Refresh { deadline, .. } => {
+                state.renewed = state.renewed.max(Some(*deadline));
+            }
+            _ => {}
         }
+        let overtaken = |waiting: &Job| overtakes(&job.op, &waiting.op);
+        let place = state.jobs.iter().position(overtaken).unwrap_or(state.jobs.len());
         state.jobs.insert(place, job);
         self.changed.notify_one();
         answer
@@ -113,13 +123,9 @@ impl Queue {
         state.jobs.remove(place)
     }
 
-    /// The latest deadline among the `Refresh` operations that wait.
-    pub fn refresh_deadline(&self) -> Option<Instant> {
-        let deadline = |job: &Job| match job.op {
-            KernelOp::Refresh { deadline, .. } => Some(deadline),
-            _ => None,
-        };
-        self.lock().jobs.iter().filter_map(deadline).max()
+    /// The latest deadline that any `Refresh` had, whether it waits still or not.
+    pub fn renewed(&self) -> Option<Instant> {
+        self.lock().renewed
     }
 
     /// Lets [`Queue::next`] end when nothing is left.
@@ -176,14 +182,30 @@ mod tests {
         drop((list, partly));
     }
 
+    fn refresh(hosts: impl IntoIterator<Item = u8>, nanos: u64) -> KernelOp {
+        KernelOp::Refresh { addresses: assignments(hosts), deadline: Instant::from_nanos(nanos) }
+    }
+
     #[test]
-    fn a_refresh_of_which_nothing_is_left_still_tells_its_deadline() {
+    fn a_refresh_goes_before_assumptions_and_after_all_else() {
         let queue = Queue::default();
-        drop(queue.push(assume([2])));
-        let deadline = Instant::from_nanos(7);
-        drop(queue.push(KernelOp::Refresh { addresses: assignments([1]), deadline }));
+        let waiting = [KernelOp::List, assume([2]), refresh([1], 7), assume([3]), refresh([1], 8)];
+        for op in waiting {
+            drop(queue.push(op));
+        }
+        for op in [KernelOp::List, refresh([1], 7), refresh([1], 8), assume([2]), assume([3])] {
+            assert_eq!(queue.next().unwrap().op, op);
+        }
+    }
+
+    #[test]
+    fn what_the_session_was_renewed_to_is_known_when_the_refresh_is_over_or_void() {
+        let queue = Queue::default();
+        assert_eq!(queue.renewed(), None);
+        drop(queue.push(refresh([1], 7)));
         drop(queue.push(KernelOp::Withdraw { addresses: assignments([1]) }));
-        assert_eq!(queue.refresh_deadline(), Some(deadline));
+        assert!(matches!(queue.next().unwrap().op, KernelOp::Withdraw { .. }));
+        assert_eq!(queue.renewed(), Some(Instant::from_nanos(7)));
     }
 
     #[test]

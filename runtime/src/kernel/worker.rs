@@ -193,12 +193,12 @@ impl Worker {
         self.done(progress)
     }
 
-    /// Until when what is put there may stay: until `deadline`, or that of a renewal that waits
-    /// behind it. The deadline is the session's, and what must not stay after all was
+    /// Until when what is put there may stay: until `deadline`, or that of a renewal that came
+    /// after it. The deadline is the session's, and what must not stay after all was
     /// taken out of the queue by the `Withdraw` that said so. Without this, what waits behind
     /// thousands of others for longer than a lease would come too late for ever.
     fn latest(&self, deadline: Instant) -> Instant {
-        self.queue.refresh_deadline().map_or(deadline, |renewed| renewed.max(deadline))
+        self.queue.renewed().map_or(deadline, |renewed| renewed.max(deadline))
     }
 
     /// Silences first, which is one transaction; then takes the addresses away.
@@ -305,7 +305,7 @@ impl Worker {
     /// A renewal that waits behind many addresses moves the gate already.
     fn hasten_the_gate(&mut self) {
         let Some(fence) = &mut self.fence else { return };
-        if let (Some(until), Some(deadline)) = (fence.open_until(), self.queue.refresh_deadline())
+        if let (Some(until), Some(deadline)) = (fence.open_until(), self.queue.renewed())
             && deadline > until
             && let Err(error) = fence.prolong(&[], deadline)
         {

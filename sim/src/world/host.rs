@@ -123,15 +123,15 @@ impl Inner {
         let slot = self.slots.open();
         if let KernelOp::Withdraw { addresses } = &op {
             self.adapter_overtake(host, addresses);
-            let place = self.hosts[host]
-                .queue
-                .iter()
-                .position(|(_, queued)| !matches!(queued, KernelOp::Withdraw { .. }));
-            let place = place.unwrap_or(self.hosts[host].queue.len());
-            self.hosts[host].queue.insert(place, (slot, op));
-        } else {
-            self.hosts[host].queue.push_back((slot, op));
         }
+        let queue = &mut self.hosts[host].queue;
+        let overtaken = |(_, waiting): &(SlotId, KernelOp)| match op {
+            KernelOp::Withdraw { .. } => !matches!(waiting, KernelOp::Withdraw { .. }),
+            KernelOp::Refresh { .. } => matches!(waiting, KernelOp::Assume { .. }),
+            _ => false,
+        };
+        let place = queue.iter().position(overtaken).unwrap_or(queue.len());
+        queue.insert(place, (slot, op));
         self.adapter_next(host);
         slot
     }
