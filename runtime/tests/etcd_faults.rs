@@ -170,6 +170,31 @@ fn following_elsewhere_leaves_a_silent_endpoint() {
 }
 
 #[test]
+fn whoever_goes_elsewhere_passes_by_what_has_failed() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let [hole, first, second] = [
+            Proxy::to(cluster.client_port(0)).await,
+            Proxy::to(cluster.client_port(0)).await,
+            Proxy::to(cluster.client_port(0)).await,
+        ];
+        hole.swallow();
+        let etcd = etcd(vec![hole.url(), second.url(), first.url()]);
+        unavailable(etcd.commit(put(KEY, "swallowed"), RENEWAL).await);
+        let mut followed = pin!(etcd.follow(PREFIX.to_owned(), false));
+        snapshot(&mut followed).await;
+        assert_eq!((second.accepted(), first.accepted()), (1, 0));
+        // Where it failed first would be the next but one, and has nothing to say.
+        for _ in 0..2 {
+            let knocked = hole.accepted();
+            let mut elsewhere = pin!(etcd.follow(PREFIX.to_owned(), true));
+            snapshot(&mut elsewhere).await;
+            assert_eq!(hole.accepted(), knocked, "it was passed by");
+        }
+    });
+}
+
+#[test]
 fn a_frozen_member_is_left_for_another() {
     run(async {
         let cluster = Cluster::start(3).await;

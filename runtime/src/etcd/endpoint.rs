@@ -40,6 +40,8 @@ pub(super) struct Endpoint {
     tls: Option<TlsSettings>,
     user: Option<(String, Secret)>,
     connection: RefCell<Option<Rc<Connection>>>,
+    /// When it last failed, unless it has answered since.
+    failed: Cell<Option<Instant>>,
 }
 
 struct Connection {
@@ -76,7 +78,13 @@ impl Endpoint {
             _ => return wrong(&format!("{url:?} is no etcd endpoint: http://host:port is")),
         };
         let user = settings.user.clone();
-        let endpoint = Endpoint { url: url.to_owned(), tls, user, connection: RefCell::default() };
+        let endpoint = Endpoint {
+            url: url.to_owned(),
+            tls,
+            user,
+            connection: RefCell::default(),
+            failed: Cell::default(),
+        };
         endpoint.transport()?;
         Ok(endpoint)
     }
@@ -95,7 +103,8 @@ impl Endpoint {
     ) -> Result<T, Failure> {
         let began = Instant::now();
         let connection = self.connect()?;
-        match timeout_at(deadline, self.ask_over(&connection, answers, request)).await {
+        let answer = match timeout_at(deadline, self.ask_over(&connection, answers, request)).await
+        {
             Ok(answer) => answer,
             Err(_) => {
                 let waited = began.elapsed();
@@ -104,7 +113,14 @@ impl Endpoint {
                 }
                 Err(Failure::Unknown(format!("{} did not answer within {waited:?}", self.url)))
             }
-        }
+        };
+        self.failed.set(answer.is_err().then(Instant::now));
+        answer
+    }
+
+    /// When it last failed, unless it has answered since.
+    pub(super) fn failed(&self) -> Option<Instant> {
+        self.failed.get()
     }
 
     /// Makes the next request use a fresh connection.

@@ -80,8 +80,12 @@ pub(super) async fn read(endpoint: &Endpoint, prefix: &str) -> Result<Snapshot, 
     let mut kvs: Vec<KeyValue> = Vec::new();
     loop {
         let revision = header.map_or(0, |header| header.revision.0);
-        let options =
+        let mut options =
             GetOptions::new().with_range(end.clone()).with_limit(PAGE_KEYS).with_revision(revision);
+        if header.is_some() {
+            // The member has that revision: no need to ask the others again.
+            options = options.with_serializable();
+        }
         let deadline = Instant::now() + PATIENCE;
         let page = endpoint
             .ask(Answers::WithLeader, deadline, async |client| {

@@ -4,7 +4,8 @@
 //! what a watch brings, and says why when it cannot. What makes it more than a translation:
 //!
 //! - Each endpoint has a connection of its own, made when it is first needed. A request that fails
-//!   or gets no answer on one endpoint makes later requests begin at the next.
+//!   or gets no answer on one endpoint makes later requests begin at another: of those that failed
+//!   too, at the one whose failure is the longest ago.
 //! - A request is never sent twice when the first one may have been carried out; only the core
 //!   knows how to find that out. It is sent again when it certainly was not: no
 //!   connection, a member that has no leader, a token that has expired.
@@ -110,15 +111,18 @@ impl Etcd {
         Err(StoreError::Unavailable(not_sent.join("; ")))
     }
 
-    /// Makes later requests begin at the endpoint after `index`, unless they already do.
+    /// Makes later requests begin at another endpoint than `index`, unless they already do.
     fn leave(&self, index: usize) {
         if self.current.get() == index {
-            self.current.set(self.after(index));
+            self.current.set(self.other_than(index));
         }
     }
 
-    fn after(&self, index: usize) -> usize {
-        (index + 1) % self.endpoints.len()
+    /// The next after `index` that has not failed; if all have, the one that did so the longest ago.
+    fn other_than(&self, index: usize) -> usize {
+        let count = self.endpoints.len();
+        let others = (1..count).map(|step| (index + step) % count);
+        others.min_by_key(|&other| self.endpoints[other].failed()).unwrap_or(index)
     }
 
     /// Followers stay with an endpoint until it fails them or the core wants another.
@@ -129,7 +133,7 @@ impl Etcd {
             Some(last) if elsewhere || leave => {
                 // Whatever the reason, it was not worth much as it was.
                 self.endpoints[last].distrust();
-                self.after(last)
+                self.other_than(last)
             }
             Some(last) => last,
         };
