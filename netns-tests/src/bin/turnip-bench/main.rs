@@ -153,7 +153,7 @@ fn vips(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
                 if figures.scale.iter().any(same) {
                     continue;
                 }
-                let scale = scale::run(subject, vips, run);
+                let scale = scale::run(subject, vips, run, arguments.runs);
                 let scale = scale.with_context(|| format!("{subject}, {vips} VIPs, run {run}"))?;
                 eprintln!("{scale}");
                 figures.scale.push(scale);
@@ -165,7 +165,8 @@ fn vips(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
 }
 
 fn at_rest(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
-    for subject in chosen(&arguments.subjects, &Subject::ALL) {
+    let subjects = chosen(&arguments.subjects, &Subject::ALL).into_iter();
+    for subject in subjects.filter(|subject| !subject.is_about_elections()) {
         if figures.rest.iter().any(|rest| rest.subject == subject) {
             continue;
         }

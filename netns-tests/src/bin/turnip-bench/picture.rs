@@ -101,6 +101,7 @@ fn x(ms: f64) -> f64 {
 fn colour(subject: Subject) -> &'static str {
     match subject {
         Subject::Turnip => "#7b2d8b",
+        Subject::TurnipQuickElection => "#9a6bd1",
         Subject::TurnipFast => "#c0397b",
         Subject::Keepalived => "#2f5d8a",
         Subject::KeepalivedFast => "#3a9188",

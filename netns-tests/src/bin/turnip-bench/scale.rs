@@ -41,8 +41,8 @@ fn patience(vips: usize) -> Duration {
     Duration::from_secs(30 + vips as u64 / 500)
 }
 
-/// Puts `count` VIPs on the first host and takes its power.
-pub fn run(subject: Subject, count: usize, run: usize) -> Result<Scale> {
+/// Puts `count` VIPs on the first host and takes its power; `run` of `runs`.
+pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Scale> {
     let mut plan = Plan { vips: (0..count).map(numbered).collect(), ..subject.plan() };
     if let Daemon::Turnip(settings) = &mut plan.daemon {
         settings.policy = Policy::Priority { preempt: true };
@@ -66,7 +66,7 @@ pub fn run(subject: Subject, count: usize, run: usize) -> Result<Scale> {
     if !scale.began {
         return Ok(scale);
     }
-    sleep(Duration::from_secs(3));
+    sleep(Duration::from_secs(3) + subject.moment(run, runs));
     let from = Instant::now();
     cluster.power_off(0)?;
     let settled = until_held(&cluster, &["h2", "h3"])?;

@@ -20,6 +20,8 @@ use turnip_netns_tests::timeline::ms;
 pub enum Subject {
     /// turnip as it comes: a lease of 3 s.
     Turnip,
+    /// The same, and etcd with a heartbeat of 50 ms and an election timeout of 500 ms.
+    TurnipQuickElection,
     /// turnip with a lease of 600 ms, and etcd with a heartbeat of 20 ms and an election timeout of
     /// 200 ms.
     TurnipFast,
@@ -111,37 +113,49 @@ impl Trial {
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Subject; 4] =
-        [Subject::Turnip, Subject::TurnipFast, Subject::Keepalived, Subject::KeepalivedFast];
+    pub const ALL: [Subject; 5] = [
+        Subject::Turnip,
+        Subject::TurnipQuickElection,
+        Subject::TurnipFast,
+        Subject::Keepalived,
+        Subject::KeepalivedFast,
+    ];
 
     /// Whether it is turnip, and not keepalived.
     pub fn is_turnip(self) -> bool {
-        matches!(self, Subject::Turnip | Subject::TurnipFast)
+        matches!(self, Subject::Turnip | Subject::TurnipQuickElection | Subject::TurnipFast)
+    }
+
+    /// Whether it differs from turnip as it comes only while etcd has no leader.
+    pub fn is_about_elections(self) -> bool {
+        self == Subject::TurnipQuickElection
     }
 
     /// Whether so many VIPs are measured with it. With 10,000 of them in one instance keepalived's
     /// hosts miss each other's advertisements while they are busy, and are master by turns.
     pub fn takes(self, vips: usize) -> bool {
-        self.is_turnip() || vips <= 1_000
+        !self.is_about_elections() && (self.is_turnip() || vips <= 1_000)
     }
 
     /// How long it takes to notice that a host is gone, at most.
     pub fn patience(self) -> Duration {
         Duration::from_millis(match self {
-            Subject::Turnip => 3_000,
+            Subject::Turnip | Subject::TurnipQuickElection => 3_000,
             Subject::TurnipFast => 600,
             Subject::Keepalived => 3_600,
             Subject::KeepalivedFast => 400,
         })
     }
 
-    /// How often it says that it lives: the moment of a fault between two of these matters.
-    fn period(self) -> Duration {
-        match self {
-            Subject::Turnip => Duration::from_millis(500),
-            Subject::TurnipFast | Subject::KeepalivedFast => Duration::from_millis(100),
-            Subject::Keepalived => Duration::from_secs(1),
-        }
+    /// When to make the fault of `run`: the moment between two signs of life matters, so the runs
+    /// are spread evenly over that time, for everybody alike.
+    pub fn moment(self, run: usize, runs: usize) -> Duration {
+        let period = Duration::from_millis(match self {
+            Subject::Turnip | Subject::TurnipQuickElection => 500,
+            Subject::TurnipFast | Subject::KeepalivedFast => 100,
+            Subject::Keepalived => 1_000,
+        });
+        period.mul_f64((run as f64 + 0.5) / runs as f64)
     }
 
     /// Its cluster of three hosts with one VIP.
@@ -152,13 +166,13 @@ impl Subject {
                 ..TurnipSettings::default()
             })
         };
+        let electing = |heartbeat_ms, election_ms| {
+            EtcdPlan::OnHosts(EtcdSettings { heartbeat_ms, election_ms, ..EtcdSettings::default() })
+        };
         let (daemon, etcd) = match self {
             Subject::Turnip => (turnip(None), EtcdPlan::OnHosts(EtcdSettings::default())),
-            Subject::TurnipFast => {
-                let etcd =
-                    EtcdSettings { heartbeat_ms: 20, election_ms: 200, ..EtcdSettings::default() };
-                (turnip(Some("600ms")), EtcdPlan::OnHosts(etcd))
-            }
+            Subject::TurnipQuickElection => (turnip(None), electing(50, 500)),
+            Subject::TurnipFast => (turnip(Some("600ms")), electing(20, 200)),
             Subject::Keepalived => (Daemon::Keepalived { advert_ms: 1_000 }, EtcdPlan::None),
             Subject::KeepalivedFast => (Daemon::Keepalived { advert_ms: 100 }, EtcdPlan::None),
         };
@@ -184,11 +198,13 @@ impl Fault {
 
     /// Whether the subject can suffer it.
     pub fn concerns(self, subject: Subject) -> bool {
-        subject.is_turnip()
-            || !matches!(
-                self,
-                Fault::PowerOffLeader | Fault::Move | Fault::LeaderKilled | Fault::LeaderMoved
-            )
+        let calls_an_election = matches!(self, Fault::PowerOffLeader | Fault::LeaderKilled);
+        let is_turnips = calls_an_election || matches!(self, Fault::Move | Fault::LeaderMoved);
+        if subject.is_about_elections() {
+            calls_an_election
+        } else {
+            subject.is_turnip() || !is_turnips
+        }
     }
 
     /// In words.
@@ -260,8 +276,7 @@ fn attempt(subject: Subject, fault: Fault, run: usize, runs: usize) -> Result<Op
     if let Some(on_owner) = fault.needs_leader_on_owner().filter(|_| subject.is_turnip()) {
         place_leader(&cluster, if on_owner { owner } else { (owner + 1) % 3 })?;
     }
-    // Spread evenly over the time between two signs of life, for everybody alike.
-    sleep(subject.period().mul_f64((run as f64 + 0.5) / runs as f64));
+    sleep(subject.moment(run, runs));
     if cluster.holders()? != [owner] {
         bail!("it moved before anything happened\n{}", cluster.said());
     }
@@ -347,6 +362,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Subject::Turnip => "turnip, lease 3 s",
+            Subject::TurnipQuickElection => "turnip, lease 3 s, election 500 ms",
             Subject::TurnipFast => "turnip, lease 600 ms",
             Subject::Keepalived => "keepalived, advert 1 s",
             Subject::KeepalivedFast => "keepalived, advert 100 ms",

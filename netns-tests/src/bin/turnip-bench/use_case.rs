@@ -13,10 +13,7 @@ use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::probe::Shot;
 use turnip_netns_tests::timeline::ms;
 
-use crate::trial::{BLIND_MAX, undisturbed};
-
-/// Of turnip with the lease that it comes with.
-const RENEW_INTERVAL: Duration = Duration::from_millis(500);
+use crate::trial::{BLIND_MAX, Subject, undisturbed};
 
 /// Which one, and what is done to it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -90,8 +87,8 @@ fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial
         }
         _ => None,
     };
-    // BGP takes a moment; then spread evenly over a renew interval.
-    sleep(Duration::from_secs(1) + RENEW_INTERVAL.mul_f64((run as f64 + 0.5) / runs as f64));
+    // BGP takes a moment.
+    sleep(Duration::from_secs(1) + Subject::Turnip.moment(run, runs));
     let from = Instant::now();
     match case {
         UseCase::ApiPowerOff | UseCase::ApiPowerOffWithoutBfd | UseCase::GatewayPowerOff => {
