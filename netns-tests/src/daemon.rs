@@ -124,7 +124,7 @@ impl Daemon {
                 let net = vip.addresses.first().context("an address")?;
                 let own = place.etcd.get(place.index).context("a member on each host")?;
                 let mut command = place.turnip_command()?;
-                command.arg("run").env("RUNTIME_DIRECTORY", place.directory);
+                command.arg("run").env(RUNTIME_DIRECTORY, runtime_directory(place.directory));
                 command.env("TURNIP_IP", net.addr().to_string());
                 command.env("TURNIP_NETMASK", format!("/{}", net.prefix_len()));
                 command.env("TURNIP_DEV", &vip.interface).env("TURNIP_ID", own.to_string());
@@ -135,7 +135,7 @@ impl Daemon {
                 std::fs::write(&file, turnip_toml(settings, place, vips))?;
                 let mut command = place.turnip_command()?;
                 command.arg("run").arg("--config").arg(file);
-                command.env("RUNTIME_DIRECTORY", place.directory);
+                command.env(RUNTIME_DIRECTORY, runtime_directory(place.directory));
                 Ok(command)
             }
             Daemon::Keepalived { advert_ms } => {
@@ -159,6 +159,14 @@ impl Place<'_> {
             _ => turnip_command(self.namespace),
         }
     }
+}
+
+/// The variable by which systemd tells turnip of its runtime directory.
+pub const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
+
+/// What a host that keeps its files in `directory` has of `/run`, which is empty after a boot.
+pub fn runtime_directory(directory: &Path) -> PathBuf {
+    directory.join("run")
 }
 
 /// Where a host that keeps its files in `directory` has a turnip of its own, if it has one.

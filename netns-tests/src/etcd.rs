@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use etcd_client::{Client, ConnectOptions};
+use etcd_client::{Client, ConnectOptions, GetOptions};
 use nix::sys::signal::Signal;
 
 use crate::namespace::Namespace;
@@ -128,6 +128,11 @@ impl Member {
         self.process.as_mut().with_context(|| format!("etcd {} does not run", self.name))
     }
 
+    /// Whether it was started, and neither stopped nor killed since.
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Kills it.
     pub fn kill(&mut self) {
         self.slow_disk = None;
@@ -240,6 +245,18 @@ impl Member {
         })
     }
 
+    /// The keys that begin with `prefix`.
+    ///
+    /// # Errors
+    /// Without a quorum.
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            let options = GetOptions::new().with_prefix().with_keys_only();
+            let answer = client.get(prefix, Some(options)).await?;
+            Ok(answer.kvs().iter().map(|kv| String::from_utf8_lossy(kv.key()).into()).collect())
+        })
+    }
+
     /// Has the cluster ask for its password from now on.
     ///
     /// # Errors
@@ -278,7 +295,7 @@ impl Member {
 pub fn leader(members: &[Member]) -> Option<usize> {
     let status: Vec<_> = members
         .iter()
-        .map(|member| if member.process.is_some() { member.status().ok() } else { None })
+        .map(|member| if member.runs() { member.status().ok() } else { None })
         .collect();
     (0..members.len()).find(|&index| {
         let Some(own) = status[index] else { return false };

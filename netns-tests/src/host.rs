@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::daemon::runtime_directory;
 use crate::eye::Eye;
 use crate::lab::Lab;
 use crate::links::Via;
@@ -72,6 +73,7 @@ impl Host {
     /// When the kernel refuses.
     pub fn boot(&mut self, lab: &Lab, eye: &Eye, network: &dyn Network) -> Result<()> {
         self.namespace = lab.namespace(&self.name)?;
+        std::fs::create_dir_all(runtime_directory(&self.directory))?;
         eye.watch(&self.namespace, &self.name)?;
         self.plug(network)?;
         let responder = Responder::start(&self.namespace, &self.name)?;
@@ -127,7 +129,7 @@ impl Host {
         self.services.clear();
         self.keep_answers();
         self.running = None;
-        Ok(())
+        Ok(std::fs::remove_dir_all(runtime_directory(&self.directory))?)
     }
 
     /// What became of the panel's probes for `address`, in all boots.

@@ -33,69 +33,54 @@ impl Span {
 
 /// How long two hosts or more had an address at once, in `span`. Never zero when they did, however
 /// briefly: the events are in the kernel's order.
-pub fn overlap(events: &[AddressEvent], span: Span) -> Duration {
-    let mut total = Duration::ZERO;
-    let mut holders: BTreeMap<&str, ()> = BTreeMap::new();
-    let mut since = None;
-    let mut add = |since: Option<Instant>, to: Instant| {
-        if let Some(common) = since.and_then(|from| Span { from, to }.within(span)) {
-            total += common.length().max(Duration::from_nanos(1));
-        }
-    };
+pub fn overlap<'a>(events: impl IntoIterator<Item = &'a AddressEvent>, span: Span) -> Duration {
+    let shared = times(events, span, |holders| holders > 1);
+    shared.iter().map(|time| time.length().max(Duration::from_nanos(1))).sum()
+}
+
+/// How long nobody had an address, in `span`, at the longest.
+pub fn longest_absence(events: &[AddressEvent], span: Span) -> Duration {
+    let absent = times(events, span, |holders| holders == 0);
+    absent.into_iter().map(Span::length).max().unwrap_or_default()
+}
+
+/// The times in `span` in which the number of hosts that had an address was `such`.
+fn times<'a>(
+    events: impl IntoIterator<Item = &'a AddressEvent>,
+    span: Span,
+    such: impl Fn(usize) -> bool,
+) -> Vec<Span> {
+    let mut times = Vec::new();
+    let mut holders = BTreeSet::new();
+    let mut since = such(0).then_some(span.from);
     for event in events {
-        if event.present {
-            holders.insert(&event.host, ());
-        } else {
-            holders.remove(&*event.host);
-        }
-        match (since, holders.len() > 1) {
+        update(&mut holders, event);
+        match (since, such(holders.len())) {
             (None, true) => since = Some(event.at),
-            (Some(_), false) => {
-                add(since.take(), event.at);
+            (Some(from), false) => {
+                times.extend(Span { from, to: event.at }.within(span));
+                since = None;
             }
             _ => {}
         }
     }
-    add(since, span.to);
-    total
+    times.extend(since.and_then(|from| Span { from, to: span.to }.within(span)));
+    times
 }
 
 /// The hosts that have an address after these events.
 pub fn holders(events: &[AddressEvent]) -> BTreeSet<&str> {
     let mut holders = BTreeSet::new();
-    for event in events {
-        if event.present {
-            holders.insert(&*event.host);
-        } else {
-            holders.remove(&*event.host);
-        }
-    }
+    events.iter().for_each(|event| update(&mut holders, event));
     holders
 }
 
-/// How long nobody had an address, in `span`, at the longest.
-pub fn longest_absence(events: &[AddressEvent], span: Span) -> Duration {
-    let mut longest = Duration::ZERO;
-    let mut holders: BTreeMap<&str, ()> = BTreeMap::new();
-    let mut since = Some(span.from);
-    for event in events {
-        if event.present {
-            holders.insert(&event.host, ());
-        } else {
-            holders.remove(&*event.host);
-        }
-        match (since, holders.is_empty()) {
-            (None, true) => since = Some(event.at),
-            (Some(from), false) => {
-                since = None;
-                let common = Span { from, to: event.at }.within(span);
-                longest = longest.max(common.map_or(Duration::ZERO, Span::length));
-            }
-            _ => {}
-        }
+fn update<'a>(holders: &mut BTreeSet<&'a str>, event: &'a AddressEvent) {
+    if event.present {
+        holders.insert(&*event.host);
+    } else {
+        holders.remove(&*event.host);
     }
-    let open = since.and_then(|from| Span { from, to: span.to }.within(span));
-    longest.max(open.map_or(Duration::ZERO, Span::length))
 }
 
 /// When each host had an address; `end` for those that have it still.

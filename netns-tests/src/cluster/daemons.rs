@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use super::Cluster;
 use crate::binary;
-use crate::daemon::{Daemon, Place, installed_in, turnip_command};
+use crate::daemon::{
+    Daemon, Place, RUNTIME_DIRECTORY, installed_in, runtime_directory, turnip_command,
+};
 use crate::host::Host;
 use crate::plan::EtcdPlan;
 use crate::process::Process;
@@ -115,7 +117,10 @@ impl Cluster {
     pub fn release(&self, host: usize) -> Result<()> {
         let host = &self.hosts[host];
         let mut command = turnip_command(host.namespace())?;
-        let output = command.arg("release").env("RUNTIME_DIRECTORY", &host.directory).output()?;
+        let output = command
+            .arg("release")
+            .env(RUNTIME_DIRECTORY, runtime_directory(&host.directory))
+            .output()?;
         if !output.status.success() {
             bail!("turnip release: {}", String::from_utf8_lossy(&output.stderr));
         }
@@ -144,6 +149,7 @@ impl Cluster {
     /// When it cannot be started.
     pub fn start_twin(&self, host: usize, other: usize) -> Result<Process> {
         let directory = self.lab.directory_of(&format!("twin-of-h{}", other + 1))?;
+        std::fs::create_dir_all(runtime_directory(&directory))?;
         let place = Place {
             host: &self.hosts[other].name,
             index: other,

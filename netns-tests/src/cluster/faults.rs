@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::Cluster;
 use crate::crossing::Crossing;
+use crate::etcd;
 use crate::network::port;
 use crate::plan::EtcdPlan;
 
@@ -99,6 +100,24 @@ impl Cluster {
     /// As of the switch.
     pub fn heal(&self) -> Result<()> {
         (0..self.hosts.len()).try_for_each(|host| self.network.switch(host).heal())
+    }
+
+    /// Has this member of etcd lead, if it does not yet.
+    ///
+    /// # Errors
+    /// When it does not within 30 s.
+    pub fn lead_from(&self, member: usize) -> Result<()> {
+        self.wait("the leadership has moved", || {
+            let leader = etcd::wait_for_leader(&self.members)?;
+            if leader == member {
+                return Ok(true);
+            }
+            // One that does not answer yet cannot be named, nor does it take the leadership.
+            if let Ok(next) = self.members[member].status() {
+                let _ = self.members[leader].move_leader_to(next.id);
+            }
+            Ok(false)
+        })
     }
 
     /// Takes the power from a host: its links are gone at once, then all that ran on it.

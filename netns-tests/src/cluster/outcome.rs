@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
 use super::{Cluster, Seen};
+use crate::daemon::CLUSTER;
 use crate::measure::Span;
 
 /// A machine that runs tests may stand still for so long: what is asserted of gaps is longer. The
@@ -14,6 +15,10 @@ const STALL: Duration = Duration::from_secs(1);
 
 /// A planned move takes some milliseconds; one that stalls at either end, so much.
 const MOVE_MAX: Duration = Duration::from_secs(3);
+
+/// After the end of its lease a holder that could not take its address away has it, silently, until
+/// the kernel's lifetime is over, which counts whole seconds and is looked at now and then.
+const SILENT_MAX: Duration = Duration::from_secs(2);
 
 /// A lease of 3 s, an election of etcd's, the successor's turn, and a machine that stands still
 /// several times meanwhile.
@@ -27,7 +32,7 @@ pub struct Outcome {
     gap_max: Duration,
     gaps_since: Option<Instant>,
     stayed_on: Option<usize>,
-    silent_holders: bool,
+    silent_holder: Option<usize>,
 }
 
 impl Outcome {
@@ -48,7 +53,7 @@ impl Outcome {
 
     /// Clients were left without an answer for so long at most, whether they connect or not.
     pub fn gap_at_most(gap_max: Duration) -> Self {
-        Outcome { gap_max, gaps_since: None, stayed_on: None, silent_holders: false }
+        Outcome { gap_max, gaps_since: None, stayed_on: None, silent_holder: None }
     }
 
     /// Gaps count from `moment` on only: until then the address could not be anywhere.
@@ -57,10 +62,11 @@ impl Outcome {
         Outcome { gaps_since: Some(moment), ..self }
     }
 
-    /// A host that could not take its address away had it beside another, but kept silent.
+    /// This host could not take its address away, and had it beside another for a while, but
+    /// kept silent.
     #[must_use]
-    pub fn beside_a_silent_holder(self) -> Self {
-        Outcome { silent_holders: true, ..self }
+    pub fn beside_a_silent_holder(self, host: usize) -> Self {
+        Outcome { silent_holder: Some(host), ..self }
     }
 }
 
@@ -73,7 +79,13 @@ impl Cluster {
         self.assert_daemons_are_well()?;
         let now = Instant::now();
         let seen = self.seen(Span { from, to: now })?;
-        let two_had_it = !seen.overlap.is_zero() && !outcome.silent_holders;
+        let two_had_it = match outcome.silent_holder {
+            None => !seen.overlap.is_zero(),
+            Some(silent) => {
+                let beside = self.overlap_without(silent, Span { from, to: now })?;
+                seen.overlap > SILENT_MAX || !beside.is_zero()
+            }
+        };
         if two_had_it || !seen.answers_overlap.is_zero() {
             bail!("two hosts at once: {seen:?}\n{}", self.said());
         }
@@ -110,7 +122,7 @@ impl Cluster {
         self.assert_nothing_is_left()
     }
 
-    /// Fails unless nothing of turnip is left on any host that has power.
+    /// Fails unless nothing of turnip is left on any host that has power, nor in etcd.
     ///
     /// # Errors
     /// When something is; with what the daemons said.
@@ -121,7 +133,24 @@ impl Cluster {
                 bail!("left behind on h{}: {left:?}\n{}", host + 1, self.said());
             }
         }
+        let left = self.left_in_etcd()?;
+        if !left.is_empty() {
+            bail!("left behind in etcd: {left:?}\n{}", self.said());
+        }
         Ok(())
+    }
+
+    /// The keys in etcd, where a member of it runs, of daemons that run and VIPs that are owned.
+    ///
+    /// # Errors
+    /// Without a quorum.
+    pub fn left_in_etcd(&self) -> Result<Vec<String>> {
+        let Some(member) = self.members.iter().find(|member| member.runs()) else {
+            return Ok(Vec::new());
+        };
+        let kinds =
+            ["sessions", "vips"].map(|kind| member.keys(&format!("/turnip/{CLUSTER}/{kind}/")));
+        Ok(kinds.into_iter().collect::<Result<Vec<_>>>()?.concat())
     }
 
     /// What is left of turnip on a host: addresses, what the kernel routes because of them, and

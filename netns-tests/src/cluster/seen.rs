@@ -195,6 +195,18 @@ impl Cluster {
         Ok(seen)
     }
 
+    /// How long two hosts had an address at once, this one left aside.
+    pub(super) fn overlap_without(&self, aside: usize, span: Span) -> Result<Duration> {
+        let mut by_address = self.eye.events_by_address()?;
+        let addresses = self.plan.vips.iter().flat_map(|vip| &vip.addresses);
+        let overlaps = addresses.map(|address| {
+            let events = by_address.remove(&address.addr()).unwrap_or_default();
+            let others = events.iter().filter(|event| *event.host != *self.hosts[aside].name);
+            measure::overlap(others, span)
+        });
+        Ok(overlaps.max().unwrap_or_default())
+    }
+
     /// The client's probes of the first address.
     pub fn client_shots(&self, way: Way) -> Vec<Shot> {
         let address = self.address();

@@ -22,7 +22,7 @@ use crate::switch::Switch;
 pub use announcers::Announcers;
 pub use bird::Bgp;
 pub use one_switch::OneSwitch;
-pub use overlay::{BRIDGE, Overlay, look_outside};
+pub use overlay::{BRIDGE, BRIDGED, Overlay, look_outside};
 pub use routed::Routed;
 
 /// A network with a place for every host.

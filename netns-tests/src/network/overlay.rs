@@ -21,10 +21,14 @@ use crate::switch::Switch;
 /// The bridge of every hypervisor that guests and the floating address are on.
 pub const BRIDGE: &str = "br100";
 
+/// What every hypervisor bridges there: the way to the other hypervisors, and to its own guest.
+pub const BRIDGED: [&str; 2] = [VXLAN, GUEST];
+
 /// What guests want to reach, beyond their gateway: the client of the underlay.
 const OUTSIDE: [&str; 2] = ["10.80.100.2", "fd80:64::2"];
 const VXLAN: &str = "vxlan100";
 const VXLAN_ID: u32 = 100;
+const GUEST: &str = "guest";
 /// The underlay network of the hypervisor that is no host of the cluster: the client is its guest.
 const SPARE: u8 = 99;
 
@@ -112,8 +116,8 @@ impl Network for Overlay {
 }
 
 fn connect_guest(hypervisor: &Namespace, guest: &Namespace, number: u8) -> Result<()> {
-    hypervisor.cable("guest", guest, LINK)?;
-    hypervisor.plug("guest", BRIDGE)?;
+    hypervisor.cable(GUEST, guest, LINK)?;
+    hypervisor.plug(GUEST, BRIDGE)?;
     let v6 = |last| Ipv6Addr::new(0xfd90, 0, 0, 0, 0, 0, 0, last);
     guest.add_address(LINK, Ipv4Net::new(Ipv4Addr::new(10, 90, 0, number), 24)?.into())?;
     guest.add_address(LINK, Ipv6Net::new(v6(u16::from(number)), 64)?.into())?;

@@ -90,7 +90,7 @@ fn the_route_follows_the_address_when_the_daemon_is_killed() -> Result<()> {
     a_lease_passes();
     assert_no_more_than(LEASE_MAX, &announcers, from)?;
     cluster.release(owner)?;
-    cluster.conclude(from, Outcome::failed_over().beside_a_silent_holder())
+    cluster.conclude(from, Outcome::failed_over().beside_a_silent_holder(owner))
 }
 
 #[test]

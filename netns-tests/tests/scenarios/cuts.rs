@@ -91,10 +91,15 @@ fn a_cut_between_the_holder_and_one_other_host_is_survived_by_way_of_the_third()
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("cut between two");
-    cluster.cut(owner, (owner + 1) % 3)?;
+    let other = (owner + 1) % 3;
+    cluster.cut(owner, other)?;
+    let side = |host| (cluster.host(host).namespace(), cluster.network().address(host));
+    let between = Crossing::between(side(owner), side(other))?;
     let crossing = cluster.crossing(owner)?;
     a_lease_passes();
     assert_arrived(&crossing, ALL, ALL)?;
+    assert_arrived(&between, NONE, NONE)?;
+    drop(between);
     cluster.wait_for_owner()?;
     cluster.heal()?;
     a_lease_passes();
@@ -118,15 +123,13 @@ fn a_host_without_the_address_that_is_cut_off_and_healed_disturbs_nobody() -> Re
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
-#[test]
-#[ignore = "slow: ci/test --all"]
-fn a_lossy_link_of_the_holder_never_makes_two_holders() -> Result<()> {
+fn bears_a_lossy_link(duration: Duration) -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("every third frame is lost");
     cluster.lose(owner, 33)?;
     let crossing = cluster.crossing(owner)?;
-    sleep(Duration::from_secs(20));
+    sleep(duration);
     assert_arrived(&crossing, SOME, SOME)?;
     cluster.heal()?;
     a_lease_passes();
@@ -134,13 +137,22 @@ fn a_lossy_link_of_the_holder_never_makes_two_holders() -> Result<()> {
 }
 
 #[test]
+fn a_lossy_link_of_the_holder_never_makes_two_holders() -> Result<()> {
+    bears_a_lossy_link(Duration::from_secs(8))
+}
+
+#[test]
 #[ignore = "slow: ci/test --all"]
-fn a_cut_that_comes_and_goes_every_second_never_makes_two_holders() -> Result<()> {
+fn a_link_of_the_holder_that_is_lossy_for_long_never_makes_two_holders() -> Result<()> {
+    bears_a_lossy_link(Duration::from_secs(40))
+}
+
+fn bears_a_flapping_link(flaps: usize) -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("flapping");
     let crossing = cluster.crossing(owner)?;
-    for _ in 0..15 {
+    for _ in 0..flaps {
         cluster.isolate(owner)?;
         sleep(Duration::from_secs(1));
         cluster.heal()?;
@@ -149,6 +161,17 @@ fn a_cut_that_comes_and_goes_every_second_never_makes_two_holders() -> Result<()
     assert_arrived(&crossing, SOME, SOME)?;
     a_lease_passes();
     cluster.conclude(from, Outcome::failed_over())
+}
+
+#[test]
+fn a_cut_that_comes_and_goes_every_second_never_makes_two_holders() -> Result<()> {
+    bears_a_flapping_link(4)
+}
+
+#[test]
+#[ignore = "slow: ci/test --all"]
+fn a_cut_that_comes_and_goes_for_long_never_makes_two_holders() -> Result<()> {
+    bears_a_flapping_link(15)
 }
 
 #[test]

@@ -8,40 +8,42 @@ use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::TurnipSettings;
 use turnip_netns_tests::plan::Plan;
 
-use crate::{a_lease_passes, with_settings};
+use crate::{a_lease_passes, of_both_families, with_settings};
 
 #[test]
 fn a_killed_daemons_address_is_silent_before_another_answers_and_goes_by_itself() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note(format!("the turnip of h{} is killed", owner + 1));
     cluster.kill_daemon(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     a_lease_passes();
-    cluster.check(from, Outcome::failed_over().beside_a_silent_holder())?;
+    cluster.check(from, Outcome::failed_over().beside_a_silent_holder(owner))?;
+    let started = cluster.note("it is started");
     cluster.start_daemon(owner)?;
     a_lease_passes();
-    cluster.conclude(from, Outcome::failed_over().beside_a_silent_holder())
+    cluster.conclude(started, Outcome::moved())
 }
 
 #[test]
 fn a_frozen_daemons_address_is_silent_before_another_answers_and_thawing_it_harms_nobody()
 -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note(format!("the turnip of h{} is frozen", owner + 1));
     cluster.freeze_daemon(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     a_lease_passes();
-    cluster.note("it is thawed");
+    cluster.check(from, Outcome::failed_over().beside_a_silent_holder(owner))?;
+    let thawed = cluster.note("it is thawed");
     cluster.thaw_daemon(owner)?;
     a_lease_passes();
-    cluster.conclude(from, Outcome::failed_over().beside_a_silent_holder())
+    cluster.conclude(thawed, Outcome::moved())
 }
 
 #[test]
 fn a_daemon_that_is_frozen_for_less_than_a_lease_keeps_the_address() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("a short freeze");
     cluster.freeze_daemon(owner)?;
@@ -53,7 +55,7 @@ fn a_daemon_that_is_frozen_for_less_than_a_lease_keeps_the_address() -> Result<(
 
 #[test]
 fn a_daemon_that_is_killed_and_started_again_at_once_keeps_the_address() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("killed and started");
     cluster.kill_daemon(owner)?;
@@ -65,7 +67,7 @@ fn a_daemon_that_is_killed_and_started_again_at_once_keeps_the_address() -> Resu
 
 #[test]
 fn a_stopped_daemon_hands_over_and_leaves_nothing_behind() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note(format!("the turnip of h{} is stopped", owner + 1));
     cluster.stop_daemon(owner)?;
@@ -119,7 +121,7 @@ fn all_daemons_killed_at_once_leave_an_address_that_goes_by_itself() -> Result<(
     for host in 0..3 {
         cluster.start_daemon(host)?;
     }
-    cluster.conclude(from, Outcome::failed_over().since(started).beside_a_silent_holder())
+    cluster.conclude(from, Outcome::failed_over().since(started))
 }
 
 #[test]
@@ -130,7 +132,8 @@ fn without_the_fence_the_kernels_expiry_alone_keeps_a_killed_holder_from_overlap
         lease: Some("5s".into()),
         ..TurnipSettings::default()
     };
-    let mut cluster = Cluster::start(with_settings(settings))?;
+    let plan = Plan { vips: of_both_families().vips, ..with_settings(settings) };
+    let mut cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note(format!("the turnip of h{} is killed", owner + 1));
     cluster.kill_daemon(owner)?;

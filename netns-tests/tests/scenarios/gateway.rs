@@ -9,6 +9,8 @@ use turnip_netns_tests::network::{BRIDGE, look_outside};
 use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::probe::Prober;
 
+use crate::a_lease_passes;
+
 /// Waits until both families have been answered by the outside after `moment`.
 fn wait_for_outside(cluster: &Cluster, prober: &Prober, moment: Instant) -> Result<()> {
     cluster.wait("guests reach the outside in both families", || {
@@ -36,6 +38,21 @@ fn let_guests_hear_announcements_only(cluster: &Cluster) -> Result<()> {
                ip6 saddr fd90::1 icmpv6 type nd-neighbor-solicit drop;\n  \
                ip6 daddr != ff02::1 icmpv6 type nd-neighbor-advert drop; }\n}\n",
         )?;
+    }
+    Ok(())
+}
+
+/// Ends that, and waits until all guests that have a link reach the outside.
+fn wait_until_guests_reach_the_outside(cluster: &Cluster) -> Result<()> {
+    let with_power = (0..cluster.size()).filter(|&host| cluster.host(host).has_power());
+    for guest in with_power.map(|host| cluster.network().guest(host)) {
+        let guest = guest?;
+        for family in ["arp", "ip6"] {
+            guest.nft(&format!(
+                "add table {family} announcements\ndelete table {family} announcements\n"
+            ))?;
+        }
+        wait_for_outside(cluster, &look_outside(guest)?, Instant::now())?;
     }
     Ok(())
 }
@@ -70,7 +87,28 @@ fn guests_reach_the_outside_again_when_the_gateways_hypervisor_loses_its_power()
     let next = cluster.wait_for_owner_among(|host| host != owner)?;
     wait_until_guests_know(&cluster, next)?;
     wait_for_outside(&cluster, &prober, Instant::now())?;
+    wait_until_guests_reach_the_outside(&cluster)?;
+    cluster.note("it is back");
+    cluster.power_on(owner)?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    wait_until_guests_reach_the_outside(&cluster)?;
     cluster.conclude(from, Outcome::failed_over())
+}
+
+#[test]
+fn guests_reach_the_outside_when_the_gateways_daemon_is_killed() -> Result<()> {
+    let mut cluster = Cluster::start(Plan::gateway())?;
+    let owner = cluster.wait_for_owner()?;
+    let_guests_hear_announcements_only(&cluster)?;
+    let from = cluster.note(format!("the turnip of h{} is killed", owner + 1));
+    cluster.kill_daemon(owner)?;
+    let next = cluster.wait_for_owner_among(|host| host != owner)?;
+    wait_until_guests_know(&cluster, next)?;
+    wait_until_guests_reach_the_outside(&cluster)?;
+    a_lease_passes();
+    cluster.release(owner)?;
+    cluster.conclude(from, Outcome::failed_over().beside_a_silent_holder(owner))
 }
 
 #[test]
@@ -97,5 +135,9 @@ fn guests_reach_the_outside_while_the_gateways_hypervisor_is_cut_off() -> Result
     cluster.isolate(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     wait_for_outside(&cluster, &prober, Instant::now())?;
+    cluster.note("heal");
+    cluster.heal()?;
+    a_lease_passes();
+    wait_until_guests_reach_the_outside(&cluster)?;
     cluster.conclude(from, Outcome::failed_over())
 }

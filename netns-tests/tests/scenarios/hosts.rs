@@ -8,7 +8,7 @@ use turnip_netns_tests::daemon::TurnipSettings;
 use turnip_netns_tests::etcd;
 use turnip_netns_tests::plan::{Plan, vip};
 
-use crate::{a_lease_passes, with_settings};
+use crate::{a_lease_passes, of_both_families, with_settings};
 
 /// etcd and turnip start, elect a leader, and wait until a lease that may stand is over.
 const BOOT_MAX: Duration = Duration::from_secs(20);
@@ -38,6 +38,21 @@ fn five_hosts_replace_a_holder_that_loses_its_power() -> Result<()> {
 }
 
 #[test]
+fn five_hosts_bear_the_loss_of_two() -> Result<()> {
+    let mut cluster = Cluster::start(Plan { hosts: 5, ..Plan::default() })?;
+    let owner = cluster.wait_for_owner()?;
+    let other = (owner + 1) % 5;
+    let from = cluster.note(format!("h{} and h{} are cut off", owner + 1, other + 1));
+    cluster.isolate(owner)?;
+    cluster.isolate(other)?;
+    cluster.wait_for_owner_among(|host| host != owner && host != other)?;
+    cluster.note("heal");
+    cluster.heal()?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::failed_over())
+}
+
+#[test]
 fn an_ipv6_address_survives_a_power_failure() -> Result<()> {
     let vips = vec![vip("api", &["fd77::100/64"])];
     survives_a_power_failure(Plan { vips, ..Plan::default() })
@@ -45,8 +60,7 @@ fn an_ipv6_address_survives_a_power_failure() -> Result<()> {
 
 #[test]
 fn a_vip_of_both_families_survives_a_power_failure() -> Result<()> {
-    let vips = vec![vip("api", &["10.77.0.100/24", "fd77::100/64"])];
-    survives_a_power_failure(Plan { vips, ..Plan::default() })
+    survives_a_power_failure(of_both_families())
 }
 
 #[test]
@@ -63,6 +77,28 @@ fn a_cluster_of_one_host_has_the_address_and_gives_it_up_when_stopped() -> Resul
     let from = cluster.note("nothing happens");
     a_lease_passes();
     cluster.conclude(from, Outcome::stayed_on(0))
+}
+
+#[test]
+fn a_cluster_of_one_host_has_the_address_again_after_every_restart() -> Result<()> {
+    let mut cluster = Cluster::start(Plan { hosts: 1, ..Plan::default() })?;
+    let from = cluster.note("its turnip is killed and started");
+    cluster.kill_daemon(0)?;
+    cluster.start_daemon(0)?;
+    a_lease_passes();
+    cluster.check(from, Outcome::stayed_on(0))?;
+    cluster.note("its etcd is restarted");
+    cluster.members[0].stop()?;
+    cluster.members[0].start()?;
+    a_lease_passes();
+    cluster.wait_for_owner()?;
+    cluster.check(from, Outcome::failed_over())?;
+    cluster.note("it loses its power");
+    cluster.power_off(0)?;
+    let back = cluster.note("it is back");
+    cluster.power_on(0)?;
+    cluster.wait_for_owner()?;
+    cluster.conclude(from, Outcome::gap_at_most(BOOT_MAX).since(back))
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use turnip_netns_tests::daemon::{Daemon, Policy, TurnipSettings};
-use turnip_netns_tests::plan::Plan;
+use turnip_netns_tests::plan::{Plan, vip};
 
 /// As the default, with another policy.
 fn with_policy(policy: Policy) -> Plan {
@@ -27,6 +27,11 @@ fn with_policy(policy: Policy) -> Plan {
 /// As the default, set up in this way.
 fn with_settings(settings: TurnipSettings) -> Plan {
     Plan { daemon: Daemon::Turnip(settings), ..Plan::default() }
+}
+
+/// As the default, with an address of each family in the one VIP.
+fn of_both_families() -> Plan {
+    Plan { vips: vec![vip("api", &["10.77.0.100/24", "fd77::100/64"])], ..Plan::default() }
 }
 
 /// Long enough for a lease to run out and for another host to have taken over.

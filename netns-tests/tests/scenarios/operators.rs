@@ -63,13 +63,14 @@ fn without_preemption_the_first_host_does_not_take_the_address_back() -> Result<
 
 #[test]
 fn the_status_names_the_owner_and_every_host() -> Result<()> {
-    let cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("questions");
     let status: serde_json::Value = serde_json::from_str(&cluster.turnip(&["status", "--json"])?)?;
     let text = status.to_string();
     for host in 0..3 {
         assert!(text.contains(&name(host)), "{text}");
     }
     assert!(text.contains("api") && text.contains(&name(owner)), "{text}");
-    Ok(())
+    cluster.conclude(from, Outcome::stayed_on(owner))
 }

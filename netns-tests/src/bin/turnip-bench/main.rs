@@ -34,8 +34,8 @@ struct Arguments {
     /// Only these faults.
     #[arg(long = "fault", value_enum)]
     faults: Vec<Fault>,
-    /// Numbers of VIPs to move from a host that loses its power; keepalived is left out of those
-    /// beyond 1,000.
+    /// Numbers of VIPs, at rest and to move from a host that loses its power; keepalived is left out
+    /// of those beyond 1,000.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000])]
     vips: Vec<usize>,
     /// Only these parts.
@@ -165,15 +165,18 @@ fn vips(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
 }
 
 fn at_rest(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
-    let subjects = chosen(&arguments.subjects, &Subject::ALL).into_iter();
-    for subject in subjects.filter(|subject| !subject.is_about_elections()) {
-        if figures.rest.iter().any(|rest| rest.subject == subject) {
-            continue;
+    let subjects = chosen(&arguments.subjects, &Subject::ALL);
+    for &vips in &arguments.vips {
+        for &subject in subjects.iter().filter(|subject| subject.takes(vips)) {
+            if figures.rest.iter().any(|rest| (rest.subject, rest.vips) == (subject, vips)) {
+                continue;
+            }
+            let rest = rest::run(subject, vips);
+            let rest = rest.with_context(|| format!("{subject}, {vips} VIPs, at rest"))?;
+            eprintln!("{rest}");
+            figures.rest.push(rest);
+            write(arguments, figures)?;
         }
-        let rest = rest::run(subject).with_context(|| format!("{subject}, at rest"))?;
-        eprintln!("{rest}");
-        figures.rest.push(rest);
-        write(arguments, figures)?;
     }
     Ok(())
 }

@@ -6,12 +6,22 @@ use std::fmt::Write as _;
 use crate::Figures;
 use crate::rest::Rest;
 use crate::scale::Scale;
-use crate::trial::{Fault, Figure, Subject, Trial};
+use crate::trial::{BLIND_MAX, Fault, Figure, Subject, Trial};
 use crate::use_case::{UseCase, UseCaseTrial};
 
 /// Tables for the README.
 pub fn markdown(figures: &Figures) -> String {
-    let mut text = format!("{}.\n\n", figures.setting);
+    let mut text = format!("{}.", figures.setting);
+    let stalled = figures.trials.iter().map(|trial| trial.stalled).sum::<usize>()
+        + figures.use_cases.iter().map(|trial| trial.stalled).sum::<usize>();
+    if stalled > 0 {
+        let ms = BLIND_MAX.as_millis();
+        let _ = write!(
+            text,
+            " {stalled} trials were made anew, because the machine kept the probes waiting for more than {ms} ms."
+        );
+    }
+    text += "\n\n";
     let measured: BTreeSet<Subject> = figures.trials.iter().map(|trial| trial.subject).collect();
     let (about_elections, subjects): (Vec<_>, Vec<_>) =
         measured.into_iter().partition(|subject| subject.is_about_elections());
@@ -71,13 +81,15 @@ fn scales(text: &mut String, figures: &Figures) {
 }
 
 fn rests(text: &mut String, figures: &Figures) {
-    *text += "\n| at rest, one VIP | the daemon | etcd's member beside it | etcd's writes, three hosts |\n|---|---|---|---|\n";
-    for Rest { subject, daemon, etcd, writes_per_second } in &figures.rest {
+    *text += "\n| at rest | VIPs | the daemon | etcd's member beside it | etcd's writes, three hosts |\n|---|---|---|---|---|\n";
+    let mut rests: Vec<&Rest> = figures.rest.iter().collect();
+    rests.sort_by_key(|rest| (rest.vips, rest.subject));
+    for Rest { subject, vips, daemon, etcd, writes_per_second } in rests {
         let (etcd, writes) = match etcd {
             Some(etcd) => (etcd.to_string(), format!("{writes_per_second:.1} a second")),
             None => ("-".to_owned(), "-".to_owned()),
         };
-        let _ = writeln!(text, "| {subject} | {daemon} | {etcd} | {writes} |");
+        let _ = writeln!(text, "| {subject} | {vips} | {daemon} | {etcd} | {writes} |");
     }
 }
 
@@ -124,7 +136,12 @@ fn table(
 }
 
 fn gap(trials: &[&Trial]) -> String {
-    cell(trials, |trial| trial.worse_gap(), "without end")
+    let gap = cell(trials, |trial| trial.worse_gap(), "without end");
+    let unwanted = |trial: &&&Trial| trial.moved && trial.fault.moves_nothing();
+    match trials.iter().filter(unwanted).count() {
+        0 => gap,
+        moved => format!("{gap}; moved in {moved} of {}", trials.len()),
+    }
 }
 
 fn overlap(trials: &[&Trial]) -> String {

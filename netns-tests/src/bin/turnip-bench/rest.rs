@@ -4,11 +4,12 @@ use std::fmt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::process::Process;
 
+use crate::scale;
 use crate::trial::Subject;
 
 const WATCHED: Duration = Duration::from_secs(20);
@@ -18,6 +19,8 @@ const WATCHED: Duration = Duration::from_secs(20);
 pub struct Rest {
     /// What was measured.
     pub subject: Subject,
+    /// How many VIPs the host had.
+    pub vips: usize,
     /// Of the daemon.
     pub daemon: Cost,
     /// Of etcd's member beside it, which serves all three daemons and nobody else.
@@ -35,10 +38,16 @@ pub struct Cost {
     pub cpu_percent: f64,
 }
 
-/// Watches a cluster with one VIP at rest.
-pub fn run(subject: Subject) -> Result<Rest> {
-    let mut cluster = Cluster::start(subject.plan())?;
-    let owner = cluster.wait_for_owner()?;
+/// Watches a cluster at rest, all VIPs on its first host.
+pub fn run(subject: Subject, vips: usize) -> Result<Rest> {
+    let owner = 0;
+    let mut cluster = Cluster::lay_out(scale::plan(subject, vips))?;
+    for host in 0..cluster.size() {
+        cluster.start_daemon(host)?;
+    }
+    if !scale::until_held(&cluster, &["h1"])? {
+        bail!("not all came to the first host");
+    }
     sleep(Duration::from_secs(5));
     let began = Instant::now();
     let (before, daemon_before, etcd_before) = look(&mut cluster, owner)?;
@@ -47,6 +56,7 @@ pub fn run(subject: Subject) -> Result<Rest> {
     let elapsed = began.elapsed();
     Ok(Rest {
         subject,
+        vips,
         daemon: daemon_after.since(daemon_before, elapsed),
         etcd: etcd_after.zip(etcd_before).map(|(after, before)| after.since(before, elapsed)),
         writes_per_second: (after - before) as f64 / elapsed.as_secs_f64(),
@@ -83,7 +93,7 @@ fn look(cluster: &mut Cluster, host: usize) -> Result<(i64, Used, Option<Used>)>
 
 impl fmt::Display for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at rest: {}", self.subject, self.daemon)?;
+        write!(f, "{}, {} VIPs at rest: {}", self.subject, self.vips, self.daemon)?;
         if let Some(etcd) = self.etcd {
             write!(f, "; etcd {etcd}, {:.1} writes a second", self.writes_per_second)?;
         }

@@ -41,14 +41,19 @@ fn patience(vips: usize) -> Duration {
     Duration::from_secs(30 + vips as u64 / 500)
 }
 
-/// Puts `count` VIPs on the first host and takes its power; `run` of `runs`.
-pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Scale> {
+/// A cluster of which the first host should have all of so many VIPs.
+pub fn plan(subject: Subject, count: usize) -> Plan {
     let mut plan = Plan { vips: (0..count).map(numbered).collect(), ..subject.plan() };
     if let Daemon::Turnip(settings) = &mut plan.daemon {
         settings.policy = Policy::Priority { preempt: true };
     }
+    plan
+}
+
+/// Puts `count` VIPs on the first host and takes its power; `run` of `runs`.
+pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Scale> {
     // Not `start`: whether the first VIP stays where it is, is no concern here.
-    let mut cluster = Cluster::lay_out(plan)?;
+    let mut cluster = Cluster::lay_out(plan(subject, count))?;
     let start = Instant::now();
     for host in 0..cluster.size() {
         cluster.start_daemon(host)?;
@@ -90,7 +95,7 @@ pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Sc
 }
 
 /// Waits until each VIP is on one of `hosts`, and says whether it came to that.
-fn until_held(cluster: &Cluster, hosts: &[&str]) -> Result<bool> {
+pub fn until_held(cluster: &Cluster, hosts: &[&str]) -> Result<bool> {
     let count = cluster.plan().vips.len();
     let began = Instant::now();
     while began.elapsed() < patience(count) {

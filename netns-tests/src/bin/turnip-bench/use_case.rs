@@ -46,6 +46,9 @@ pub struct UseCaseTrial {
     pub overlap_ms: f64,
     /// How long two hosts answered, each asked itself.
     pub answers_overlap_ms: f64,
+    /// How many trials before it, of the same, measured the machine: their probes stalled.
+    #[serde(default)]
+    pub stalled: usize,
 }
 
 impl UseCase {
@@ -70,7 +73,10 @@ impl UseCase {
 
 /// Builds it, makes the fault, and watches; `run` of `runs`.
 pub fn run(case: UseCase, run: usize, runs: usize) -> Result<UseCaseTrial> {
-    undisturbed(format_args!("{case}, run {run}"), || attempt(case, run, runs))
+    undisturbed(format_args!("{case}, run {run}"), |stalled| {
+        let trial = attempt(case, run, runs)?;
+        Ok(trial.map(|trial| UseCaseTrial { stalled, ..trial }))
+    })
 }
 
 /// None when the machine stood still meanwhile.
@@ -118,6 +124,7 @@ fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial
         gap_ms: in_ms(gap),
         overlap_ms: in_ms(seen.overlap),
         answers_overlap_ms: in_ms(seen.answers_overlap),
+        stalled: 0,
     }))
 }
 
