@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 /// The variable that names the turnip to run, when it is not the one built beside the lab. What
 /// it names is not held against the sources.
@@ -26,6 +27,17 @@ pub fn turnip() -> Result<PathBuf> {
         .get_or_init(|| find().map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(|e| anyhow!(e))
+}
+
+/// Copies a program, by a process of its own: what other threads start meanwhile would inherit the
+/// file open for writing, and as long as they have it the copy cannot be executed.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn copy(program: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg(program).arg(to).status().context("cp")?;
+    ensure!(status.success(), "copying {} to {}: {status}", program.display(), to.display());
+    Ok(())
 }
 
 fn find() -> Result<PathBuf> {

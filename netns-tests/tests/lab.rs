@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use turnip_netns_tests::binary;
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Daemon;
 use turnip_netns_tests::lab::{KEEP_VARIABLE, KEPT_PREFIX, Lab};
@@ -178,7 +179,7 @@ fn without_root_the_lab_fails_and_says_so() -> Result<()> {
     std::fs::create_dir_all(&directory)?;
     std::fs::set_permissions(&directory, Permissions::from_mode(0o777))?;
     let demo = directory.join("turnip-demo");
-    std::fs::copy(DEMO, &demo)?;
+    binary::copy(Path::new(DEMO), &demo)?;
     let mut command = Command::new(&demo);
     let output = command.uid(65_534).env("TURNIP_LAB_DIR", &directory).current_dir("/").output()?;
     std::fs::remove_dir_all(&directory)?;
@@ -224,8 +225,10 @@ fn the_observers_see_the_gap_of_a_failover() -> Result<()> {
 
 #[test]
 fn two_labs_side_by_side_do_not_see_each_other() -> Result<()> {
-    let mut first = Cluster::start(keepalived()).context("is keepalived installed?")?;
-    let mut second = Cluster::start(keepalived())?;
+    // Slow ones: it is not about a keepalived that a busy machine makes nervous.
+    let plan = || Plan { daemon: Daemon::Keepalived { advert_ms: 1_000 }, ..keepalived() };
+    let mut first = Cluster::start(plan()).context("is keepalived installed?")?;
+    let mut second = Cluster::start(plan())?;
     let owner = first.wait_for_owner()?;
     let from = first.note("the other lab loses all its hosts");
     for host in 0..second.size() {
@@ -239,17 +242,17 @@ fn two_labs_side_by_side_do_not_see_each_other() -> Result<()> {
 fn what_a_killed_daemon_leaves_behind_is_noticed() -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
-    let (of_all_hosts_and_the_vip, of_the_owner_and_the_vip) = (4, 2);
-    assert_eq!(cluster.left_in_etcd()?.len(), of_all_hosts_and_the_vip);
-    let from = cluster.note("the owner's turnip is killed");
+    for host in (0..cluster.size()).filter(|host| *host != owner) {
+        cluster.stop_daemon(host)?;
+    }
     cluster.kill_daemon(owner)?;
-    let outcome = Outcome::failed_over().beside_a_silent_holder(owner);
-    let left = cluster.conclude(from, outcome).expect_err("the fence is there still");
+    let left = cluster.assert_nothing_is_left().expect_err("the fence is there still");
     assert!(left.to_string().starts_with("left behind on h"), "{left}");
     cluster.release(owner)?;
     assert_eq!(cluster.left_behind(owner)?, Vec::<String>::new());
     // Nobody is there to expire the dead daemon's session.
-    assert_eq!(cluster.left_in_etcd()?.len(), of_the_owner_and_the_vip);
+    let left = cluster.assert_nothing_is_left().expect_err("its keys are there still");
+    assert!(left.to_string().starts_with("left behind in etcd"), "{left}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use etcd_client::Client;
 use support::cluster::Cluster;
-use support::{PATIENCE, run};
+use support::{PATIENCE, eventually, run};
 use turnip_core::Revision;
 
 const PREFIX: &str = "/turnip/main/";
@@ -16,9 +16,14 @@ fn members_and_their_status_are_told() {
     run(async {
         let cluster = Cluster::start(3).await;
         let etcd = cluster.handle(0);
-        let members = etcd.members(PATIENCE).await.unwrap();
+        // The member that is asked hears of the others' URLs when they have made them known.
+        let members = eventually("all members with their URLs", async || {
+            let members = etcd.members(PATIENCE).await.map_err(|error| error.to_string())?;
+            let known = members.iter().all(|member| member.client_urls.len() == 1);
+            if known { Ok(members) } else { Err(format!("{members:?}")) }
+        })
+        .await;
         assert_eq!(members.len(), 3);
-        let mut leaders = 0;
         for index in 0..3 {
             let url = cluster.url(index);
             let status = etcd.endpoint_status(&url, PATIENCE).await.unwrap();
@@ -29,9 +34,16 @@ fn members_and_their_status_are_told() {
             assert!(!member.is_learner);
             assert!(status.version.starts_with("3."), "{status:?}");
             assert!(status.db_bytes > 0 && status.term > 0 && status.cluster_id != 0);
-            leaders += usize::from(status.is_leader());
         }
-        assert_eq!(leaders, 1);
+        eventually("one leader", async || {
+            let mut leaders = 0;
+            for index in 0..3 {
+                let status = etcd.endpoint_status(&cluster.url(index), PATIENCE).await;
+                leaders += usize::from(status.is_ok_and(|status| status.is_leader()));
+            }
+            if leaders == 1 { Ok(()) } else { Err(leaders) }
+        })
+        .await;
         let error = etcd.endpoint_status("http://elsewhere:2379", PATIENCE).await.unwrap_err();
         assert!(error.to_string().contains("elsewhere"), "{error}");
     });

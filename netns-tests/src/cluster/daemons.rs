@@ -46,7 +46,7 @@ impl Cluster {
     pub fn install_daemon(&self, host: usize) -> Result<()> {
         let installed = installed_in(&self.hosts[host].directory);
         let new = installed.with_extension("new");
-        std::fs::copy(binary::turnip()?, &new).context("copying turnip")?;
+        binary::copy(&binary::turnip()?, &new)?;
         Ok(std::fs::rename(new, installed)?)
     }
 

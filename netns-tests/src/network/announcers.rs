@@ -20,7 +20,7 @@ use crate::probe::PERIOD;
 use crate::prompt::prompt;
 
 /// The longest time between two answers of bird's after which something can be said nonetheless.
-const BLIND_MAX: Duration = Duration::from_millis(500);
+const BLIND_MAX: Duration = Duration::from_secs(1);
 
 /// Watches the router until it is dropped.
 #[derive(Debug)]

@@ -19,9 +19,15 @@ fn an_address_that_somebody_removes_is_put_back() -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("somebody removes the address");
+    let removals = || -> Result<usize> {
+        Ok(cluster.eye().events(cluster.address())?.iter().filter(|event| !event.present).count())
+    };
     for _ in 0..3 {
+        let before = removals()?;
         cluster.host(owner).namespace().remove_address(cluster.address())?;
-        cluster.wait("it is back", || Ok(cluster.holders()? == [owner]))?;
+        cluster.wait("it is gone, and back", || {
+            Ok(removals()? > before && cluster.holders()? == [owner])
+        })?;
     }
     a_lease_passes();
     assert_eq!(cluster.holders()?, [owner], "{}", cluster.said());

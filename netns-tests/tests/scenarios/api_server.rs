@@ -74,7 +74,7 @@ fn the_route_follows_the_address_from_a_host_that_is_cut_off() -> Result<()> {
 
 #[test]
 fn the_route_follows_the_address_when_the_daemon_is_stopped() -> Result<()> {
-    follows(true, Cluster::stop_daemon, WITHDRAWAL_MAX, Outcome::moved())
+    follows(false, Cluster::stop_daemon, WITHDRAWAL_MAX, Outcome::moved())
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn without_bfd_the_route_follows_when_bgps_hold_time_is_over() -> Result<()> {
 
 #[test]
 fn the_route_follows_the_address_when_it_is_moved_about() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::api_server(true))?;
+    let mut cluster = Cluster::start(Plan::api_server(false))?;
     let announcers = Announcers::watch(cluster.lab(), cluster.address())?;
     let from = Instant::now();
     for host in [0, 1, 2] {

@@ -8,7 +8,9 @@ use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::TurnipSettings;
 use turnip_netns_tests::plan::Plan;
 
-use crate::{a_lease_passes, of_both_families, with_settings};
+use crate::{
+    a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease, with_settings,
+};
 
 #[test]
 fn a_killed_daemons_address_is_silent_before_another_answers_and_goes_by_itself() -> Result<()> {
@@ -55,13 +57,14 @@ fn a_daemon_that_is_frozen_for_less_than_a_lease_keeps_the_address() -> Result<(
 
 #[test]
 fn a_daemon_that_is_killed_and_started_again_at_once_keeps_the_address() -> Result<()> {
-    let mut cluster = Cluster::start(of_both_families())?;
+    let plan = Plan { vips: of_both_families().vips, ..with_settings(with_a_long_lease()) };
+    let mut cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("killed and started");
     cluster.kill_daemon(owner)?;
     sleep(Duration::from_millis(200));
     cluster.start_daemon(owner)?;
-    a_lease_passes();
+    a_long_lease_passes();
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 

@@ -8,7 +8,9 @@ use turnip_netns_tests::daemon::TurnipSettings;
 use turnip_netns_tests::etcd;
 use turnip_netns_tests::plan::{Plan, vip};
 
-use crate::{a_lease_passes, of_both_families, with_settings};
+use crate::{
+    a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease, with_settings,
+};
 
 /// etcd and turnip start, elect a leader, and wait until a lease that may stand is over.
 const BOOT_MAX: Duration = Duration::from_secs(20);
@@ -81,11 +83,11 @@ fn a_cluster_of_one_host_has_the_address_and_gives_it_up_when_stopped() -> Resul
 
 #[test]
 fn a_cluster_of_one_host_has_the_address_again_after_every_restart() -> Result<()> {
-    let mut cluster = Cluster::start(Plan { hosts: 1, ..Plan::default() })?;
+    let mut cluster = Cluster::start(Plan { hosts: 1, ..with_settings(with_a_long_lease()) })?;
     let from = cluster.note("its turnip is killed and started");
     cluster.kill_daemon(0)?;
     cluster.start_daemon(0)?;
-    a_lease_passes();
+    a_long_lease_passes();
     cluster.check(from, Outcome::stayed_on(0))?;
     cluster.note("its etcd is restarted");
     cluster.members[0].stop()?;

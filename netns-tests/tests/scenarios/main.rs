@@ -29,6 +29,11 @@ fn with_settings(settings: TurnipSettings) -> Plan {
     Plan { daemon: Daemon::Turnip(settings), ..Plan::default() }
 }
 
+/// For what must be over before the lease is, on however busy a machine.
+fn with_a_long_lease() -> TurnipSettings {
+    TurnipSettings { lease: Some("5s".into()), ..TurnipSettings::default() }
+}
+
 /// As the default, with an address of each family in the one VIP.
 fn of_both_families() -> Plan {
     Plan { vips: vec![vip("api", &["10.77.0.100/24", "fd77::100/64"])], ..Plan::default() }
@@ -37,4 +42,9 @@ fn of_both_families() -> Plan {
 /// Long enough for a lease to run out and for another host to have taken over.
 fn a_lease_passes() {
     sleep(Duration::from_secs(5));
+}
+
+/// The same for [`with_a_long_lease`].
+fn a_long_lease_passes() {
+    sleep(Duration::from_secs(7));
 }
