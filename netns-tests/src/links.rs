@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, anyhow};
 use futures::TryStreamExt;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
@@ -178,6 +178,23 @@ impl Namespace {
             });
             mac.ok_or_else(|| anyhow!("{name} has no hardware address"))
         })
+    }
+
+    /// Gives a link its addresses, usable at once, and a hardware address made of them, so that a
+    /// machine has it again after a reboot.
+    ///
+    /// # Errors
+    /// When they are there already, or there is no such link.
+    pub fn settle(&self, link: &str, v4: Ipv4Net, v6: Ipv6Net) -> Result<()> {
+        let [a, b, c, d] = v4.addr().octets();
+        self.netlink(|netlink| async move {
+            let index = index_of(&netlink, link).await?;
+            let message = LinkUnspec::new_with_index(index).address(vec![2, 0, a, b, c, d]);
+            Ok(netlink.link().set(message.build()).execute().await?)
+        })
+        .with_context(|| format!("the hardware address of {link}"))?;
+        self.add_address(link, v4.into())?;
+        self.add_address(link, v6.into())
     }
 
     /// Adds an address, usable at once.

@@ -145,11 +145,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// The keys in etcd, where a member of it runs, of daemons that run and VIPs that are owned.
+    /// The keys in etcd, where it runs, of daemons that run and VIPs that are owned.
     fn left_in_etcd(&self) -> Result<Vec<String>> {
-        let Some(member) = self.members.iter().find(|member| member.runs()) else {
+        if !self.members.iter().any(Member::runs) {
             return Ok(Vec::new());
-        };
+        }
+        // Another member may be cut off, and would not know.
+        let member = &self.members[etcd::wait_for_leader(&self.members)?];
         let kinds =
             ["sessions", "vips"].map(|kind| member.keys(&format!("/turnip/{CLUSTER}/{kind}/")));
         Ok(kinds.into_iter().collect::<Result<Vec<_>>>()?.concat())

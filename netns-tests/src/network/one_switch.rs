@@ -44,8 +44,7 @@ impl OneSwitch {
         self.switch.connect(name, namespace, LINK)?;
         let v4 = Ipv4Net::new(Ipv4Addr::new(10, 77, 0, number), 24)?;
         let v6 = Ipv6Net::new(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number)), 64)?;
-        namespace.add_address(LINK, v4.into())?;
-        namespace.add_address(LINK, v6.into())?;
+        namespace.settle(LINK, v4, v6)?;
         Ok(v4.addr().into())
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::routed::{ends, network_of};
@@ -60,14 +60,13 @@ impl Overlay {
     }
 
     fn bridge(&self, hypervisor: &Namespace, network: u8) -> Result<()> {
-        let IpAddr::V4(own) = ends(network).1.0.addr() else { bail!("an IPv4 address") };
         // Of its own, so that guests can only learn of a new gateway by being told.
         hypervisor.bridge(BRIDGE, Some([2, 0, 0, 0, 100, network]))?;
-        hypervisor.vxlan(VXLAN, VXLAN_ID, own)?;
+        hypervisor.vxlan(VXLAN, VXLAN_ID, ends(network).1.0.addr())?;
         hypervisor.plug(VXLAN, BRIDGE)?;
         let hosts = (0..self.guests.len()).map(network_of).chain([SPARE]);
         for other in hosts.filter(|&other| other != network) {
-            hypervisor.vxlan_peer(VXLAN, ends(other).1.0.addr())?;
+            hypervisor.vxlan_peer(VXLAN, ends(other).1.0.addr().into())?;
         }
         Ok(())
     }
@@ -119,8 +118,8 @@ fn connect_guest(hypervisor: &Namespace, guest: &Namespace, number: u8) -> Resul
     hypervisor.cable(GUEST, guest, LINK)?;
     hypervisor.plug(GUEST, BRIDGE)?;
     let v6 = |last| Ipv6Addr::new(0xfd90, 0, 0, 0, 0, 0, 0, last);
-    guest.add_address(LINK, Ipv4Net::new(Ipv4Addr::new(10, 90, 0, number), 24)?.into())?;
-    guest.add_address(LINK, Ipv6Net::new(v6(u16::from(number)), 64)?.into())?;
+    let own = Ipv4Net::new(Ipv4Addr::new(10, 90, 0, number), 24)?;
+    guest.settle(LINK, own, Ipv6Net::new(v6(u16::from(number)), 64)?)?;
     guest.add_route("0.0.0.0/0".parse()?, Via::Gateway(Ipv4Addr::new(10, 90, 0, 1).into()))?;
     guest.add_route("::/0".parse()?, Via::Gateway(v6(1).into()))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::{Bgp, Network, bird, port};
 use crate::lab::Lab;
@@ -50,8 +50,7 @@ impl Routed {
             let switch = Switch::new(lab, &format!("switch-{}", port(host)))?;
             switch.connect("router", &router, &port(host))?;
             let (v4, v6) = ends(network_of(host)).0;
-            router.add_address(&port(host), v4)?;
-            router.add_address(&port(host), v6)?;
+            router.settle(&port(host), v4, v6)?;
             switches.push(switch);
         }
         let router_bird = match &bgp {
@@ -75,7 +74,7 @@ impl Routed {
     pub fn connect(&self, name: &str, network: u8, namespace: &Namespace) -> Result<IpAddr> {
         self.router.cable(name, namespace, LINK)?;
         join(&self.router, name, namespace, network)?;
-        Ok(ends(network).1.0.addr())
+        Ok(ends(network).1.0.addr().into())
     }
 
     /// The router.
@@ -108,7 +107,7 @@ impl Network for Routed {
     }
 
     fn address(&self, host: usize) -> IpAddr {
-        ends(network_of(host)).1.0.addr()
+        ends(network_of(host)).1.0.addr().into()
     }
 }
 
@@ -117,30 +116,28 @@ pub(super) fn network_of(host: usize) -> u8 {
     u8::try_from(host + 1).expect("few hosts")
 }
 
-type End = (IpNet, IpNet);
+type End = (Ipv4Net, Ipv6Net);
 
 /// The router's end of a network and the other one's, each in both families.
 pub(super) fn ends(network: u8) -> (End, End) {
     let end = |last: u8| {
         let v4 = Ipv4Net::new(Ipv4Addr::new(10, 80, network, last), 24).expect("24 is one");
         let v6 = Ipv6Addr::new(0xfd80, u16::from(network), 0, 0, 0, 0, 0, u16::from(last));
-        (IpNet::from(v4), IpNet::from(Ipv6Net::new(v6, 64).expect("64 is one")))
+        (v4, Ipv6Net::new(v6, 64).expect("64 is one"))
     };
     (end(1), end(2))
 }
 
 fn join(router: &Namespace, link: &str, other: &Namespace, network: u8) -> Result<()> {
     let (v4, v6) = ends(network).0;
-    router.add_address(link, v4)?;
-    router.add_address(link, v6)?;
+    router.settle(link, v4, v6)?;
     settle_at_end(other, network)
 }
 
 /// Addresses, and the router as the way to everything else.
 fn settle_at_end(namespace: &Namespace, network: u8) -> Result<()> {
     let (router, own) = ends(network);
-    namespace.add_address(LINK, own.0)?;
-    namespace.add_address(LINK, own.1)?;
-    namespace.add_route("0.0.0.0/0".parse()?, Via::Gateway(router.0.addr()))?;
-    namespace.add_route("::/0".parse()?, Via::Gateway(router.1.addr()))
+    namespace.settle(LINK, own.0, own.1)?;
+    namespace.add_route("0.0.0.0/0".parse()?, Via::Gateway(router.0.addr().into()))?;
+    namespace.add_route("::/0".parse()?, Via::Gateway(router.1.addr().into()))
 }
