@@ -18,6 +18,7 @@ use crate::namespace::Namespace;
 use crate::network::Network;
 use crate::probe::{Prober, Shot, Target, Way};
 use crate::process::Process;
+use crate::reap;
 use crate::responder::Responder;
 
 const PANEL_LINK: &str = "panel";
@@ -73,7 +74,7 @@ impl Host {
     /// When the kernel refuses.
     pub fn boot(&mut self, lab: &Lab, eye: &Eye, network: &dyn Network) -> Result<()> {
         self.namespace = lab.namespace(&self.name)?;
-        std::fs::create_dir_all(runtime_directory(&self.directory))?;
+        reap::make_directory(&runtime_directory(&self.directory))?;
         eye.watch(&self.namespace, &self.name)?;
         self.plug(network)?;
         let responder = Responder::start(&self.namespace, &self.name)?;

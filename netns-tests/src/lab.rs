@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::namespace::Namespace;
 use crate::reap::{self, PREFIX};
@@ -69,7 +69,7 @@ impl Lab {
         let kept = std::env::var_os(KEEP_VARIABLE).is_some();
         let directory =
             reap::directory().join(if kept { kept_name(&suffix) } else { name.clone() });
-        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        reap::make_directory(&directory)?;
         let (namespaces_made, journal) = (AtomicU32::new(0), Journal::new());
         Ok(Arc::new(Lab { name, directory, kept, namespaces_made, journal }))
     }
@@ -99,7 +99,7 @@ impl Lab {
     /// When it cannot be made.
     pub fn directory_of(&self, host: &str) -> Result<PathBuf> {
         let directory = self.directory.join(host);
-        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        reap::make_directory(&directory)?;
         Ok(directory)
     }
 

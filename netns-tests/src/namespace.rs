@@ -15,6 +15,8 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::Handle;
 
+use crate::reap;
+
 /// A named network namespace; dropping it removes the name, and with it, once nothing runs in it,
 /// the namespace.
 #[derive(Debug)]
@@ -32,7 +34,8 @@ impl Namespace {
         if !nix::unistd::geteuid().is_root() {
             bail!("network namespaces need root: this did not run");
         }
-        let net = NetNs::new(name).with_context(|| format!("network namespace {name}"))?;
+        let net =
+            reap::make(|| NetNs::new(name)).with_context(|| format!("network namespace {name}"))?;
         let namespace = Namespace { name: name.to_owned(), net: Some(net) };
         namespace.set_link("lo", LinkState::Up)?;
         Ok(namespace)

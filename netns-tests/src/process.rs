@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::reap;
+
 /// A running process that logs into a file; dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
@@ -27,7 +29,7 @@ impl Process {
     pub fn start(mut command: Command, name: &str, log: PathBuf) -> Result<Self> {
         let open = || File::options().create(true).append(true).open(&log);
         command.stdin(Stdio::null()).stdout(open()?).stderr(open()?);
-        let child = command.spawn().with_context(|| format!("starting {name}"))?;
+        let child = reap::make(|| command.spawn()).with_context(|| format!("starting {name}"))?;
         Ok(Process { name: name.to_owned(), child, log })
     }
 

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Once, PoisonError, RwLock};
 use std::thread;
 
+use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -41,6 +42,24 @@ pub fn reap_own() {
     }
 }
 
+/// Whoever makes something that would be left behind reads it; who takes all down writes it.
+static MAKING: RwLock<()> = RwLock::new(());
+
+/// Makes something that would be left behind. Once all is being taken down, nothing is made any more,
+/// and this does not return.
+pub fn make<T>(what: impl FnOnce() -> T) -> T {
+    let _making = MAKING.read().unwrap_or_else(PoisonError::into_inner);
+    what()
+}
+
+/// Makes a directory, and those that it is in.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_directory(path: &Path) -> Result<()> {
+    make(|| fs::create_dir_all(path)).with_context(|| path.display().to_string())
+}
+
 /// Has the first SIGINT, SIGTERM or SIGHUP take everything down before it ends the process.
 pub fn take_down_on_signals() {
     static ONCE: Once = Once::new();
@@ -49,6 +68,7 @@ pub fn take_down_on_signals() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let signal = runtime.expect("a runtime for signals").block_on(first_signal());
             eprintln!("\n{signal}: taking the lab down");
+            let _for_good = MAKING.write().unwrap_or_else(PoisonError::into_inner);
             reap_own();
             std::process::exit(128 + signal as i32);
         });

@@ -107,6 +107,25 @@ fn a_lab_that_is_interrupted_leaves_nothing_behind() -> Result<()> {
 }
 
 #[test]
+fn a_lab_that_is_interrupted_while_it_is_built_leaves_nothing_behind() -> Result<()> {
+    for built in 1..=9 {
+        let mut command = Command::new(DEMO);
+        command.env_remove(KEEP_VARIABLE).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut demo = command.spawn()?;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // Without a pause, to hit it while it makes the next thing.
+        while leftovers_of(demo.id()).len() < built {
+            anyhow::ensure!(Instant::now() < deadline, "fewer than {built} things were made");
+        }
+        send(Signal::SIGINT, &demo)?;
+        assert_eq!(demo.wait()?.code(), Some(130));
+        assert_eq!(leftovers_of(demo.id()), Vec::<String>::new(), "after {built} things");
+        assert_soon_none(|| processes_of(demo.id()));
+    }
+    Ok(())
+}
+
+#[test]
 fn a_lab_whose_test_panics_leaves_nothing_behind() -> Result<()> {
     let cluster = Cluster::start(Plan::default())?;
     let directory = cluster.lab().directory().to_owned();

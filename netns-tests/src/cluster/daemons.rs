@@ -13,6 +13,7 @@ use crate::daemon::{
 use crate::host::Host;
 use crate::plan::EtcdPlan;
 use crate::process::Process;
+use crate::reap;
 
 impl Cluster {
     /// Starts the daemon of a host.
@@ -149,7 +150,7 @@ impl Cluster {
     /// When it cannot be started.
     pub fn start_twin(&self, host: usize, other: usize) -> Result<Process> {
         let directory = self.lab.directory_of(&format!("twin-of-h{}", other + 1))?;
-        std::fs::create_dir_all(runtime_directory(&directory))?;
+        reap::make_directory(&runtime_directory(&directory))?;
         let place = Place {
             host: &self.hosts[other].name,
             index: other,
