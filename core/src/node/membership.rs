@@ -164,7 +164,8 @@ impl Node {
     }
 
     /// Renewed once, it may have been the last request of a host that is gone, on its way for
-    /// long: of those that compare the same revision only one can land. Renewed twice, it lives.
+    /// long, for instance when this very host was booted again: of those that compare the same
+    /// revision only one can land. Renewed twice, it lives.
     fn contested_name_written(
         &mut self,
         seen: Revision,
@@ -173,14 +174,6 @@ impl Node {
         now: Instant,
     ) {
         match known {
-            // One renewal of a host that is gone may land late, for instance when this very host
-            // was booted again; two cannot: the second compares the first.
-            Some(Known { record: Ok(record), modified, .. })
-                if modified != seen && record.host != self.config.host && !renewed =>
-            {
-                self.membership = Membership::Contested { seen: modified, renewed: true };
-                self.timers.set(Timer::Contest, now + self.lease.patience(record.lease()));
-            }
             Some(Known { record: Ok(record), modified, .. })
                 if modified != seen && record.host != self.config.host =>
             {
