@@ -1,7 +1,7 @@
 //! Sees the address events of all namespaces of a lab, in the order in which the kernel made
 //! them: one socket, in a namespace of its own that has an id for each of the others, hears all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::mem;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,6 +18,7 @@ use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use crate::background::Background;
 use crate::lab::Lab;
 use crate::links::address_of;
+use crate::measure;
 use crate::namespace::Namespace;
 use crate::prompt::prompt;
 
@@ -125,15 +126,8 @@ impl Eye {
     /// # Errors
     /// When events were lost.
     pub fn holders(&self, address: IpAddr, at: Instant) -> Result<Vec<String>> {
-        let mut holders = BTreeSet::new();
-        for event in self.events(address)?.into_iter().take_while(|event| event.at <= at) {
-            if event.present {
-                holders.insert(event.host.to_string());
-            } else {
-                holders.remove(&*event.host);
-            }
-        }
-        Ok(holders.into_iter().collect())
+        let events = self.select(|event| event.address == address && event.at <= at)?;
+        Ok(measure::holders(&events).into_iter().map(str::to_owned).collect())
     }
 }
 

@@ -1,11 +1,15 @@
 //! A host of a lab, through its boots, with a panel: a namespace at the other end of a cable of its
-//! own, which asks this host, and no other, whether it answers at an address.
+//! own, which asks this host, and no other, whether it answers at an address. It asks at the hardware
+//! address of that cable: whether a host resolves an address for its neighbours is for the tests of
+//! the fence, here it is whether it would answer anybody who believes that it has it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,6 +27,9 @@ use crate::responder::Responder;
 
 const PANEL_LINK: &str = "panel";
 const HOST_LINK: &str = "host";
+
+/// Processes that are killed are gone after some milliseconds, on however busy a machine by then.
+const DEATH_MAX: Duration = Duration::from_secs(5);
 
 /// A host.
 #[derive(Debug)]
@@ -118,9 +125,7 @@ impl Host {
         for link in self.namespace.link_names()? {
             self.namespace.remove_link(&link)?;
         }
-        for process in self.namespace.processes() {
-            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
-        }
+        self.end_processes()?;
         for address in self.namespace.addresses()? {
             if !address.is_loopback() {
                 self.namespace.remove_address(address)?;
@@ -131,6 +136,22 @@ impl Host {
         self.keep_answers();
         self.running = None;
         Ok(std::fs::remove_dir_all(runtime_directory(&self.directory))?)
+    }
+
+    /// Until all are gone: one that is dying could put an address there yet.
+    fn end_processes(&self) -> Result<()> {
+        let deadline = Instant::now() + DEATH_MAX;
+        loop {
+            let processes = self.namespace.processes()?;
+            if processes.is_empty() {
+                return Ok(());
+            }
+            for process in &processes {
+                let _ = kill(Pid::from_raw(*process), Signal::SIGKILL);
+            }
+            ensure!(Instant::now() < deadline, "{} has no power, and {processes:?} run", self.name);
+            sleep(Duration::from_millis(1));
+        }
     }
 
     /// What became of the panel's probes for `address`, in all boots.

@@ -58,18 +58,17 @@ impl Lab {
     /// An empty lab.
     ///
     /// # Errors
-    /// Without root.
+    /// When its directory cannot be made, or signals cannot be listened to.
     pub fn new() -> Result<Arc<Self>> {
         static LABS: AtomicU32 = AtomicU32::new(0);
-        reap::take_down_on_signals();
-        reap::reap_the_dead();
+        reap::prepare()?;
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let suffix = format!("{}-{number}", std::process::id());
         let name = format!("{PREFIX}{suffix}");
         let kept = std::env::var_os(KEEP_VARIABLE).is_some();
         let directory =
             reap::directory().join(if kept { kept_name(&suffix) } else { name.clone() });
-        reap::make_directory(&directory)?;
+        reap::make_new_directory(&directory)?;
         let (namespaces_made, journal) = (AtomicU32::new(0), Journal::new());
         Ok(Arc::new(Lab { name, directory, kept, namespaces_made, journal }))
     }
@@ -115,7 +114,10 @@ impl Drop for Lab {
             eprintln!("kept: {}", self.directory.display());
             return;
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
+        // While a signal takes everything down this waits, so that nobody ends the process midway.
+        if let Err(error) = reap::make(|| reap::remove_directory(&self.directory)) {
+            eprintln!("left behind: {}: {error}", self.directory.display());
+        }
     }
 }
 

@@ -182,6 +182,8 @@ fn answering(shots: &[Shot]) -> Vec<Answering> {
     let mut stretches: Vec<Answering> = Vec::new();
     let mut goes_on = false;
     for shot in shots {
+        // Between the last probe of one boot and the first of the next the host was off.
+        goes_on &= shot.number != 0;
         let proof = shot.answer.as_ref().map(|(at, _)| Span { from: shot.sent, to: *at });
         match proof {
             Some(last) if goes_on => stretches.last_mut().expect("one goes on").last = last,
@@ -441,6 +443,13 @@ mod tests {
         let a = record([(0, Some(1)), (100, Some(400)), (405, Some(406)), (410, None)]);
         let b = record([(195, None), (200, Some(201)), (300, Some(301)), (305, None)]);
         assert_eq!(answers_overlap(&[a, b], span(0, 1000)), Duration::from_millis(99));
+    }
+
+    #[test]
+    fn a_host_did_not_answer_between_two_of_its_boots() {
+        let boots = [record([(0, Some(1)), (5, Some(6))]), record([(900, Some(901))])].concat();
+        let other = record([(300, Some(301)), (305, Some(306))]);
+        assert!(answers_overlap(&[boots, other], span(0, 1000)).is_zero());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -22,6 +23,7 @@ use crate::reap;
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    inode: u64,
     net: Option<NetNs>,
 }
 
@@ -34,9 +36,15 @@ impl Namespace {
         if !nix::unistd::geteuid().is_root() {
             bail!("network namespaces need root: this did not run");
         }
-        let net =
-            reap::make(|| NetNs::new(name)).with_context(|| format!("network namespace {name}"))?;
-        let namespace = Namespace { name: name.to_owned(), net: Some(net) };
+        let net = reap::make(|| {
+            // The first one mounts the directory of them all, which two at once would do twice.
+            static MOUNTING: Mutex<()> = Mutex::new(());
+            let _mounting = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+            NetNs::new(name)
+        });
+        let net = net.with_context(|| format!("network namespace {name}"))?;
+        let inode = net.file().metadata().with_context(|| format!("inode of {name}"))?.ino();
+        let namespace = Namespace { name: name.to_owned(), inode, net: Some(net) };
         namespace.set_link("lo", LinkState::Up)?;
         Ok(namespace)
     }
@@ -48,7 +56,7 @@ impl Namespace {
 
     /// Identifies it among all namespaces.
     pub fn inode(&self) -> u64 {
-        self.file().metadata().map_or(0, |meta| meta.ino())
+        self.inode
     }
 
     /// The open namespace.
@@ -147,12 +155,12 @@ impl Namespace {
         let mut command = self.command("nft");
         command.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("nft cannot be run")?;
-        child.stdin.take().expect("it is piped").write_all(rules.as_bytes())?;
+        let written = child.stdin.take().expect("it is piped").write_all(rules.as_bytes());
         let output = child.wait_with_output()?;
         if !output.status.success() {
             bail!("nft: {}\n{rules}", String::from_utf8_lossy(&output.stderr));
         }
-        Ok(())
+        Ok(written?)
     }
 
     /// Sets a kernel parameter below `/proc/sys/net`, as `ipv4/ip_forward`.
@@ -166,8 +174,11 @@ impl Namespace {
     }
 
     /// The ids of the processes that run in it.
-    pub fn processes(&self) -> Vec<i32> {
-        processes_in(self.inode())
+    ///
+    /// # Errors
+    /// When the processes of the machine cannot be listed.
+    pub fn processes(&self) -> std::io::Result<Vec<i32>> {
+        processes_in(self.inode)
     }
 
     pub(crate) fn raw_fd(&self) -> RawFd {
@@ -195,11 +206,15 @@ pub enum LinkState {
 }
 
 /// The ids of the processes whose main thread is in the namespace with this inode.
-pub fn processes_in(inode: u64) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+///
+/// # Errors
+/// When the processes of the machine cannot be listed.
+pub fn processes_in(inode: u64) -> std::io::Result<Vec<i32>> {
+    let entries = std::fs::read_dir("/proc")?;
     let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    ids.filter(|id: &i32| {
+    // One that has ended meanwhile is in none.
+    let is_in = |id: &i32| {
         std::fs::metadata(format!("/proc/{id}/ns/net")).is_ok_and(|meta| meta.ino() == inode)
-    })
-    .collect()
+    };
+    Ok(ids.filter(is_in).collect())
 }

@@ -113,16 +113,33 @@ impl Prober {
     /// # Panics
     /// When nobody asks any more: an observer that is gone must not read as silence.
     pub fn records(&self) -> Vec<(Target, Vec<Shot>)> {
-        let asks = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
-        assert!(asks, "the prober has ended: nothing can be said about {:?}", self.asked());
+        self.assert_asks();
         let copy = |(target, shots): &(Target, Shots)| {
             (*target, shots.lock().unwrap_or_else(PoisonError::into_inner).clone())
         };
         self.targets.iter().map(copy).collect()
     }
 
-    fn asked(&self) -> Vec<Target> {
-        self.targets.iter().map(|(target, _)| *target).collect()
+    /// When a target last answered in time, and who that was; none before it has.
+    ///
+    /// # Panics
+    /// When nobody asks any more.
+    pub fn last_answer(&self, target: Target) -> Option<(Instant, Arc<str>)> {
+        self.assert_asks();
+        let (_, shots) = self.targets.iter().find(|(asked, _)| *asked == target)?;
+        let shots = shots.lock().unwrap_or_else(PoisonError::into_inner);
+        shots.iter().rev().find(|shot| shot.answered())?.answer.clone()
+    }
+
+    /// Whom it asks.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.targets.iter().map(|(target, _)| *target)
+    }
+
+    fn assert_asks(&self) {
+        let asks = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        let asked: Vec<Target> = self.targets().collect();
+        assert!(asks, "the prober has ended: nothing can be said about {asked:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -62,13 +62,34 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Stops the execution of it and of the processes that it has started.
+    /// Stops the execution of it and of the processes that it has started, and waits until it
+    /// stands still.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it is gone, or does not stand still within a second.
     pub fn freeze(&self) -> Result<()> {
         self.signal(Signal::SIGSTOP)?;
-        self.children().into_iter().try_for_each(|child| Ok(kill(child, Signal::SIGSTOP)?))
+        self.children().into_iter().try_for_each(|child| kill(child, Signal::SIGSTOP))?;
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while !self.stands_still()? {
+            ensure!(Instant::now() < deadline, "{} was stopped, and runs on", self.name);
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether all its threads are stopped.
+    fn stands_still(&self) -> Result<bool> {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        for thread in std::fs::read_dir(&tasks).with_context(|| tasks.clone())? {
+            let status = std::fs::read_to_string(thread?.path().join("stat"))?;
+            // `id (name) state`, and a name may have anything in it.
+            let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
+            if !matches!(state, Some('T' | 't')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Lets it, and what it has started, go on.
@@ -80,11 +101,16 @@ impl Process {
         self.signal(Signal::SIGCONT)
     }
 
+    /// What any of its threads has started.
     fn children(&self) -> Vec<Pid> {
-        let id = self.child.id();
-        let list = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        let list = list.unwrap_or_default();
-        list.split_whitespace().filter_map(|id| id.parse().ok()).map(Pid::from_raw).collect()
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let threads = threads.into_iter().flatten().flatten();
+        let lists = threads
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        let ids = |list: String| -> Vec<i32> {
+            list.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+        };
+        lists.flat_map(ids).map(Pid::from_raw).collect()
     }
 
     /// Kills it, and what it has started, and waits until it is gone.

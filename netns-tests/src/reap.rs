@@ -2,9 +2,11 @@
 //! the next lab begins.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Once, PoisonError, RwLock};
-use std::thread;
+use std::sync::{Once, PoisonError, RwLock, mpsc};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
@@ -20,13 +22,33 @@ const NAMESPACES: &str = "/run/netns";
 /// The variable that names where labs have their files.
 pub const DIRECTORY_VARIABLE: &str = "TURNIP_LAB_DIR";
 
+/// What is killed is gone after some milliseconds; what is not by then is told.
+const GONE_WITHIN: Duration = Duration::from_secs(3);
+
 /// Where labs have their files: [`DIRECTORY_VARIABLE`], else the system's temporary directory.
 pub fn directory() -> PathBuf {
     std::env::var_os(DIRECTORY_VARIABLE).map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
-/// Removes what processes that are dead have left behind.
-pub fn reap_the_dead() {
+/// Readies this process for its labs: removes what dead ones have left behind, and has the first
+/// SIGINT, SIGTERM, SIGHUP or SIGQUIT take everything down before it ends the process.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub fn prepare() -> Result<()> {
+    static ONCE: Once = Once::new();
+    let mut prepared = Ok(());
+    ONCE.call_once(|| {
+        prepared = take_down_on_signals();
+        // An earlier process may have had this one's id, and is as dead as the others.
+        reap_own();
+    });
+    prepared?;
+    reap_the_dead();
+    Ok(())
+}
+
+fn reap_the_dead() {
     for (path, process) in leftovers() {
         if !Path::new(&format!("/proc/{process}")).exists() {
             remove(&path);
@@ -35,11 +57,13 @@ pub fn reap_the_dead() {
 }
 
 /// Removes all that this process has made.
-pub fn reap_own() {
+fn reap_own() {
     let own = std::process::id();
-    for (path, _) in leftovers().filter(|&(_, process)| process == own) {
-        remove(&path);
-    }
+    // What runs in the namespaces writes into the directories.
+    let (namespaces, directories): (Vec<PathBuf>, Vec<PathBuf>) = leftovers()
+        .filter_map(|(path, process)| (process == own).then_some(path))
+        .partition(|path| path.starts_with(NAMESPACES));
+    namespaces.iter().chain(&directories).for_each(|path| remove(path));
 }
 
 /// Whoever makes something that would be left behind reads it; who takes all down writes it.
@@ -60,31 +84,66 @@ pub fn make_directory(path: &Path) -> Result<()> {
     make(|| fs::create_dir_all(path)).with_context(|| path.display().to_string())
 }
 
-/// Has the first SIGINT, SIGTERM or SIGHUP take everything down before it ends the process.
-pub fn take_down_on_signals() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let signal = runtime.expect("a runtime for signals").block_on(first_signal());
-            eprintln!("\n{signal}: taking the lab down");
-            let _for_good = MAKING.write().unwrap_or_else(PoisonError::into_inner);
-            reap_own();
-            std::process::exit(128 + signal as i32);
-        });
-    });
+/// Makes a directory that nobody has made before: what is in another's is not of this lab.
+///
+/// # Errors
+/// When it cannot be made, or is there already.
+pub fn make_new_directory(path: &Path) -> Result<()> {
+    make(|| fs::create_dir(path)).with_context(|| path.display().to_string())
 }
 
-async fn first_signal() -> Signal {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).expect("signals can be listened to");
-    let mut interrupt = listen(SignalKind::interrupt());
-    let mut terminate = listen(SignalKind::terminate());
-    let mut hangup = listen(SignalKind::hangup());
-    tokio::select! {
-        _ = interrupt.recv() => Signal::SIGINT,
-        _ = terminate.recv() => Signal::SIGTERM,
-        _ = hangup.recv() => Signal::SIGHUP,
+/// From when this returns on, no signal ends the process without the lab being taken down.
+fn take_down_on_signals() -> Result<()> {
+    let (listening, listens) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return listening.send(Err(error)).unwrap_or_default(),
+        };
+        let signal = runtime.block_on(async {
+            let signals = match Signals::listen() {
+                Ok(signals) => signals,
+                Err(error) => {
+                    let _ = listening.send(Err(error));
+                    return None;
+                }
+            };
+            let _ = listening.send(Ok(()));
+            Some(signals.first().await)
+        });
+        let Some(signal) = signal else { return };
+        eprintln!("\n{signal}: taking the lab down");
+        let _for_good = MAKING.write().unwrap_or_else(PoisonError::into_inner);
+        reap_own();
+        std::process::exit(128 + signal as i32);
+    });
+    let listens = listens.recv().context("the thread that listens to signals has died")?;
+    listens.context("signals cannot be listened to")
+}
+
+/// The signals that end a lab.
+struct Signals([(Signal, tokio::signal::unix::Signal); 4]);
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals([
+            (Signal::SIGINT, signal(SignalKind::interrupt())?),
+            (Signal::SIGTERM, signal(SignalKind::terminate())?),
+            (Signal::SIGHUP, signal(SignalKind::hangup())?),
+            (Signal::SIGQUIT, signal(SignalKind::quit())?),
+        ]))
+    }
+
+    async fn first(self) -> Signal {
+        let waits = self.0.into_iter().map(|(kind, mut signal)| {
+            Box::pin(async move {
+                signal.recv().await;
+                kind
+            })
+        });
+        futures::future::select_all(waits).await.0
     }
 }
 
@@ -97,19 +156,51 @@ fn leftovers() -> impl Iterator<Item = (PathBuf, u32)> {
     })
 }
 
+/// Removes a namespace with all that runs in it, or a directory; tells what cannot be removed.
 fn remove(path: &Path) {
-    if !path.starts_with(NAMESPACES) {
-        let _ = fs::remove_dir_all(path);
-        return;
+    let removed = match path.starts_with(NAMESPACES) {
+        true => remove_namespace(path),
+        false => remove_directory(path),
+    };
+    if let Err(error) = removed {
+        eprintln!("left behind: {}: {error}", path.display());
     }
-    if let Ok(meta) = fs::metadata(path) {
-        use std::os::unix::fs::MetadataExt;
-        for process in processes_in(meta.ino()) {
-            if process != std::process::id().cast_signed() {
-                let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
-            }
+}
+
+fn remove_namespace(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let own = std::process::id().cast_signed();
+    let inode = fs::metadata(path)?.ino();
+    let deadline = Instant::now() + GONE_WITHIN;
+    loop {
+        let others: Vec<i32> =
+            processes_in(inode)?.into_iter().filter(|&process| process != own).collect();
+        if others.is_empty() {
+            break;
+        }
+        for process in &others {
+            let _ = kill(Pid::from_raw(*process), Signal::SIGKILL);
+        }
+        if Instant::now() > deadline {
+            eprintln!("still in {}: processes {others:?}", path.display());
+            break;
+        }
+        sleep(Duration::from_millis(2));
+    }
+    // A name that no namespace was mounted at, where its maker died between the two.
+    let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
+    fs::remove_file(path)
+}
+
+/// Whoever was killed may have made one more file while the directory was emptied.
+pub(crate) fn remove_directory(path: &Path) -> std::io::Result<()> {
+    let deadline = Instant::now() + GONE_WITHIN;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => sleep(Duration::from_millis(5)),
+            Ok(()) => return Ok(()),
         }
     }
-    let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
-    let _ = fs::remove_file(path);
 }

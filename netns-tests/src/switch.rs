@@ -147,13 +147,14 @@ impl Switch {
     /// As of nft.
     pub fn heal(&self) -> Result<()> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.apply()?;
         let delays =
             std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
         for port in delays.into_keys() {
             self.namespace.remove_link(&delayed_ends(&port)[0])?;
             self.namespace.plug(&port, BRIDGE)?;
         }
-        self.apply()
+        Ok(())
     }
 
     fn add(&self, faults: impl IntoIterator<Item = Fault>) -> Result<()> {
