@@ -243,7 +243,8 @@ fn keepalived_conf(advert_ms: u32, place: Place<'_>, vips: &[Vip]) -> String {
          virtual_ipaddress {{\n    {listed}\n  }}\n  \
          virtual_ipaddress_excluded {{\n    {unlisted}\n  }}\n}}\n",
         host = place.host,
-        priority = 200 - place.index,
+        // keepalived's own is 100: the one that takes over has that, and waits as it is known to.
+        priority = 200 >> place.index,
         seconds = advert_ms / 1000,
         ms = advert_ms % 1000,
         listed = listed.join("\n    "),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::reap;
@@ -113,17 +114,24 @@ impl Process {
         lists.flat_map(ids).map(Pid::from_raw).collect()
     }
 
-    /// Kills it, and what it has started, and waits until it is gone.
+    /// Kills it, and what it has started, and waits until all are gone.
     pub fn kill(&mut self) {
+        let mut orphans = Vec::new();
         if self.runs() {
             // Frozen first: what loses its parent, or a child, may tidy up or start another.
             let _ = self.signal(Signal::SIGSTOP);
-            for child in self.children() {
-                let _ = kill(child, Signal::SIGKILL);
+            orphans = self.children();
+            for child in &orphans {
+                let _ = kill(*child, Signal::SIGKILL);
             }
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // They are the lab's now ([`reap::prepare`]). A dead one that nobody has waited for yet
+        // still has its id, and keepalived does not start while that is so.
+        for orphan in orphans {
+            let _ = waitpid(orphan, None);
+        }
     }
 
     /// Asks it to end, and waits until it has.

@@ -9,6 +9,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -34,12 +35,14 @@ pub fn directory() -> PathBuf {
 /// SIGINT, SIGTERM, SIGHUP or SIGQUIT take everything down before it ends the process.
 ///
 /// # Errors
-/// When signals cannot be listened to.
+/// When signals cannot be listened to, or orphans not adopted.
 pub fn prepare() -> Result<()> {
     static ONCE: Once = Once::new();
     let mut prepared = Ok(());
     ONCE.call_once(|| {
-        prepared = take_down_on_signals();
+        // What loses its parent becomes this process's child, which can then wait for its end.
+        let adopts = set_child_subreaper(true).context("orphans cannot be adopted");
+        prepared = adopts.and_then(|()| take_down_on_signals());
         // An earlier process may have had this one's id, and is as dead as the others.
         reap_own();
     });

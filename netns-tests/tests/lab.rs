@@ -230,6 +230,18 @@ fn the_observers_see_two_hosts_of_keepalived_with_one_address() -> Result<()> {
 }
 
 #[test]
+fn a_keepalived_that_was_killed_runs_when_it_is_started_again() -> Result<()> {
+    let mut cluster = Cluster::start(keepalived()).context("is keepalived installed?")?;
+    let owner = cluster.wait_for_owner()?;
+    cluster.kill_daemon(owner)?;
+    cluster.start_daemon(owner)?;
+    sleep(Duration::from_secs(1));
+    // Of the highest priority: it takes the address from whoever took over meanwhile.
+    cluster.wait_for_owner_among(|host| host == owner)?;
+    cluster.assert_daemons_are_well()
+}
+
+#[test]
 fn the_observers_see_the_gap_of_a_failover() -> Result<()> {
     // Not of keepalived, of which both backups may be master for a moment.
     let mut cluster = Cluster::start(Plan::default())?;

@@ -84,7 +84,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When one does not, or has; with what the daemons said.
-    pub(super) fn assert_daemons_are_well(&mut self) -> Result<()> {
+    pub fn assert_daemons_are_well(&mut self) -> Result<()> {
         let has_ended = |daemon: &mut Process| !daemon.runs();
         let ended: Vec<bool> = (self.hosts.iter_mut())
             .map(|host| host.daemon.as_mut().is_some_and(has_ended))

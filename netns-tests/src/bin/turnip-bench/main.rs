@@ -6,9 +6,12 @@ mod report;
 mod rest;
 mod scale;
 mod setting;
+mod targets;
 mod trial;
 mod use_case;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -34,14 +37,13 @@ struct Arguments {
     /// Only these faults.
     #[arg(long = "fault", value_enum)]
     faults: Vec<Fault>,
-    /// Numbers of VIPs, at rest and to move from a host that loses its power; keepalived is left out
-    /// of those beyond 1,000.
+    /// Numbers of VIPs, at rest and to move from a host that loses its power.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000])]
     vips: Vec<usize>,
     /// Only these parts.
     #[arg(long = "only", value_enum)]
     parts: Vec<Part>,
-    /// Goes on with the benchmark whose figures are there already.
+    /// Goes on with the benchmark whose figures are there already, be they of another commit.
     #[arg(long)]
     resume: bool,
     /// Where to write the figures as JSON, Markdown and SVG: `bench.json`, `bench.md`, `bench.svg`.
@@ -50,7 +52,8 @@ struct Arguments {
 }
 
 /// What a benchmark consists of.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "kebab-case")]
 enum Part {
     /// Gap and overlap of every fault.
     Faults,
@@ -66,6 +69,8 @@ enum Part {
 #[derive(Serialize, Deserialize, Debug)]
 struct Figures {
     setting: Setting,
+    /// turnip's commits when each part was measured.
+    commits: BTreeMap<Part, BTreeSet<String>>,
     trials: Vec<Trial>,
     scale: Vec<Scale>,
     rest: Vec<Rest>,
@@ -91,11 +96,12 @@ fn measure(arguments: &Arguments) -> Result<()> {
     };
     let all = [Part::Faults, Part::Vips, Part::Rest, Part::UseCases];
     for part in chosen(&arguments.parts, &all) {
+        let mut measuring = Measuring { arguments, part, figures: &mut figures };
         match part {
-            Part::Faults => faults(arguments, &mut figures)?,
-            Part::Vips => vips(arguments, &mut figures)?,
-            Part::Rest => at_rest(arguments, &mut figures)?,
-            Part::UseCases => use_cases(arguments, &mut figures)?,
+            Part::Faults => measuring.faults()?,
+            Part::Vips => measuring.vips()?,
+            Part::Rest => measuring.at_rest()?,
+            Part::UseCases => measuring.use_cases()?,
         }
     }
     write(arguments, &figures)?;
@@ -105,8 +111,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
 
 impl Figures {
     fn of(setting: Setting) -> Self {
-        let (trials, scale, rest, use_cases) = Default::default();
-        Figures { setting, trials, scale, rest, use_cases }
+        let (commits, trials, scale, rest, use_cases) = Default::default();
+        Figures { setting, commits, trials, scale, rest, use_cases }
     }
 
     /// Those of an earlier benchmark, which must have measured the same.
@@ -122,86 +128,105 @@ impl Figures {
     }
 }
 
-// In turns, so that whatever else the machine does falls on all of them.
+/// So many disturbed attempts in a row are no accident.
+const DISTURBED_MAX: usize = 20;
 
-fn faults(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
-    let subjects = chosen(&arguments.subjects, &Subject::ALL);
-    for run in 0..arguments.runs {
-        for fault in chosen(&arguments.faults, &Fault::ALL) {
-            for &subject in subjects.iter().filter(|subject| fault.concerns(**subject)) {
-                let same = |t: &Trial| (t.subject, t.fault, t.run) == (subject, fault, run);
-                if figures.trials.iter().any(same) {
-                    continue;
+/// One part of a benchmark under way.
+struct Measuring<'a> {
+    arguments: &'a Arguments,
+    part: Part,
+    figures: &'a mut Figures,
+}
+
+impl Measuring<'_> {
+    /// Makes attempts until there is a figure that `counts`, which may be there already. All are kept,
+    /// and written at once: a benchmark that is interrupted has not been for nothing.
+    fn until<T: Display>(
+        &mut self,
+        kind: fn(&mut Figures) -> &mut Vec<T>,
+        counts: impl Fn(&T) -> bool,
+        attempt: impl Fn() -> Result<T>,
+    ) -> Result<()> {
+        for _ in 0..=DISTURBED_MAX {
+            if kind(self.figures).iter().any(&counts) {
+                return Ok(());
+            }
+            let figure = attempt()?;
+            eprintln!("{figure}");
+            kind(self.figures).push(figure);
+            self.figures.commits.entry(self.part).or_default().insert(setting::commit());
+            write(self.arguments, self.figures)?;
+        }
+        bail!("the probes stalled {DISTURBED_MAX} times: this machine is too busy to measure on")
+    }
+
+    // In turns, so that whatever else the machine does falls on all of them.
+
+    fn faults(&mut self) -> Result<()> {
+        let runs = self.arguments.runs;
+        let subjects = chosen(&self.arguments.subjects, &Subject::ALL);
+        for run in 0..runs {
+            for fault in chosen(&self.arguments.faults, &Fault::ALL) {
+                for &subject in subjects.iter().filter(|subject| fault.concerns(**subject)) {
+                    let counts = |t: &Trial| {
+                        (t.subject, t.fault, t.run) == (subject, fault, run) && !t.is_disturbed()
+                    };
+                    let attempt = || trial::run(subject, fault, run, runs);
+                    self.until(|figures| &mut figures.trials, counts, attempt)
+                        .with_context(|| format!("{subject}, {fault}, run {run}"))?;
                 }
-                let trial = trial::run(subject, fault, run, arguments.runs);
-                let trial = trial.with_context(|| format!("{subject}, {fault}, run {run}"))?;
-                eprintln!("{trial}");
-                figures.trials.push(trial);
-                write(arguments, figures)?;
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn vips(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
-    let subjects = chosen(&arguments.subjects, &Subject::ALL);
-    for run in 0..arguments.runs {
-        for &vips in &arguments.vips {
-            for &subject in subjects.iter().filter(|subject| subject.takes(vips)) {
-                let same = |s: &Scale| (s.subject, s.vips, s.run) == (subject, vips, run);
-                if figures.scale.iter().any(same) {
-                    continue;
-                }
-                let scale = scale::run(subject, vips, run, arguments.runs);
-                let scale = scale.with_context(|| format!("{subject}, {vips} VIPs, run {run}"))?;
-                eprintln!("{scale}");
-                figures.scale.push(scale);
-                write(arguments, figures)?;
+    fn vips(&mut self) -> Result<()> {
+        let runs = self.arguments.runs;
+        for run in 0..runs {
+            for (subject, vips) in self.with_many() {
+                let counts = |s: &Scale| (s.subject, s.vips, s.run) == (subject, vips, run);
+                let attempt = || scale::run(subject, vips, run, runs);
+                self.until(|figures| &mut figures.scale, counts, attempt)
+                    .with_context(|| format!("{subject}, {vips} VIPs, run {run}"))?;
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn at_rest(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
-    let subjects = chosen(&arguments.subjects, &Subject::ALL);
-    for &vips in &arguments.vips {
-        for &subject in subjects.iter().filter(|subject| subject.takes(vips)) {
-            if figures.rest.iter().any(|rest| (rest.subject, rest.vips) == (subject, vips)) {
-                continue;
-            }
-            let rest = rest::run(subject, vips);
-            let rest = rest.with_context(|| format!("{subject}, {vips} VIPs, at rest"))?;
-            eprintln!("{rest}");
-            figures.rest.push(rest);
-            write(arguments, figures)?;
+    fn at_rest(&mut self) -> Result<()> {
+        for (subject, vips) in self.with_many() {
+            let counts = |rest: &Rest| (rest.subject, rest.vips) == (subject, vips);
+            self.until(|figures| &mut figures.rest, counts, || rest::run(subject, vips))
+                .with_context(|| format!("{subject}, {vips} VIPs, at rest"))?;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn use_cases(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
-    for run in 0..arguments.runs {
-        for case in UseCase::ALL {
-            if figures.use_cases.iter().any(|trial| (trial.case, trial.run) == (case, run)) {
-                continue;
+    fn use_cases(&mut self) -> Result<()> {
+        let runs = self.arguments.runs;
+        for run in 0..runs {
+            for case in UseCase::ALL {
+                let counts = |t: &UseCaseTrial| (t.case, t.run) == (case, run) && !t.is_disturbed();
+                let attempt = || use_case::run(case, run, runs);
+                self.until(|figures| &mut figures.use_cases, counts, attempt)
+                    .with_context(|| format!("{case}, run {run}"))?;
             }
-            let trial = use_case::run(case, run, arguments.runs);
-            let trial = trial.with_context(|| format!("{case}, run {run}"))?;
-            eprintln!("{trial}");
-            figures.use_cases.push(trial);
-            write(arguments, figures)?;
         }
+        Ok(())
     }
-    Ok(())
+
+    fn with_many(&self) -> Vec<(Subject, usize)> {
+        let subjects = chosen(&self.arguments.subjects, &Subject::ALL);
+        let subjects: Vec<_> = subjects.into_iter().filter(|one| one.takes_many()).collect();
+        let counts = self.arguments.vips.iter();
+        counts.flat_map(|&vips| subjects.iter().map(move |&subject| (subject, vips))).collect()
+    }
 }
 
 fn chosen<T: Copy>(asked: &[T], all: &[T]) -> Vec<T> {
     if asked.is_empty() { all.to_vec() } else { asked.to_vec() }
 }
 
-/// After every trial, so that a benchmark that is interrupted has not been for nothing.
 fn write(arguments: &Arguments, figures: &Figures) -> Result<()> {
     std::fs::create_dir_all(&arguments.output)?;
     let file = |name: &str| arguments.output.join(name);

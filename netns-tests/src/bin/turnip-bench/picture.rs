@@ -20,7 +20,9 @@ pub fn svg(figures: &Figures) -> String {
     for fault in Fault::ALL {
         let mut first = true;
         for subject in Subject::ALL {
-            let of = |trial: &&Trial| trial.fault == fault && trial.subject == subject;
+            let of = |trial: &&Trial| {
+                trial.fault == fault && trial.subject == subject && !trial.is_disturbed()
+            };
             let trials: Vec<&Trial> = figures.trials.iter().filter(of).collect();
             if trials.is_empty() {
                 continue;
@@ -71,20 +73,21 @@ pub fn svg(figures: &Figures) -> String {
          font-size='12'><style>.a{{text-anchor:middle;fill:#555}}.s{{text-anchor:end}}.f{{font-weight:bold}}\
          </style><rect width='100%' height='100%' fill='white'/><text x='8' y='18' font-size='14'>How long a \
          client got no answer: every run a dot, the median a line; a cross where two hosts answered at \
-         once</text>{axis}{rows}</svg>\n",
+         once; hollow or thin where the silence had not ended when the run did</text>{axis}{rows}</svg>\n",
         w = LEFT + WIDTH + 50.0
     )
 }
 
-/// A run: a dot; hollow when the silence had no end; a cross when two hosts answered at once.
+/// A run: a dot; hollow when the silence had no end; a cross when two hosts answered at once, thin then.
 fn dot(trial: &Trial, y: f64, colour: &str) -> String {
     let gap = trial.worse_gap();
     let x = x(gap.ms);
     if trial.answers_overlap_ms.ms > 0.0 {
         return format!(
-            "<path d='M{:.1} {:.1}l7 7m0 -7l-7 7' stroke='{colour}' stroke-width='1.5'/>",
+            "<path d='M{:.1} {:.1}l7 7m0 -7l-7 7' stroke='{colour}' stroke-width='{}'/>",
             x - 3.5,
-            y - 3.5
+            y - 3.5,
+            if gap.unending { 0.5 } else { 1.5 }
         );
     }
     let fill = if gap.unending { "none" } else { colour };

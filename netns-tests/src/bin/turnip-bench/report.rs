@@ -3,24 +3,18 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::Figures;
-use crate::rest::Rest;
+use clap::ValueEnum as _;
+
+use crate::rest::{Costs, Rest};
 use crate::scale::Scale;
 use crate::trial::{BLIND_MAX, Fault, Figure, Subject, Trial};
 use crate::use_case::{UseCase, UseCaseTrial};
+use crate::{Figures, Part, targets};
 
 /// Tables for the README.
 pub fn markdown(figures: &Figures) -> String {
-    let mut text = format!("{}.", figures.setting);
-    let stalled = figures.trials.iter().map(|trial| trial.stalled).sum::<usize>()
-        + figures.use_cases.iter().map(|trial| trial.stalled).sum::<usize>();
-    if stalled > 0 {
-        let ms = BLIND_MAX.as_millis();
-        let _ = write!(
-            text,
-            " {stalled} trials were made anew, because the machine kept the probes waiting for more than {ms} ms."
-        );
-    }
+    let mut text = format!("{}. {}", figures.setting, commits(figures));
+    text += &disturbed(figures);
     text += "\n\n";
     let measured: BTreeSet<Subject> = figures.trials.iter().map(|trial| trial.subject).collect();
     let (about_elections, subjects): (Vec<_>, Vec<_>) =
@@ -44,47 +38,78 @@ pub fn markdown(figures: &Figures) -> String {
     if !figures.use_cases.is_empty() {
         use_cases(&mut text, figures);
     }
+    text += &targets::table(figures);
     text
+}
+
+fn commits(figures: &Figures) -> String {
+    let part = |(part, commits): (&Part, &BTreeSet<String>)| {
+        let commits: Vec<&str> = commits.iter().map(String::as_str).collect();
+        let part = part.to_possible_value().map_or(String::new(), |name| name.get_name().into());
+        format!("{part} {}", commits.join(" and "))
+    };
+    let parts: Vec<String> = figures.commits.iter().map(part).collect();
+    format!("turnip's commits: {}.", parts.join(", "))
+}
+
+/// What is in no table, and the worst of it.
+fn disturbed(figures: &Figures) -> String {
+    let trials: Vec<&Trial> = figures.trials.iter().filter(|trial| trial.is_disturbed()).collect();
+    let cases = figures.use_cases.iter().filter(|trial| trial.is_disturbed());
+    let cases: Vec<&UseCaseTrial> = cases.collect();
+    let count = trials.len() + cases.len();
+    if count == 0 {
+        return String::new();
+    }
+    let turnips = trials.iter().filter(|trial| trial.subject.is_turnip());
+    let overlaps = turnips.filter(|trial| trial.answers_overlap_ms.ms > 0.0).count()
+        + cases.iter().filter(|trial| trial.answers_overlap_ms > 0.0).count();
+    format!(
+        " {count} further trials are in the JSON only, and were made anew: the machine kept the probes waiting for more than {} ms. In {overlaps} of them two hosts of turnip's answered at once.",
+        BLIND_MAX.as_millis()
+    )
 }
 
 /// A row for each subject and number of VIPs. A run that did not settle is no figure, and is said.
 fn scales(text: &mut String, figures: &Figures) {
-    *text += "\n| all VIPs of a host that is powered off | VIPs | runs | first elsewhere | last elsewhere | overlap |\n|---|---|---|---|---|---|\n";
+    *text += "\n| all VIPs of a host that is powered off | VIPs | runs | first elsewhere | last elsewhere | overlap of addresses |\n|---|---|---|---|---|---|\n";
     let rows: BTreeSet<_> = figures.scale.iter().map(|scale| (scale.vips, scale.subject)).collect();
     for (vips, subject) in rows {
         let of = |scale: &&Scale| scale.vips == vips && scale.subject == subject;
-        let scales: Vec<&Scale> = figures.scale.iter().filter(of).collect();
-        let settled = |figure: fn(&Scale) -> Option<f64>| {
-            let figures: Vec<f64> = scales.iter().filter_map(|scale| figure(scale)).collect();
-            let missing = scales.len() - figures.len();
-            let patience_s = scales[0].patience_s;
-            match (figures.is_empty(), missing) {
-                (false, 0) => range(figures),
-                (true, _) => format!("not settled within {patience_s} s"),
-                (false, _) => format!(
-                    "{}; {missing} of {} not settled within {patience_s} s",
-                    range(figures),
-                    scales.len()
-                ),
-            }
+        let all: Vec<&Scale> = figures.scale.iter().filter(of).collect();
+        let began: Vec<&Scale> = all.iter().copied().filter(|scale| scale.began).collect();
+        let of = |figure: fn(&Scale) -> Option<f64>| -> Vec<f64> {
+            began.iter().filter_map(|scale| figure(scale)).collect()
         };
-        let overlaps = scales.iter().map(|scale| scale.overlap_ms).collect();
+        let patience_s = all[0].patience_s;
+        let mut last = range(of(|scale| scale.last_ms));
+        let missing = began.len() - of(|scale| scale.last_ms).len();
+        if missing > 0 {
+            let _ = write!(last, "; {missing} of {} not within {patience_s} s", began.len());
+        }
+        let mut runs = all.len().to_string();
+        if began.len() < all.len() {
+            let restless = all.len() - began.len();
+            let _ = write!(runs, ", {restless} of them never at rest within {patience_s} s");
+        }
         let _ = writeln!(
             text,
-            "| {subject} | {vips} | {} | {} | {} | {} |",
-            scales.len(),
-            settled(|scale| scale.first_ms),
-            settled(|scale| scale.last_ms),
-            range(overlaps)
+            "| {subject} | {vips} | {runs} | {} | {last} | {} |",
+            range(of(|scale| scale.first_ms)),
+            range(of(|scale| scale.overlap_ms))
         );
     }
 }
 
 fn rests(text: &mut String, figures: &Figures) {
-    *text += "\n| at rest | VIPs | the daemon | etcd's member beside it | etcd's writes, three hosts |\n|---|---|---|---|---|\n";
+    *text += "\n| at rest, one look of 20 s | VIPs | the daemon | etcd's member beside it | etcd's writes, three hosts |\n|---|---|---|---|---|\n";
     let mut rests: Vec<&Rest> = figures.rest.iter().collect();
     rests.sort_by_key(|rest| (rest.vips, rest.subject));
-    for Rest { subject, vips, daemon, etcd, writes_per_second } in rests {
+    for Rest { subject, vips, figures } in rests {
+        let Some(Costs { daemon, etcd, writes_per_second }) = figures else {
+            let _ = writeln!(text, "| {subject} | {vips} | never at rest | - | - |");
+            continue;
+        };
         let (etcd, writes) = match etcd {
             Some(etcd) => (etcd.to_string(), format!("{writes_per_second:.1} a second")),
             None => ("-".to_owned(), "-".to_owned()),
@@ -97,7 +122,8 @@ fn use_cases(text: &mut String, figures: &Figures) {
     *text += "\n| use-case, turnip, lease 3 s | gap | overlap of addresses | of answers |\n|---|---|---|---|\n";
     for case in UseCase::ALL {
         let of = |of: fn(&UseCaseTrial) -> f64| {
-            let trials = figures.use_cases.iter().filter(|trial| trial.case == case);
+            let trials = figures.use_cases.iter();
+            let trials = trials.filter(|trial| trial.case == case && !trial.is_disturbed());
             range(trials.map(of).collect())
         };
         let _ = writeln!(
@@ -122,7 +148,7 @@ fn table(
     let mut text = format!("| {title} | {} |\n|---|{columns}\n", names.join(" | "));
     for fault in Fault::ALL {
         let of = |subject: &Subject| -> Vec<&Trial> {
-            let trials = figures.trials.iter();
+            let trials = figures.trials.iter().filter(|trial| !trial.is_disturbed());
             trials.filter(|trial| trial.subject == *subject && trial.fault == fault).collect()
         };
         let trials: Vec<Vec<&Trial>> = subjects.iter().map(of).collect();
@@ -136,7 +162,11 @@ fn table(
 }
 
 fn gap(trials: &[&Trial]) -> String {
-    let gap = cell(trials, |trial| trial.worse_gap(), "without end");
+    let gap = cell(
+        trials,
+        |trial| trial.worse_gap(),
+        |longest| format!("had no end within {} ms", whole(longest)),
+    );
     let unwanted = |trial: &&&Trial| trial.moved && trial.fault.moves_nothing();
     match trials.iter().filter(unwanted).count() {
         0 => gap,
@@ -145,27 +175,37 @@ fn gap(trials: &[&Trial]) -> String {
 }
 
 fn overlap(trials: &[&Trial]) -> String {
-    let end = "until somebody acts";
-    let addresses = cell(trials, |trial| trial.overlap_ms, end);
-    let answers = cell(trials, |trial| trial.answers_overlap_ms, end);
+    let end = trials.first().map_or("", |trial| trial.fault.ends());
+    let addresses = cell(trials, |trial| trial.overlap_ms, |_| end.to_owned());
+    let answers = cell(trials, |trial| trial.answers_overlap_ms, |_| end.to_owned());
     if addresses == answers {
         return addresses;
     }
     format!("addresses {addresses}; answers {answers}")
 }
 
-/// Minimum, median and maximum, of those that had an end.
-fn cell(trials: &[&Trial], of: impl Fn(&Trial) -> Figure, no_end: &str) -> String {
-    let all = || trials.iter().map(|trial| of(trial));
-    let ended: Vec<f64> = all().filter(|figure| !figure.unending).map(|figure| figure.ms).collect();
-    match (ended.len(), trials.len() - ended.len()) {
+/// Minimum, median and maximum, of those that had an end; `no_end` says of the others, by the longest of
+/// them, what they had instead.
+fn cell(
+    trials: &[&Trial],
+    of: impl Fn(&Trial) -> Figure,
+    no_end: impl Fn(f64) -> String,
+) -> String {
+    let (unending, ended): (Vec<Figure>, Vec<Figure>) =
+        trials.iter().map(|trial| of(trial)).partition(|figure| figure.unending);
+    let ended: Vec<f64> = ended.into_iter().map(|figure| figure.ms).collect();
+    let longest = unending.iter().map(|figure| figure.ms).fold(0.0, f64::max);
+    match (ended.is_empty(), unending.len()) {
         (_, 0) => range(ended),
-        (0, _) => no_end.to_owned(),
-        (_, unending) => format!("{}; {unending} of {} {no_end}", range(ended), trials.len()),
+        (true, _) => no_end(longest),
+        (false, count) => {
+            format!("{}; {count} of {} {}", range(ended), trials.len(), no_end(longest))
+        }
     }
 }
 
-fn range(mut figures: Vec<f64>) -> String {
+/// Minimum, median and maximum.
+pub fn range(mut figures: Vec<f64>) -> String {
     figures.sort_by(f64::total_cmp);
     let (Some(&first), Some(&last)) = (figures.first(), figures.last()) else { return "-".into() };
     if last == 0.0 {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::process::Process;
@@ -21,6 +21,13 @@ pub struct Rest {
     pub subject: Subject,
     /// How many VIPs the host had.
     pub vips: usize,
+    /// None when it did not come to rest.
+    pub figures: Option<Costs>,
+}
+
+/// What was watched for 20 s.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Costs {
     /// Of the daemon.
     pub daemon: Cost,
     /// Of etcd's member beside it, which serves all three daemons and nobody else.
@@ -45,22 +52,21 @@ pub fn run(subject: Subject, vips: usize) -> Result<Rest> {
     for host in 0..cluster.size() {
         cluster.start_daemon(host)?;
     }
-    if !scale::until_held(&cluster, &["h1"])? {
-        bail!("not all came to the first host");
+    if !scale::until_at_rest(&cluster)? {
+        return Ok(Rest { subject, vips, figures: None });
     }
-    sleep(Duration::from_secs(5));
+    sleep(Duration::from_secs(2));
     let began = Instant::now();
     let (before, daemon_before, etcd_before) = look(&mut cluster, owner)?;
     sleep(WATCHED);
     let (after, daemon_after, etcd_after) = look(&mut cluster, owner)?;
     let elapsed = began.elapsed();
-    Ok(Rest {
-        subject,
-        vips,
+    let costs = Costs {
         daemon: daemon_after.since(daemon_before, elapsed),
         etcd: etcd_after.zip(etcd_before).map(|(after, before)| after.since(before, elapsed)),
         writes_per_second: (after - before) as f64 / elapsed.as_secs_f64(),
-    })
+    };
+    Ok(Rest { subject, vips, figures: Some(costs) })
 }
 
 /// What a process has used so far.
@@ -93,11 +99,14 @@ fn look(cluster: &mut Cluster, host: usize) -> Result<(i64, Used, Option<Used>)>
 
 impl fmt::Display for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} VIPs at rest: {}", self.subject, self.vips, self.daemon)?;
-        if let Some(etcd) = self.etcd {
-            write!(f, "; etcd {etcd}, {:.1} writes a second", self.writes_per_second)?;
-        }
-        Ok(())
+        write!(f, "{}, {} VIPs at rest: ", self.subject, self.vips)?;
+        let Some(Costs { daemon, etcd, writes_per_second }) = self.figures else {
+            return write!(f, "did not come to rest");
+        };
+        write!(f, "{daemon}")?;
+        etcd.map_or(Ok(()), |etcd| {
+            write!(f, "; etcd {etcd}, {writes_per_second:.1} writes a second")
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use turnip_netns_tests::eye::AddressEvent;
 use turnip_netns_tests::measure;
 use turnip_netns_tests::plan::{Plan, vip};
 
-use crate::trial::Subject;
+use crate::trial::{Subject, in_ms};
 
 /// What happened to the VIPs of one host, once.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
@@ -21,19 +21,20 @@ pub struct Scale {
     pub subject: Subject,
     /// How many VIPs.
     pub vips: usize,
-    /// The how manieth time.
+    /// Its number among those of the same, from 0.
     pub run: usize,
     /// How long it was waited for them to settle, in s.
     pub patience_s: u64,
-    /// Whether all came to the first host, from which they were to move.
+    /// Whether all came to the first host and stayed there, from which they were to move.
     pub began: bool,
     /// From the loss of power to the first of them elsewhere, in ms; none when none came.
     pub first_ms: Option<f64>,
     /// To the last of them elsewhere, from when on each was on one host; none when it did not
     /// come to that.
     pub last_ms: Option<f64>,
-    /// How long any two hosts had the same one, in ms.
-    pub overlap_ms: f64,
+    /// How long any two hosts had the same one since then, in ms; none when there was no loss of
+    /// power.
+    pub overlap_ms: Option<f64>,
 }
 
 /// How long so many VIPs are waited for: that they do not settle by then is a result too.
@@ -54,7 +55,6 @@ pub fn plan(subject: Subject, count: usize) -> Plan {
 pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Scale> {
     // Not `start`: whether the first VIP stays where it is, is no concern here.
     let mut cluster = Cluster::lay_out(plan(subject, count))?;
-    let start = Instant::now();
     for host in 0..cluster.size() {
         cluster.start_daemon(host)?;
     }
@@ -63,20 +63,20 @@ pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Sc
         vips: count,
         run,
         patience_s: patience(count).as_secs(),
-        began: until_held(&cluster, &["h1"])?,
+        began: until_at_rest(&cluster)?,
         first_ms: None,
         last_ms: None,
-        overlap_ms: cluster.since(start)?.overlap.as_secs_f64() * 1000.0,
+        overlap_ms: None,
     };
     if !scale.began {
         return Ok(scale);
     }
-    sleep(Duration::from_secs(3) + subject.moment(run, runs));
+    sleep(subject.moment(run, runs));
     let from = Instant::now();
     cluster.power_off(0)?;
     let settled = until_held(&cluster, &["h2", "h3"])?;
     sleep(Duration::from_millis(500));
-    let in_ms = |at: Instant| at.duration_since(from).as_secs_f64() * 1000.0;
+    let after = |at: Instant| in_ms(at.duration_since(from));
     let (mut first, mut last) = (None, None);
     for (_, events) in floating(&cluster)? {
         // The dead host's own refreshes are on their way still.
@@ -88,14 +88,35 @@ pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Sc
         let stays = measure::tenures(&events, Instant::now()).pop().map(|(_, tenure)| tenure.from);
         last = last.max(stays);
     }
-    scale.first_ms = first.map(in_ms);
-    scale.last_ms = last.filter(|_| settled).map(in_ms);
-    scale.overlap_ms = cluster.since(start)?.overlap.as_secs_f64() * 1000.0;
+    scale.first_ms = first.map(after);
+    scale.last_ms = last.filter(|_| settled).map(after);
+    scale.overlap_ms = Some(in_ms(cluster.since(from)?.overlap));
     Ok(scale)
 }
 
+/// Waits until all VIPs are on the first host and have been for a while, and says whether it came to
+/// that.
+pub fn until_at_rest(cluster: &Cluster) -> Result<bool> {
+    const REST: Duration = Duration::from_secs(3);
+    let count = cluster.plan().vips.len();
+    let began = Instant::now();
+    while began.elapsed() < patience(count) {
+        if !until_held(cluster, &["h1"])? {
+            return Ok(false);
+        }
+        let since = Instant::now();
+        sleep(REST);
+        let events = floating(cluster)?;
+        let has_left = |event: &AddressEvent| event.at > since && !event.present;
+        if !events.iter().flat_map(|(_, events)| events).any(has_left) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Waits until each VIP is on one of `hosts`, and says whether it came to that.
-pub fn until_held(cluster: &Cluster, hosts: &[&str]) -> Result<bool> {
+fn until_held(cluster: &Cluster, hosts: &[&str]) -> Result<bool> {
     let count = cluster.plan().vips.len();
     let began = Instant::now();
     while began.elapsed() < patience(count) {
@@ -142,8 +163,8 @@ impl fmt::Display for Scale {
         if self.began {
             write!(f, "the first {}, the last {}", after(self.first_ms), after(self.last_ms))?;
         } else {
-            write!(f, "not all on the first host within {patience_s} s")?;
+            write!(f, "never at rest on the first host within {patience_s} s")?;
         }
-        write!(f, ", overlap {:.3} ms", self.overlap_ms)
+        self.overlap_ms.map_or(Ok(()), |overlap_ms| write!(f, ", overlap {overlap_ms:.3} ms"))
     }
 }

@@ -13,8 +13,6 @@ use turnip_netns_tests::{binary, etcd};
 pub struct Setting {
     /// Runs of everything.
     pub runs: usize,
-    /// turnip's commit, with `-dirty` when there was more.
-    pub commit: String,
     /// turnip's version.
     pub turnip: String,
     /// keepalived's.
@@ -38,8 +36,6 @@ impl Setting {
         let turnip = binary::turnip()?.display().to_string();
         Ok(Setting {
             runs,
-            commit: first_line("git", &["describe", "--always", "--dirty", "--abbrev=12"])
-                .unwrap_or_else(|_| "unknown".into()),
             turnip: first_line(&turnip, &["--version"])?,
             keepalived: first_line("keepalived", &["--version"])?,
             etcd: first_line(&etcd::binary(), &["--version"])?,
@@ -49,6 +45,12 @@ impl Setting {
             cores: available_parallelism()?.get(),
         })
     }
+}
+
+/// turnip's commit, with `-dirty` when there was more.
+pub fn commit() -> String {
+    let commit = first_line("git", &["describe", "--always", "--dirty", "--abbrev=12"]);
+    commit.unwrap_or_else(|_| "unknown".into())
 }
 
 /// What a program says first, wherever it says it.
@@ -61,10 +63,10 @@ fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Setting { runs, commit, turnip, keepalived, etcd, bird, kernel, cores } = self;
+        let Setting { runs, turnip, keepalived, etcd, bird, kernel, cores } = self;
         write!(
             f,
-            "Minimum / median / maximum of {runs} runs each, in turns, on {cores} cores: {turnip} (commit {commit}), {keepalived}, {etcd}, {bird}, {kernel}"
+            "Minimum / median / maximum of {runs} runs each, in turns, on {cores} cores: {turnip}, {keepalived}, {etcd}, {bird}, {kernel}"
         )
     }
 }

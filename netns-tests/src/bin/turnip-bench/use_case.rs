@@ -13,7 +13,7 @@ use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::probe::Shot;
 use turnip_netns_tests::timeline::ms;
 
-use crate::trial::{BLIND_MAX, Subject, undisturbed};
+use crate::trial::{BLIND_MAX, Subject, in_ms};
 
 /// Which one, and what is done to it.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -38,7 +38,7 @@ pub enum UseCase {
 pub struct UseCaseTrial {
     /// What was done.
     pub case: UseCase,
-    /// The how manieth.
+    /// Its number among those of the same, from 0.
     pub run: usize,
     /// The longest time without an answer, of both families where there are both.
     pub gap_ms: f64,
@@ -46,9 +46,15 @@ pub struct UseCaseTrial {
     pub overlap_ms: f64,
     /// How long two hosts answered, each asked itself.
     pub answers_overlap_ms: f64,
-    /// How many trials before it, of the same, measured the machine: their probes stalled.
-    #[serde(default)]
-    pub stalled: usize,
+    /// The longest time in which a probe was due and none was sent, in ms.
+    pub blind_ms: f64,
+}
+
+impl UseCaseTrial {
+    /// As [`Trial::is_disturbed`](crate::trial::Trial::is_disturbed).
+    pub fn is_disturbed(&self) -> bool {
+        self.blind_ms > in_ms(BLIND_MAX)
+    }
 }
 
 impl UseCase {
@@ -73,14 +79,6 @@ impl UseCase {
 
 /// Builds it, makes the fault, and watches; `run` of `runs`.
 pub fn run(case: UseCase, run: usize, runs: usize) -> Result<UseCaseTrial> {
-    undisturbed(format_args!("{case}, run {run}"), |stalled| {
-        let trial = attempt(case, run, runs)?;
-        Ok(trial.map(|trial| UseCaseTrial { stalled, ..trial }))
-    })
-}
-
-/// None when the machine stood still meanwhile.
-fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial>> {
     let mut cluster = Cluster::start(case.plan())?;
     // The worst case without BFD: between equal routes the router prefers that of the lowest router
     // id, so the dead host's when that was the first.
@@ -113,19 +111,17 @@ fn attempt(case: UseCase, run: usize, runs: usize) -> Result<Option<UseCaseTrial
     let beyond = |of: &dyn Fn(&[Shot]) -> Duration, seen| {
         outside.iter().map(|(_, shots)| of(shots)).max().map_or(seen, |beyond| beyond.max(seen))
     };
-    if beyond(&|shots| measure::blind(shots, span, true), seen.blind) > BLIND_MAX {
-        return Ok(None);
-    }
+    let blind = beyond(&|shots| measure::blind(shots, span, true), seen.blind);
     let gap = beyond(&|shots| measure::gap(shots, span).length(), seen.gap.max(seen.gap_tcp));
-    let in_ms = |duration: Duration| duration.as_secs_f64() * 1000.0;
-    Ok(Some(UseCaseTrial {
+    cluster.assert_daemons_are_well()?;
+    Ok(UseCaseTrial {
         case,
         run,
         gap_ms: in_ms(gap),
         overlap_ms: in_ms(seen.overlap),
         answers_overlap_ms: in_ms(seen.answers_overlap),
-        stalled: 0,
-    }))
+        blind_ms: in_ms(blind),
+    })
 }
 
 impl fmt::Display for UseCase {
@@ -147,6 +143,7 @@ impl fmt::Display for UseCaseTrial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |figure: f64| ms(Duration::from_secs_f64(figure / 1000.0));
         let (gap, overlap) = (ms(self.gap_ms), ms(self.overlap_ms));
-        write!(f, "{}, run {}: gap {gap}, overlap {overlap}", self.case, self.run)
+        write!(f, "{}, run {}: gap {gap}, overlap {overlap}", self.case, self.run)?;
+        if self.is_disturbed() { write!(f, "; the probes stalled: once more") } else { Ok(()) }
     }
 }
