@@ -107,6 +107,8 @@ impl Vip {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Agenda {
     pub(crate) dirty: BTreeSet<usize>,
+    /// Those whose transaction waits until others are answered.
+    pub(crate) crowded_out: BTreeSet<usize>,
     due: BTreeSet<(Instant, usize)>,
     pub(crate) announcements: BTreeSet<(Instant, usize)>,
 }
@@ -115,6 +117,11 @@ impl Agenda {
     /// Looks at VIP `index` again at `at`. Looking once too often does no harm.
     pub(crate) fn wake(&mut self, index: usize, at: Instant) {
         self.due.insert((at, index));
+    }
+
+    /// Another transaction may be sent.
+    pub(crate) fn look_at_crowded_out(&mut self) {
+        self.dirty.append(&mut self.crowded_out);
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {

@@ -499,23 +499,6 @@ fn spread_gives_every_node_its_share_and_a_new_one_takes_only_its_own() {
 }
 
 #[test]
-fn a_dead_node_with_a_thousand_vips_is_replaced_within_etcds_limits() {
-    let vips = || -> Vec<VipConfig> {
-        (0..1000)
-            .map(|n| {
-                let address = format!("10.0.{}.{}/32", n / 250, n % 250 + 1);
-                vip(&format!("v{n}"), &address, Policy::Spread)
-            })
-            .collect()
-    };
-    let mut world = World::new(vec![config("a", vips()), config("b", vips())]);
-    world.run(3000 * MS);
-    world.hosts[0].frozen = true;
-    world.hosts[0].addresses.clear();
-    world.run_until(LIMIT, |w| w.hosts[1].addresses.len() == 1000);
-}
-
-#[test]
 fn several_addresses_of_a_vip_move_as_one() {
     let both = || {
         let policy = Policy::Priority { priority: 0, preempt: false };

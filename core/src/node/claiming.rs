@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Node, Purpose};
+use super::{Node, PendingTxn, Purpose};
 use crate::action::TxnId;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, SessionId, VipName};
@@ -16,6 +16,10 @@ use crate::view::Known;
 /// of the sessions that are involved.
 const VIPS_PER_TXN_MAX: usize = 100;
 
+/// So many transactions about VIPs are under way at once. Beyond that they would only queue up in the
+/// store, before the renewals of everybody's sessions, and be given up before their turn.
+const TXNS_AT_ONCE: usize = 8;
+
 /// Sessions beside them.
 const SESSIONS_PER_TXN_MAX: usize = OPS_PER_TXN_MAX - VIPS_PER_TXN_MAX - 4;
 
@@ -24,6 +28,10 @@ impl Node {
     /// limit allows.
     pub(super) fn claim(&mut self, vips: &[usize]) {
         for batch in self.batches(vips, |node, index| node.named_session(index).map(|(_, s)| s)) {
+            if self.is_crowded() {
+                self.agenda.crowded_out.extend(batch);
+                continue;
+            }
             let txn = self.claims_txn(&batch, None);
             let id = self.commit(Purpose::Claim { vips: batch.clone() }, txn);
             self.mark_pending(&batch, id);
@@ -74,6 +82,10 @@ impl Node {
             successor_of(index).and_then(|to| node.view.session_id(&to))
         });
         for batch in batches {
+            if self.is_crowded() {
+                self.agenda.crowded_out.extend(batch);
+                continue;
+            }
             let with_successors: Vec<(usize, Option<NodeName>)> =
                 batch.iter().map(|&index| (index, successor_of(index))).collect();
             let txn = self.hand_over_txn(&with_successors);
@@ -157,9 +169,22 @@ impl Node {
         }
     }
 
+    /// Whether as many transactions about VIPs are under way as may be. What has no place is looked
+    /// at again when one of them is answered.
+    fn is_crowded(&self) -> bool {
+        let about_vips = |pending: &&PendingTxn| {
+            matches!(
+                pending.purpose,
+                Purpose::Claim { .. } | Purpose::HandOver { .. } | Purpose::Expire { .. }
+            )
+        };
+        self.txns.values().filter(about_vips).count() >= TXNS_AT_ONCE
+    }
+
     /// A transaction about `vips` was answered; `unknown` when it may or may not have happened.
     pub(super) fn vips_answered(&mut self, id: TxnId, vips: &[usize], unknown: bool, now: Instant) {
         let retry_at = now + self.retry_delay();
+        self.agenda.look_at_crowded_out();
         for &index in vips {
             let vip = &mut self.vips[index];
             if vip.pending == Some(id) {

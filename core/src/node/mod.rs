@@ -522,6 +522,7 @@ impl Node {
     }
 
     fn touch_all(&mut self) {
+        self.agenda.crowded_out.clear();
         self.agenda.dirty.extend(0..self.vips.len());
     }
 
