@@ -333,21 +333,20 @@ impl World {
                 self.tell_node(state, index, Input::Kernel { id, outcome });
             }
             Effect::Assume { id, until } => {
-                let op = QueuedOp { id, kind: OpKind::Assume, until };
-                state.hosts[index].ops.push(op);
+                queue(state, index, QueuedOp { id, kind: OpKind::Assume, until });
                 self.perform_quick(state, index);
             }
             Effect::Refresh { id, until } => {
-                let op = QueuedOp { id, kind: OpKind::Refresh, until };
-                state.hosts[index].ops.push(op);
+                queue(state, index, QueuedOp { id, kind: OpKind::Refresh, until });
                 self.perform_quick(state, index);
             }
             Effect::Withdraw { id } => {
-                // It takes the place of what is still queued.
-                let queued = std::mem::take(&mut state.hosts[index].ops);
-                let op = QueuedOp { id, kind: OpKind::Withdraw, until: now };
-                state.hosts[index].ops.push(op);
-                for op in queued {
+                // There is one VIP: what waits for it and puts it there is cancelled as a whole.
+                let queued = &mut state.hosts[index].ops;
+                let puts = |op: &mut QueuedOp| op.kind != OpKind::Withdraw;
+                let cancelled: Vec<_> = queued.extract_if(.., puts).collect();
+                queue(state, index, QueuedOp { id, kind: OpKind::Withdraw, until: now });
+                for op in cancelled {
                     let outcome = Outcome::TooLate;
                     self.tell_node(state, index, Input::Kernel { id: op.id, outcome });
                 }
@@ -403,4 +402,12 @@ impl World {
         self.tell_node(state, index, Input::Kernel { id: op.id, outcome });
         self.perform_quick(state, index);
     }
+}
+
+/// Queues an operation for the kernel of a host, as adapters do.
+fn queue(state: &mut State, index: usize, op: QueuedOp) {
+    let queued = &mut state.hosts[index].ops;
+    let overtaken = |waiting: &QueuedOp| op.kind.op().overtakes(&waiting.kind.op());
+    let place = queued.iter().position(overtaken).unwrap_or(queued.len());
+    queued.insert(place, op);
 }
