@@ -1,15 +1,15 @@
 //! What comes of the things that happen in the small world.
 
-use turnip_core::{Lease, Op, Txn};
+use turnip_core::records::{DrainRecord, PinRecord, encode};
+use turnip_core::{Keys, Lease, NodeName, Op, Txn};
 
 use super::Options;
-use super::daemon::{Daemons, Effect, Input, Outcome, Start, Step, clock_micros, host_name};
+use super::daemon::{
+    Daemons, Effect, Input, Outcome, Start, Step, clock_micros, cluster, host_name, vip,
+};
 use super::moves::{Fate, Move};
 use super::state::{Answer, Host, LOST, Life, OpKind, QueuedOp, Request, Spent, State};
 use super::store::Stores;
-
-/// Under which the operator's wishes are.
-const INTENTS: &str = "/turnip/c/intents";
 
 /// What must never be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,14 +32,18 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(options: Options, lease: Lease) -> Self {
-        let mut stores = Stores::default();
+        let keys = Keys::new(&cluster());
+        let mut stores = Stores::new(keys.clone());
         let mut write = |op| stores.txns.intern(Txn { success: vec![op], ..Txn::default() });
         let mut pins = Vec::new();
         let mut drains = Vec::new();
         for name in (0..options.nodes).map(host_name) {
-            let value = format!(r#"{{"v":1,"node":"{name}"}}"#).into_bytes();
-            pins.push(write(Op::Put { key: format!("{INTENTS}/pin/v"), value }));
-            let (key, value) = (format!("{INTENTS}/drain/{name}"), br#"{"v":1}"#.to_vec());
+            let node: NodeName = name.parse().expect("a name");
+            let (key, value) = (keys.drain(&node), encode(&DrainRecord {}));
+            pins.push(write(Op::Put {
+                key: keys.pin(&vip().name),
+                value: encode(&PinRecord { node }),
+            }));
             drains.push([write(Op::Delete { key: key.clone() }), write(Op::Put { key, value })]);
         }
         let daemons = Daemons::new(lease, options.mutant);
