@@ -42,7 +42,7 @@ pub struct UnpinArgs {
 }
 
 /// Drains a node, or lets it take VIPs again.
-pub fn drain(sources: &Sources, _: &DrainArgs, on: bool) -> ExitCode {
+pub fn drain(sources: &Sources, on: bool) -> ExitCode {
     let (reach, node) = match Reach::load_with_node(sources) {
         Ok(loaded) => loaded,
         Err(problems) => return super::refuse(&problems),

@@ -297,7 +297,7 @@ impl Inner {
     pub fn kernel_changed(&mut self, host: HostId) {
         self.observe(host);
         let target = &mut self.hosts[host];
-        if target.clock_is_stopped() {
+        if target.paused {
             return;
         }
         let gate = target.kernel.gate_until().filter(|until| *until > 0);
@@ -496,12 +496,6 @@ impl Inner {
     /// Whether the machine at a site is on.
     pub fn site_is_up(&self, site: usize) -> bool {
         self.hosts.get(site).is_none_or(|host| host.powered && !host.paused)
-    }
-}
-
-impl Host {
-    fn clock_is_stopped(&self) -> bool {
-        self.paused
     }
 }
 

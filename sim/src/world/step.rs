@@ -78,7 +78,6 @@ impl Inner {
                 _ => {}
             }
         }
-        self.healed = true;
     }
 
     fn begin(&mut self, index: usize, fault: &Fault) {
