@@ -1,5 +1,6 @@
 //! The language in which the core speaks with the host's kernel: addresses, links, deadlines.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,12 +58,13 @@ pub struct Listing {
 
 /// What the kernel is asked to do.
 ///
-/// Operations take effect in the order in which they are given, but for two things. A `Withdraw`
-/// never waits behind an `Assume` or a `Refresh`; it takes the place of what is still queued for
-/// its addresses. And a `Refresh` never waits behind an `Assume`, which may put thousands of
-/// addresses there; what the `Assume` puts there may then stay until the later deadline as well.
-/// An operation's answer comes when the kernel has acknowledged it, however long that takes; no
-/// operation is ever forgotten.
+/// Operations take effect in the order in which they are given, but for two things, which
+/// [`overtakes`](KernelOp::overtakes) and [`cancel`](KernelOp::cancel) decide for every queue. A
+/// `Withdraw` never waits behind an `Assume` or a `Refresh`; it takes the place of what is still
+/// queued for its addresses. And a `Refresh` never waits behind an `Assume`, which may put
+/// thousands of addresses there; what the `Assume` puts there may then stay until the later
+/// deadline as well. An operation's answer comes when the kernel has acknowledged it, however long
+/// that takes; no operation is ever forgotten.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum KernelOp {
     /// Tell what is there.
@@ -88,6 +90,42 @@ pub enum KernelOp {
     },
     /// Remove the fence: the last step of an orderly stop, when no address is left.
     RemoveFence,
+}
+
+impl KernelOp {
+    /// Whether this one, given later, goes before `waiting`. A queue puts it before the first one
+    /// that it overtakes, and so before all that were given after that.
+    pub fn overtakes(&self, waiting: &KernelOp) -> bool {
+        match self {
+            KernelOp::Withdraw { .. } => {
+                matches!(waiting, KernelOp::Assume { .. } | KernelOp::Refresh { .. })
+            }
+            KernelOp::Refresh { .. } => matches!(waiting, KernelOp::Assume { .. }),
+            KernelOp::List | KernelOp::Assume { .. } | KernelOp::RemoveFence => false,
+        }
+    }
+
+    /// Takes the addresses that a later `Withdraw` removes out of what an `Assume` or a `Refresh`
+    /// is still to do, and gives them: their answer is [`KernelError::TooLate`], see
+    /// [`KernelOutcome::with_cancelled`].
+    pub fn cancel(&mut self, removed: &BTreeSet<Assignment>) -> Vec<Assignment> {
+        match self {
+            KernelOp::Assume { addresses, .. } | KernelOp::Refresh { addresses, .. } => {
+                addresses.extract_if(.., |assignment| removed.contains(assignment)).collect()
+            }
+            KernelOp::List | KernelOp::Withdraw { .. } | KernelOp::RemoveFence => Vec::new(),
+        }
+    }
+
+    /// The addresses that it is about; none for `List` and `RemoveFence`, which are about all.
+    pub fn addresses(&self) -> &[Assignment] {
+        match self {
+            KernelOp::Assume { addresses, .. }
+            | KernelOp::Refresh { addresses, .. }
+            | KernelOp::Withdraw { addresses } => addresses,
+            KernelOp::List | KernelOp::RemoveFence => &[],
+        }
+    }
 }
 
 /// Why the kernel did not do what it was asked to.
@@ -130,6 +168,17 @@ pub enum KernelOutcome {
     Failed(KernelError),
 }
 
+impl KernelOutcome {
+    /// The outcome of an operation of which a `Withdraw` had [cancelled](KernelOp::cancel)
+    /// something: that came too late, besides what became of the rest.
+    pub fn with_cancelled(mut self, cancelled: Vec<Assignment>) -> Self {
+        if let KernelOutcome::Done { failed, .. } = &mut self {
+            failed.extend(cancelled.into_iter().map(|one| (one, KernelError::TooLate)));
+        }
+        self
+    }
+}
+
 /// What the kernel tells unasked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum KernelEvent {
@@ -141,4 +190,67 @@ pub enum KernelEvent {
     LinkGone(Arc<str>),
     /// Events were lost: look at everything again.
     Lost,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assignments(hosts: impl IntoIterator<Item = u8>) -> Vec<Assignment> {
+        let assignment = |host| Assignment {
+            vip: "v".parse().unwrap(),
+            interface: "lo".into(),
+            address: format!("10.0.0.{host}/32").parse().unwrap(),
+        };
+        hosts.into_iter().map(assignment).collect()
+    }
+
+    fn all() -> [KernelOp; 5] {
+        let (addresses, deadline) = (assignments([1, 2]), Instant::ZERO);
+        [
+            KernelOp::List,
+            KernelOp::Assume { addresses: addresses.clone(), deadline },
+            KernelOp::Refresh { addresses: addresses.clone(), deadline },
+            KernelOp::Withdraw { addresses },
+            KernelOp::RemoveFence,
+        ]
+    }
+
+    #[test]
+    fn a_withdrawal_overtakes_what_lets_addresses_answer_and_a_refresh_what_puts_them_there() {
+        let overtaken = |op: &KernelOp| all().map(|waiting| op.overtakes(&waiting));
+        let [list, assume, refresh, withdraw, remove_fence] = all();
+        assert_eq!(overtaken(&withdraw), [false, true, true, false, false]);
+        assert_eq!(overtaken(&refresh), [false, true, false, false, false]);
+        for op in [list, assume, remove_fence] {
+            assert_eq!(overtaken(&op), [false; 5]);
+        }
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_cancelled_where_it_is_still_to_answer_and_nowhere_else() {
+        let removed = assignments([2, 3]).into_iter().collect();
+        for mut op in all() {
+            let cancels = matches!(op, KernelOp::Assume { .. } | KernelOp::Refresh { .. });
+            let before = op.clone();
+            let cancelled = op.cancel(&removed);
+            if cancels {
+                assert_eq!((op.addresses(), cancelled), (&*assignments([1]), assignments([2])));
+            } else {
+                assert_eq!((op, cancelled), (before, Vec::new()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_cancelled_came_too_late() {
+        let [one, two] = assignments([1, 2]).try_into().unwrap();
+        let refused = (one, KernelError::NoInterface);
+        let done = KernelOutcome::Done { failed: vec![refused.clone()], until: None };
+        let failed = vec![refused, (two.clone(), KernelError::TooLate)];
+        let expected = KernelOutcome::Done { failed, until: None };
+        assert_eq!(done.with_cancelled(vec![two.clone()]), expected);
+        let failed = KernelOutcome::Failed(KernelError::TooLate);
+        assert_eq!(failed.clone().with_cancelled(vec![two]), failed);
+    }
 }

@@ -3,11 +3,13 @@
 //! It is a preference. Safety never depends on it, and two nodes may disagree for a while.
 
 use std::cmp::Reverse;
+use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::Policy;
 use crate::name::{NodeName, VipName};
+use crate::records::{MemberRecord, NodeRecord};
 
 /// A live, healthy, undrained node that can take a VIP and defines it as we do.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -20,6 +22,72 @@ pub struct Candidate {
     pub priority: u32,
     /// The raft term in which its host's etcd member says that it leads, if it does.
     pub leads_term: Option<u64>,
+}
+
+/// Why a node is no candidate for a VIP.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Unfit {
+    /// It has no session, or has published nothing in the one that it has.
+    NotLive,
+    /// An operator drains it.
+    Drained,
+    /// It publishes that it holds nothing: it stops, or has not seen yet that a drain has ended.
+    Retiring,
+    /// It is not configured with the VIP.
+    NotConfigured,
+    /// It cannot hold the VIP now, for the reason that it gives.
+    Blocked(String),
+    /// Its definition of the VIP is another one.
+    DefinedOtherwise,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unfit::NotLive => "it is not live",
+            Unfit::Drained => "it is drained",
+            Unfit::Retiring => "it is stopping, or was drained until now",
+            Unfit::NotConfigured => "it is not configured there",
+            Unfit::Blocked(why) => why,
+            Unfit::DefinedOtherwise => "it is defined in another way there",
+        })
+    }
+}
+
+/// The node `name` as a candidate for `vip`, whose definition has this `digest`.
+///
+/// `published` is what the node published in the session that it has, and `drained` whether an
+/// operator wants it to hold nothing.
+///
+/// # Errors
+/// With the first reason why it is none.
+pub fn candidate(
+    name: &NodeName,
+    published: Option<&NodeRecord>,
+    drained: bool,
+    vip: &VipName,
+    digest: &str,
+) -> Result<Candidate, Unfit> {
+    let record = published.ok_or(Unfit::NotLive)?;
+    if drained {
+        return Err(Unfit::Drained);
+    }
+    if record.drained {
+        return Err(Unfit::Retiring);
+    }
+    let offer = record.vips.get(vip).ok_or(Unfit::NotConfigured)?;
+    if let Some(why) = &offer.blocked {
+        return Err(Unfit::Blocked(why.clone()));
+    }
+    if offer.digest != digest {
+        return Err(Unfit::DefinedOtherwise);
+    }
+    Ok(Candidate {
+        name: name.clone(),
+        weight: record.weight,
+        priority: offer.priority,
+        leads_term: record.member.as_ref().and_then(MemberRecord::leads_term),
+    })
 }
 
 /// The candidates for `vip`, most wanted first. The second is who takes it when the first does
@@ -70,8 +138,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::config::VipConfig;
+    use crate::records::VipOffer;
 
-    fn candidate(name: &str) -> Candidate {
+    fn node(name: &str) -> Candidate {
         let name = name.parse().unwrap();
         Candidate { name, weight: 100, priority: 0, leads_term: None }
     }
@@ -89,8 +159,41 @@ mod tests {
     }
 
     #[test]
+    fn a_candidate_is_live_not_drained_not_stopping_able_and_of_one_mind_with_us() {
+        let (name, vip): (NodeName, VipName) = ("a".parse().unwrap(), "v".parse().unwrap());
+        let config = VipConfig {
+            name: vip.clone(),
+            addresses: ["10.0.0.50/32".parse().unwrap()].into(),
+            interface: "lo".into(),
+            policy: Policy::Priority { priority: 7, preempt: true },
+        };
+        let fit = NodeRecord {
+            vips: [(vip.clone(), VipOffer::of(&config, "d".into()))].into(),
+            weight: 50,
+            drained: false,
+            member: Some(MemberRecord { id: "1".into(), leader: true, term: 4 }),
+            repairs: 0,
+            version: String::new(),
+        };
+        let of = |record: &NodeRecord| candidate(&name, Some(record), false, &vip, "d");
+        let expected =
+            Candidate { name: name.clone(), weight: 50, priority: 7, leads_term: Some(4) };
+        assert_eq!(of(&fit), Ok(expected));
+
+        assert_eq!(candidate(&name, None, false, &vip, "d"), Err(Unfit::NotLive));
+        assert_eq!(candidate(&name, Some(&fit), true, &vip, "d"), Err(Unfit::Drained));
+        assert_eq!(of(&NodeRecord { drained: true, ..fit.clone() }), Err(Unfit::Retiring));
+        let other = "w".parse().unwrap();
+        assert_eq!(candidate(&name, Some(&fit), false, &other, "d"), Err(Unfit::NotConfigured));
+        let mut blocked = fit.clone();
+        blocked.vips.get_mut(&vip).unwrap().blocked = Some("the interface is down".into());
+        assert_eq!(of(&blocked), Err(Unfit::Blocked("the interface is down".into())));
+        assert_eq!(candidate(&name, Some(&fit), false, &vip, "e"), Err(Unfit::DefinedOtherwise));
+    }
+
+    #[test]
     fn spread_gives_each_node_a_share_by_weight() {
-        let mut candidates = vec![candidate("a"), candidate("b"), candidate("c")];
+        let mut candidates = vec![node("a"), node("b"), node("c")];
         candidates[2].weight = 200;
         let owners = spread(&candidates);
         let share = |name| owners.values().filter(|owner| *owner == name).count();
@@ -101,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_leaving_node_moves_only_its_share() {
-        let all = vec![candidate("a"), candidate("b"), candidate("c")];
+        let all = vec![node("a"), node("b"), node("c")];
         let (before, after) = (spread(&all), spread(&all[..2]));
         for (vip, owner) in before.iter().filter(|(_, owner)| *owner != "c") {
             assert_eq!(&after[vip], owner);
@@ -110,7 +213,7 @@ mod tests {
 
     #[test]
     fn leader_prefers_the_highest_term_and_without_any_the_owner() {
-        let mut candidates = vec![candidate("a"), candidate("b"), candidate("c")];
+        let mut candidates = vec![node("a"), node("b"), node("c")];
         assert_eq!(first(Policy::Leader, "v", &candidates, Some("b")), "b");
         candidates[0].leads_term = Some(4);
         candidates[2].leads_term = Some(5);
@@ -119,7 +222,7 @@ mod tests {
 
     #[test]
     fn priority_prefers_the_highest_and_leaves_a_vip_where_it_is_without_preempt() {
-        let mut candidates = vec![candidate("a"), candidate("b")];
+        let mut candidates = vec![node("a"), node("b")];
         candidates[1].priority = 10;
         let policy = |preempt| Policy::Priority { priority: 0, preempt };
         assert_eq!(first(policy(true), "v", &candidates, Some("a")), "b");
@@ -129,14 +232,14 @@ mod tests {
 
     #[test]
     fn equal_priorities_do_not_move_a_vip() {
-        let candidates = vec![candidate("a"), candidate("b")];
+        let candidates = vec![node("a"), node("b")];
         let policy = Policy::Priority { priority: 0, preempt: true };
         assert_eq!(first(policy, "v", &candidates, Some("b")), "b");
     }
 
     #[test]
     fn a_pin_beats_the_policy_and_one_to_no_candidate_is_ignored() {
-        let candidates = vec![candidate("a"), candidate("b"), candidate("c")];
+        let candidates = vec![node("a"), node("b"), node("c")];
         let vip = "v".parse().unwrap();
         let unpinned = rank(Policy::Spread, &vip, &candidates, None, None);
         let last = unpinned.last().unwrap();

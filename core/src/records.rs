@@ -174,6 +174,13 @@ pub struct MemberRecord {
     pub term: u64,
 }
 
+impl MemberRecord {
+    /// The raft term in which it is the leader, if it is.
+    pub fn leads_term(&self) -> Option<u64> {
+        self.leader.then_some(self.term)
+    }
+}
+
 /// `vips/<vip>`: who owns it. Its mod_revision is the ownership's fencing token.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct VipRecord {

@@ -99,8 +99,8 @@ fn main() -> ExitCode {
         Command::Status { status, .. } => status::status(&sources, &status),
         Command::Check { .. } => check::check(&sources),
         Command::Release { release } => release::release(&release),
-        Command::Drain { drain, .. } => intents::drain(&sources, &drain, true),
-        Command::Undrain { drain, .. } => intents::drain(&sources, &drain, false),
+        Command::Drain { .. } => intents::drain(&sources, true),
+        Command::Undrain { .. } => intents::drain(&sources, false),
         Command::Pin { pin, .. } => intents::pin(&sources, &pin),
         Command::Unpin { unpin, .. } => intents::unpin(&sources, &unpin),
     }

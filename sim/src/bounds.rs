@@ -37,14 +37,12 @@ struct Experiment {
 const LEASE_MS: u64 = 3_000;
 
 /// Runs every experiment `runs` times, and the swarm's plans under the assumptions as often.
-pub fn measure(runs: u64, from: u64, progress: impl Fn(&str)) -> Vec<Bound> {
+pub fn measure(runs: u64, from: u64) -> Vec<Bound> {
     let mut bounds = Vec::new();
-    progress("nothing");
     let healthy = |seed| run::run(&swarm::draw(seed), false).overlap_max;
     let worst = (from..from + runs).map(healthy).max().unwrap_or(0);
     bounds.push(bound("nothing (A1 to A3 hold)", "0", Some(0.0), worst, runs));
     for experiment in experiments() {
-        progress(experiment.broken);
         let worst = (0..runs).map(|run| experiment.run(from + run)).max().unwrap_or(0);
         bounds.push(bound(experiment.broken, experiment.stated, experiment.bound_ms, worst, runs));
     }

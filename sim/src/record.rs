@@ -114,11 +114,7 @@ impl Record {
     /// Keeps a line, if lines are kept.
     pub fn trace(&mut self, now: True, line: impl FnOnce() -> String) {
         if self.tracing {
-            let l = format!("{:5}.{:09} {}", now / S, now % S, line());
-            if std::env::var("LIVE").is_ok() {
-                println!("{l}");
-            }
-            self.lines.push(l);
+            self.lines.push(format!("{:5}.{:09} {}", now / S, now % S, line()));
         }
     }
 

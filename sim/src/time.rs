@@ -40,15 +40,15 @@ impl HostClock {
 
     /// When it first reads `reading` or more, were its rate to stay; never when it is stopped.
     pub fn when(&self, reading: Instant) -> Option<True> {
-        let left = i128::from(reading.as_nanos()) - i128::from(self.reading);
-        if left <= 0 {
+        let left = u128::from(reading.as_nanos().saturating_sub(self.reading));
+        if left == 0 {
             return Some(self.since);
         }
         if self.stopped {
             return None;
         }
-        let rate = PPM + i128::from(self.rate_ppm);
-        Some(self.since + (left * PPM).div_ceil_positive(rate))
+        let rate = (PPM + i128::from(self.rate_ppm)) as u128;
+        Some(self.since + (left * PPM as u128).div_ceil(rate) as u64)
     }
 
     /// Goes on with another rate from `now`.
@@ -66,16 +66,6 @@ impl HostClock {
     fn rebase(&mut self, now: True) {
         self.reading = self.read(now).as_nanos();
         self.since = now;
-    }
-}
-
-trait DivCeilPositive {
-    fn div_ceil_positive(self, by: Self) -> u64;
-}
-
-impl DivCeilPositive for i128 {
-    fn div_ceil_positive(self, by: i128) -> u64 {
-        ((self + by - 1) / by) as u64
     }
 }
 

@@ -326,11 +326,6 @@ impl Node {
         self.deadline
     }
 
-    /// The node's configuration.
-    pub fn config(&self) -> &NodeConfig {
-        &self.config
-    }
-
     // ---- the frame in which the rules stand
 
     /// Fires what is due, then brings what is held in line with what is known.

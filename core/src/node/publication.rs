@@ -8,7 +8,7 @@ use super::{Node, Purpose};
 use crate::action::Action;
 use crate::config::Policy;
 use crate::name::{NodeName, Revision, VipName};
-use crate::placement::{self, Candidate};
+use crate::placement::{self, Candidate, Unfit};
 use crate::records::{MemberRecord, NodeRecord, VipOffer, encode};
 use crate::report::Report;
 use crate::store::{Compare, Op, Txn};
@@ -224,7 +224,11 @@ impl Node {
     }
 
     pub(super) fn rank_vip(&mut self, index: usize) {
-        let candidates = self.candidates(index);
+        let others =
+            self.view.live().map(|(node, _)| node).filter(|node| **node != self.config.name);
+        let all = others.chain([&self.config.name]);
+        let candidates: Vec<Candidate> =
+            all.filter_map(|node| self.candidate(index, node).ok()).collect();
         let vip = &self.vips[index];
         let name = vip.config.name.clone();
         let owner = self
@@ -236,64 +240,46 @@ impl Node {
             placement::rank(vip.config.policy, &name, &candidates, owner.as_ref(), pinned.as_ref());
         self.vips[index].rank = rank;
         if let Some(node) = pinned {
-            self.report_pin(&name, node, &candidates);
+            self.report_pin(index, node);
         }
     }
 
-    fn report_pin(&mut self, vip: &VipName, node: NodeName, candidates: &[Candidate]) {
-        let entry = (vip.clone(), node);
-        if candidates.iter().any(|candidate| candidate.name == entry.1) {
+    fn report_pin(&mut self, index: usize, node: NodeName) {
+        let unfit = self.candidate(index, &node).err();
+        let entry = (self.vips[index].config.name.clone(), node);
+        let Some(unfit) = unfit else {
             self.pins_reported.remove(&entry);
-        } else if self.pins_reported.insert(entry.clone()) {
+            return;
+        };
+        if self.pins_reported.insert(entry.clone()) {
             let (vip, node) = entry;
-            let why = self.why_no_candidate(&vip, &node);
-            self.report(Report::PinIgnored { vip, node, why });
+            self.report(Report::PinIgnored { vip, node, why: unfit.to_string() });
         }
     }
 
-    fn why_no_candidate(&self, vip: &VipName, node: &NodeName) -> String {
-        let offer = self.view.node(node).and_then(Known::readable).map(|r| r.vips.get(vip));
-        match offer {
-            None => "it is not live".to_owned(),
-            Some(_) if self.view.drained(node) => "it is drained".to_owned(),
-            Some(None) => "it is not configured there".to_owned(),
-            Some(Some(VipOffer { blocked: Some(why), .. })) => why.clone(),
-            Some(Some(_)) => "it is defined in another way there".to_owned(),
-        }
-    }
-
-    /// Who could take the VIP: live, healthy, not drained, with the same definition.
-    fn candidates(&self, index: usize) -> Vec<Candidate> {
+    /// The node as one that could take the VIP, or why it cannot.
+    fn candidate(&self, index: usize, node: &NodeName) -> Result<Candidate, Unfit> {
         let vip = &self.vips[index];
-        let leads_term = |m: &Option<MemberRecord>| m.as_ref().filter(|m| m.leader).map(|m| m.term);
-        let others = self.view.live().filter(|(node, _)| **node != self.config.name);
-        let mut candidates: Vec<Candidate> = others
-            .filter(|(node, _)| !self.view.drained(node))
-            .filter_map(|(node, _)| {
-                let record = self.view.node(node)?.readable()?;
-                let offer = record.vips.get(&vip.config.name)?;
-                let able = offer.blocked.is_none() && offer.digest == vip.digest;
-                (able && !record.drained).then(|| Candidate {
-                    name: node.clone(),
-                    weight: record.weight,
-                    priority: offer.priority,
-                    leads_term: leads_term(&record.member),
-                })
-            })
-            .collect();
+        if *node != self.config.name {
+            let published = self.view.node(node).and_then(Known::readable);
+            let drained = self.view.drained(node);
+            return placement::candidate(node, published, drained, &vip.config.name, &vip.digest);
+        }
+        // Of itself a node knows more than it has published.
+        self.session().ok_or(Unfit::NotLive)?;
+        if let Some(why) = self.unwanted(index) {
+            return Err(Unfit::Blocked(why));
+        }
         let priority = match vip.config.policy {
             Policy::Priority { priority, .. } => priority,
             _ => 0,
         };
-        if self.session().is_some() && self.unwanted(index).is_none() {
-            candidates.push(Candidate {
-                name: self.config.name.clone(),
-                weight: self.config.weight,
-                priority,
-                leads_term: leads_term(&self.member),
-            });
-        }
-        candidates
+        Ok(Candidate {
+            name: node.clone(),
+            weight: self.config.weight,
+            priority,
+            leads_term: self.member.as_ref().and_then(MemberRecord::leads_term),
+        })
     }
 
     /// An address belongs to one VIP. Where a live node published one of ours under another name

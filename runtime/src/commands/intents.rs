@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use turnip::config::{Reach, Sources};
+use turnip_core::placement::Unfit;
 use turnip_core::records::{DrainRecord, PinRecord, decode, encode};
 use turnip_core::{NodeName, Op, VipName};
 
@@ -41,7 +42,7 @@ pub struct UnpinArgs {
 }
 
 /// Drains a node, or lets it take VIPs again.
-pub fn drain(sources: &Sources, _: &DrainArgs, on: bool) -> ExitCode {
+pub fn drain(sources: &Sources, on: bool) -> ExitCode {
     let (reach, node) = match Reach::load_with_node(sources) {
         Ok(loaded) => loaded,
         Err(problems) => return super::refuse(&problems),
@@ -165,7 +166,8 @@ fn drained(node: &NodeName, before: &Overview, after: &Overview) -> String {
 fn pinned(vip: &VipName, to: &NodeName, before: &Overview, after: &Overview) -> String {
     let owner = before.vips[vip].owner.as_ref();
     let until = format!("it stays there until `turnip unpin {vip}`, while {to} can take it\n");
-    match (&after.vips[vip].preferred, owner) {
+    let after = &after.vips[vip];
+    match (&after.preferred, owner) {
         (Some(next), Some(owner)) if next == to && owner == to => {
             format!("{vip} is on {to}; {until}")
         }
@@ -174,15 +176,10 @@ fn pinned(vip: &VipName, to: &NodeName, before: &Overview, after: &Overview) -> 
         }
         (Some(next), None) if next == to => format!("{to} takes {vip}; {until}"),
         _ => {
-            let node = &before.nodes[to];
-            let why = match (node.session, node.drained, node.blocked.get(vip)) {
-                (None, ..) => "it has no session".to_owned(),
-                (_, true, _) => "it is drained".to_owned(),
-                (.., Some(why)) => why.clone(),
-                _ => "it does not define the VIP, or defines it otherwise".to_owned(),
-            };
+            // Pinned and no candidate, or it would be preferred.
+            let why = after.pin_ignored.as_ref().map(Unfit::to_string).unwrap_or_default();
             format!(
-                "the pin of {vip} to {to} is written, and has no effect for now: {to} cannot take it, because {why}\n"
+                "the pin of {vip} to {to} is written, and has no effect for now, as {to} cannot take it: {why}\n"
             )
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Serialize;
-use turnip_core::placement::{Candidate, rank};
+use turnip_core::placement::{Candidate, Unfit, candidate, rank};
 use turnip_core::records::{
     NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer, VipRecord, decode,
 };
@@ -41,6 +41,9 @@ pub struct Vip {
     pub preferred: Option<NodeName>,
     /// Where an operator wants it.
     pub pinned: Option<NodeName>,
+    /// Why that is of no effect; in words among the notes.
+    #[serde(skip)]
+    pub pin_ignored: Option<Unfit>,
     /// What an operator should know of it.
     pub notes: Vec<String>,
 }
@@ -200,6 +203,8 @@ impl Read {
             .filter_map(|(node, record)| Some((node, record.vips.get(name)?)))
             .collect();
         let reference = reference(&offers, owner.map(|(_, record)| &record.node));
+        // Without any definition nobody is a candidate, whatever the digest.
+        let digest = reference.map_or("", |offer| &offer.digest);
         let pinned = self.pins.get(name).cloned();
         let mut vip = Vip {
             addresses: reference.map(|offer| offer.addresses.clone()).unwrap_or_default(),
@@ -209,10 +214,18 @@ impl Read {
             token: owner.map(|(token, _)| *token),
             preferred: None,
             notes: Vec::new(),
+            pin_ignored: pinned.as_ref().and_then(|node| self.candidate(node, name, digest).err()),
             pinned,
         };
+        if let (Some(node), Some(unfit)) = (&vip.pinned, &vip.pin_ignored) {
+            vip.notes.push(format!("the pin to {node} is ignored: {unfit}"));
+        }
         if let Some(reference) = reference {
-            let candidates = self.candidates(&offers, reference);
+            let candidates: Vec<_> = self
+                .sessions
+                .keys()
+                .filter_map(|node| self.candidate(node, name, digest).ok())
+                .collect();
             vip.preferred = rank(
                 reference.policy.with_priority(reference.priority),
                 name,
@@ -222,11 +235,6 @@ impl Read {
             )
             .into_iter()
             .next();
-            if let Some(pinned) = &vip.pinned
-                && candidates.iter().all(|candidate| candidate.name != *pinned)
-            {
-                vip.notes.push(format!("the pin to {pinned} is ignored: it cannot take it now"));
-            }
             let others: Vec<_> = offers
                 .iter()
                 .filter(|(_, offer)| offer.digest != reference.digest)
@@ -242,30 +250,10 @@ impl Read {
         vip
     }
 
-    /// The nodes that can take the VIP and define it as `reference` does.
-    fn candidates(
-        &self,
-        offers: &BTreeMap<&NodeName, &VipOffer>,
-        reference: &VipOffer,
-    ) -> Vec<Candidate> {
-        offers
-            .iter()
-            .filter(|(node, offer)| {
-                offer.digest == reference.digest
-                    && offer.blocked.is_none()
-                    && !self.drained.contains(**node)
-            })
-            .map(|(node, offer)| {
-                let record = &self.nodes[*node];
-                let leading = record.member.as_ref().filter(|member| member.leader);
-                Candidate {
-                    name: (*node).clone(),
-                    weight: record.weight,
-                    priority: offer.priority,
-                    leads_term: leading.map(|member| member.term),
-                }
-            })
-            .collect()
+    /// The node as one that could take the VIP, or why it cannot.
+    fn candidate(&self, node: &NodeName, vip: &VipName, digest: &str) -> Result<Candidate, Unfit> {
+        let published = self.nodes.get(node).filter(|_| self.sessions.contains_key(node));
+        candidate(node, published, self.drained.contains(node), vip, digest)
     }
 
     fn node(&self, name: &NodeName, vips: &BTreeMap<VipName, Vip>) -> Node {
@@ -431,6 +419,23 @@ mod tests {
         let overview = store.overview();
         assert_eq!(overview.vips["v"].preferred, name("c"));
         assert!(!overview.nodes["a"].healthy && overview.nodes["b"].drained);
+    }
+
+    #[test]
+    fn a_node_that_stops_is_not_preferred_and_a_pin_to_it_says_why_it_is_ignored() {
+        let mut store = Store::new(Policy::Leader);
+        store.node("a", true, None);
+        store.node("b", false, None);
+        let key = store.keys.node(&name("a").unwrap());
+        let published = store.kvs.iter().find(|kv| kv.key == key).unwrap();
+        let mut stopping: NodeRecord = decode(&published.value).unwrap();
+        stopping.drained = true;
+        store.put(key, &stopping);
+        store.put(store.keys.pin(&"v".parse().unwrap()), &PinRecord { node: name("a").unwrap() });
+        let vip = &store.overview().vips["v"];
+        assert_eq!(vip.preferred, name("b"));
+        assert_eq!(vip.pin_ignored, Some(Unfit::Retiring));
+        assert!(vip.notes[0].contains("it is stopping"), "{:?}", vip.notes);
     }
 
     #[test]

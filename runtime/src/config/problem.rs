@@ -45,11 +45,6 @@ impl Problem {
         Problem { place, key: key.into(), value, what: what.into() }
     }
 
-    /// Where the value was given.
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
     /// The line in the file, counted from 1, when the value was given there.
     pub fn line(&self) -> Option<usize> {
         match self.place {

@@ -40,8 +40,6 @@ pub struct EndpointStatus {
     pub term: u64,
     /// The size of its database file.
     pub db_bytes: u64,
-    /// How much of that file is in use; 0 when its version does not say.
-    pub db_in_use_bytes: u64,
 }
 
 impl EndpointStatus {
@@ -101,7 +99,6 @@ impl Etcd {
             leader_id: status.leader(),
             term: status.raft_term(),
             db_bytes: u64::try_from(status.db_size()).unwrap_or(0),
-            db_in_use_bytes: u64::try_from(status.raft_used_db_size()).unwrap_or(0),
         })
     }
 

@@ -72,11 +72,6 @@ impl Etcd {
         })
     }
 
-    /// The URLs of the endpoints that take turns.
-    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
-        self.endpoints.iter().map(Endpoint::url)
-    }
-
     fn endpoint(&self, url: &str) -> Option<&Endpoint> {
         self.endpoints.iter().chain(&self.apart).find(|endpoint| endpoint.url() == url)
     }

@@ -193,7 +193,13 @@ impl Sending {
 /// The Ethernet devices among those named, by name.
 fn devices(named: &BTreeSet<Arc<str>>) -> HashMap<String, Device> {
     let mut devices = HashMap::new();
-    let Ok(found) = getifaddrs() else { return devices };
+    let found = match getifaddrs() {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::warn!(%error, "cannot list the interfaces: addresses are not announced on them for now");
+            return devices;
+        }
+    };
     let silent =
         InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_NOARP | InterfaceFlags::IFF_POINTOPOINT;
     for interface in found {

@@ -56,16 +56,17 @@ impl Channel {
     /// When the socket fails: then what became of the message is unknown.
     pub fn request(&mut self, message: Message) -> io::Result<Result<(), Refusal>> {
         let sequence = self.send(vec![message], |_| NLM_F_ACK)?;
-        let mut answer = None;
-        while answer.is_none() {
+        loop {
+            let mut answer = None;
             self.receive(|message| {
-                if message.sequence_number() == sequence && answer.is_none() {
-                    answer = parse_answer(message);
+                if message.sequence_number() == sequence {
+                    answer = answer.take().or_else(|| parse_answer(message));
                 }
-                Ok(())
             })?;
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
         }
-        Ok(answer.unwrap_or(Ok(())))
     }
 
     /// Sends the messages as one transaction, whose first and last message are its brackets.
@@ -83,15 +84,11 @@ impl Channel {
         while !ended {
             self.receive(|message| {
                 let place = message.sequence_number().wrapping_sub(first) as usize;
-                let Some(answer) = parse_answer(message) else { return Ok(()) };
-                if place >= count {
-                    return Ok(());
-                }
+                let Some(answer) = parse_answer(message).filter(|_| place < count) else { return };
                 if let Err(refusal) = answer {
                     refusals.push((place, refusal));
                 }
                 ended |= place == 0 || place + 2 == count;
-                Ok(())
             })?;
         }
         Ok(refusals)
@@ -110,7 +107,7 @@ impl Channel {
             while ended.is_none() {
                 self.receive(|message| {
                     if message.sequence_number() != first {
-                        return Ok(());
+                        return;
                     }
                     torn |= message.flags() & NLM_F_DUMP_INTR != 0;
                     match message.message_type() {
@@ -118,7 +115,6 @@ impl Channel {
                         NLMSG_ERROR => ended = parse_answer(message),
                         kind => found.push((kind, message.payload().to_vec())),
                     }
-                    Ok(())
                 })?;
             }
             if let Some(Err(refusal)) = ended {
@@ -154,10 +150,10 @@ impl Channel {
     }
 
     /// Waits for what the kernel sends, and gives its messages to `each`.
-    fn receive(
-        &mut self,
-        mut each: impl FnMut(&NetlinkBuffer<&[u8]>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the socket fails, or what comes over it is not netlink.
+    fn receive(&mut self, each: impl FnMut(&NetlinkBuffer<&[u8]>)) -> io::Result<()> {
         self.buffer.clear();
         loop {
             match self.socket.recv(&mut self.buffer, 0) {
@@ -166,19 +162,19 @@ impl Channel {
                 Ok(_) => break,
             }
         }
-        for_each_message(&self.buffer, &mut each)
+        for_each_message(&self.buffer, each)
     }
 }
 
 /// Splits what was read into messages.
 fn for_each_message(
     mut bytes: &[u8],
-    each: &mut impl FnMut(&NetlinkBuffer<&[u8]>) -> io::Result<()>,
+    mut each: impl FnMut(&NetlinkBuffer<&[u8]>),
 ) -> io::Result<()> {
     while bytes.len() >= MESSAGE_HEADER {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error}"));
         let message = NetlinkBuffer::new_checked(bytes).map_err(invalid)?;
-        each(&message)?;
+        each(&message);
         let length = (message.length() as usize).next_multiple_of(4).max(MESSAGE_HEADER);
         bytes = bytes.get(length..).unwrap_or_default();
     }

@@ -18,6 +18,7 @@
 //! what is forwarded, and the announcements by which another host takes a VIP over.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -64,6 +65,16 @@ enum Failure {
     /// A table, set or chain of the fence is gone.
     Damaged,
     Other(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Failure::Expired => "the gate has closed, or an element of a set is gone",
+            Failure::Damaged => "a table, set or chain of it is gone",
+            Failure::Other(why) => why,
+        })
+    }
 }
 
 /// The fence of this network namespace.
@@ -310,7 +321,7 @@ impl Fence {
 
     fn close_gate(&mut self) {
         if let Err(failure) = self.transact(flush_gate()) {
-            tracing::debug!(?failure, "could not close the fence's gate");
+            tracing::debug!(%failure, "could not close the fence's gate");
         }
         self.gate = Gate::Closed;
     }
@@ -322,7 +333,7 @@ impl Fence {
             messages.extend(flush_gate());
         }
         self.transact(messages)
-            .map_err(|failure| KernelError::Refused(format!("the fence: {failure:?}")))
+            .map_err(|failure| KernelError::Refused(format!("the fence: {failure}")))
     }
 
     /// Puts back what someone removed, if anything is missing.
@@ -355,7 +366,7 @@ impl Fence {
         let held: Vec<_> = self.held.iter().copied().collect();
         messages.extend(held_elements(&held, add_elements));
         self.transact(messages)
-            .map_err(|failure| KernelError::Refused(format!("no fence: {failure:?}")))
+            .map_err(|failure| KernelError::Refused(format!("no fence: {failure}")))
     }
 
     /// All but what is held and the gate, as it should be; what is there already is kept.

@@ -10,18 +10,27 @@ use turnip_core::{Assignment, Instant};
 
 use super::address::Slot;
 
-/// Up to so many are renewed with every renewal of the session: some 2 ms of the kernel's time.
-const FEW: usize = 256;
 /// So many are renewed at most with one renewal of the session, unless they would end.
 const AT_ONCE: usize = 512;
+/// The slack of addresses is so many times what it takes to renew them. They are renewed when half
+/// of it is spent, so that this costs at most 2.5 % of a core.
+const SLACK_OF_COST: u32 = 80;
 
-/// How much longer than the lease the kernel keeps each of `count` addresses, in seconds: renewing
-/// them all within half of that costs at most some 3 % of a core (10,000 of them take 1.3 s).
-pub(super) fn slack_secs(count: usize) -> u32 {
-    if count <= FEW {
-        return 0;
-    }
-    u32::try_from(count * count / 1_200_000).unwrap_or(u32::MAX).max(10)
+/// How much longer than the lease the kernel keeps each of `count` addresses at least.
+///
+/// What the fence has silenced is gone after that, up to a second more because lifetimes count
+/// whole seconds, and up to another because the kernel looks once a second: within 2 s where
+/// addresses are few, 2.3 s of 100, 5.2 s of 1,000, two minutes of 10,000. In return, with a lease
+/// of 3 s, a few are renewed twice a second and 100 once.
+pub(super) fn slack(count: usize) -> Duration {
+    SLACK_OF_COST * cost(count)
+}
+
+/// How long renewing `count` addresses takes, once each: 30 µs, and a walk through those on the
+/// interface.
+fn cost(count: usize) -> Duration {
+    let count = count as u64;
+    Duration::from_nanos(count * (30_000 + 10 * count))
 }
 
 /// When each address ends.
@@ -50,9 +59,9 @@ impl Lifetimes {
         &self,
         slots: Vec<(Assignment, Slot)>,
         deadline: Instant,
-        slack_secs: u32,
+        slack: Duration,
     ) -> Vec<(Assignment, Slot)> {
-        let half_spent = deadline + Duration::from_secs(slack_secs.into()) / 2;
+        let half_spent = deadline + slack / 2;
         let mut due: Vec<_> = slots
             .into_iter()
             .map(|one| (self.0.get(&one.1).copied().unwrap_or(Instant::ZERO), one))
@@ -67,44 +76,108 @@ impl Lifetimes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use turnip_core::{Backstop, Lease, VipName, lease};
+
     use super::*;
 
     fn slots(count: u32) -> Vec<(Assignment, Slot)> {
+        let (vip, interface) = ("v".parse::<VipName>().unwrap(), Arc::from("lo"));
         let one = |host: u32| {
             let address: std::net::Ipv4Addr = host.into();
             let address = ipnet::IpNet::new(address.into(), 32).unwrap();
-            let vip = "v".parse().unwrap();
-            (Assignment { vip, interface: "lo".into(), address }, Slot { index: 1, address })
+            let (vip, interface) = (vip.clone(), Arc::clone(&interface));
+            (Assignment { vip, interface, address }, Slot { index: 1, address })
         };
         (0..count).map(one).collect()
     }
 
-    #[test]
-    fn few_addresses_end_within_a_second_after_the_deadline() {
-        assert_eq!(slack_secs(FEW), 0);
+    /// What a while of renewals, each answered after some ms, makes of `count` addresses.
+    struct Renewed {
+        /// How often each address was renewed, a second.
+        rate: f64,
+        /// The share of a core that this takes.
+        load: f64,
+        /// How many were renewed at once at most.
+        at_once_max: usize,
+        /// How long after a deadline a lifetime that was given for it ended at most.
+        outlived_max: Duration,
+    }
+
+    fn renew_for_a_while(count: u32) -> Renewed {
+        let session = Lease::new(Duration::from_secs(3)).unwrap();
+        let slack = slack(count as usize);
         let mut lifetimes = Lifetimes::default();
-        let start = Instant::from_nanos(1);
-        for (_, slot) in slots(1) {
-            lifetimes.set(slot, start, 3);
+        let (all, renewals) = (slots(count), 300);
+        let (mut renewed, mut at_once_max, mut outlived_max) = (0, 0, Duration::ZERO);
+        for turn in 0..renewals {
+            let made = Instant::from_nanos(1) + session.renew() * turn;
+            let (deadline, now) = (made + session.holding(), made + Duration::from_millis(4));
+            let due = lifetimes.due(all.clone(), deadline, slack);
+            if turn > 0 {
+                renewed += due.len();
+                at_once_max = at_once_max.max(due.len());
+            }
+            for (_, slot) in due {
+                let secs = lease::lifetime_secs(Backstop::Fence, deadline + slack, now).unwrap();
+                lifetimes.set(slot, now, secs);
+                let ends = now + Duration::from_secs(secs.into());
+                outlived_max = outlived_max.max(ends.since(deadline));
+            }
+            assert!(lifetimes.0.values().all(|ends| *ends >= deadline), "{count} in turn {turn}");
         }
-        let later = start + Duration::from_millis(3_470);
-        assert_eq!(lifetimes.due(slots(1), later, 0).len(), 1);
-        assert_eq!(lifetimes.due(slots(1), start + Duration::from_secs(3), 0).len(), 0);
+        let time = (session.renew() * renewals).as_secs_f64();
+        let each = cost(count as usize).as_secs_f64() / f64::from(count);
+        let rate = renewed as f64 / f64::from(count) / time;
+        Renewed { rate, load: renewed as f64 * each / time, at_once_max, outlived_max }
     }
 
     #[test]
-    fn ten_thousand_addresses_are_renewed_some_at_a_time() {
-        let slack = slack_secs(10_000);
+    fn a_few_addresses_end_within_a_second_after_the_deadline() {
+        for count in [1, 5, 10] {
+            let renewed = renew_for_a_while(count);
+            assert!(renewed.outlived_max < Duration::from_secs(1), "{:?}", renewed.outlived_max);
+            assert!(renewed.load < 0.001, "{}", renewed.load);
+        }
+    }
+
+    #[test]
+    fn a_hundred_are_renewed_once_a_second_and_end_hardly_later() {
+        let renewed = renew_for_a_while(100);
+        assert!(renewed.rate <= 1.01, "{}", renewed.rate);
+        assert!(renewed.outlived_max < Duration::from_millis(1_250), "{:?}", renewed.outlived_max);
+    }
+
+    #[test]
+    fn no_number_of_addresses_costs_more_than_some_percent_of_a_core() {
+        for count in [100, 256, 512, 1_000, 2_000] {
+            let load = renew_for_a_while(count).load;
+            assert!(load <= 0.025, "{count}: {load}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_end_within_some_seconds_after_the_deadline() {
+        let outlived_max = renew_for_a_while(1_000).outlived_max;
+        assert!(outlived_max < Duration::from_secs(5), "{outlived_max:?}");
+    }
+
+    #[test]
+    fn thousands_of_addresses_are_renewed_some_at_a_time() {
+        let renewed = renew_for_a_while(5_000);
+        assert!(renewed.at_once_max == AT_ONCE && renewed.load <= 0.025, "{}", renewed.load);
+    }
+
+    #[test]
+    fn what_would_end_before_the_deadline_is_renewed_however_much_it_is() {
+        let slack = slack(10_000);
         let mut lifetimes = Lifetimes::default();
         let start = Instant::from_nanos(1);
         for (_, slot) in slots(10_000) {
-            lifetimes.set(slot, start, slack + 3);
+            lifetimes.set(slot, start, 3);
         }
-        let soon = start + Duration::from_secs(4);
-        assert_eq!(lifetimes.due(slots(10_000), soon, slack).len(), 0);
-        let half = start + Duration::from_secs((slack / 2 + 4).into());
-        assert_eq!(lifetimes.due(slots(10_000), half, slack).len(), AT_ONCE);
-        let over = start + Duration::from_secs((slack + 4).into());
+        let over = start + Duration::from_secs(4);
         assert_eq!(lifetimes.due(slots(10_000), over, slack).len(), 10_000);
     }
 }

@@ -1,10 +1,11 @@
-//! The operations that wait for the kernel's thread, and the two rules by which they overtake.
+//! The operations that wait for the kernel's thread. Which of them overtakes which, and what a
+//! `Withdraw` takes out of those that wait, is core's to say: the simulator's queue does the same.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::oneshot;
-use turnip_core::{Assignment, Instant, KernelError, KernelOp, KernelOutcome};
+use turnip_core::{Assignment, Instant, KernelOp, KernelOutcome};
 
 /// An operation that waits, or is under way.
 pub(super) struct Job {
@@ -18,28 +19,14 @@ pub(super) struct Job {
 impl Job {
     /// Answers: what was cancelled came too late, besides the outcome of the rest.
     pub fn answer(self, outcome: KernelOutcome) {
-        let outcome = match outcome {
-            KernelOutcome::Done { mut failed, until } => {
-                let too_late = |assignment| (assignment, KernelError::TooLate);
-                failed.extend(self.cancelled.into_iter().map(too_late));
-                KernelOutcome::Done { failed, until }
-            }
-            other => other,
-        };
         // Whoever dropped the future does not want to know.
-        let _ = self.reply.send(outcome);
+        let _ = self.reply.send(outcome.with_cancelled(self.cancelled));
     }
 
-    /// Takes `addresses` out of what is to be put there; whether nothing is left to do.
-    fn cancel(&mut self, addresses: &BTreeSet<Assignment>) -> bool {
-        let (KernelOp::Assume { addresses: mine, .. } | KernelOp::Refresh { addresses: mine, .. }) =
-            &mut self.op
-        else {
-            return false;
-        };
-        let gone = mine.extract_if(.., |assignment| addresses.contains(assignment));
-        self.cancelled.extend(gone);
-        mine.is_empty() && !self.cancelled.is_empty()
+    /// Takes `removed` out of what is to be put there; whether nothing is left to do.
+    fn cancel(&mut self, removed: &BTreeSet<Assignment>) -> bool {
+        self.cancelled.extend(self.op.cancel(removed));
+        self.op.addresses().is_empty() && !self.cancelled.is_empty()
     }
 }
 
@@ -51,16 +38,6 @@ struct State {
     abandoned: bool,
 }
 
-fn overtakes(op: &KernelOp, waiting: &KernelOp) -> bool {
-    match op {
-        KernelOp::Withdraw { .. } => {
-            matches!(waiting, KernelOp::Assume { .. } | KernelOp::Refresh { .. })
-        }
-        KernelOp::Refresh { .. } => matches!(waiting, KernelOp::Assume { .. }),
-        _ => false,
-    }
-}
-
 /// The queue between whoever asks and the thread that does it.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -69,8 +46,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Queues the operation. A `Withdraw` goes before every `Assume` and `Refresh`, and takes its
-    /// addresses out of them; a `Refresh` goes before every `Assume`.
+    /// Queues the operation, before what it overtakes. A `Withdraw` takes its addresses out of
+    /// what waits; where that leaves nothing to do, the answer comes at once.
     pub fn push(&self, op: KernelOp) -> oneshot::Receiver<KernelOutcome> {
         let (reply, answer) = oneshot::channel();
         let job = Job { op, cancelled: Vec::new(), reply };
@@ -94,7 +71,7 @@ impl Queue {
             }
             _ => {}
         }
-        let overtaken = |waiting: &Job| overtakes(&job.op, &waiting.op);
+        let overtaken = |waiting: &Job| job.op.overtakes(&waiting.op);
         let place = state.jobs.iter().position(overtaken).unwrap_or(state.jobs.len());
         state.jobs.insert(place, job);
         self.changed.notify_one();
@@ -149,6 +126,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use turnip_core::KernelError;
+
     use super::*;
 
     fn assignments(hosts: impl IntoIterator<Item = u8>) -> Vec<Assignment> {

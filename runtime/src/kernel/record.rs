@@ -32,7 +32,12 @@ impl Record {
                 tracing::warn!(path = %path.display(), %error, "the record of addresses is unreadable");
                 BTreeSet::new()
             }),
-            Err(_) => BTreeSet::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error,
+                    "the record of addresses cannot be read: what an earlier turnip left may stay");
+                BTreeSet::new()
+            }
         };
         Record { path, entries, kernel_keeps_marks: None, complained: false }
     }

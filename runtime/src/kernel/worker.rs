@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use turnip_core::{
@@ -165,8 +166,8 @@ impl Worker {
         self.record.note(slots.iter().map(|(assignment, _)| entry(assignment)));
         self.keep_siblings(&slots);
         let count = self.lifetimes.count() + slots.len();
-        let slack_secs = self.fence.as_ref().map_or(0, |_| lifetimes::slack_secs(count));
-        self.put_all(slots, deadline, slack_secs, &mut progress);
+        let slack = self.fence.as_ref().map_or(Duration::ZERO, |_| lifetimes::slack(count));
+        self.put_all(slots, deadline, slack, &mut progress);
         self.undo_if_late(deadline, &mut progress);
         self.silence_failed(&progress);
         self.done(progress)
@@ -176,7 +177,7 @@ impl Worker {
         let mut progress = Progress::default();
         let count = addresses.len();
         let mut slots = self.resolve(addresses, &mut progress);
-        let mut slack_secs = 0;
+        let mut slack = Duration::ZERO;
         let deadline = self.latest(deadline);
         if let Some(fence) = &mut self.fence {
             if !slots.is_empty()
@@ -184,11 +185,11 @@ impl Worker {
             {
                 return KernelOutcome::Failed(error);
             }
-            slack_secs = lifetimes::slack_secs(count);
-            slots = self.lifetimes.due(slots, deadline, slack_secs);
+            slack = lifetimes::slack(count);
+            slots = self.lifetimes.due(slots, deadline, slack);
         }
         self.record.note(slots.iter().map(|(assignment, _)| entry(assignment)));
-        self.put_all(slots, deadline, slack_secs, &mut progress);
+        self.put_all(slots, deadline, slack, &mut progress);
         self.undo_if_late(deadline, &mut progress);
         self.done(progress)
     }
@@ -276,13 +277,13 @@ impl Worker {
         &mut self,
         mut slots: Vec<(Assignment, Slot)>,
         deadline: Instant,
-        slack_secs: u32,
+        slack: Duration,
         progress: &mut Progress,
     ) {
         slots.reverse();
         while !slots.is_empty() {
             let chunk = slots.split_off(slots.len().saturating_sub(CHUNK));
-            self.put_chunk(chunk.into_iter().rev().collect(), deadline, slack_secs, progress);
+            self.put_chunk(chunk.into_iter().rev().collect(), deadline, slack, progress);
             if slots.is_empty() {
                 return;
             }
@@ -313,13 +314,14 @@ impl Worker {
         }
     }
 
-    /// Puts a chunk there with lifetimes that fit the deadline; reads the clock before, and again
-    /// after the acknowledgements: the kernel counts the lifetime from when it read the message.
+    /// Puts a chunk there with lifetimes that fit the deadline, and `slack` more beside the fence;
+    /// reads the clock before, and again after the acknowledgements: the kernel counts the lifetime
+    /// from when it read the message.
     fn put_chunk(
         &mut self,
         mut chunk: Vec<(Assignment, Slot)>,
         deadline: Instant,
-        slack_secs: u32,
+        slack: Duration,
         progress: &mut Progress,
     ) {
         let backstop = if self.fence.is_some() { Backstop::Fence } else { Backstop::Lifetime };
@@ -327,7 +329,9 @@ impl Worker {
         loop {
             let deadline = self.latest(deadline);
             let before = self.clock.now();
-            let Some(secs) = lease::lifetime_secs(backstop, deadline, before) else {
+            let in_time = lease::lifetime_secs(backstop, deadline, before);
+            let with_slack = || lease::lifetime_secs(backstop, deadline + slack, before);
+            let Some(secs) = in_time.and_then(|_| with_slack()) else {
                 // What a round before this one put there goes again.
                 if sent || before >= deadline {
                     log_stuck(&self.delete_all(&chunk));
@@ -335,13 +339,12 @@ impl Worker {
                 progress.fail(chunk.into_iter().map(|(one, _)| one), &KernelError::TooLate);
                 return;
             };
-            let secs = secs.saturating_add(slack_secs);
             chunk = self.send_chunk(chunk, secs, before, progress);
             sent = true;
             let after = self.clock.now();
             let in_time = lease::lifetime_secs(backstop, deadline, after);
             if backstop == Backstop::Fence || in_time.is_some_and(|longest| secs <= longest) {
-                let ends = before + std::time::Duration::from_secs(secs.into());
+                let ends = before + Duration::from_secs(secs.into());
                 if !chunk.is_empty() {
                     progress.until = Some(progress.until.map_or(ends, |until| until.min(ends)));
                 }

@@ -1,6 +1,6 @@
 //! `exhaustive`.
 
-use crate::exhaustive::{self, small_worlds, wide_world};
+use crate::exhaustive::{self, large_worlds, small_worlds, wide_world};
 use crate::plan::Daemon;
 
 use super::ExhaustiveArgs;
@@ -9,7 +9,8 @@ pub(super) fn exhaustive(args: &ExhaustiveArgs) -> bool {
     let Some(name) = &args.world else {
         return exhaustive::check(|line| println!("{line}"));
     };
-    let worlds: Vec<_> = small_worlds().into_iter().chain([wide_world()]).collect();
+    let worlds = small_worlds().into_iter().chain(large_worlds()).chain([wide_world()]);
+    let worlds: Vec<_> = worlds.collect();
     let Some(world) = worlds.iter().find(|world| world.name == name.as_str()) else {
         let names: Vec<_> = worlds.iter().map(|world| world.name).collect();
         eprintln!("there is no world {name:?}: {} are", names.join(", "));

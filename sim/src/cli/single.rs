@@ -90,7 +90,6 @@ pub(super) fn swarm(args: &SwarmArgs) -> bool {
         seeds: args.seeds,
         jobs: jobs(args.jobs),
         limit: args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
-        failures_max: 1,
         daemon: Daemon::Turnip(None),
     };
     let bar = bar(crowd.seeds);

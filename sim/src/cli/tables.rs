@@ -11,7 +11,7 @@ use crate::time::{MS, S};
 use super::{BoundsArgs, Format};
 
 pub(super) fn bounds(args: &BoundsArgs) -> bool {
-    let table = bounds::measure(args.runs, args.from, |_| {});
+    let table = bounds::measure(args.runs, args.from);
     let naive = bounds::naive(args.runs, args.from);
     match args.format {
         Format::Json => {

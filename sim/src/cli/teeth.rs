@@ -70,7 +70,6 @@ pub(super) fn mutants(args: &MutantsArgs) -> bool {
             seeds: args.seeds,
             jobs: jobs(args.jobs),
             limit: None,
-            failures_max: 1,
             daemon,
         };
         let by_scenario = scenario::all().into_iter().find_map(|scenario| {

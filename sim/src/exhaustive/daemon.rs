@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use turnip_core::{
-    Action, Assignment, Backstop, Exit, HostId, Instant, KernelError, KernelOp, KernelOutcome,
-    Lease, Link, Listing, Mutant, Node, NodeConfig, OpId, Policy, PresentAddress, StoreError,
-    TxnId, VipConfig,
+    Action, Assignment, Backstop, ClusterName, Exit, HostId, Instant, KernelError, KernelOp,
+    KernelOutcome, Lease, Link, Listing, Mutant, Node, NodeConfig, OpId, Policy, PresentAddress,
+    StoreError, TxnId, VipConfig,
 };
 
 use super::arena::{Mixer, NumberMap};
@@ -284,7 +284,7 @@ impl Daemons {
     fn config(&self, Start { host, incarnation, boots }: Start) -> NodeConfig {
         let name = host_name(host);
         NodeConfig {
-            cluster: "c".parse().expect("a name"),
+            cluster: cluster(),
             name: name.parse().expect("a name"),
             host: HostId(format!("{name}{boots}").into()),
             process: host as u64 * 0x100 + u64::from(incarnation),
@@ -318,6 +318,11 @@ fn feed(node: &mut Node, stores: &Stores, (host, tick): (usize, u8), input: Inpu
     }
 }
 
+/// The name of the cluster.
+pub(super) fn cluster() -> ClusterName {
+    "c".parse().expect("a name")
+}
+
 /// The names of the hosts.
 pub(super) fn host_name(host: usize) -> &'static str {
     ["a", "b", "c"][host]
@@ -342,7 +347,8 @@ fn small(id: u64) -> u32 {
     u32::try_from(id).expect("the world is young")
 }
 
-fn vip() -> VipConfig {
+/// The only VIP.
+pub(super) fn vip() -> VipConfig {
     VipConfig {
         name: "v".parse().expect("a name"),
         addresses: ["10.0.0.50/32".parse().expect("an address")].into(),

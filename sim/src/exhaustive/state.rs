@@ -1,5 +1,7 @@
 //! A state of the small world, as a handful of small numbers.
 
+use turnip_core::{Instant, KernelOp};
+
 use super::daemon::clock_micros;
 
 /// The whole world at one instant.
@@ -93,6 +95,18 @@ pub(super) enum OpKind {
     Assume,
     Refresh,
     Withdraw,
+}
+
+impl OpKind {
+    /// An operation of this kind, of which nothing but the kind counts.
+    pub(super) fn op(self) -> KernelOp {
+        let (addresses, deadline) = (Vec::new(), Instant::ZERO);
+        match self {
+            OpKind::Assume => KernelOp::Assume { addresses, deadline },
+            OpKind::Refresh => KernelOp::Refresh { addresses, deadline },
+            OpKind::Withdraw => KernelOp::Withdraw { addresses },
+        }
+    }
 }
 
 impl State {

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use turnip_core::{
-    Compare, Event, Events, Header, KeyValue, Op, Revision, Snapshot, Txn, TxnResponse, Update,
+    Compare, Event, Events, Header, KeyKind, KeyValue, Keys, Op, Revision, Snapshot, Txn,
+    TxnResponse, Update,
 };
 
 use super::arena::{Arena, NumberMap};
@@ -31,8 +32,8 @@ pub(super) struct Applied {
 }
 
 /// Every store that was ever reached, and every transaction, answer and update, by number.
-#[derive(Default)]
 pub(super) struct Stores {
+    pub(super) keys: Keys,
     contents: Arena<Contents>,
     pub(super) txns: Arena<Txn>,
     pub(super) responses: Arena<TxnResponse>,
@@ -42,6 +43,19 @@ pub(super) struct Stores {
 }
 
 impl Stores {
+    /// None yet; what is in them has these keys.
+    pub(super) fn new(keys: Keys) -> Self {
+        Stores {
+            keys,
+            contents: Arena::default(),
+            txns: Arena::default(),
+            responses: Arena::default(),
+            updates: Arena::default(),
+            applied: NumberMap::default(),
+            snapshots: NumberMap::default(),
+        }
+    }
+
     /// A store in which nothing is.
     pub(super) fn empty(&mut self) -> u32 {
         self.contents.intern(Contents { revision: Revision(1), kvs: BTreeMap::new() })
@@ -101,7 +115,7 @@ impl Stores {
     /// Whether a transaction does nothing but renew a session.
     pub(super) fn is_renewal(&self, txn: u32) -> bool {
         let txn = self.txns.get(txn);
-        let renews = |op: &Op| matches!(op, Op::Put { key, .. } if is_session(key));
+        let renews = |op: &Op| matches!(op, Op::Put { key, .. } if self.is_session(key));
         let exists = |compare: &Compare| match compare {
             Compare::ModRevision { is, .. } => *is != Revision(0),
             _ => false,
@@ -113,16 +127,18 @@ impl Stores {
     pub(super) fn tells_renewal(&self, update: u32) -> bool {
         match self.updates.get(update) {
             Update::Events(events) => match events.events.as_slice() {
-                [Event::Put(kv)] => is_session(&kv.key) && kv.create_revision != kv.mod_revision,
+                [Event::Put(kv)] => {
+                    self.is_session(&kv.key) && kv.create_revision != kv.mod_revision
+                }
                 _ => false,
             },
             Update::Snapshot(_) => false,
         }
     }
-}
 
-fn is_session(key: &str) -> bool {
-    key.contains("/sessions/")
+    fn is_session(&self, key: &str) -> bool {
+        matches!(self.keys.kind(key), KeyKind::Session(_))
+    }
 }
 
 impl Contents {

@@ -1,6 +1,7 @@
 //! A path through the world, in words.
 
-use turnip_core::Op;
+use turnip_core::records::{VipRecord, decode};
+use turnip_core::{KeyKind, Op};
 
 use super::daemon::host_name;
 use super::moves::{Fate, Move};
@@ -83,16 +84,13 @@ fn tell_fate(name: &str, fate: Fate) -> String {
 
 /// What a transaction is for, by the keys that it writes.
 pub(super) fn purpose(world: &World, txn: u32) -> String {
-    let short = |key: &str| key.trim_start_matches("/turnip/c/").to_owned();
+    let keys = &world.stores.keys;
+    let short = |key: &str| key.trim_start_matches(keys.prefix()).to_owned();
     let ops = world.stores.txns.get(txn).success.iter().filter_map(|op| match op {
-        Op::Put { key, value } => {
-            let value = String::from_utf8_lossy(value);
-            let owner = |name: &&&str| value.contains(&format!(r#""node":"{name}""#));
-            match ["a", "b", "c"].iter().find(owner) {
-                Some(name) if key.contains("/vips/") => Some(format!("{} = {name}", short(key))),
-                _ => Some(format!("put {}", short(key))),
-            }
-        }
+        Op::Put { key, value } => Some(match (keys.kind(key), decode::<VipRecord>(value)) {
+            (KeyKind::Vip(_), Ok(record)) => format!("{} = {}", short(key), record.node),
+            _ => format!("put {}", short(key)),
+        }),
         Op::Delete { key } => Some(format!("delete {}", short(key))),
         Op::Get { .. } => None,
     });

@@ -1,15 +1,15 @@
 //! What comes of the things that happen in the small world.
 
-use turnip_core::{Lease, Op, Txn};
+use turnip_core::records::{DrainRecord, PinRecord, encode};
+use turnip_core::{Keys, Lease, NodeName, Op, Txn};
 
 use super::Options;
-use super::daemon::{Daemons, Effect, Input, Outcome, Start, Step, clock_micros, host_name};
+use super::daemon::{
+    Daemons, Effect, Input, Outcome, Start, Step, clock_micros, cluster, host_name, vip,
+};
 use super::moves::{Fate, Move};
 use super::state::{Answer, Host, LOST, Life, OpKind, QueuedOp, Request, Spent, State};
 use super::store::Stores;
-
-/// Under which the operator's wishes are.
-const INTENTS: &str = "/turnip/c/intents";
 
 /// What must never be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,14 +32,18 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(options: Options, lease: Lease) -> Self {
-        let mut stores = Stores::default();
+        let keys = Keys::new(&cluster());
+        let mut stores = Stores::new(keys.clone());
         let mut write = |op| stores.txns.intern(Txn { success: vec![op], ..Txn::default() });
         let mut pins = Vec::new();
         let mut drains = Vec::new();
         for name in (0..options.nodes).map(host_name) {
-            let value = format!(r#"{{"v":1,"node":"{name}"}}"#).into_bytes();
-            pins.push(write(Op::Put { key: format!("{INTENTS}/pin/v"), value }));
-            let (key, value) = (format!("{INTENTS}/drain/{name}"), br#"{"v":1}"#.to_vec());
+            let node: NodeName = name.parse().expect("a name");
+            let (key, value) = (keys.drain(&node), encode(&DrainRecord {}));
+            pins.push(write(Op::Put {
+                key: keys.pin(&vip().name),
+                value: encode(&PinRecord { node }),
+            }));
             drains.push([write(Op::Delete { key: key.clone() }), write(Op::Put { key, value })]);
         }
         let daemons = Daemons::new(lease, options.mutant);
@@ -333,21 +337,20 @@ impl World {
                 self.tell_node(state, index, Input::Kernel { id, outcome });
             }
             Effect::Assume { id, until } => {
-                let op = QueuedOp { id, kind: OpKind::Assume, until };
-                state.hosts[index].ops.push(op);
+                queue(state, index, QueuedOp { id, kind: OpKind::Assume, until });
                 self.perform_quick(state, index);
             }
             Effect::Refresh { id, until } => {
-                let op = QueuedOp { id, kind: OpKind::Refresh, until };
-                state.hosts[index].ops.push(op);
+                queue(state, index, QueuedOp { id, kind: OpKind::Refresh, until });
                 self.perform_quick(state, index);
             }
             Effect::Withdraw { id } => {
-                // It takes the place of what is still queued.
-                let queued = std::mem::take(&mut state.hosts[index].ops);
-                let op = QueuedOp { id, kind: OpKind::Withdraw, until: now };
-                state.hosts[index].ops.push(op);
-                for op in queued {
+                // There is one VIP: what waits for it and puts it there is cancelled as a whole.
+                let queued = &mut state.hosts[index].ops;
+                let puts = |op: &mut QueuedOp| op.kind != OpKind::Withdraw;
+                let cancelled: Vec<_> = queued.extract_if(.., puts).collect();
+                queue(state, index, QueuedOp { id, kind: OpKind::Withdraw, until: now });
+                for op in cancelled {
                     let outcome = Outcome::TooLate;
                     self.tell_node(state, index, Input::Kernel { id: op.id, outcome });
                 }
@@ -403,4 +406,12 @@ impl World {
         self.tell_node(state, index, Input::Kernel { id: op.id, outcome });
         self.perform_quick(state, index);
     }
+}
+
+/// Queues an operation for the kernel of a host, as adapters do.
+fn queue(state: &mut State, index: usize, op: QueuedOp) {
+    let queued = &mut state.hosts[index].ops;
+    let overtaken = |waiting: &QueuedOp| op.kind.op().overtakes(&waiting.kind.op());
+    let place = queued.iter().position(overtaken).unwrap_or(queued.len());
+    queued.insert(place, op);
 }

@@ -22,8 +22,6 @@ pub struct Crowd {
     pub jobs: usize,
     /// No new seed is begun after this.
     pub limit: Option<Duration>,
-    /// How many failing seeds are enough.
-    pub failures_max: usize,
     /// Whose algorithm runs.
     pub daemon: Daemon,
 }
@@ -88,7 +86,7 @@ fn is_harmless_to_daemons(fault: &Fault) -> bool {
     )
 }
 
-/// Runs a swarm; `progress` is told how many seeds are done and how many of them failed.
+/// Runs a swarm until a seed fails; `progress` is told how many seeds are done and how many of them failed.
 pub fn run_crowd(crowd: &Crowd, progress: impl Fn(u64, usize) + Sync) -> CrowdOutcome {
     // The only real clock in the simulator: it decides when to stop, never what happens.
     let now = Instant::now;
@@ -113,9 +111,7 @@ pub fn run_crowd(crowd: &Crowd, progress: impl Fn(u64, usize) + Sync) -> CrowdOu
                     shared.overlap_max = shared.overlap_max.max(outcome.overlap_max);
                     if !outcome.failures.is_empty() {
                         shared.failed.push((seed, outcome.failures));
-                        if shared.failed.len() >= crowd.failures_max {
-                            stop.store(true, Ordering::Relaxed);
-                        }
+                        stop.store(true, Ordering::Relaxed);
                     }
                     progress(shared.seeds, shared.failed.len());
                 }

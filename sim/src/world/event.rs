@@ -79,6 +79,8 @@ pub struct KernelCall {
     pub slot: SlotId,
     /// What.
     pub op: KernelOp,
+    /// What a later `Withdraw` took out of it while it waited.
+    pub cancelled: Vec<Assignment>,
     /// The host's clock when it was sent, in ns.
     pub sent_at: u64,
     /// What went wrong.

@@ -66,7 +66,8 @@ pub struct Host {
     pub sleeper: Option<Waker>,
     /// Which VIPs of the run the daemon is configured with.
     pub vips: Vec<usize>,
-    queue: VecDeque<(SlotId, KernelOp)>,
+    /// What the daemon's adapter has not sent to the kernel yet.
+    queue: VecDeque<Waiting>,
     busy: bool,
     /// What the daemon would have done while it was frozen.
     deferred: Vec<Event>,
@@ -74,6 +75,14 @@ pub struct Host {
     deferred_by_kernel: Vec<Event>,
     gate_armed: Option<u64>,
     lifetimes_armed: Option<u64>,
+}
+
+/// An operation that waits for those before it.
+struct Waiting {
+    slot: SlotId,
+    op: KernelOp,
+    /// What a later `Withdraw` took out of it.
+    cancelled: Vec<Assignment>,
 }
 
 impl Host {
@@ -118,29 +127,31 @@ impl Inner {
         self.hosts[host].clock.read(self.now).as_nanos()
     }
 
-    /// The daemon gives the adapter an operation.
+    /// The daemon gives the adapter an operation. It is queued as the adapter that ships does it.
     pub fn adapter_takes(&mut self, host: HostId, op: KernelOp) -> SlotId {
         let slot = self.slots.open();
         if let KernelOp::Withdraw { addresses } = &op {
-            self.adapter_overtake(host, addresses);
+            self.adapter_cancels(host, &addresses.iter().cloned().collect());
         }
         let queue = &mut self.hosts[host].queue;
-        let overtaken = |(_, waiting): &(SlotId, KernelOp)| match op {
-            KernelOp::Withdraw { .. } => !matches!(waiting, KernelOp::Withdraw { .. }),
-            KernelOp::Refresh { .. } => matches!(waiting, KernelOp::Assume { .. }),
-            _ => false,
-        };
+        let overtaken = |waiting: &Waiting| op.overtakes(&waiting.op);
         let place = queue.iter().position(overtaken).unwrap_or(queue.len());
-        queue.insert(place, (slot, op));
+        queue.insert(place, Waiting { slot, op, cancelled: Vec::new() });
         self.adapter_next(host);
         slot
     }
 
-    /// A removal takes the place of what is still queued for its addresses.
-    fn adapter_overtake(&mut self, host: HostId, removed: &[Assignment]) {
-        for (_, op) in &mut self.hosts[host].queue {
-            if let KernelOp::Assume { addresses, .. } | KernelOp::Refresh { addresses, .. } = op {
-                addresses.retain(|assignment| !removed.contains(assignment));
+    /// A removal takes the place of what is still queued for its addresses; where that leaves
+    /// nothing to do, the answer comes at once.
+    fn adapter_cancels(&mut self, host: HostId, removed: &BTreeSet<Assignment>) {
+        for mut waiting in std::mem::take(&mut self.hosts[host].queue) {
+            waiting.cancelled.extend(waiting.op.cancel(removed));
+            if waiting.op.addresses().is_empty() && !waiting.cancelled.is_empty() {
+                let nothing = KernelOutcome::Done { failed: Vec::new(), until: None };
+                let outcome = nothing.with_cancelled(waiting.cancelled);
+                self.slots.complete(waiting.slot, Reply::Kernel(outcome));
+            } else {
+                self.hosts[host].queue.push_back(waiting);
             }
         }
     }
@@ -175,11 +186,12 @@ impl Inner {
         }
         let sent_at = self.local(host);
         let target = &mut self.hosts[host];
-        let Some((slot, op)) = target.queue.pop_front() else {
+        let Some(Waiting { slot, op, cancelled }) = target.queue.pop_front() else {
             target.busy = false;
             return;
         };
-        let call = KernelCall { slot, op, sent_at, failed: Vec::new(), refused: None, undo: false };
+        let (failed, refused, undo) = (Vec::new(), None, false);
+        let call = KernelCall { slot, op, cancelled, sent_at, failed, refused, undo };
         if self.hosts[host].kernel.heeds_deadlines && is_late(&call.op, sent_at) {
             self.slots.complete(slot, Reply::Kernel(KernelOutcome::Failed(KernelError::TooLate)));
             self.hosts[host].busy = false;
@@ -190,7 +202,7 @@ impl Inner {
     }
 
     fn kernel_call(&mut self, host: HostId, call: Box<KernelCall>) {
-        let count = addresses_of(&call.op).len() as u64;
+        let count = call.op.addresses().len() as u64;
         let target = &self.hosts[host];
         let (boot, stuck) = (target.boot, target.netlink_stuck);
         let duration = 20 * US + count * US + self.rng.below(40 * US) + stuck;
@@ -238,7 +250,7 @@ impl Inner {
         let heeds = self.hosts[host].kernel.heeds_deadlines;
         let late = is_late(&call.op, local) || self.hosts[host].kernel.has_no_time(&call.op, local);
         if heeds && !call.undo && late && call.refused.is_none() {
-            let addresses = addresses_of(&call.op).to_vec();
+            let addresses = call.op.addresses().to_vec();
             call.op = KernelOp::Withdraw { addresses };
             call.undo = true;
             call.failed.clear();
@@ -261,6 +273,7 @@ impl Inner {
                 KernelOutcome::Done { failed: std::mem::take(&mut call.failed), until }
             }
         };
+        let outcome = outcome.with_cancelled(std::mem::take(&mut call.cancelled));
         self.trace(|| format!("host {host}: kernel did {:?}: {outcome:?}", call.op));
         self.slots.complete(call.slot, Reply::Kernel(outcome));
         self.hosts[host].busy = false;
@@ -284,7 +297,7 @@ impl Inner {
     pub fn kernel_changed(&mut self, host: HostId) {
         self.observe(host);
         let target = &mut self.hosts[host];
-        if target.clock_is_stopped() {
+        if target.paused {
             return;
         }
         let gate = target.kernel.gate_until().filter(|until| *until > 0);
@@ -483,21 +496,6 @@ impl Inner {
     /// Whether the machine at a site is on.
     pub fn site_is_up(&self, site: usize) -> bool {
         self.hosts.get(site).is_none_or(|host| host.powered && !host.paused)
-    }
-}
-
-impl Host {
-    fn clock_is_stopped(&self) -> bool {
-        self.paused
-    }
-}
-
-fn addresses_of(op: &KernelOp) -> &[Assignment] {
-    match op {
-        KernelOp::Assume { addresses, .. }
-        | KernelOp::Refresh { addresses, .. }
-        | KernelOp::Withdraw { addresses } => addresses,
-        KernelOp::List | KernelOp::RemoveFence => &[],
     }
 }
 

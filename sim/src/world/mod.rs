@@ -97,8 +97,6 @@ pub struct Inner {
     active: Vec<bool>,
     meddlings: Vec<Meddling>,
     crashed_leaders: Vec<MemberId>,
-    /// Everything has healed.
-    pub healed: bool,
     /// What was not in order just before the daemons were stopped.
     pub settled: Vec<Failure>,
     /// The daemons are asked to stop for good.
@@ -140,7 +138,6 @@ impl World {
             active: vec![false; plan.steps.len()],
             meddlings: Vec::new(),
             crashed_leaders: Vec::new(),
-            healed: false,
             settled: Vec::new(),
             stopping: false,
             over: false,

@@ -139,7 +139,7 @@ impl Future for SleepUntil {
             waker => *waker = Some(cx.waker().clone()),
         }
         // The clock may have changed its rate since the last time.
-        if let Some(slot) = self.slot.take_if(|_| true) {
+        if let Some(slot) = self.slot.take() {
             inner.slots.release(slot);
         }
         let slot = inner.slots.open();

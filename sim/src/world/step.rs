@@ -1,5 +1,6 @@
 //! How faults begin and end in the world.
 
+use turnip_core::records::{DrainRecord, PinRecord, encode};
 use turnip_core::{Op, Txn};
 
 use crate::plan::{Fault, Mishap, TxnKind};
@@ -77,7 +78,6 @@ impl Inner {
                 _ => {}
             }
         }
-        self.healed = true;
     }
 
     fn begin(&mut self, index: usize, fault: &Fault) {
@@ -110,10 +110,12 @@ impl Inner {
             Fault::StealAddress { host, vip } => self.meddle_with_address(host, vip, false),
             Fault::LinkDown { host } => self.set_link(host, false),
             Fault::LinkGone { host } => self.set_link_there(host, false),
-            Fault::Drain { host } => self.intend(self.names.drain(host), Some("{\"v\":1}".into())),
+            Fault::Drain { host } => {
+                self.intend(self.names.drain(host), Some(encode(&DrainRecord {})));
+            }
             Fault::Pin { vip, host } => {
-                let value = format!("{{\"v\":1,\"node\":\"n{host}\"}}");
-                self.intend(self.names.pin(vip), Some(value));
+                let record = PinRecord { node: self.names.node(host).clone() };
+                self.intend(self.names.pin(vip), Some(encode(&record)));
             }
             Fault::Meddle { host, kind, skip, count, mishap } => {
                 self.meddlings.push(Meddling { host, kind, skip, left: count, mishap });
@@ -339,9 +341,9 @@ impl Inner {
 
     /// An operator writes or removes an intent. A removal is repeated, so that one that meets an
     /// election does not leave a host drained for good.
-    fn intend(&mut self, key: String, value: Option<String>) {
+    fn intend(&mut self, key: String, value: Option<Vec<u8>>) {
         let op = match value {
-            Some(value) => Op::Put { key, value: value.into_bytes() },
+            Some(value) => Op::Put { key, value },
             None => Op::Delete { key },
         };
         let txn = Txn { success: vec![op], ..Txn::default() };
