@@ -1,6 +1,6 @@
 //! What a cluster is made of.
 
-use crate::daemon::{Daemon, TurnipSettings, Vip};
+use crate::daemon::{Daemon, Policy, TurnipSettings, Vip};
 use crate::etcd::EtcdSettings;
 
 /// The link of every host that connects it with the others.
@@ -65,6 +65,29 @@ impl Plan {
     pub fn api_server(bfd: bool) -> Self {
         let vips = vec![Vip { interface: "lo".into(), ..vip("api", &["10.80.200.1/32"]) }];
         Plan { network: NetworkPlan::Bgp { bfd }, vips, ..Plan::default() }
+    }
+
+    /// The hosts, that first on which the default VIP is at home: who is the first to start takes it,
+    /// and another would give it up again after a lease.
+    pub fn in_order_of_start(&self) -> Vec<usize> {
+        let by_priority = matches!(
+            &self.daemon,
+            Daemon::Turnip(TurnipSettings { policy: Policy::Priority { .. }, .. })
+        );
+        // Hashing puts `api` on the last of three.
+        if by_priority { (0..self.hosts).collect() } else { (0..self.hosts).rev().collect() }
+    }
+
+    /// As this, with a lease so long that no crash passes for a move between hosts that are well.
+    #[must_use]
+    pub fn with_lease(self, lease: &str) -> Self {
+        let daemon = match self.daemon {
+            Daemon::Turnip(settings) => {
+                Daemon::Turnip(TurnipSettings { lease: Some(lease.into()), ..settings })
+            }
+            other => other,
+        };
+        Plan { daemon, ..self }
     }
 
     /// The second use-case: the gateway of guests on an overlay of three hypervisors.

@@ -1,5 +1,6 @@
 //! What can be done to daemons.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,6 +78,28 @@ impl Cluster {
             bail!("the daemon of {name} ended with {status}:\n{}", process.said());
         }
         Ok(())
+    }
+
+    /// Ends the daemon of a host in an orderly way, starts it again, and waits until it is one of the
+    /// cluster's.
+    ///
+    /// # Errors
+    /// As of [`stop_daemon`](Self::stop_daemon) and [`start_daemon`](Self::start_daemon), or when it
+    /// has no session within 30 s.
+    pub fn restart_daemon(&mut self, host: usize) -> Result<()> {
+        self.stop_daemon(host)?;
+        self.start_daemon(host)?;
+        self.wait("every daemon has a session", || self.all_have_sessions())
+    }
+
+    /// The inode of the program that the daemon of a host runs: of another file, another one, be it
+    /// of the same name.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn daemon_program(&mut self, host: usize) -> Result<u64> {
+        let id = self.daemon(host)?.id();
+        Ok(std::fs::metadata(format!("/proc/{id}/exe"))?.ino())
     }
 
     /// Fails unless every daemon that was started, and neither stopped nor killed, runs, be it

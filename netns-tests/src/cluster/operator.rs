@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Cluster;
 use crate::daemon::{CLUSTER, endpoints, turnip_command};
@@ -43,13 +43,24 @@ impl Cluster {
     pub(super) fn is_settled(&self) -> Result<bool> {
         // etcd may be electing a leader.
         let Ok(status) = self.status() else { return Ok(false) };
-        let of = |what| status[what].as_object().with_context(|| format!("{what} in {status}"));
-        let live = of("nodes")?.values().filter(|node| !node["session"].is_null()).count();
-        let daemons = self.hosts.iter().filter(|host| host.daemon.is_some()).count();
-        let vips = of("vips")?;
+        let vips = entries(&status, "vips")?;
         let is_at_home = |vip: &Value| !vip["owner"].is_null() && vip["owner"] == vip["preferred"];
         let all_at_home = vips.values().all(is_at_home);
-        Ok(live == daemons && vips.len() == self.plan.vips.len() && all_at_home)
+        let known = vips.len() == self.plan.vips.len();
+        Ok(known && all_at_home && self.has_all_sessions(&status)?)
+    }
+
+    /// Whether every daemon has a session.
+    pub(super) fn all_have_sessions(&self) -> Result<bool> {
+        // etcd may be electing a leader.
+        let Ok(status) = self.status() else { return Ok(false) };
+        self.has_all_sessions(&status)
+    }
+
+    fn has_all_sessions(&self, status: &Value) -> Result<bool> {
+        let nodes = entries(status, "nodes")?;
+        let live = nodes.values().filter(|node| !node["session"].is_null()).count();
+        Ok(live == self.hosts.iter().filter(|host| host.daemon.is_some()).count())
     }
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
@@ -62,6 +73,10 @@ impl Cluster {
         }
         Ok(command)
     }
+}
+
+fn entries<'a>(status: &'a Value, what: &str) -> Result<&'a Map<String, Value>> {
+    status[what].as_object().with_context(|| format!("{what} in {status}"))
 }
 
 fn said(output: &Output) -> String {

@@ -17,6 +17,10 @@ const STALL: Duration = Duration::from_secs(1);
 /// A planned move takes some milliseconds; one that stalls at either end, so much.
 const MOVE_MAX: Duration = Duration::from_secs(3);
 
+/// And less than this part of a lease: that of a host that says nothing takes four fifths at least,
+/// and must not pass for one.
+const MOVE_MAX_OF_LEASE: u32 = 2;
+
 /// After the end of its lease a holder that could not take its address away has it, silently, until
 /// the kernel's lifetime is over, which counts whole seconds and is looked at now and then.
 const SILENT_MAX: Duration = Duration::from_secs(2);
@@ -30,10 +34,18 @@ const FAILOVER_MAX: Duration = Duration::from_secs(10);
 /// fast something is, the benchmark measures; here no client is left alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    gap_max: Duration,
+    gap_max: GapMax,
     gaps_since: Option<Instant>,
     stayed_on: Option<usize>,
     silent_holder: Option<usize>,
+}
+
+/// The longest time that clients were without an answer, and any address without a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum GapMax {
+    /// That of a move between hosts that are well.
+    OfAMove,
+    Fixed(Duration),
 }
 
 impl Outcome {
@@ -42,9 +54,10 @@ impl Outcome {
         Outcome { stayed_on: Some(host), ..Self::gap_at_most(STALL) }
     }
 
-    /// It moved, if at all, from one host that was well to another.
+    /// It moved, if at all, from one host that was well to another, and nobody had to wait for a
+    /// lease to end.
     pub fn moved() -> Self {
-        Self::gap_at_most(MOVE_MAX)
+        Outcome { gap_max: GapMax::OfAMove, ..Self::gap_at_most(Duration::ZERO) }
     }
 
     /// It was assumed by another host once the lease of the holder was over.
@@ -52,9 +65,15 @@ impl Outcome {
         Self::gap_at_most(FAILOVER_MAX)
     }
 
-    /// Clients were left without an answer for so long at most, whether they connect or not.
+    /// Clients were left without an answer for so long at most, whether they connect or not; and
+    /// no address was without a host for longer, whether a client asked for it or not.
     pub fn gap_at_most(gap_max: Duration) -> Self {
-        Outcome { gap_max, gaps_since: None, stayed_on: None, silent_holder: None }
+        Outcome {
+            gap_max: GapMax::Fixed(gap_max),
+            gaps_since: None,
+            stayed_on: None,
+            silent_holder: None,
+        }
     }
 
     /// Gaps count from `moment` on only: until then the address could not be anywhere.
@@ -92,8 +111,12 @@ impl Cluster {
         }
         let counted = Span { from: outcome.gaps_since.unwrap_or(from), to: now };
         let gaps = self.seen(counted)?;
-        if gaps.gap.max(gaps.gap_tcp) > outcome.gap_max {
-            bail!("a gap of more than {:?}: {gaps:?}\n{}", outcome.gap_max, self.said());
+        let gap_max = match outcome.gap_max {
+            GapMax::Fixed(gap_max) => gap_max,
+            GapMax::OfAMove => self.move_max(),
+        };
+        if gaps.gap.max(gaps.gap_tcp).max(gaps.absence) > gap_max {
+            bail!("a gap of more than {gap_max:?}: {gaps:?}\n{}", self.said());
         }
         if let Some(host) = outcome.stayed_on
             && (!seen.absence.is_zero() || self.holders()? != [host])
@@ -101,6 +124,12 @@ impl Cluster {
             bail!("it did not stay on h{}: {seen:?}\n{}", host + 1, self.said());
         }
         Ok(seen)
+    }
+
+    /// The longest gap of a move between hosts that are well.
+    fn move_max(&self) -> Duration {
+        let lease = self.plan.daemon.lease();
+        lease.map_or(MOVE_MAX, |lease| MOVE_MAX.min(lease / MOVE_MAX_OF_LEASE))
     }
 
     /// Ends a scenario: every VIP is on one host, and on no other a part of it; all went as in
@@ -123,7 +152,8 @@ impl Cluster {
         for host in 0..self.size() {
             self.stop_daemon(host)?;
         }
-        self.check(from, Outcome { gap_max: Duration::MAX, stayed_on: None, ..outcome })?;
+        let gap_max = GapMax::Fixed(Duration::MAX);
+        self.check(from, Outcome { gap_max, stayed_on: None, ..outcome })?;
         self.assert_nothing_is_left()
     }
 

@@ -12,7 +12,7 @@ use turnip_netns_tests::plan::{LINK, Plan};
 use turnip_netns_tests::probe::Way;
 use turnip_netns_tests::responder::{PORT, Responder};
 
-use crate::a_lease_passes;
+use crate::{UNHURRIED, a_lease_passes};
 
 #[test]
 fn an_address_that_somebody_removes_is_put_back() -> Result<()> {
@@ -64,7 +64,7 @@ fn a_holder_whose_interface_goes_down_passes_the_address_on_at_once() -> Result<
 
 #[test]
 fn a_holder_whose_interface_disappears_passes_the_address_on_and_may_have_it_back() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::gateway())?;
+    let mut cluster = Cluster::start(Plan::gateway().with_lease(UNHURRIED))?;
     let owner = cluster.wait_for_owner()?;
     let mac = cluster.host(owner).namespace().mac(BRIDGE)?;
     let from = cluster.note(format!("{BRIDGE} of h{} is gone", owner + 1));

@@ -10,7 +10,7 @@ use turnip_netns_tests::measure::Span;
 use turnip_netns_tests::network::Announcers;
 use turnip_netns_tests::plan::Plan;
 
-use crate::a_lease_passes;
+use crate::{UNHURRIED, a_lease_passes};
 
 /// BGP's hold time in the lab, of 9 s, beside all that a failover takes.
 const HOLD_TIME_AND_MORE: Duration = Duration::from_secs(19);
@@ -29,12 +29,12 @@ const LEASE_MAX: Duration = Duration::from_secs(3).saturating_add(WITHDRAWAL_MAX
 /// The holder is hit by `fault`, of which the router learns such that it has routes from two hosts
 /// for `both_max` at most.
 fn follows(
-    bfd: bool,
+    plan: Plan,
     fault: impl Fn(&mut Cluster, usize) -> Result<()>,
     both_max: Duration,
     outcome: Outcome,
 ) -> Result<()> {
-    let mut cluster = Cluster::start(Plan::api_server(bfd))?;
+    let mut cluster = Cluster::start(plan)?;
     // Between equal routes the router prefers that of the lowest router id: the dead host's.
     cluster.pin("api", 0)?;
     let owner = cluster.wait_for_owner_among(|host| host == 0)?;
@@ -64,17 +64,19 @@ fn assert_no_more_than(max: Duration, announcers: &Announcers, from: Instant) ->
 
 #[test]
 fn the_route_follows_the_address_from_a_host_that_loses_its_power() -> Result<()> {
-    follows(true, Cluster::power_off, DETECTION_MAX, Outcome::failed_over())
+    follows(Plan::api_server(true), Cluster::power_off, DETECTION_MAX, Outcome::failed_over())
 }
 
 #[test]
 fn the_route_follows_the_address_from_a_host_that_is_cut_off() -> Result<()> {
-    follows(true, |cluster, owner| cluster.isolate(owner), DETECTION_MAX, Outcome::failed_over())
+    let cut = |cluster: &mut Cluster, owner| cluster.isolate(owner);
+    follows(Plan::api_server(true), cut, DETECTION_MAX, Outcome::failed_over())
 }
 
 #[test]
 fn the_route_follows_the_address_when_the_daemon_is_stopped() -> Result<()> {
-    follows(false, Cluster::stop_daemon, WITHDRAWAL_MAX, Outcome::moved())
+    let plan = Plan::api_server(false).with_lease(UNHURRIED);
+    follows(plan, Cluster::stop_daemon, WITHDRAWAL_MAX, Outcome::moved())
 }
 
 #[test]
@@ -95,12 +97,13 @@ fn the_route_follows_the_address_when_the_daemon_is_killed() -> Result<()> {
 
 #[test]
 fn without_bfd_the_route_follows_when_bgps_hold_time_is_over() -> Result<()> {
-    follows(false, Cluster::power_off, HOLD_TIME_MAX, Outcome::gap_at_most(HOLD_TIME_AND_MORE))
+    let outcome = Outcome::gap_at_most(HOLD_TIME_AND_MORE);
+    follows(Plan::api_server(false), Cluster::power_off, HOLD_TIME_MAX, outcome)
 }
 
 #[test]
 fn the_route_follows_the_address_when_it_is_moved_about() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::api_server(false))?;
+    let mut cluster = Cluster::start(Plan::api_server(false).with_lease(UNHURRIED))?;
     let announcers = Announcers::watch(cluster.lab(), cluster.address())?;
     let from = Instant::now();
     for host in [0, 1, 2] {

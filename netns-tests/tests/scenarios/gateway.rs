@@ -9,7 +9,7 @@ use turnip_netns_tests::network::{BRIDGE, look_outside};
 use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::probe::Prober;
 
-use crate::a_lease_passes;
+use crate::{UNHURRIED, a_lease_passes};
 
 /// Waits until both families have been answered by the outside after `moment`.
 fn wait_for_outside(cluster: &Cluster, prober: &Prober, moment: Instant) -> Result<()> {
@@ -113,7 +113,7 @@ fn guests_reach_the_outside_when_the_gateways_daemon_is_killed() -> Result<()> {
 
 #[test]
 fn guests_learn_of_a_new_gateway_that_takes_over_in_an_orderly_way() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::gateway())?;
+    let mut cluster = Cluster::start(Plan::gateway().with_lease(UNHURRIED))?;
     let prober = look_outside(cluster.network().client())?;
     let_guests_hear_announcements_only(&cluster)?;
     let from = cluster.note("pins");
