@@ -21,6 +21,10 @@ const MOVE_MAX: Duration = Duration::from_secs(3);
 /// and must not pass for one.
 const MOVE_MAX_OF_LEASE: u32 = 2;
 
+/// A holder that stays one answers those who are wired to it all the time; so late may it be while
+/// the machine is busy.
+const OWN_GAP_MAX: Duration = Duration::from_millis(150);
+
 /// After the end of its lease a holder that could not take its address away has it, silently, until
 /// the kernel's lifetime is over, which counts whole seconds and is looked at now and then.
 const SILENT_MAX: Duration = Duration::from_secs(2);
@@ -122,6 +126,13 @@ impl Cluster {
             && (!seen.absence.is_zero() || self.holders()? != [host])
         {
             bail!("it did not stay on h{}: {seen:?}\n{}", host + 1, self.said());
+        }
+        if let Some(host) = outcome.stayed_on {
+            let own_gap = self.own_gap(host, counted);
+            // A machine that stands still is blind as long as it is dumb.
+            if own_gap > OWN_GAP_MAX + gaps.blind {
+                bail!("h{} was silent for {own_gap:?}: {seen:?}\n{}", host + 1, self.said());
+            }
         }
         Ok(seen)
     }
