@@ -2,6 +2,7 @@
 
 mod daemons;
 mod faults;
+mod members;
 mod operator;
 mod outcome;
 mod seen;
