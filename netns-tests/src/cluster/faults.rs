@@ -87,7 +87,7 @@ impl Cluster {
     /// # Errors
     /// When the kernel refuses.
     pub fn crossing(&self, host: usize) -> Result<Crossing> {
-        let client = (self.client(), self.network.client_address()?);
+        let client = (self.client(), self.network.client_addresses()?[0]);
         Crossing::between(client, (self.hosts[host].namespace(), self.network.address(host)))
     }
 

@@ -78,7 +78,7 @@ impl Cluster {
     /// When the kernel refuses, or when the member is not apart.
     pub fn crossing_to_member(&self, member: usize) -> Result<Crossing> {
         self.port_of_member(member)?;
-        let client = (self.client(), self.network.client_address()?);
+        let client = (self.client(), self.network.client_addresses()?[0]);
         let host = &**self.members[member].namespace();
         Crossing::between(client, (host, self.etcd_addresses[member]))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -46,10 +47,23 @@ impl Cluster {
         self.holders_of(self.address())
     }
 
-    fn holders_of(&self, address: IpAddr) -> Result<Vec<usize>> {
+    /// The hosts that have `address` now.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub fn holders_of(&self, address: IpAddr) -> Result<Vec<usize>> {
         let names = self.eye.holders(address, Instant::now())?;
         let index = |name: String| self.hosts.iter().position(|host| host.name == name);
         Ok(names.into_iter().filter_map(index).collect())
+    }
+
+    /// Whether no host has any of the addresses that clients probe.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub fn nobody_has_it(&self) -> Result<bool> {
+        self.probed()
+            .try_fold(true, |none, address| Ok(none && self.holders_of(address)?.is_empty()))
     }
 
     /// Waits until one host has the address, or all that the first VIP has, and clients hear from
@@ -218,8 +232,16 @@ impl Cluster {
         gaps.max().unwrap_or_default()
     }
 
-    fn probed(&self) -> impl Iterator<Item = IpAddr> {
+    /// The addresses that clients probe: those of the first VIP.
+    pub fn probed(&self) -> impl Iterator<Item = IpAddr> {
         self.plan.vips[0].addresses.iter().map(IpNet::addr)
+    }
+
+    /// The host, or whoever else, that was the last to answer the client's datagrams to an address
+    /// of the first VIP.
+    pub fn last_to_answer(&self, address: IpAddr) -> Option<Arc<str>> {
+        let target = Target { address, way: Way::Udp };
+        self.client_probes.last_answer(target).map(|(_, who)| who)
     }
 
     /// The client's probes of the first address.
