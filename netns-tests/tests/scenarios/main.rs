@@ -5,6 +5,7 @@
 //! benchmark measures.
 
 mod addresses;
+mod apart;
 mod api_server;
 mod cuts;
 mod daemons;
