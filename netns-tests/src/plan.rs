@@ -74,17 +74,26 @@ impl Plan {
             &self.daemon,
             Daemon::Turnip(TurnipSettings { policy: Policy::Priority { .. }, .. })
         );
-        // Hashing puts `api` on the last of three.
-        if by_priority { (0..self.hosts).collect() } else { (0..self.hosts).rev().collect() }
+        // Of three hosts hashing puts `api` on the last, and `gateway` on the first.
+        let last_first = !by_priority && self.vips.first().is_some_and(|vip| vip.name == "api");
+        if last_first { (0..self.hosts).rev().collect() } else { (0..self.hosts).collect() }
     }
 
-    /// As this, with a lease so long that no crash passes for a move between hosts that are well.
+    /// As this, with another policy.
+    #[must_use]
+    pub fn with_policy(self, policy: Policy) -> Self {
+        self.with(|settings| TurnipSettings { policy, ..settings })
+    }
+
+    /// As this, with another lease.
     #[must_use]
     pub fn with_lease(self, lease: &str) -> Self {
+        self.with(|settings| TurnipSettings { lease: Some(lease.into()), ..settings })
+    }
+
+    fn with(self, change: impl FnOnce(TurnipSettings) -> TurnipSettings) -> Self {
         let daemon = match self.daemon {
-            Daemon::Turnip(settings) => {
-                Daemon::Turnip(TurnipSettings { lease: Some(lease.into()), ..settings })
-            }
+            Daemon::Turnip(settings) => Daemon::Turnip(change(settings)),
             other => other,
         };
         Plan { daemon, ..self }
