@@ -21,6 +21,25 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// What becomes of `turnip status` for somebody who lacks these of the settings that let one into
+    /// etcd: its exit status, and what it says.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn status_without(&self, lacking: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = self.command_for(CLUSTER, lacking, &["status"])?.output()?;
+        Ok((output.status.code(), said(&output)))
+    }
+
+    /// The same for somebody who asks for another cluster in the same etcd.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn status_of(&self, cluster: &str) -> Result<(Option<i32>, String)> {
+        let output = self.command_for(cluster, &[], &["status"])?.output()?;
+        Ok((output.status.code(), said(&output)))
+    }
+
     /// Pins a VIP to a host.
     ///
     /// # Errors
@@ -64,11 +83,16 @@ impl Cluster {
     }
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
+        self.command_for(CLUSTER, &[], arguments)
+    }
+
+    fn command_for(&self, cluster: &str, lacking: &[&str], arguments: &[&str]) -> Result<Command> {
         let security = self.security.as_ref();
         let mut command = turnip_command(self.network.operator())?;
-        command.args(arguments).args(["--cluster", CLUSTER]);
+        command.args(arguments).args(["--cluster", cluster]);
         command.args(["--endpoints", &endpoints(&self.etcd_addresses, security).join(",")]);
-        for (setting, value) in security.iter().flat_map(|security| security.turnip_settings()) {
+        let settings = security.iter().flat_map(|security| security.turnip_settings());
+        for (setting, value) in settings.filter(|(setting, _)| !lacking.contains(setting)) {
             command.args([format!("--{}", setting.replace('_', "-")), value]);
         }
         Ok(command)

@@ -279,12 +279,27 @@ fn a_disk_of_etcds_leader_that_is_too_slow_to_lead_never_makes_two_holders() -> 
     bears_a_slow_disk(Duration::from_secs(2))
 }
 
+/// Fails unless etcd asks for the certificate and the password, and lets turnip do what its role says
+/// and nothing else.
+fn assert_nobody_gets_in_without(cluster: &Cluster) -> Result<()> {
+    const NO_ANSWER: Option<i32> = Some(2);
+    for lacking in [&["user", "password_file"][..], &["cert", "key"]] {
+        let (code, said) = cluster.status_without(lacking)?;
+        assert_eq!(code, NO_ANSWER, "without {lacking:?}: {said}");
+    }
+    assert_eq!(cluster.status_without(&[])?.0, Some(0));
+    let (code, said) = cluster.status_of("other")?;
+    assert!(code == NO_ANSWER && said.contains("permission denied"), "{code:?}: {said}");
+    Ok(())
+}
+
 #[test]
-fn with_certificates_and_a_password_everything_works_as_without() -> Result<()> {
+fn with_certificates_a_password_and_a_narrow_role_everything_works_as_without() -> Result<()> {
     let settings = EtcdSettings { secured: true, ..EtcdSettings::default() };
     let plan = Plan { etcd: EtcdPlan::OnHosts(settings), ..Plan::default() };
     let mut cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
+    assert_nobody_gets_in_without(&cluster)?;
     let from = cluster.note("the holder loses its power");
     cluster.power_off(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
