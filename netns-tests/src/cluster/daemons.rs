@@ -1,5 +1,6 @@
 //! What can be done to daemons.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -116,7 +117,14 @@ impl Cluster {
             if ended {
                 bail!("the daemon of {} has ended by itself\n{}", host.name, self.said());
             }
-            let log = std::fs::read_to_string(daemon_log(host)).unwrap_or_default();
+            let log = match std::fs::read(daemon_log(host)) {
+                // None was ever started there.
+                Err(error) if error.kind() == ErrorKind::NotFound && host.daemon.is_none() => {
+                    continue;
+                }
+                log => log.with_context(|| format!("what the daemon of {} said", host.name))?,
+            };
+            let log = String::from_utf8_lossy(&log);
             if let Some(line) = log.lines().find(|line| line.contains("panicked at")) {
                 bail!("the daemon of {} panicked: {line}\n{}", host.name, self.said());
             }

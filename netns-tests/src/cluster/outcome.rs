@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
 use super::{Cluster, Seen};
-use crate::daemon::CLUSTER;
+use crate::daemon::{CLUSTER, runtime_directory};
 use crate::etcd::{self, Member};
 use crate::measure::Span;
 
@@ -198,8 +198,8 @@ impl Cluster {
         Ok(kinds.into_iter().collect::<Result<Vec<_>>>()?.concat())
     }
 
-    /// What is left of turnip on a host: addresses, what the kernel routes because of them, and
-    /// tables.
+    /// What is left of turnip on a host: addresses, what the kernel routes because of them, tables, and
+    /// the record of its addresses.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -218,9 +218,26 @@ impl Cluster {
             }
         }
         let tables = namespace.output("nft", &["list", "tables"])?;
-        let own = |table: &&str| table.ends_with(" turnip");
+        // As in `table inet turnip`, or `turnip_probe`.
+        let name = |table: &str| table.split_whitespace().nth(2).map(str::to_owned);
+        let own = |table: &&str| name(table).is_some_and(|name| name.starts_with("turnip"));
         left.extend(tables.lines().filter(own).map(str::to_owned));
+        left.extend(self.recorded(host)?);
         Ok(left)
+    }
+
+    /// The files in the host's runtime directory, which are records of addresses, that name one.
+    fn recorded(&self, host: usize) -> Result<Vec<String>> {
+        let mut recorded = Vec::new();
+        for entry in std::fs::read_dir(runtime_directory(&self.hosts[host].directory))? {
+            let file = entry?.path();
+            let text =
+                std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            if text.trim() != "[]" {
+                recorded.push(format!("{}: {text}", file.display()));
+            }
+        }
+        Ok(recorded)
     }
 
     /// By the kernels' own tables, and for all addresses of each VIP.
