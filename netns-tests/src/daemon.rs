@@ -101,7 +101,28 @@ pub struct Place<'a> {
     pub security: Option<&'a Security>,
 }
 
+impl TurnipSettings {
+    /// The lease: turnip's own is 3 s.
+    ///
+    /// # Panics
+    /// When it is neither in seconds nor in milliseconds.
+    pub fn lease(&self) -> Duration {
+        let Some(text) = &self.lease else { return Duration::from_secs(3) };
+        let ms = text.strip_suffix("ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+        let s = || text.strip_suffix('s').and_then(|s| s.parse().ok()).map(Duration::from_secs);
+        ms.or_else(s).unwrap_or_else(|| panic!("a lease of {text}: neither 5s nor 600ms"))
+    }
+}
+
 impl Daemon {
+    /// Its lease, if it has one.
+    pub fn lease(&self) -> Option<Duration> {
+        match self {
+            Daemon::Turnip(settings) => Some(settings.lease()),
+            Daemon::Keepalived { .. } => None,
+        }
+    }
+
     /// How long an address stays at most where it is not to stay; none when the daemon tells
     /// where that is.
     pub fn settles_within(&self) -> Option<Duration> {

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use etcd_client::{Client, ConnectOptions, GetOptions};
-use nix::sys::signal::Signal;
 
 use crate::namespace::Namespace;
 use crate::process::Process;
@@ -15,6 +14,9 @@ use crate::security::Security;
 
 /// The variable that names the etcd to run, when it is not Debian's.
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_ETCD";
+
+/// Members find a leader by then, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The etcd to run.
 pub fn binary() -> String {
@@ -120,6 +122,31 @@ impl Member {
         Ok(())
     }
 
+    /// Its name, which is also that of its host.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The namespace of its host.
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// Ends it in an orderly way, starts it again, and waits until it follows a leader, or leads.
+    ///
+    /// # Errors
+    /// When it does not end, or does not follow within 20 s.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.start()?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.status().is_ok_and(|status| status.leader != 0) {
+            ensure!(Instant::now() < deadline, "etcd {} follows nobody", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Its process.
     ///
     /// # Errors
@@ -151,12 +178,12 @@ impl Member {
         Ok(())
     }
 
-    /// Stops its execution.
+    /// Stops its execution, and waits until it stands still.
     ///
     /// # Errors
     /// When it does not run.
     pub fn freeze(&mut self) -> Result<()> {
-        self.process()?.signal(Signal::SIGSTOP)
+        self.process()?.freeze()
     }
 
     /// Lets it go on.
@@ -164,7 +191,7 @@ impl Member {
     /// # Errors
     /// When it does not run.
     pub fn thaw(&mut self) -> Result<()> {
-        self.process()?.signal(Signal::SIGCONT)
+        self.process()?.thaw()
     }
 
     /// Makes its disk take this long over each write that has to be durable, by a tracer that delays
@@ -312,7 +339,7 @@ pub fn leader(members: &[Member]) -> Option<usize> {
 /// # Errors
 /// When none does within 20 s; with what the members said.
 pub fn wait_for_leader(members: &[Member]) -> Result<usize> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if let Some(index) = leader(members) {
             return Ok(index);

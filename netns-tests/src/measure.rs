@@ -44,6 +44,23 @@ pub fn longest_absence(events: &[AddressEvent], span: Span) -> Duration {
     absent.into_iter().map(Span::length).max().unwrap_or_default()
 }
 
+/// What happened to a VIP, given what happened to each of its addresses: they move as one, so a
+/// host has it from the coming of the first of them to the going of the last.
+pub fn any_of(addresses: impl IntoIterator<Item = Vec<AddressEvent>>) -> Vec<AddressEvent> {
+    let mut events: Vec<AddressEvent> = addresses.into_iter().flatten().collect();
+    // Stable: what was read at one moment is of one datagram, and so of one host.
+    events.sort_by_key(|event| event.at);
+    let mut had = BTreeSet::new();
+    events.retain(|event| {
+        let has_any = |had: &BTreeSet<_>| had.iter().any(|(host, _)| *host == event.host);
+        let before = has_any(&had);
+        let of = (Arc::clone(&event.host), event.address);
+        let _ = if event.present { had.insert(of) } else { had.remove(&of) };
+        before != has_any(&had)
+    });
+    events
+}
+
 /// The times in `span` in which the number of hosts that had an address was `such`.
 fn times<'a>(
     events: impl IntoIterator<Item = &'a AddressEvent>,
@@ -251,7 +268,7 @@ pub fn who_answered(shots: &[Shot]) -> Vec<(Instant, Arc<str>)> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use super::*;
 
@@ -335,6 +352,17 @@ mod tests {
     fn an_overlap_that_lasts_counts_to_the_end() {
         let events = events(&[(0, "a", true), (10, "b", true)]);
         assert_eq!(overlap(&events, span(0, 20)), Duration::from_millis(10));
+    }
+
+    #[test]
+    fn hosts_that_have_different_addresses_of_a_vip_share_it() {
+        let v4 = events(&[(0, "a", true), (10, "a", false), (12, "b", true)]);
+        let mut v6 = events(&[(1, "a", true), (15, "a", false), (18, "b", true)]);
+        v6.iter_mut().for_each(|event| event.address = Ipv6Addr::LOCALHOST.into());
+        assert!(overlap(&v4, span(0, 20)).is_zero() && overlap(&v6, span(0, 20)).is_zero());
+        let vip = any_of([v4.clone(), v6]);
+        assert_eq!(overlap(&vip, span(0, 20)), Duration::from_millis(3));
+        assert_eq!(any_of([v4.clone()]), v4);
     }
 
     #[test]

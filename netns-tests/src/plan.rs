@@ -1,6 +1,6 @@
 //! What a cluster is made of.
 
-use crate::daemon::{Daemon, TurnipSettings, Vip};
+use crate::daemon::{Daemon, Policy, TurnipSettings, Vip};
 use crate::etcd::EtcdSettings;
 
 /// The link of every host that connects it with the others.
@@ -65,6 +65,38 @@ impl Plan {
     pub fn api_server(bfd: bool) -> Self {
         let vips = vec![Vip { interface: "lo".into(), ..vip("api", &["10.80.200.1/32"]) }];
         Plan { network: NetworkPlan::Bgp { bfd }, vips, ..Plan::default() }
+    }
+
+    /// The hosts, that first on which the default VIP is at home: who is the first to start takes it,
+    /// and another would give it up again after a lease.
+    pub fn in_order_of_start(&self) -> Vec<usize> {
+        let by_priority = matches!(
+            &self.daemon,
+            Daemon::Turnip(TurnipSettings { policy: Policy::Priority { .. }, .. })
+        );
+        // Of three hosts hashing puts `api` on the last, and `gateway` on the first.
+        let last_first = !by_priority && self.vips.first().is_some_and(|vip| vip.name == "api");
+        if last_first { (0..self.hosts).rev().collect() } else { (0..self.hosts).collect() }
+    }
+
+    /// As this, with another policy.
+    #[must_use]
+    pub fn with_policy(self, policy: Policy) -> Self {
+        self.with(|settings| TurnipSettings { policy, ..settings })
+    }
+
+    /// As this, with another lease.
+    #[must_use]
+    pub fn with_lease(self, lease: &str) -> Self {
+        self.with(|settings| TurnipSettings { lease: Some(lease.into()), ..settings })
+    }
+
+    fn with(self, change: impl FnOnce(TurnipSettings) -> TurnipSettings) -> Self {
+        let daemon = match self.daemon {
+            Daemon::Turnip(settings) => Daemon::Turnip(change(settings)),
+            other => other,
+        };
+        Plan { daemon, ..self }
     }
 
     /// The second use-case: the gateway of guests on an overlay of three hypervisors.

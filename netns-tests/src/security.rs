@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
+use etcd_client::{Certificate, Client, ConnectOptions, Identity, Permission, TlsOptions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-/// The user who may do everything.
+use crate::daemon::CLUSTER;
+
+/// The user who may do everything: the lab.
 const ROOT: &str = "root";
+/// The user that turnip is, and its role: it may read and write its cluster's keys.
+const TURNIP: &str = "turnip";
 /// Of all users, in a lab that nobody else reaches.
 const PASSWORD: &str = "only for the lab";
 /// The name that the certificate is made out to beside the addresses.
@@ -64,7 +68,7 @@ impl Security {
             ("ca", self.path("ca.pem")),
             ("cert", self.path("client.pem")),
             ("key", self.path("client-key.pem")),
-            ("user", ROOT.into()),
+            ("user", TURNIP.into()),
             ("password_file", self.path("password")),
         ]
     }
@@ -83,13 +87,18 @@ impl Security {
         Ok(if with_password { options.with_user(ROOT, PASSWORD) } else { options })
     }
 
-    /// Makes the cluster ask for the password from now on.
+    /// Makes the users, and the cluster ask for the password from now on.
     ///
     /// # Errors
     /// As of etcd.
     pub async fn demand_password(&self, mut client: Client) -> Result<()> {
         client.user_add(ROOT, PASSWORD, None).await?;
         client.user_grant_role(ROOT, ROOT).await?;
+        client.role_add(TURNIP).await?;
+        let own = Permission::read_write(format!("/turnip/{CLUSTER}/")).with_prefix();
+        client.role_grant_permission(TURNIP, own).await?;
+        client.user_add(TURNIP, PASSWORD, None).await?;
+        client.user_grant_role(TURNIP, TURNIP).await?;
         client.auth_enable().await?;
         self.asks_password.store(true, Ordering::Relaxed);
         Ok(())

@@ -1,5 +1,7 @@
 //! What can be done to daemons.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -79,6 +81,28 @@ impl Cluster {
         Ok(())
     }
 
+    /// Ends the daemon of a host in an orderly way, starts it again, and waits until it is one of the
+    /// cluster's.
+    ///
+    /// # Errors
+    /// As of [`stop_daemon`](Self::stop_daemon) and [`start_daemon`](Self::start_daemon), or when it
+    /// has no session within 30 s.
+    pub fn restart_daemon(&mut self, host: usize) -> Result<()> {
+        self.stop_daemon(host)?;
+        self.start_daemon(host)?;
+        self.wait("every daemon has a session", || self.all_have_sessions())
+    }
+
+    /// The inode of the program that the daemon of a host runs: of another file, another one, be it
+    /// of the same name.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn daemon_program(&mut self, host: usize) -> Result<u64> {
+        let id = self.daemon(host)?.id();
+        Ok(std::fs::metadata(format!("/proc/{id}/exe"))?.ino())
+    }
+
     /// Fails unless every daemon that was started, and neither stopped nor killed, runs, be it
     /// frozen, and none has ever panicked.
     ///
@@ -93,7 +117,14 @@ impl Cluster {
             if ended {
                 bail!("the daemon of {} has ended by itself\n{}", host.name, self.said());
             }
-            let log = std::fs::read_to_string(daemon_log(host)).unwrap_or_default();
+            let log = match std::fs::read(daemon_log(host)) {
+                // None was ever started there.
+                Err(error) if error.kind() == ErrorKind::NotFound && host.daemon.is_none() => {
+                    continue;
+                }
+                log => log.with_context(|| format!("what the daemon of {} said", host.name))?,
+            };
+            let log = String::from_utf8_lossy(&log);
             if let Some(line) = log.lines().find(|line| line.contains("panicked at")) {
                 bail!("the daemon of {} panicked: {line}\n{}", host.name, self.said());
             }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::Cluster;
 use crate::crossing::Crossing;
 use crate::etcd;
 use crate::network::port;
-use crate::plan::EtcdPlan;
+use crate::plan::{EtcdPlan, NetworkPlan};
 
 impl Cluster {
     /// Pulls the cable of a host, whose link disappears with it.
@@ -23,8 +23,14 @@ impl Cluster {
     /// Plugs it in again.
     ///
     /// # Errors
-    /// As of the switch.
+    /// As of the switch, or when the host has more on the network than that cable.
     pub fn plug_in(&mut self, host: usize) -> Result<()> {
+        ensure!(
+            self.plan.network == NetworkPlan::OneSwitch,
+            "h{} cannot be plugged in again: in {:?} what else connects it stands still",
+            host + 1,
+            self.plan.network,
+        );
         self.hosts[host].plug(&*self.network)
     }
 
@@ -36,11 +42,18 @@ impl Cluster {
         self.network.switch(host).cut(&port(host))
     }
 
-    /// Cuts two hosts off from each other, where they are on one switch.
+    /// Cuts two hosts off from each other.
     ///
     /// # Errors
-    /// As of the switch.
+    /// As of the switch, or when they are not on one.
     pub fn cut(&self, a: usize, b: usize) -> Result<()> {
+        ensure!(
+            self.plan.network == NetworkPlan::OneSwitch,
+            "h{} and h{} cannot be cut off from each other: {:?} has no switch that joins them",
+            a + 1,
+            b + 1,
+            self.plan.network,
+        );
         self.network.switch(a).cut_between(&port(a), &port(b))
     }
 
@@ -74,7 +87,7 @@ impl Cluster {
     /// # Errors
     /// When the kernel refuses.
     pub fn crossing(&self, host: usize) -> Result<Crossing> {
-        let client = (self.client(), self.network.client_address()?);
+        let client = (self.client(), self.network.client_addresses()?[0]);
         Crossing::between(client, (self.hosts[host].namespace(), self.network.address(host)))
     }
 

@@ -2,6 +2,7 @@
 
 mod daemons;
 mod faults;
+mod members;
 mod operator;
 mod outcome;
 mod seen;
@@ -92,7 +93,7 @@ impl Cluster {
     /// Without root, or when something cannot be started, or when nobody takes the address.
     pub fn start(plan: Plan) -> Result<Self> {
         let mut cluster = Self::lay_out(plan)?;
-        for host in 0..cluster.hosts.len() {
+        for host in cluster.plan.in_order_of_start() {
             cluster.start_daemon(host)?;
         }
         cluster.wait_until_settled()?;

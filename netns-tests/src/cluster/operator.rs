@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Cluster;
 use crate::daemon::{CLUSTER, endpoints, turnip_command};
@@ -19,6 +19,25 @@ impl Cluster {
             bail!("turnip {}: {}\n{}", arguments.join(" "), output.status, said(&output));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What becomes of `turnip status` for somebody who lacks these of the settings that let one into
+    /// etcd: its exit status, and what it says.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn status_without(&self, lacking: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = self.command_for(CLUSTER, lacking, &["status"])?.output()?;
+        Ok((output.status.code(), said(&output)))
+    }
+
+    /// The same for somebody who asks for another cluster in the same etcd.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn status_of(&self, cluster: &str) -> Result<(Option<i32>, String)> {
+        let output = self.command_for(cluster, &[], &["status"])?.output()?;
+        Ok((output.status.code(), said(&output)))
     }
 
     /// Pins a VIP to a host.
@@ -43,25 +62,45 @@ impl Cluster {
     pub(super) fn is_settled(&self) -> Result<bool> {
         // etcd may be electing a leader.
         let Ok(status) = self.status() else { return Ok(false) };
-        let of = |what| status[what].as_object().with_context(|| format!("{what} in {status}"));
-        let live = of("nodes")?.values().filter(|node| !node["session"].is_null()).count();
-        let daemons = self.hosts.iter().filter(|host| host.daemon.is_some()).count();
-        let vips = of("vips")?;
+        let vips = entries(&status, "vips")?;
         let is_at_home = |vip: &Value| !vip["owner"].is_null() && vip["owner"] == vip["preferred"];
         let all_at_home = vips.values().all(is_at_home);
-        Ok(live == daemons && vips.len() == self.plan.vips.len() && all_at_home)
+        let known = vips.len() == self.plan.vips.len();
+        Ok(known && all_at_home && self.has_all_sessions(&status)?)
+    }
+
+    /// Whether every daemon has a session.
+    pub(super) fn all_have_sessions(&self) -> Result<bool> {
+        // etcd may be electing a leader.
+        let Ok(status) = self.status() else { return Ok(false) };
+        self.has_all_sessions(&status)
+    }
+
+    fn has_all_sessions(&self, status: &Value) -> Result<bool> {
+        let nodes = entries(status, "nodes")?;
+        let live = nodes.values().filter(|node| !node["session"].is_null()).count();
+        Ok(live == self.hosts.iter().filter(|host| host.daemon.is_some()).count())
     }
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
+        self.command_for(CLUSTER, &[], arguments)
+    }
+
+    fn command_for(&self, cluster: &str, lacking: &[&str], arguments: &[&str]) -> Result<Command> {
         let security = self.security.as_ref();
         let mut command = turnip_command(self.network.operator())?;
-        command.args(arguments).args(["--cluster", CLUSTER]);
+        command.args(arguments).args(["--cluster", cluster]);
         command.args(["--endpoints", &endpoints(&self.etcd_addresses, security).join(",")]);
-        for (setting, value) in security.iter().flat_map(|security| security.turnip_settings()) {
+        let settings = security.iter().flat_map(|security| security.turnip_settings());
+        for (setting, value) in settings.filter(|(setting, _)| !lacking.contains(setting)) {
             command.args([format!("--{}", setting.replace('_', "-")), value]);
         }
         Ok(command)
     }
+}
+
+fn entries<'a>(status: &'a Value, what: &str) -> Result<&'a Map<String, Value>> {
+    status[what].as_object().with_context(|| format!("{what} in {status}"))
 }
 
 fn said(output: &Output) -> String {

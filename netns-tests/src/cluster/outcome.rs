@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 
 use super::{Cluster, Seen};
-use crate::daemon::CLUSTER;
+use crate::daemon::{CLUSTER, runtime_directory};
 use crate::etcd::{self, Member};
 use crate::measure::Span;
 
@@ -16,6 +16,14 @@ const STALL: Duration = Duration::from_secs(1);
 
 /// A planned move takes some milliseconds; one that stalls at either end, so much.
 const MOVE_MAX: Duration = Duration::from_secs(3);
+
+/// And less than this part of a lease: that of a host that says nothing takes four fifths at least,
+/// and must not pass for one.
+const MOVE_MAX_OF_LEASE: u32 = 2;
+
+/// A holder that stays one answers those who are wired to it all the time; so late may it be while
+/// the machine is busy.
+const OWN_GAP_MAX: Duration = Duration::from_millis(150);
 
 /// After the end of its lease a holder that could not take its address away has it, silently, until
 /// the kernel's lifetime is over, which counts whole seconds and is looked at now and then.
@@ -30,10 +38,18 @@ const FAILOVER_MAX: Duration = Duration::from_secs(10);
 /// fast something is, the benchmark measures; here no client is left alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    gap_max: Duration,
+    gap_max: GapMax,
     gaps_since: Option<Instant>,
     stayed_on: Option<usize>,
     silent_holder: Option<usize>,
+}
+
+/// The longest time that clients were without an answer, and any address without a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum GapMax {
+    /// That of a move between hosts that are well.
+    OfAMove,
+    Fixed(Duration),
 }
 
 impl Outcome {
@@ -42,9 +58,10 @@ impl Outcome {
         Outcome { stayed_on: Some(host), ..Self::gap_at_most(STALL) }
     }
 
-    /// It moved, if at all, from one host that was well to another.
+    /// It moved, if at all, from one host that was well to another, and nobody had to wait for a
+    /// lease to end.
     pub fn moved() -> Self {
-        Self::gap_at_most(MOVE_MAX)
+        Outcome { gap_max: GapMax::OfAMove, ..Self::gap_at_most(Duration::ZERO) }
     }
 
     /// It was assumed by another host once the lease of the holder was over.
@@ -52,9 +69,15 @@ impl Outcome {
         Self::gap_at_most(FAILOVER_MAX)
     }
 
-    /// Clients were left without an answer for so long at most, whether they connect or not.
+    /// Clients were left without an answer for so long at most, whether they connect or not; and
+    /// no address was without a host for longer, whether a client asked for it or not.
     pub fn gap_at_most(gap_max: Duration) -> Self {
-        Outcome { gap_max, gaps_since: None, stayed_on: None, silent_holder: None }
+        Outcome {
+            gap_max: GapMax::Fixed(gap_max),
+            gaps_since: None,
+            stayed_on: None,
+            silent_holder: None,
+        }
     }
 
     /// Gaps count from `moment` on only: until then the address could not be anywhere.
@@ -92,15 +115,32 @@ impl Cluster {
         }
         let counted = Span { from: outcome.gaps_since.unwrap_or(from), to: now };
         let gaps = self.seen(counted)?;
-        if gaps.gap.max(gaps.gap_tcp) > outcome.gap_max {
-            bail!("a gap of more than {:?}: {gaps:?}\n{}", outcome.gap_max, self.said());
+        let gap_max = match outcome.gap_max {
+            GapMax::Fixed(gap_max) => gap_max,
+            GapMax::OfAMove => self.move_max(),
+        };
+        if gaps.gap.max(gaps.gap_tcp).max(gaps.absence) > gap_max {
+            bail!("a gap of more than {gap_max:?}: {gaps:?}\n{}", self.said());
         }
         if let Some(host) = outcome.stayed_on
             && (!seen.absence.is_zero() || self.holders()? != [host])
         {
             bail!("it did not stay on h{}: {seen:?}\n{}", host + 1, self.said());
         }
+        if let Some(host) = outcome.stayed_on {
+            let own_gap = self.own_gap(host, counted);
+            // A machine that stands still is blind as long as it is dumb.
+            if own_gap > OWN_GAP_MAX + gaps.blind {
+                bail!("h{} was silent for {own_gap:?}: {seen:?}\n{}", host + 1, self.said());
+            }
+        }
         Ok(seen)
+    }
+
+    /// The longest gap of a move between hosts that are well.
+    fn move_max(&self) -> Duration {
+        let lease = self.plan.daemon.lease();
+        lease.map_or(MOVE_MAX, |lease| MOVE_MAX.min(lease / MOVE_MAX_OF_LEASE))
     }
 
     /// Ends a scenario: every VIP is on one host, and on no other a part of it; all went as in
@@ -123,7 +163,8 @@ impl Cluster {
         for host in 0..self.size() {
             self.stop_daemon(host)?;
         }
-        self.check(from, Outcome { gap_max: Duration::MAX, stayed_on: None, ..outcome })?;
+        let gap_max = GapMax::Fixed(Duration::MAX);
+        self.check(from, Outcome { gap_max, stayed_on: None, ..outcome })?;
         self.assert_nothing_is_left()
     }
 
@@ -157,8 +198,8 @@ impl Cluster {
         Ok(kinds.into_iter().collect::<Result<Vec<_>>>()?.concat())
     }
 
-    /// What is left of turnip on a host: addresses, what the kernel routes because of them, and
-    /// tables.
+    /// What is left of turnip on a host: addresses, what the kernel routes because of them, tables, and
+    /// the record of its addresses.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -177,9 +218,26 @@ impl Cluster {
             }
         }
         let tables = namespace.output("nft", &["list", "tables"])?;
-        let own = |table: &&str| table.ends_with(" turnip");
+        // As in `table inet turnip`, or `turnip_probe`.
+        let name = |table: &str| table.split_whitespace().nth(2).map(str::to_owned);
+        let own = |table: &&str| name(table).is_some_and(|name| name.starts_with("turnip"));
         left.extend(tables.lines().filter(own).map(str::to_owned));
+        left.extend(self.recorded(host)?);
         Ok(left)
+    }
+
+    /// The files in the host's runtime directory, which are records of addresses, that name one.
+    fn recorded(&self, host: usize) -> Result<Vec<String>> {
+        let mut recorded = Vec::new();
+        for entry in std::fs::read_dir(runtime_directory(&self.hosts[host].directory))? {
+            let file = entry?.path();
+            let text =
+                std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            if text.trim() != "[]" {
+                recorded.push(format!("{}: {text}", file.display()));
+            }
+        }
+        Ok(recorded)
     }
 
     /// By the kernels' own tables, and for all addresses of each VIP.

@@ -1,6 +1,8 @@
 //! What is so, and what was seen.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,15 +11,17 @@ use ipnet::IpNet;
 
 use super::Cluster;
 use super::daemons::daemon_log;
+use crate::daemon::Vip;
+use crate::eye::AddressEvent;
 use crate::measure::{self, Span};
 use crate::probe::{Shot, Target, Way};
 
 /// What the observers saw in a span of time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
-    /// How long two hosts had an address at once.
+    /// How long two hosts had a VIP at once, be it different addresses of it.
     pub overlap: Duration,
-    /// How long two hosts answered at once, each asked itself.
+    /// How long two hosts answered at once, each asked itself, at whatever address of the VIP.
     pub answers_overlap: Duration,
     /// The longest time without an answer for a client that sends datagrams.
     pub gap: Duration,
@@ -43,10 +47,23 @@ impl Cluster {
         self.holders_of(self.address())
     }
 
-    fn holders_of(&self, address: IpAddr) -> Result<Vec<usize>> {
+    /// The hosts that have `address` now.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub fn holders_of(&self, address: IpAddr) -> Result<Vec<usize>> {
         let names = self.eye.holders(address, Instant::now())?;
         let index = |name: String| self.hosts.iter().position(|host| host.name == name);
         Ok(names.into_iter().filter_map(index).collect())
+    }
+
+    /// Whether no host has any of the addresses that clients probe.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub fn nobody_has_it(&self) -> Result<bool> {
+        self.probed()
+            .try_fold(true, |none, address| Ok(none && self.holders_of(address)?.is_empty()))
     }
 
     /// Waits until one host has the address, or all that the first VIP has, and clients hear from
@@ -88,10 +105,10 @@ impl Cluster {
         let asked = Instant::now();
         let mut found = None;
         self.wait("one host has the address and answers", || {
-            let records = self.client_probes.records().into_iter();
-            let owners: Vec<Option<usize>> = records
-                .filter(|(target, _)| target.way == Way::Udp)
-                .map(|(target, shots)| self.sole_owner(target.address, &shots, asked))
+            let targets = self.client_probes.targets();
+            let owners: Vec<Option<usize>> = targets
+                .filter(|target| target.way == Way::Udp)
+                .map(|target| self.sole_owner(target, asked))
                 .collect::<Result<_>>()?;
             let first = owners.first().copied().flatten();
             let has_all = |&one: &usize| owners.iter().all(|&owner| owner == Some(one));
@@ -101,13 +118,12 @@ impl Cluster {
         found.context("an owner")
     }
 
-    /// The host that has `address`, no other having it, and was the last to answer a client at it,
-    /// after `asked`.
-    fn sole_owner(&self, address: IpAddr, shots: &[Shot], asked: Instant) -> Result<Option<usize>> {
-        let last = shots.iter().rev().find(|shot| shot.answered());
-        let answering = last.and_then(|shot| shot.answer.as_ref()).filter(|(at, _)| *at > asked);
-        Ok(match (&self.holders_of(address)?[..], answering) {
-            (&[owner], Some((_, name))) if self.hosts[owner].name == **name => Some(owner),
+    /// The host that has the target's address, no other having it, and was the last to answer a
+    /// client at it, after `asked`.
+    fn sole_owner(&self, target: Target, asked: Instant) -> Result<Option<usize>> {
+        let last = self.client_probes.last_answer(target).filter(|(at, _)| *at > asked);
+        Ok(match (&self.holders_of(target.address)?[..], last) {
+            (&[owner], Some((_, name))) if self.hosts[owner].name == *name => Some(owner),
             _ => None,
         })
     }
@@ -157,8 +173,6 @@ impl Cluster {
     /// # Panics
     /// When an observer has ended.
     pub fn seen(&self, span: Span) -> Result<Seen> {
-        let addresses = self.plan.vips.iter().flat_map(|vip| &vip.addresses);
-        let probed: Vec<IpAddr> = self.plan.vips[0].addresses.iter().map(IpNet::addr).collect();
         let mut seen = Seen {
             overlap: Duration::ZERO,
             answers_overlap: Duration::ZERO,
@@ -168,21 +182,24 @@ impl Cluster {
             blind: Duration::ZERO,
         };
         let mut by_address = self.eye.events_by_address()?;
-        for address in addresses {
-            let events = by_address.remove(&address.addr()).unwrap_or_default();
-            seen.overlap = seen.overlap.max(measure::overlap(&events, span));
-            seen.absence = seen.absence.max(measure::longest_absence(&events, span));
-        }
-        for address in probed {
-            let panels: Vec<Vec<Shot>> =
-                self.hosts.iter().map(|host| host.answers(address)).collect();
-            for (shots, host) in panels.iter().zip(&self.hosts) {
-                // Of a host without power no panel asks.
-                seen.blind = seen.blind.max(measure::blind(shots, span, host.has_power()));
+        for vip in &self.plan.vips {
+            let addresses = take(&mut by_address, vip);
+            for events in &addresses {
+                seen.absence = seen.absence.max(measure::longest_absence(events, span));
             }
-            let overlap = measure::answers_overlap(&panels, span);
-            seen.answers_overlap = seen.answers_overlap.max(overlap);
+            seen.overlap = seen.overlap.max(measure::overlap(&measure::any_of(addresses), span));
         }
+        // Of each host, at all that clients probe, one address after the other.
+        let mut answers: Vec<Vec<Shot>> = vec![Vec::new(); self.hosts.len()];
+        for address in self.probed() {
+            for (host, answers) in self.hosts.iter().zip(&mut answers) {
+                let shots = host.answers(address);
+                // Of a host without power no panel asks.
+                seen.blind = seen.blind.max(measure::blind(&shots, span, host.has_power()));
+                answers.extend(shots);
+            }
+        }
+        seen.answers_overlap = measure::answers_overlap(&answers, span);
         for (target, shots) in self.client_probes.records() {
             let gap = measure::gap(&shots, span).length();
             let longest = if target.way == Way::Tcp { &mut seen.gap_tcp } else { &mut seen.gap };
@@ -195,16 +212,36 @@ impl Cluster {
         Ok(seen)
     }
 
-    /// How long two hosts had an address at once, this one left aside.
+    /// How long two hosts had a VIP at once, this one left aside.
     pub(super) fn overlap_without(&self, aside: usize, span: Span) -> Result<Duration> {
         let mut by_address = self.eye.events_by_address()?;
-        let addresses = self.plan.vips.iter().flat_map(|vip| &vip.addresses);
-        let overlaps = addresses.map(|address| {
-            let events = by_address.remove(&address.addr()).unwrap_or_default();
+        let overlaps = self.plan.vips.iter().map(|vip| {
+            let events = measure::any_of(take(&mut by_address, vip));
             let others = events.iter().filter(|event| *event.host != *self.hosts[aside].name);
             measure::overlap(others, span)
         });
         Ok(overlaps.max().unwrap_or_default())
+    }
+
+    /// The longest time in which a host did not answer its own panel, at any address that clients
+    /// probe.
+    pub(super) fn own_gap(&self, host: usize, span: Span) -> Duration {
+        let gaps = self
+            .probed()
+            .map(|address| measure::gap(&self.hosts[host].answers(address), span).length());
+        gaps.max().unwrap_or_default()
+    }
+
+    /// The addresses that clients probe: those of the first VIP.
+    pub fn probed(&self) -> impl Iterator<Item = IpAddr> {
+        self.plan.vips[0].addresses.iter().map(IpNet::addr)
+    }
+
+    /// The host, or whoever else, that was the last to answer the client's datagrams to an address
+    /// of the first VIP.
+    pub fn last_to_answer(&self, address: IpAddr) -> Option<Arc<str>> {
+        let target = Target { address, way: Way::Udp };
+        self.client_probes.last_answer(target).map(|(_, who)| who)
     }
 
     /// The client's probes of the first address.
@@ -214,6 +251,12 @@ impl Cluster {
         let found = records.find(|(target, _)| *target == Target { address, way });
         found.map_or(Vec::new(), |(_, shots)| shots)
     }
+}
+
+/// What happened to each address of a VIP.
+fn take(by_address: &mut BTreeMap<IpAddr, Vec<AddressEvent>>, vip: &Vip) -> Vec<Vec<AddressEvent>> {
+    let take = |net: &IpNet| by_address.remove(&net.addr()).unwrap_or_default();
+    vip.addresses.iter().map(take).collect()
 }
 
 /// The first and last lines of a log: that of a host with thousands of addresses is long.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::background::Background;
 use crate::eye::AddressEvent;
 use crate::lab::Lab;
-use crate::measure::{self, Span};
+use crate::measure::{self, QUIET_MAX, Span};
 use crate::probe::PERIOD;
 use crate::prompt::prompt;
 
@@ -34,7 +34,8 @@ struct Seen {
     /// A route from a host, named after its session, came or went.
     events: Vec<AddressEvent>,
     last_asked: Instant,
-    blind: Duration,
+    /// The times of more than [`QUIET_MAX`] between two answers.
+    holes: Vec<Span>,
     failure: Option<String>,
 }
 
@@ -48,7 +49,7 @@ impl Announcers {
         let seen = Arc::new(Mutex::new(Seen {
             events: Vec::new(),
             last_asked: Instant::now(),
-            blind: Duration::ZERO,
+            holes: Vec::new(),
             failure: None,
         }));
         let now = bird.announcers(address)?;
@@ -74,7 +75,7 @@ impl Announcers {
         Ok(Announcers { seen, _observer: observer })
     }
 
-    /// The hosts that the router has a route from now, as `session0` and so on.
+    /// The hosts that the router had a route from when it was last asked, as `session0` and so on.
     ///
     /// # Errors
     /// When bird does not answer.
@@ -85,9 +86,17 @@ impl Announcers {
     /// How long it had routes from two hosts or more at once, in `span`.
     ///
     /// # Errors
-    /// When bird did not answer, or not all the time.
+    /// When bird did not answer, or was not asked for more than a second of it.
     pub fn overlap(&self, span: Span) -> Result<Duration> {
-        self.read(|seen| measure::overlap(&seen.events, span))
+        self.read(|seen| {
+            let open = Span { from: seen.last_asked, to: Instant::now() };
+            let in_span =
+                |hole: &Span| Span { from: hole.from.max(span.from), to: hole.to.min(span.to) };
+            let holes = seen.holes.iter().chain([&open]).map(in_span);
+            let blind = holes.map(Span::length).max().unwrap_or_default();
+            ensure!(blind <= BLIND_MAX, "the router was not asked for {blind:?}");
+            Ok(measure::overlap(&seen.events, span))
+        })?
     }
 
     fn read<T>(&self, f: impl FnOnce(&Seen) -> T) -> Result<T> {
@@ -95,15 +104,14 @@ impl Announcers {
         if let Some(failure) = &seen.failure {
             bail!("{failure}: nothing can be said about the router's routes");
         }
-        let blind = seen.blind.max(seen.last_asked.elapsed());
-        ensure!(blind <= BLIND_MAX, "the router was not asked for {blind:?}");
         Ok(f(&seen))
     }
 }
 
 fn take(seen: &mut Seen, address: IpAddr, now: &BTreeSet<String>) {
     let at = Instant::now();
-    seen.blind = seen.blind.max(at.duration_since(seen.last_asked));
+    let hole = Span { from: seen.last_asked, to: at };
+    seen.holes.extend((hole.length() > QUIET_MAX).then_some(hole));
     seen.last_asked = at;
     let before: BTreeSet<String> =
         measure::holders(&seen.events).into_iter().map(str::to_owned).collect();

@@ -30,11 +30,11 @@ pub trait Network: Debug {
     /// Where clients ask from.
     fn client(&self) -> &Arc<Namespace>;
 
-    /// The client's address on the switch that it shares with the hosts.
+    /// The client's addresses of both families on the switch that it shares with the hosts.
     ///
     /// # Errors
     /// When there is no such switch.
-    fn client_address(&self) -> Result<IpAddr> {
+    fn client_addresses(&self) -> Result<[IpAddr; 2]> {
         bail!("the client of this network is on no switch of a host")
     }
 

@@ -42,10 +42,9 @@ impl OneSwitch {
 
     fn connect(&self, name: &str, number: u8, namespace: &Namespace) -> Result<IpAddr> {
         self.switch.connect(name, namespace, LINK)?;
-        let v4 = Ipv4Net::new(Ipv4Addr::new(10, 77, 0, number), 24)?;
-        let v6 = Ipv6Net::new(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number)), 64)?;
-        namespace.settle(LINK, v4, v6)?;
-        Ok(v4.addr().into())
+        let (v4, v6) = numbered(number);
+        namespace.settle(LINK, Ipv4Net::new(v4, 24)?, Ipv6Net::new(v6, 64)?)?;
+        Ok(v4.into())
     }
 }
 
@@ -54,8 +53,9 @@ impl Network for OneSwitch {
         &self.client
     }
 
-    fn client_address(&self) -> Result<IpAddr> {
-        Ok(Ipv4Addr::new(10, 77, 0, CLIENT).into())
+    fn client_addresses(&self) -> Result<[IpAddr; 2]> {
+        let (v4, v6) = numbered(CLIENT);
+        Ok([v4.into(), v6.into()])
     }
 
     fn plug(&self, host: usize, namespace: &Namespace, _: &Path) -> Result<Vec<Process>> {
@@ -68,10 +68,16 @@ impl Network for OneSwitch {
     }
 
     fn address(&self, host: usize) -> IpAddr {
-        Ipv4Addr::new(10, 77, 0, 11 + u8::try_from(host).expect("few hosts")).into()
+        numbered(11 + u8::try_from(host).expect("few hosts")).0.into()
     }
 
     fn attach(&self, name: &str, number: usize, namespace: &Namespace) -> Result<IpAddr> {
         self.connect(name, u8::try_from(31 + number)?, namespace)
     }
+}
+
+/// The addresses of the machine with this number.
+fn numbered(number: u8) -> (Ipv4Addr, Ipv6Addr) {
+    let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number));
+    (Ipv4Addr::new(10, 77, 0, number), v6)
 }

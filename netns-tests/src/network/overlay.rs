@@ -96,6 +96,7 @@ impl Network for Overlay {
         for forwarding in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             namespace.sysctl(forwarding, "1")?;
         }
+        bridge_past_the_firewall(namespace)?;
         hide_guests(namespace)?;
         connect_guest(namespace, &self.guests[host], 51 + u8::try_from(host)?)?;
         Ok(processes)
@@ -122,6 +123,17 @@ fn connect_guest(hypervisor: &Namespace, guest: &Namespace, number: u8) -> Resul
     guest.settle(LINK, own, Ipv6Net::new(v6(u16::from(number)), 64)?)?;
     guest.add_route("0.0.0.0/0".parse()?, Via::Gateway(Ipv4Addr::new(10, 90, 0, 1).into()))?;
     guest.add_route("::/0".parse()?, Via::Gateway(v6(1).into()))
+}
+
+/// Where the kernel has `br_netfilter`, it tracks connections of frames that are only bridged too. What a
+/// guest has begun while another hypervisor was the gateway would be known here as one that is not
+/// to be hidden, and go on like that when this becomes the gateway: hypervisors turn it off.
+fn bridge_past_the_firewall(hypervisor: &Namespace) -> Result<()> {
+    if !Path::new("/proc/sys/net/bridge").exists() {
+        return Ok(());
+    }
+    let calls = ["iptables", "ip6tables"].map(|name| format!("bridge/bridge-nf-call-{name}"));
+    calls.iter().try_for_each(|call| hypervisor.sysctl(call, "0"))
 }
 
 /// What guests send outside goes under the hypervisor's own address, so that answers find back

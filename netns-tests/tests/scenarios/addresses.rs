@@ -1,50 +1,72 @@
 //! Somebody else meddles with addresses and links.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ipnet::IpNet;
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::namespace::{LinkState, Namespace};
 use turnip_netns_tests::network::{BRIDGE, BRIDGED};
 use turnip_netns_tests::plan::{LINK, Plan};
-use turnip_netns_tests::probe::Way;
 use turnip_netns_tests::responder::{PORT, Responder};
 
-use crate::a_lease_passes;
+use crate::{UNHURRIED, a_lease_passes, of_both_families};
 
 #[test]
-fn an_address_that_somebody_removes_is_put_back() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+fn an_address_that_somebody_removes_is_put_back_and_its_vips_others_stay() -> Result<()> {
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
-    let from = cluster.note("somebody removes the address");
-    let removals = || -> Result<usize> {
-        Ok(cluster.eye().events(cluster.address())?.iter().filter(|event| !event.present).count())
+    let from = cluster.note("somebody removes one address after the other");
+    let removals = |address| -> Result<usize> {
+        Ok(cluster.eye().events(address)?.iter().filter(|event| !event.present).count())
     };
-    for _ in 0..3 {
-        let before = removals()?;
-        cluster.host(owner).namespace().remove_address(cluster.address())?;
+    let addresses: Vec<IpAddr> = cluster.probed().collect();
+    for (address, other) in
+        [(0, 1), (1, 0), (0, 1), (1, 0)].map(|(a, b)| (addresses[a], addresses[b]))
+    {
+        let [before, before_other] = [removals(address)?, removals(other)?];
+        cluster.host(owner).namespace().remove_address(address)?;
         cluster.wait("it is gone, and back", || {
-            Ok(removals()? > before && cluster.holders()? == [owner])
+            Ok(removals(address)? > before && cluster.holders_of(address)? == [owner])
         })?;
+        assert_eq!(removals(other)?, before_other, "{other} went too: {}", cluster.said());
     }
     a_lease_passes();
-    assert_eq!(cluster.holders()?, [owner], "{}", cluster.said());
+    for address in addresses {
+        assert_eq!(cluster.holders_of(address)?, [owner], "{}", cluster.said());
+    }
     cluster.conclude(from, Outcome::moved())
 }
 
 #[test]
 fn an_address_that_somebody_adds_to_another_host_is_silent_there_and_taken_away() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
     let other = (owner + 1) % 3;
-    let from = cluster.note("somebody adds the address elsewhere");
-    let namespace = cluster.host(other).namespace();
-    namespace.add_address(LINK, cluster.plan().vips[0].addresses[0])?;
-    cluster.wait("it is gone there", || Ok(cluster.holders()? == [owner]))?;
-    sleep(Duration::from_secs(1));
-    cluster.conclude(from, Outcome::moved().beside_a_silent_holder(other))
+    let from = cluster.note("somebody adds the address elsewhere, where turnip is frozen");
+    // The fence alone silences it, then.
+    cluster.freeze_daemon(other)?;
+    for net in &cluster.plan().vips[0].addresses {
+        cluster.host(other).namespace().add_address(LINK, *net)?;
+    }
+    let added = Instant::now();
+    sleep(Duration::from_millis(700));
+    for address in cluster.probed() {
+        assert_eq!(cluster.holders_of(address)?.len(), 2, "it was not added to h{}", other + 1);
+        let shots = cluster.host(other).answers(address);
+        let asked: Vec<_> = shots.iter().filter(|shot| shot.sent > added).collect();
+        assert!(asked.len() > 50, "h{} was asked only {} times", other + 1, asked.len());
+        assert!(asked.iter().all(|shot| shot.answer.is_none()), "h{} answered", other + 1);
+    }
+    cluster.thaw_daemon(other)?;
+    cluster.wait("it is gone there", || {
+        let mut holders = cluster.probed().map(|address| cluster.holders_of(address));
+        holders.try_fold(true, |all, holders| Ok(all && holders? == [owner]))
+    })?;
+    cluster.conclude(from, Outcome::stayed_on(owner).beside_a_silent_holder(other))
 }
 
 #[test]
@@ -64,7 +86,7 @@ fn a_holder_whose_interface_goes_down_passes_the_address_on_at_once() -> Result<
 
 #[test]
 fn a_holder_whose_interface_disappears_passes_the_address_on_and_may_have_it_back() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::gateway())?;
+    let mut cluster = Cluster::start(Plan::gateway().with_lease(UNHURRIED))?;
     let owner = cluster.wait_for_owner()?;
     let mac = cluster.host(owner).namespace().mac(BRIDGE)?;
     let from = cluster.note(format!("{BRIDGE} of h{} is gone", owner + 1));
@@ -105,36 +127,81 @@ fn a_holder_whose_only_link_disappears_is_replaced_and_may_have_the_address_back
     cluster.conclude(from, Outcome::failed_over())
 }
 
-/// Has the client take the stranger for the owner of the address, by what the stranger's own
-/// questions tell of it.
-fn mislead(cluster: &Cluster, stranger: &Namespace) -> Result<()> {
-    let client = SocketAddr::new(cluster.network().client_address()?, PORT);
-    let address = cluster.address();
-    cluster.wait("the stranger answers the client", || {
-        stranger.output("ip", &["neighbour", "flush", "dev", LINK])?;
-        stranger.run(|| Ok(UdpSocket::bind((address, 0))?.send_to(&[0], client)?))?;
-        sleep(Duration::from_millis(100));
-        let shots = cluster.client_shots(Way::Udp);
-        let answers = shots.iter().rev().filter_map(|shot| shot.answer.as_ref());
-        Ok(answers.take(1).any(|(_, who)| **who == *"stranger"))
-    })
+/// A machine that knows nothing of turnip, and has all addresses of the VIP.
+struct Stranger {
+    namespace: Arc<Namespace>,
+    addresses: Vec<IpNet>,
+    _responder: Responder,
+}
+
+impl Stranger {
+    const NAME: &'static str = "stranger";
+
+    fn join(cluster: &Cluster) -> Result<Self> {
+        let namespace = cluster.lab().namespace(Self::NAME)?;
+        cluster.network().attach(Self::NAME, 9, &namespace)?;
+        let addresses = cluster.plan().vips[0].addresses.clone();
+        addresses.iter().try_for_each(|net| namespace.add_address(LINK, *net))?;
+        let _responder = Responder::start(&namespace, Self::NAME)?;
+        Ok(Stranger { namespace, addresses, _responder })
+    }
+
+    /// Has the client take it for the owner of the addresses, by what its own questions tell of it.
+    fn mislead(&self, cluster: &Cluster) -> Result<()> {
+        for (net, client) in self.addresses.iter().zip(cluster.network().client_addresses()?) {
+            let client = SocketAddr::new(client, PORT);
+            cluster.wait(&format!("the stranger answers the client at {net}"), || {
+                self.namespace.output("ip", &["neighbour", "flush", "dev", LINK])?;
+                self.namespace
+                    .run(|| Ok(UdpSocket::bind((net.addr(), 0))?.send_to(&[0], client)?))?;
+                sleep(Duration::from_millis(100));
+                Ok(cluster.last_to_answer(net.addr()).is_some_and(|who| *who == *Self::NAME))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn leave(self) -> Result<()> {
+        self.addresses.iter().try_for_each(|net| self.namespace.remove_address(net.addr()))
+    }
 }
 
 #[test]
 fn a_foreign_machine_with_the_same_address_does_not_bring_two_hosts_to_share_it() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("a machine that knows nothing of turnip takes the address");
-    let stranger = cluster.lab().namespace("stranger")?;
-    cluster.network().attach("stranger", 9, &stranger)?;
-    stranger.add_address(LINK, cluster.plan().vips[0].addresses[0])?;
-    let _responder = Responder::start(&stranger, "stranger")?;
-    mislead(&cluster, &stranger)?;
+    let stranger = Stranger::join(&cluster)?;
+    stranger.mislead(&cluster)?;
     a_lease_passes();
     assert_eq!(cluster.holders()?, [owner], "{}", cluster.said());
     let back = cluster.note("it gives it back");
-    stranger.remove_address(cluster.address())?;
+    stranger.leave()?;
     // Clients that the stranger has misled must find back; turnip is not told that it has gone.
+    cluster.pin("api", (owner + 1) % 3)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.conclude(from, Outcome::failed_over().since(back))
+}
+
+#[test]
+fn a_foreign_machine_that_has_the_address_before_turnip_starts_finds_one_host_beside_it()
+-> Result<()> {
+    let mut cluster = Cluster::lay_out(of_both_families())?;
+    let from = cluster.note("a machine that knows nothing of turnip has the address");
+    let stranger = Stranger::join(&cluster)?;
+    cluster.wait("the stranger answers the client", || {
+        let mut last = cluster.probed().map(|address| cluster.last_to_answer(address));
+        Ok(last.all(|who| who.is_some_and(|who| *who == *Stranger::NAME)))
+    })?;
+    cluster.note("turnip starts");
+    for host in cluster.plan().in_order_of_start() {
+        cluster.start_daemon(host)?;
+    }
+    // The protocol knows of turnip's hosts alone, and announcements tell clients of theirs.
+    let owner = cluster.wait_for_owner()?;
+    stranger.mislead(&cluster)?;
+    let back = cluster.note("it gives it back");
+    stranger.leave()?;
     cluster.pin("api", (owner + 1) % 3)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.conclude(from, Outcome::failed_over().since(back))

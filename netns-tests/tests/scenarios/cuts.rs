@@ -11,16 +11,16 @@ use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use turnip_netns_tests::probe::{Shot, Way};
 
-use crate::a_lease_passes;
+use crate::{a_lease_passes, of_both_families};
 
-const ALL: RangeInclusive<u32> = 95..=100;
+pub const ALL: RangeInclusive<u32> = 95..=100;
 const NONE: RangeInclusive<u32> = 0..=0;
 /// Of a third that is lost, or of a link that is cut for half of the time.
 const SOME: RangeInclusive<u32> = 40..=90;
 
 /// Fails unless so many percent of what the client and a host have sent each other since the
 /// crossing began arrived: that a fault hits what its name says, and nothing else.
-fn assert_arrived(
+pub fn assert_arrived(
     crossing: &Crossing,
     to_host: RangeInclusive<u32>,
     from_host: RangeInclusive<u32>,
@@ -31,15 +31,27 @@ fn assert_arrived(
     Ok(())
 }
 
+/// Where etcd's leader is when the holder is hit.
+#[derive(Clone, Copy)]
+enum Leader {
+    BesideTheHolder,
+    Elsewhere,
+}
+
 /// The holder is hit by `fault`, in which the client reaches it and is reached by it as said:
 /// another host assumes the address, and nobody ever shares it, not even when all is well again.
 fn passes_on(
+    leader: Leader,
     fault: impl Fn(&Cluster, usize) -> Result<()>,
     to_host: RangeInclusive<u32>,
     from_host: RangeInclusive<u32>,
 ) -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let owner = cluster.wait_for_owner()?;
+    cluster.lead_from(match leader {
+        Leader::BesideTheHolder => owner,
+        Leader::Elsewhere => (owner + 1) % 3,
+    })?;
     let from = cluster.note(format!("fault at h{}", owner + 1));
     fault(&cluster, owner)?;
     let crossing = cluster.crossing(owner)?;
@@ -53,22 +65,39 @@ fn passes_on(
 
 #[test]
 fn a_holder_cut_off_from_all_withdraws_before_another_assumes() -> Result<()> {
-    passes_on(Cluster::isolate, NONE, NONE)
+    passes_on(Leader::Elsewhere, Cluster::isolate, NONE, NONE)
+}
+
+#[test]
+fn a_holder_cut_off_from_all_together_with_etcds_leader_withdraws_before_another_assumes()
+-> Result<()> {
+    passes_on(Leader::BesideTheHolder, Cluster::isolate, NONE, NONE)
 }
 
 #[test]
 fn a_holder_cut_off_from_etcd_alone_withdraws_although_clients_still_reach_it() -> Result<()> {
-    passes_on(Cluster::cut_from_store, ALL, ALL)
+    passes_on(Leader::Elsewhere, Cluster::cut_from_store, ALL, ALL)
 }
 
 #[test]
 fn a_holder_that_can_only_receive_withdraws_before_another_assumes() -> Result<()> {
-    passes_on(Cluster::mute, ALL, NONE)
+    passes_on(Leader::Elsewhere, Cluster::mute, ALL, NONE)
+}
+
+#[test]
+fn a_holder_that_can_only_receive_and_leads_etcd_withdraws_before_another_assumes() -> Result<()> {
+    passes_on(Leader::BesideTheHolder, Cluster::mute, ALL, NONE)
 }
 
 #[test]
 fn a_holder_that_can_only_send_withdraws_before_another_assumes() -> Result<()> {
-    passes_on(Cluster::deafen, NONE, ALL)
+    passes_on(Leader::Elsewhere, Cluster::deafen, NONE, ALL)
+}
+
+#[test]
+fn a_holder_that_can_only_send_and_leads_etcd_withdraws_before_another_assumes() -> Result<()> {
+    // Its heartbeats still reach the others, who would never elect another if it did not resign.
+    passes_on(Leader::BesideTheHolder, Cluster::deafen, NONE, ALL)
 }
 
 #[test]
@@ -90,8 +119,11 @@ fn a_host_that_was_cut_off_gets_its_address_back_by_a_planned_move() -> Result<(
 fn a_cut_between_the_holder_and_one_other_host_is_survived_by_way_of_the_third() -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
+    // Whom both reach; and the holder asks the other one's member first.
+    let (other, third) = ((owner + 1) % 3, (owner + 2) % 3);
+    assert_eq!(other, 0, "daemons ask the first host's member first");
+    cluster.lead_from(third)?;
     let from = cluster.note("cut between two");
-    let other = (owner + 1) % 3;
     cluster.cut(owner, other)?;
     let side = |host| (cluster.host(host).namespace(), cluster.network().address(host));
     let between = Crossing::between(side(owner), side(other))?;
@@ -100,6 +132,7 @@ fn a_cut_between_the_holder_and_one_other_host_is_survived_by_way_of_the_third()
     assert_arrived(&crossing, ALL, ALL)?;
     assert_arrived(&between, NONE, NONE)?;
     drop(between);
+    cluster.check(from, Outcome::stayed_on(owner))?;
     cluster.wait_for_owner()?;
     cluster.heal()?;
     a_lease_passes();
@@ -179,13 +212,16 @@ fn a_holder_with_a_slow_link_keeps_the_address_and_a_very_slow_one_never_makes_t
 -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
-    let from = cluster.note("30 ms each way");
-    cluster.slow(owner, Duration::from_millis(30))?;
+    // A client that connects gives up after 100 ms, and its answer takes two round trips.
+    let delay = Duration::from_millis(15);
+    let from = cluster.note(format!("{delay:?} each way"));
+    cluster.slow(owner, delay)?;
     a_lease_passes();
     assert_eq!(cluster.wait_for_owner()?, owner, "{}", cluster.said());
     let last = cluster.client_shots(Way::Udp).into_iter().rev().find(Shot::answered);
     let (shot, answer) = last.and_then(|shot| Some((shot.sent, shot.answer?.0))).context("none")?;
-    assert!(answer.duration_since(shot) >= Duration::from_millis(60), "the link is not slow");
+    assert!(answer.duration_since(shot) >= delay * 2, "the link is not slow");
+    cluster.check(from, Outcome::stayed_on(owner))?;
     cluster.note("700 ms each way");
     cluster.slow(owner, Duration::from_millis(700))?;
     a_lease_passes();

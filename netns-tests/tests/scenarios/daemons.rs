@@ -9,7 +9,8 @@ use turnip_netns_tests::daemon::TurnipSettings;
 use turnip_netns_tests::plan::Plan;
 
 use crate::{
-    a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease, with_settings,
+    UNHURRIED, a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease,
+    with_settings,
 };
 
 #[test]
@@ -70,7 +71,7 @@ fn a_daemon_that_is_killed_and_started_again_at_once_keeps_the_address() -> Resu
 
 #[test]
 fn a_stopped_daemon_hands_over_and_leaves_nothing_behind() -> Result<()> {
-    let mut cluster = Cluster::start(of_both_families())?;
+    let mut cluster = Cluster::start(of_both_families().with_lease(UNHURRIED))?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note(format!("the turnip of h{} is stopped", owner + 1));
     cluster.stop_daemon(owner)?;
@@ -79,35 +80,37 @@ fn a_stopped_daemon_hands_over_and_leaves_nothing_behind() -> Result<()> {
     cluster.conclude(from, Outcome::moved())
 }
 
+/// The hosts of three, the holder first, so that it hands over.
+fn one_after_the_other(owner: usize) -> [usize; 3] {
+    [owner, (owner + 1) % 3, (owner + 2) % 3]
+}
+
 #[test]
 fn a_restart_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(Plan::default().with_lease(UNHURRIED))?;
+    let owner = cluster.wait_for_owner()?;
     let from = cluster.note("rolling restart of turnip");
-    for host in 0..3 {
-        cluster.stop_daemon(host)?;
-        cluster.wait_for_owner()?;
-        cluster.start_daemon(host)?;
-        sleep(Duration::from_secs(2));
+    for host in one_after_the_other(owner) {
+        cluster.restart_daemon(host)?;
     }
     cluster.conclude(from, Outcome::moved())
 }
 
 #[test]
 fn an_upgrade_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()> {
-    let mut cluster = Cluster::lay_out(Plan::default())?;
-    for host in 0..3 {
+    let mut cluster = Cluster::lay_out(Plan::default().with_lease(UNHURRIED))?;
+    for host in cluster.plan().in_order_of_start() {
         cluster.install_daemon(host)?;
         cluster.start_daemon(host)?;
     }
-    cluster.wait_until_settled()?;
+    let owner = cluster.wait_until_settled()?;
     let from = cluster.note("upgrade");
-    for host in 0..3 {
+    for host in one_after_the_other(owner) {
         // As a package does: the file is another while the old daemon runs, which is then restarted.
+        let old = cluster.daemon_program(host)?;
         cluster.install_daemon(host)?;
-        sleep(Duration::from_secs(1));
-        cluster.stop_daemon(host)?;
-        cluster.start_daemon(host)?;
-        sleep(Duration::from_secs(2));
+        cluster.restart_daemon(host)?;
+        assert_ne!(cluster.daemon_program(host)?, old, "h{} runs the old turnip", host + 1);
     }
     cluster.conclude(from, Outcome::moved())
 }

@@ -1,15 +1,16 @@
 //! The second use-case: the default gateway of guests on an overlay, on one of three hypervisors.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use turnip_netns_tests::cluster::{Cluster, Outcome};
+use turnip_netns_tests::measure::{self, Span};
 use turnip_netns_tests::network::{BRIDGE, look_outside};
 use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::probe::Prober;
 
-use crate::a_lease_passes;
+use crate::{UNHURRIED, a_lease_passes};
 
 /// Waits until both families have been answered by the outside after `moment`.
 fn wait_for_outside(cluster: &Cluster, prober: &Prober, moment: Instant) -> Result<()> {
@@ -75,24 +76,55 @@ fn wait_until_guests_know(cluster: &Cluster, host: usize) -> Result<()> {
     Ok(())
 }
 
+/// As long as an address may be without a host, guests may be without the outside.
+const GUESTS_GAP_MAX: Duration = Duration::from_secs(10);
+
+/// Fails when one who looks outside was without an answer for longer, in either family, since
+/// `from`.
+fn assert_guests_bore_it(cluster: &Cluster, lookouts: &[Prober], from: Instant) -> Result<()> {
+    let span = Span { from, to: Instant::now() };
+    for (target, shots) in lookouts.iter().flat_map(Prober::records) {
+        let gap = measure::gap(&shots, span).length();
+        let enough = gap <= GUESTS_GAP_MAX;
+        ensure!(enough, "without {} for {gap:?}\n{}", target.address, cluster.said());
+    }
+    Ok(())
+}
+
+/// The client and the guests of all hosts but this one look outside from now on, and are answered.
+fn look_outside_from_elsewhere(cluster: &Cluster, aside: usize) -> Result<Vec<Prober>> {
+    let mut lookouts = vec![look_outside(cluster.network().client())?];
+    for host in (0..cluster.size()).filter(|&host| host != aside) {
+        lookouts.push(look_outside(cluster.network().guest(host)?)?);
+    }
+    for lookout in &lookouts {
+        wait_for_outside(cluster, lookout, Instant::now())?;
+    }
+    Ok(lookouts)
+}
+
 #[test]
 fn guests_reach_the_outside_again_when_the_gateways_hypervisor_loses_its_power() -> Result<()> {
     let mut cluster = Cluster::start(Plan::gateway())?;
     let owner = cluster.wait_for_owner()?;
-    let prober = look_outside(cluster.network().client())?;
-    wait_for_outside(&cluster, &prober, Instant::now())?;
+    let lookouts = look_outside_from_elsewhere(&cluster, owner)?;
     let_guests_hear_announcements_only(&cluster)?;
     let from = cluster.note(format!("h{} loses its power", owner + 1));
     cluster.power_off(owner)?;
     let next = cluster.wait_for_owner_among(|host| host != owner)?;
     wait_until_guests_know(&cluster, next)?;
-    wait_for_outside(&cluster, &prober, Instant::now())?;
+    // Answers for guests wait at the gateway, which must not ask them yet where they are.
     wait_until_guests_reach_the_outside(&cluster)?;
+    for lookout in &lookouts {
+        wait_for_outside(&cluster, lookout, Instant::now())?;
+    }
     cluster.note("it is back");
     cluster.power_on(owner)?;
     a_lease_passes();
-    cluster.wait_for_owner()?;
+    let last = cluster.wait_for_owner()?;
     wait_until_guests_reach_the_outside(&cluster)?;
+    wait_until_guests_know(&cluster, last)?;
+    assert_guests_bore_it(&cluster, &lookouts, from)?;
     cluster.conclude(from, Outcome::failed_over())
 }
 
@@ -113,7 +145,7 @@ fn guests_reach_the_outside_when_the_gateways_daemon_is_killed() -> Result<()> {
 
 #[test]
 fn guests_learn_of_a_new_gateway_that_takes_over_in_an_orderly_way() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::gateway())?;
+    let mut cluster = Cluster::start(Plan::gateway().with_lease(UNHURRIED))?;
     let prober = look_outside(cluster.network().client())?;
     let_guests_hear_announcements_only(&cluster)?;
     let from = cluster.note("pins");
@@ -130,14 +162,19 @@ fn guests_learn_of_a_new_gateway_that_takes_over_in_an_orderly_way() -> Result<(
 fn guests_reach_the_outside_while_the_gateways_hypervisor_is_cut_off() -> Result<()> {
     let mut cluster = Cluster::start(Plan::gateway())?;
     let owner = cluster.wait_for_owner()?;
-    let prober = look_outside(cluster.network().client())?;
+    let lookouts = look_outside_from_elsewhere(&cluster, owner)?;
     let from = cluster.note(format!("h{} is cut off", owner + 1));
     cluster.isolate(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
-    wait_for_outside(&cluster, &prober, Instant::now())?;
+    for lookout in &lookouts {
+        wait_for_outside(&cluster, lookout, Instant::now())?;
+    }
     cluster.note("heal");
     cluster.heal()?;
     a_lease_passes();
+    let last = cluster.wait_for_owner()?;
     wait_until_guests_reach_the_outside(&cluster)?;
+    wait_until_guests_know(&cluster, last)?;
+    assert_guests_bore_it(&cluster, &lookouts, from)?;
     cluster.conclude(from, Outcome::failed_over())
 }

@@ -41,7 +41,7 @@ fn five_hosts_replace_a_holder_that_loses_its_power() -> Result<()> {
 
 #[test]
 fn five_hosts_bear_the_loss_of_two() -> Result<()> {
-    let mut cluster = Cluster::start(Plan { hosts: 5, ..Plan::default() })?;
+    let mut cluster = Cluster::start(Plan { hosts: 5, ..of_both_families() })?;
     let owner = cluster.wait_for_owner()?;
     let other = (owner + 1) % 5;
     let from = cluster.note(format!("h{} and h{} are cut off", owner + 1, other + 1));
@@ -52,6 +52,33 @@ fn five_hosts_bear_the_loss_of_two() -> Result<()> {
     cluster.heal()?;
     a_lease_passes();
     cluster.conclude(from, Outcome::failed_over())
+}
+
+#[test]
+fn five_hosts_of_which_two_have_no_power_have_the_address_until_a_third_loses_it_too() -> Result<()>
+{
+    let mut cluster = Cluster::start(Plan { hosts: 5, ..of_both_families() })?;
+    let owner = cluster.wait_for_owner()?;
+    let gone = [0, 1, 2].map(|after| (owner + after) % 5);
+    let from = cluster.note(format!("h{} and h{} lose their power", gone[0] + 1, gone[1] + 1));
+    for host in &gone[..2] {
+        cluster.power_off(*host)?;
+    }
+    cluster.wait_for_owner_among(|host| !gone[..2].contains(&host))?;
+    cluster.check(from, Outcome::failed_over())?;
+    cluster.note(format!("h{} too", gone[2] + 1));
+    cluster.power_off(gone[2])?;
+    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
+    a_lease_passes();
+    assert!(cluster.nobody_has_it()?, "two of five have it: {}", cluster.said());
+    let back = cluster.note(format!("h{} is back", gone[2] + 1));
+    cluster.power_on(gone[2])?;
+    cluster.wait_for_owner()?;
+    for host in &gone[..2] {
+        cluster.power_on(*host)?;
+    }
+    a_lease_passes();
+    cluster.conclude(from, Outcome::gap_at_most(BOOT_MAX).since(back))
 }
 
 #[test]
@@ -82,6 +109,20 @@ fn a_cluster_of_one_host_has_the_address_and_gives_it_up_when_stopped() -> Resul
 }
 
 #[test]
+fn a_cluster_of_one_host_gives_the_address_up_while_its_etcd_is_away_for_long() -> Result<()> {
+    let mut cluster = Cluster::start(Plan { hosts: 1, ..of_both_families() })?;
+    let from = cluster.note("its etcd is stopped");
+    cluster.members[0].stop()?;
+    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
+    a_lease_passes();
+    assert!(cluster.nobody_has_it()?, "it came back without etcd: {}", cluster.said());
+    let back = cluster.note("it is started");
+    cluster.members[0].start()?;
+    cluster.wait_for_owner()?;
+    cluster.conclude(from, Outcome::failed_over().since(back))
+}
+
+#[test]
 fn a_cluster_of_one_host_has_the_address_again_after_every_restart() -> Result<()> {
     let mut cluster = Cluster::start(Plan { hosts: 1, ..with_settings(with_a_long_lease()) })?;
     let from = cluster.note("its turnip is killed and started");
@@ -90,8 +131,7 @@ fn a_cluster_of_one_host_has_the_address_again_after_every_restart() -> Result<(
     a_long_lease_passes();
     cluster.check(from, Outcome::stayed_on(0))?;
     cluster.note("its etcd is restarted");
-    cluster.members[0].stop()?;
-    cluster.members[0].start()?;
+    cluster.members[0].restart()?;
     a_lease_passes();
     cluster.wait_for_owner()?;
     cluster.check(from, Outcome::failed_over())?;
@@ -105,7 +145,7 @@ fn a_cluster_of_one_host_has_the_address_again_after_every_restart() -> Result<(
 
 #[test]
 fn a_cluster_that_is_powered_off_and_on_again_as_a_whole_finds_one_holder() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default())?;
+    let mut cluster = Cluster::start(of_both_families())?;
     let from = cluster.note("all hosts lose their power");
     for host in 0..3 {
         cluster.power_off(host)?;

@@ -5,6 +5,7 @@
 //! benchmark measures.
 
 mod addresses;
+mod apart;
 mod api_server;
 mod cuts;
 mod daemons;
@@ -33,6 +34,10 @@ fn with_settings(settings: TurnipSettings) -> Plan {
 fn with_a_long_lease() -> TurnipSettings {
     TurnipSettings { lease: Some("5s".into()), ..TurnipSettings::default() }
 }
+
+/// In which no crash passes for a move between hosts that are well; for what does not wait until a
+/// VIP is home again, which takes a lease.
+const UNHURRIED: &str = "10s";
 
 /// As the default, with an address of each family in the one VIP.
 fn of_both_families() -> Plan {

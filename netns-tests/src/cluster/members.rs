@@ -1,0 +1,92 @@
+//! What can be done to the hosts of an etcd apart: they run a member each, and nothing else.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::Cluster;
+use crate::crossing::Crossing;
+use crate::plan::EtcdPlan;
+use crate::switch::Switch;
+
+impl Cluster {
+    /// Cuts a member off from everything; its link stays up.
+    ///
+    /// # Errors
+    /// As of the switch, or when it is not apart.
+    pub fn isolate_member(&self, member: usize) -> Result<()> {
+        let (switch, port) = self.port_of_member(member)?;
+        switch.cut(port)
+    }
+
+    /// Loses what a member sends; it still receives.
+    ///
+    /// # Errors
+    /// As of the switch, or when it is not apart.
+    pub fn mute_member(&self, member: usize) -> Result<()> {
+        let (switch, port) = self.port_of_member(member)?;
+        switch.cut_from(port)
+    }
+
+    /// Cuts a member off from all other members, while the daemons still reach it.
+    ///
+    /// # Errors
+    /// As of the switch, or when they are not apart.
+    pub fn cut_member_from_peers(&self, member: usize) -> Result<()> {
+        let (switch, port) = self.port_of_member(member)?;
+        let peers = (0..self.members.len()).filter(|&peer| peer != member);
+        for peer in peers {
+            switch.cut_between(port, self.port_of_member(peer)?.1)?;
+        }
+        Ok(())
+    }
+
+    /// Delivers everything from and to a member later, each way by so much.
+    ///
+    /// # Errors
+    /// As of the switch, or when it is not apart.
+    pub fn slow_member(&self, member: usize, delay: Duration) -> Result<()> {
+        let (switch, port) = self.port_of_member(member)?;
+        switch.delay(port, delay)
+    }
+
+    /// Takes the power from a member's host: its link is gone at once, then the member.
+    ///
+    /// # Errors
+    /// As of the switch, or when it is not apart.
+    pub fn power_off_member(&mut self, member: usize) -> Result<()> {
+        let (switch, port) = self.port_of_member(member)?;
+        switch.disconnect(port)?;
+        self.members[member].kill();
+        Ok(())
+    }
+
+    /// Gives it its power back.
+    ///
+    /// # Errors
+    /// When it is not apart, or cannot be started.
+    pub fn power_on_member(&mut self, member: usize) -> Result<()> {
+        self.port_of_member(member)?;
+        let host = &self.members[member];
+        self.network.attach(host.name(), member, host.namespace())?;
+        self.members[member].start()
+    }
+
+    /// Watches what crosses the network from the client to a member's host, and back.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or when the member is not apart.
+    pub fn crossing_to_member(&self, member: usize) -> Result<Crossing> {
+        self.port_of_member(member)?;
+        let client = (self.client(), self.network.client_addresses()?[0]);
+        let host = &**self.members[member].namespace();
+        Crossing::between(client, (host, self.etcd_addresses[member]))
+    }
+
+    fn port_of_member(&self, member: usize) -> Result<(&Switch, &str)> {
+        let apart = matches!(self.plan.etcd, EtcdPlan::Apart(..));
+        ensure!(apart, "etcd's member {} is on a host of turnip's: hit that", member + 1);
+        // There is a place for other machines on one switch only.
+        Ok((self.network.switch(0), self.members[member].name()))
+    }
+}

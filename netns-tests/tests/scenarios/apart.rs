@@ -1,0 +1,130 @@
+//! etcd on hosts of its own.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use turnip_netns_tests::cluster::{Cluster, Outcome};
+use turnip_netns_tests::etcd::{self, EtcdSettings};
+use turnip_netns_tests::plan::{EtcdPlan, Plan};
+
+use crate::cuts::{ALL, assert_arrived};
+use crate::store::{bears_the_death_of_the_leader, quick_elections, reign, wait_for_successor};
+use crate::{
+    a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease, with_settings,
+};
+
+/// Three members apart, of which the first leads: that which all daemons ask first.
+fn led_by_whom_all_ask() -> Result<(Cluster, usize, usize)> {
+    let etcd = EtcdPlan::Apart(3, quick_elections());
+    let vips = of_both_families().vips;
+    let cluster = Cluster::start(Plan { etcd, vips, ..with_settings(with_a_long_lease()) })?;
+    let owner = cluster.wait_for_owner()?;
+    cluster.lead_from(0)?;
+    Ok((cluster, owner, 0))
+}
+
+#[test]
+fn etcd_on_hosts_of_its_own_serves_as_well() -> Result<()> {
+    let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
+    let mut cluster = Cluster::start(Plan { etcd, ..Plan::default() })?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("the holder is cut off from etcd");
+    cluster.cut_from_store(owner)?;
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.heal()?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::failed_over())
+}
+
+#[test]
+fn the_death_of_the_leader_of_an_etcd_on_hosts_of_its_own_moves_nothing() -> Result<()> {
+    bears_the_death_of_the_leader(led_by_whom_all_ask()?)
+}
+
+/// etcd's leader is hit by `fault`, which the daemons do not share: another leads, the address stays,
+/// and nobody ever shares it, not even when all is well again.
+fn moves_nothing(
+    fault: impl Fn(&mut Cluster, usize) -> Result<()>,
+    end: impl Fn(&mut Cluster, usize) -> Result<()>,
+) -> Result<()> {
+    let (mut cluster, owner, leader) = led_by_whom_all_ask()?;
+    let term = reign(&cluster)?.term;
+    let from = cluster.note(format!("fault at etcd's leader e{}", leader + 1));
+    fault(&mut cluster, leader)?;
+    wait_for_successor(&cluster, leader, term)?;
+    a_long_lease_passes();
+    cluster.check(from, Outcome::stayed_on(owner))?;
+    cluster.note("it ends");
+    end(&mut cluster, leader)?;
+    a_long_lease_passes();
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+fn heal(cluster: &mut Cluster, _: usize) -> Result<()> {
+    cluster.heal()
+}
+
+#[test]
+fn a_leader_of_etcd_apart_that_is_cut_off_from_its_peers_alone_moves_nothing() -> Result<()> {
+    let cut = |cluster: &mut Cluster, leader| {
+        cluster.cut_member_from_peers(leader)?;
+        // All daemons go on to talk to it, and it does not know yet that it leads nobody.
+        let crossing = cluster.crossing_to_member(leader)?;
+        std::thread::sleep(Duration::from_secs(1));
+        assert_arrived(&crossing, ALL, ALL)
+    };
+    moves_nothing(cut, heal)
+}
+
+#[test]
+fn a_leader_of_etcd_apart_that_is_cut_off_from_all_moves_nothing() -> Result<()> {
+    moves_nothing(|cluster, leader| cluster.isolate_member(leader), heal)
+}
+
+#[test]
+fn a_leader_of_etcd_apart_that_can_only_receive_moves_nothing() -> Result<()> {
+    moves_nothing(|cluster, leader| cluster.mute_member(leader), heal)
+}
+
+#[test]
+fn a_leader_of_etcd_apart_that_loses_its_power_moves_nothing() -> Result<()> {
+    moves_nothing(Cluster::power_off_member, Cluster::power_on_member)
+}
+
+#[test]
+fn a_slow_link_of_the_leader_of_an_etcd_apart_moves_nothing() -> Result<()> {
+    let (mut cluster, owner, leader) = led_by_whom_all_ask()?;
+    let delay = Duration::from_millis(100);
+    let from = cluster.note(format!("etcd's leader is {delay:?} away from all"));
+    cluster.slow_member(leader, delay)?;
+    cluster.wait("a commit by way of it takes as long", || {
+        let leads = etcd::wait_for_leader(&cluster.members)? == leader;
+        let taken = cluster.members[leader].time_to_commit();
+        Ok(leads && taken.is_ok_and(|taken| taken >= delay * 2))
+    })?;
+    a_long_lease_passes();
+    assert_eq!(etcd::wait_for_leader(&cluster.members)?, leader, "another leads");
+    cluster.check(from, Outcome::stayed_on(owner))?;
+    cluster.heal()?;
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+#[test]
+fn without_a_quorum_of_an_etcd_apart_the_address_is_withdrawn_until_there_is_one() -> Result<()> {
+    let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
+    let mut cluster = Cluster::start(Plan { etcd, ..of_both_families() })?;
+    let leader = etcd::wait_for_leader(&cluster.members)?;
+    let from = cluster.note("etcd's leader and another member lose their power");
+    for member in [leader, (leader + 1) % 3] {
+        cluster.power_off_member(member)?;
+    }
+    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
+    a_lease_passes();
+    assert!(cluster.nobody_has_it()?, "it came back without a quorum: {}", cluster.said());
+    let back = cluster.note("the leader is back");
+    cluster.power_on_member(leader)?;
+    cluster.wait_for_owner()?;
+    cluster.power_on_member((leader + 1) % 3)?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::failed_over().since(back))
+}
