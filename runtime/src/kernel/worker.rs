@@ -137,15 +137,25 @@ impl Worker {
         }
         let links = self.route.links()?;
         let mut listing = Listing::default();
+        let mut strays = BTreeSet::new();
         for (slot, kept_mark) in self.route.addresses()? {
-            let Some(LinkState { link, .. }) = links.get(&slot.index) else { continue };
+            let Some(LinkState { link, .. }) = links.get(&slot.index) else {
+                strays.insert(slot.address.addr());
+                continue;
+            };
             let entry: Entry = (Arc::clone(&link.name), slot.address);
             let marked = kept_mark || self.record.contains(&entry);
+            if marked {
+                strays.insert(slot.address.addr());
+            }
             if marked || self.configured.contains(&entry) {
                 self.expected.insert(slot);
                 let (interface, address) = entry;
                 listing.addresses.push(PresentAddress { interface, address, marked });
             }
+        }
+        if let Some(fence) = &mut self.fence {
+            fence.release(&strays);
         }
         listing.links = links.into_values().map(|state| state.link).collect();
         Ok(listing)
@@ -223,6 +233,11 @@ impl Worker {
         let left: BTreeSet<_> = progress.failed.iter().map(|(one, _)| entry(one)).collect();
         gone.extend(slots.iter().map(|(one, _)| entry(one)).filter(|one| !left.contains(one)));
         self.record.strike(&gone);
+        if self.fence.as_ref().is_some_and(Fence::has_former)
+            && let Err(error) = self.list()
+        {
+            tracing::debug!(%error, "what is no VIP any more stays fenced for now");
+        }
         self.done(progress)
     }
 
