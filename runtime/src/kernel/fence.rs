@@ -11,8 +11,9 @@
 //! it. A gate that is closed is opened again by an assumption only, and then for exactly the
 //! addresses assumed.
 //!
-//! Timeouts do not count the time that the host is suspended. It answers nothing meanwhile; when it
-//! wakes, the daemon's timer, which does count it, closes the gate.
+//! Timeouts are counted by a clock that NTP bends: they are set by the rate that it has then, see
+//! [`KernelRate`]. They do not count the time that the host is suspended. It answers nothing
+//! meanwhile; when it wakes, the daemon's timer, which does count it, closes the gate.
 //!
 //! What is not dropped: packets *to* a VIP that another host holds and the answers from it,
 //! what is forwarded, and the announcements by which another host takes a VIP over.
@@ -32,7 +33,7 @@ use super::sets::{
     VIPS, add_elements, delete_gate, flush_gate, gate_elements, held_anew, held_elements,
     held_sets, inherited, keys, structure, unfenced,
 };
-use crate::clock::HostClock;
+use crate::clock::{HostClock, KernelRate};
 use crate::seams::Clock;
 
 /// The name of both tables.
@@ -306,7 +307,7 @@ impl Fence {
                 self.close_gate();
                 return Err(KernelError::TooLate);
             }
-            messages.extend(gate_elements(TABLE, left));
+            messages.extend(gate_elements(TABLE, KernelRate::now().count(left)));
             match self.transact(messages) {
                 Ok(()) => {}
                 Err(Failure::Expired) => {

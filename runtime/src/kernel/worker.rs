@@ -21,7 +21,7 @@ use super::queue::Queue;
 use super::record::{Entry, Record};
 use super::refusal::Refusal;
 use super::route::Route;
-use crate::clock::HostClock;
+use crate::clock::{HostClock, KernelRate};
 use crate::seams::Clock;
 
 /// So many addresses go to the kernel at once: their acknowledgements fit the socket's buffer
@@ -342,7 +342,7 @@ impl Worker {
         loop {
             let deadline = self.latest(deadline);
             let before = self.clock.now();
-            let Some(secs) = lease::lifetime_secs(backstop, deadline, before) else {
+            let Some(secs) = lifetime_secs(backstop, deadline, before) else {
                 // What a round before this one put there goes again.
                 if sent || before >= deadline {
                     log_stuck(&self.delete_all(&chunk));
@@ -354,7 +354,7 @@ impl Worker {
             chunk = self.send_chunk(chunk, secs, before, progress);
             sent = true;
             let after = self.clock.now();
-            let in_time = lease::lifetime_secs(backstop, deadline, after);
+            let in_time = lifetime_secs(backstop, deadline, after);
             if backstop == Backstop::Fence || in_time.is_some_and(|longest| secs <= longest) {
                 let ends = before + std::time::Duration::from_secs(secs.into());
                 if !chunk.is_empty() {
@@ -463,6 +463,11 @@ impl Worker {
         }
         failed
     }
+}
+
+/// How many of its seconds the kernel may count until the deadline.
+fn lifetime_secs(backstop: Backstop, deadline: Instant, now: Instant) -> Option<u32> {
+    lease::lifetime_secs(backstop, now + KernelRate::now().count(deadline.since(now)), now)
 }
 
 fn log_stuck(stuck: &[(Assignment, KernelError)]) {
