@@ -17,6 +17,7 @@ use turnip_core::{
 use super::address::{LinkState, Slot};
 use super::fence::Fence;
 use super::lifetimes::{self, Lifetimes};
+use super::liveness::Liveness;
 use super::queue::Queue;
 use super::record::{Entry, Record};
 use super::refusal::Refusal;
@@ -60,6 +61,7 @@ pub(super) struct Worker {
     pub expected: Expected,
     pub queue: Arc<Queue>,
     pub lifetimes: Lifetimes,
+    pub liveness: Liveness,
     /// The interfaces that keep the other addresses of a subnet when the first goes.
     pub promoting: HashSet<u32>,
 }
@@ -102,9 +104,13 @@ impl Worker {
         }
         let queue = Arc::clone(&self.queue);
         let _at_the_end = Abandon(Arc::clone(&queue));
+        let _told = self.liveness.ends_with("the thread that speaks to the kernel has ended");
         while let Some(mut job) = queue.next() {
+            self.liveness.begin();
             let outcome = self.execute(&mut job.op);
             job.answer(outcome);
+            self.liveness.step();
+            self.liveness.rest();
         }
     }
 
@@ -135,7 +141,9 @@ impl Worker {
         {
             tracing::warn!(%error, "the fence cannot be put back");
         }
+        self.liveness.step();
         let links = self.route.links()?;
+        self.liveness.step();
         let mut listing = Listing::default();
         let mut strays = BTreeSet::new();
         for (slot, kept_mark) in self.route.addresses()? {
@@ -352,6 +360,7 @@ impl Worker {
             };
             let secs = secs.saturating_add(slack_secs);
             chunk = self.send_chunk(chunk, secs, before, progress);
+            self.liveness.step();
             sent = true;
             let after = self.clock.now();
             let in_time = lifetime_secs(backstop, deadline, after);
@@ -445,6 +454,7 @@ impl Worker {
                 self.expected.remove(*slot);
                 self.lifetimes.forget(*slot);
             }
+            self.liveness.step();
             let answers = match self.route.delete(chunk.iter().map(|(_, slot)| *slot)) {
                 Ok(answers) => answers,
                 Err(error) => {
