@@ -84,6 +84,10 @@ impl Host {
     }
 
     fn start(&self) -> Daemon {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
         let socket = self.directory.path().join("notify");
         let _ = std::fs::remove_file(&socket);
         let notified = UnixDatagram::bind(&socket).unwrap();
@@ -93,6 +97,7 @@ impl Host {
         command
             .env("NOTIFY_SOCKET", &socket)
             .env("WATCHDOG_USEC", "200000")
+            .envs(variables.iter().copied())
             .stderr(std::fs::File::create(&log).unwrap());
         Daemon { child: command.spawn().unwrap(), notified, heard: String::new(), log }
     }
@@ -409,6 +414,23 @@ fn missing_capabilities_are_named() {
         .env("TURNIP_ID", PEER);
     refused(&mut command, &["CAP_NET_ADMIN and CAP_NET_RAW are missing"]);
     host.is_untouched();
+}
+
+#[test]
+fn endpoints_that_were_powered_off_delay_neither_a_start_nor_a_command() {
+    let host = Host::with_etcd();
+    // Nobody answers there, not even that nobody does.
+    done(Command::new("ip").args(["-n", &host.name, "route", "add", "192.0.2.0/24", "dev", "lo"]));
+    let endpoints = "http://192.0.2.1:2379,http://192.0.2.2:2379,http://127.0.0.1:2379";
+    let began = Instant::now();
+    let mut daemon = host.start_with(&[("TURNIP_ENDPOINTS", endpoints)]);
+    within("the address", || host.has_vip());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}\n{}", began.elapsed(), daemon.log());
+    let drained = host.turnip(&["drain"]).env("TURNIP_ENDPOINTS", endpoints).output().unwrap();
+    assert!(drained.status.success(), "{}", text(&drained.stderr));
+    within("the address goes", || !host.has_vip());
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
 }
 
 /// Stops the thread of this name, and no other, until the process ends.
