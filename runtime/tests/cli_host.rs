@@ -7,7 +7,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -82,6 +84,10 @@ impl Host {
     }
 
     fn start(&self) -> Daemon {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
         let socket = self.directory.path().join("notify");
         let _ = std::fs::remove_file(&socket);
         let notified = UnixDatagram::bind(&socket).unwrap();
@@ -91,6 +97,7 @@ impl Host {
         command
             .env("NOTIFY_SOCKET", &socket)
             .env("WATCHDOG_USEC", "200000")
+            .envs(variables.iter().copied())
             .stderr(std::fs::File::create(&log).unwrap());
         Daemon { child: command.spawn().unwrap(), notified, heard: String::new(), log }
     }
@@ -407,6 +414,60 @@ fn missing_capabilities_are_named() {
         .env("TURNIP_ID", PEER);
     refused(&mut command, &["CAP_NET_ADMIN and CAP_NET_RAW are missing"]);
     host.is_untouched();
+}
+
+#[test]
+fn endpoints_that_were_powered_off_delay_neither_a_start_nor_a_command() {
+    let host = Host::with_etcd();
+    // Nobody answers there, not even that nobody does.
+    done(Command::new("ip").args(["-n", &host.name, "route", "add", "192.0.2.0/24", "dev", "lo"]));
+    let endpoints = "http://192.0.2.1:2379,http://192.0.2.2:2379,http://127.0.0.1:2379";
+    let began = Instant::now();
+    let mut daemon = host.start_with(&[("TURNIP_ENDPOINTS", endpoints)]);
+    within("the address", || host.has_vip());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}\n{}", began.elapsed(), daemon.log());
+    let drained = host.turnip(&["drain"]).env("TURNIP_ENDPOINTS", endpoints).output().unwrap();
+    assert!(drained.status.success(), "{}", text(&drained.stderr));
+    within("the address goes", || !host.has_vip());
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+}
+
+/// Stops the thread of this name, and no other, until the process ends.
+fn hang(process: u32, name: &str) -> std::thread::JoinHandle<()> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let thread = tasks
+        .map(|task| task.unwrap().path())
+        .find(|task| std::fs::read_to_string(task.join("comm")).unwrap().trim() == name)
+        .unwrap_or_else(|| panic!("no thread {name}"));
+    let thread = Pid::from_raw(thread.file_name().unwrap().to_str().unwrap().parse().unwrap());
+    let (stopped, seen) = std::sync::mpsc::channel();
+    let tracer = std::thread::spawn(move || {
+        ptrace::attach(thread).unwrap();
+        while let Ok(WaitStatus::Stopped(..)) = waitpid(thread, Some(WaitPidFlag::__WALL)) {
+            let _ = stopped.send(());
+        }
+    });
+    seen.recv().expect("the thread to stop");
+    tracer
+}
+
+#[test]
+fn a_daemon_that_the_kernel_does_not_answer_ends_so_that_others_take_over() {
+    let host = Host::with_etcd();
+    let mut daemon = host.start();
+    within("the address", || host.has_vip());
+    let tracer = hang(daemon.child.id(), "kernel");
+    let hung = Instant::now();
+    assert_eq!(daemon.wait(), Some(1), "{}", daemon.log());
+    tracer.join().unwrap();
+    let lasted = hung.elapsed();
+    assert!(lasted > Duration::from_secs(3) && lasted < Duration::from_secs(6), "{lasted:?}");
+    let said = daemon.log();
+    assert!(said.contains("giving up: the kernel has not answered for 3s"), "{said}");
+    // The kernel takes the address away by itself, and the fence stays.
+    within("the address goes", || !host.has_vip());
+    assert!(host.has_fence());
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use etcd_client::Client;
-use support::cluster::Cluster;
-use support::{PATIENCE, eventually, run};
+use support::cluster::{Cluster, free_ports};
+use support::{PATIENCE, eventually, run, snapshot};
+use turnip::etcd::{Etcd, EtcdSettings, TlsSettings};
+use turnip::seams::Store;
 use turnip_core::Revision;
 
 const PREFIX: &str = "/turnip/main/";
@@ -62,6 +65,45 @@ fn keys_are_put_read_and_deleted() {
         assert!(etcd.delete(&key, PATIENCE).await.unwrap());
         assert!(!etcd.delete(&key, PATIENCE).await.unwrap());
         assert!(etcd.snapshot(PREFIX).await.unwrap().kvs.is_empty());
+    });
+}
+
+#[test]
+fn endpoints_that_say_nothing_keep_nobody_from_the_one_that_answers() {
+    run(async {
+        let cluster = Cluster::start(1).await;
+        // They take connections, and never speak.
+        let silent: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let mut settings = cluster.settings();
+        settings.endpoints = silent
+            .iter()
+            .map(|listener| format!("http://{}", listener.local_addr().unwrap()))
+            .chain([cluster.url(0)])
+            .collect();
+        let etcd = Etcd::new(&settings).unwrap();
+        let asked = Instant::now();
+        etcd.snapshot(PREFIX).await.unwrap();
+        // What follows begins at the one that answered.
+        etcd.put(&format!("{PREFIX}k"), b"", Duration::from_secs(1)).await.unwrap();
+        let mut updates = Box::pin(etcd.follow(PREFIX.to_owned(), false));
+        assert_eq!(snapshot(&mut updates).await.kvs.len(), 1);
+        assert!(asked.elapsed() < Duration::from_millis(2_500), "{:?}", asked.elapsed());
+    });
+}
+
+#[test]
+fn when_no_endpoint_answers_each_says_why() {
+    run(async {
+        let endpoints = free_ports(2).into_iter().map(|port| format!("http://127.0.0.1:{port}"));
+        let endpoints: Vec<_> = endpoints.collect();
+        let settings = EtcdSettings {
+            local: None,
+            endpoints: endpoints.clone(),
+            tls: TlsSettings::default(),
+            user: None,
+        };
+        let error = Etcd::new(&settings).unwrap().snapshot(PREFIX).await.unwrap_err().to_string();
+        assert!(endpoints.iter().all(|url| error.contains(url)), "{error}");
     });
 }
 

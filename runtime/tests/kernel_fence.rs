@@ -3,11 +3,12 @@
 mod kernel_lab;
 
 use std::net::IpAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use kernel_lab::*;
 use turnip::seams::{Clock, Kernel};
-use turnip_core::{Assignment, Backstop, KernelError, KernelOp, KernelOutcome};
+use turnip_core::{Assignment, Backstop, KernelError, KernelOp, KernelOutcome, PresentAddress};
 
 const TOO_LATE: KernelOutcome = KernelOutcome::Failed(KernelError::TooLate);
 
@@ -232,9 +233,10 @@ fn a_restarted_daemon_takes_the_fence_over_as_it_is() {
         drop(earlier);
         add(DEVICE, &second.address.to_string()).await;
 
-        // Configured without the one that it held: that is no VIP any more, and nobody's matter.
         let host = Host::start(Backstop::Fence, &vips());
         reached(&neighbour, std::slice::from_ref(&first)).await;
+        // No longer configured, and so not this node's to hold.
+        assert!(!neighbour.reaches(foreign.address.addr()));
         assert!(!neighbour.reaches(second.address.addr()));
         let resumed = std::slice::from_ref(&first);
         let deadline = host.after(3_000);
@@ -242,6 +244,61 @@ fn a_restarted_daemon_takes_the_fence_over_as_it_is() {
         reached(&neighbour, resumed).await;
         host.clock.sleep_until(deadline).await;
         assert!(!neighbour.reaches(first.address.addr()));
+    });
+}
+
+/// Changes the tables as an operator would.
+fn nft(commands: &str) {
+    let changed = Command::new("nft").arg(commands).output().expect("this test needs nft");
+    let said = String::from_utf8_lossy(&changed.stderr);
+    assert!(changed.status.success(), "{commands}: {said}");
+}
+
+/// As at the deadline of a session that nobody renews.
+fn close_the_gate() {
+    nft("flush set inet turnip alive; flush set arp turnip alive");
+}
+
+#[test]
+fn a_vip_that_is_no_longer_configured_is_silent_until_its_address_is_gone() {
+    on_a_host(|| async {
+        listen();
+        let neighbour = Neighbour::join().await;
+        let [former, second] = vips();
+        let earlier = Host::start(Backstop::Fence, &vips());
+        assert_eq!(earlier.assume(&vips(), earlier.after(60_000)).await, done());
+        reached(&neighbour, &vips()).await;
+        drop(earlier);
+        close_the_gate();
+
+        let host = Host::start(Backstop::Fence, std::slice::from_ref(&second));
+        assert!(!neighbour.reaches(former.address.addr()));
+        let stray = |present: &PresentAddress| present.address == former.address;
+        assert!(host.list().await.addresses.iter().any(stray));
+        assert!(!neighbour.reaches(former.address.addr()));
+        // A daemon that was killed before it got to take it away knows of it still.
+        drop(host);
+        let host = Host::start(Backstop::Fence, std::slice::from_ref(&second));
+        assert!(!neighbour.reaches(former.address.addr()));
+        assert_eq!(host.withdraw(std::slice::from_ref(&former)).await, done());
+        // From now on it is no matter of turnip's.
+        add(DEVICE, &former.address.to_string()).await;
+        reached(&neighbour, &[former]).await;
+    });
+}
+
+#[test]
+fn an_address_that_its_operator_took_over_from_turnip_answers() {
+    on_a_host(|| async {
+        listen();
+        let neighbour = Neighbour::join().await;
+        let [former, second] = vips();
+        let earlier = Host::start(Backstop::Fence, &vips());
+        drop(earlier);
+        add(DEVICE, &former.address.to_string()).await;
+        let host = Host::start(Backstop::Fence, std::slice::from_ref(&second));
+        assert!(!host.list().await.addresses.iter().any(|present| present.marked));
+        reached(&neighbour, &[former]).await;
     });
 }
 

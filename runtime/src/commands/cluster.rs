@@ -85,6 +85,8 @@ impl Cluster {
         elsewhere: bool,
         patience: impl Fn(Duration) -> Duration,
     ) -> Result<Heard, StoreError> {
+        // So that all begins at an endpoint that answers, also what is written later.
+        self.store.snapshot(self.keys.prefix()).await?;
         let mut updates = Box::pin(self.store.follow(self.keys.prefix().to_owned(), elsewhere));
         let ended = || StoreError::Unavailable("the answer ended before it began".into());
         let mut heard = match updates.next().await.ok_or_else(ended)?? {

@@ -115,6 +115,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let driver = driver::run(node, &etcd, &kernel, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(exit),
+        // As if killed: the fence and the lifetimes silence what is held, others take over.
+        why = kernel.failure(config.lease.duration()) => Err(format!("giving up: {why}")),
         () = service::watchdog(manager, Some(pulse), config.lease.renew()) => Err("the watchdog ended".into()),
     }
 }

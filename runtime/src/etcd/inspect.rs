@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions, WatchOptions};
-use tokio::time::Instant;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout};
 use turnip_core::{ClusterName, Revision, Snapshot, StoreError};
 
 use super::endpoint::Answers;
 use super::failure::is_compacted;
 use super::{Etcd, follow, translate};
+
+/// How long an endpoint has for itself before the next one is asked as well.
+const ASK_ANOTHER_AFTER: Duration = Duration::from_millis(500);
 
 /// A member of the etcd cluster, as the cluster knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,19 +107,44 @@ impl Etcd {
         })
     }
 
-    /// All keys under `prefix` at one revision, from the first endpoint that tells them.
+    /// All keys under `prefix` at one revision, from the first endpoint that tells them. Each is
+    /// asked a little after the one before it, so that those that say nothing cost little.
+    /// Later requests, and followers, begin at the one that answered.
     ///
     /// # Errors
     /// When no endpoint does, or etcd refuses.
     pub async fn snapshot(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        let count = self.endpoints.len();
+        let first = self.current.get();
+        let mut to_ask = (0..count).map(|step| (first + step) % count);
+        let ask = async |index: usize| {
+            let read = follow::read(&self.endpoints[index], prefix).await;
+            (index, read.map_err(StoreError::from))
+        };
+        let mut asked = FuturesUnordered::new();
         let mut whys = Vec::new();
-        for endpoint in &self.endpoints {
-            match follow::read(endpoint, prefix).await.map_err(StoreError::from) {
-                Err(StoreError::Unavailable(why)) => whys.push(why),
-                outcome => return outcome,
+        loop {
+            if let Some(index) = to_ask.next() {
+                asked.push(ask(index));
+            }
+            let answer = match to_ask.len() {
+                0 => asked.next().await,
+                // Nobody waits long for an answer that may not come, nor at all for the next
+                // endpoint when one has failed.
+                _ => match timeout(ASK_ANOTHER_AFTER, asked.next()).await {
+                    Ok(answer) => answer,
+                    Err(_) => continue,
+                },
+            };
+            match answer {
+                Some((_, Err(StoreError::Unavailable(why)))) => whys.push(why),
+                Some((index, outcome)) => {
+                    self.current.set(index);
+                    return outcome;
+                }
+                None => return Err(StoreError::Unavailable(whys.join("; "))),
             }
         }
-        Err(StoreError::Unavailable(whys.join("; ")))
     }
 
     /// How long each of `count` writes took, one after the other, to a scratch key beside the

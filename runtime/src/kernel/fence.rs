@@ -11,8 +11,9 @@
 //! it. A gate that is closed is opened again by an assumption only, and then for exactly the
 //! addresses assumed.
 //!
-//! Timeouts do not count the time that the host is suspended. It answers nothing meanwhile; when it
-//! wakes, the daemon's timer, which does count it, closes the gate.
+//! Timeouts are counted by a clock that NTP bends: they are set by the rate that it has then, see
+//! [`KernelRate`]. They do not count the time that the host is suspended. It answers nothing
+//! meanwhile; when it wakes, the daemon's timer, which does count it, closes the gate.
 //!
 //! What is not dropped: packets *to* a VIP that another host holds and the answers from it,
 //! what is forwarded, and the announcements by which another host takes a VIP over.
@@ -31,9 +32,9 @@ use super::nft::{self, Family, Message};
 use super::refusal::Refusal;
 use super::sets::{
     VIPS, add_elements, delete_gate, flush_gate, gate_elements, held_anew, held_elements,
-    held_sets, inherited, keys, structure,
+    held_sets, inherited, keys, structure, unfenced,
 };
-use crate::clock::HostClock;
+use crate::clock::{HostClock, KernelRate};
 use crate::seams::Clock;
 
 /// The name of both tables.
@@ -82,6 +83,9 @@ pub(super) struct Fence {
     channel: Channel,
     clock: HostClock,
     vips: BTreeSet<IpAddr>,
+    /// What an earlier process fenced, is not configured any more, and may be on the host still:
+    /// another host may hold it by now. Never held here.
+    former: BTreeSet<IpAddr>,
     held: BTreeSet<IpAddr>,
     gate: Gate,
     /// By an orderly stop: then it is not missing.
@@ -163,7 +167,8 @@ fn is_absent(refusal: &Refusal) -> bool {
 
 impl Fence {
     /// Makes the fence, closed; or takes over the one that is there, with its gate as it is.
-    /// Either way there is no moment at which another VIP passes than before or after.
+    /// Either way there is no moment at which another VIP passes than before or after. What is
+    /// no VIP any more stays fenced until [`Fence::release`].
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -172,11 +177,13 @@ impl Fence {
         let inherited = inherited(&mut channel)?;
         let gate = if inherited.is_some() { Gate::Inherited } else { Gate::Closed };
         let earlier = inherited.unwrap_or_default();
-        let held: BTreeSet<_> = earlier.intersection(&vips).copied().collect();
-        let mut fence = Fence { channel, clock, vips, held, gate, removed: false };
-        let foreign: Vec<_> = earlier.difference(&fence.vips).copied().collect();
+        let held: BTreeSet<_> = earlier.held.intersection(&vips).copied().collect();
+        let let_go: Vec<_> = earlier.held.difference(&vips).copied().collect();
+        let former = earlier.vips.union(&earlier.held).copied().filter(|one| !vips.contains(one));
+        let former = former.collect();
+        let mut fence = Fence { channel, clock, vips, former, held, gate, removed: false };
         let mut messages = fence.layout();
-        messages.extend(held_elements(&foreign, nft::delete_elements));
+        messages.extend(held_elements(&let_go, nft::delete_elements));
         let mut refusals = fence.channel.transact(nft::transaction(messages))?;
         if !refusals.is_empty() && gate == Gate::Inherited {
             // Made by another version, in another shape: then nothing passes until it is held anew.
@@ -246,6 +253,23 @@ impl Fence {
         }
     }
 
+    /// Whether an earlier process fenced what is not configured any more.
+    pub fn has_former(&self) -> bool {
+        !self.former.is_empty()
+    }
+
+    /// Fences no longer what is not configured any more, but for what is `present`.
+    pub fn release(&mut self, present: &BTreeSet<IpAddr>) {
+        let gone: Vec<_> = self.former.difference(present).copied().collect();
+        if gone.is_empty() {
+            return;
+        }
+        match self.transact(unfenced(&gone)) {
+            Ok(()) => self.former.retain(|address| present.contains(address)),
+            Err(failure) => tracing::warn!(?failure, "a former VIP stays fenced for now"),
+        }
+    }
+
     /// Removes the fence.
     pub fn remove(&mut self) -> Result<(), KernelError> {
         (self.held, self.gate, self.removed) = (BTreeSet::new(), Gate::Closed, true);
@@ -294,7 +318,7 @@ impl Fence {
                 self.close_gate();
                 return Err(KernelError::TooLate);
             }
-            messages.extend(gate_elements(TABLE, left));
+            messages.extend(gate_elements(TABLE, KernelRate::now().count(left)));
             match self.transact(messages) {
                 Ok(()) => {}
                 Err(Failure::Expired) => {
@@ -372,7 +396,7 @@ impl Fence {
     /// All but what is held and the gate, as it should be; what is there already is kept.
     fn layout(&self) -> Vec<Message> {
         let mut messages = structure(TABLE);
-        let vips: Vec<_> = self.vips.iter().copied().collect();
+        let vips: Vec<_> = self.vips.union(&self.former).copied().collect();
         for (family, _, index) in held_sets() {
             messages.push(nft::flush_set(family, TABLE, VIPS[index]));
             messages.extend(add_elements(family, TABLE, VIPS[index], &keys(&vips, index)));

@@ -16,6 +16,7 @@ pub mod check;
 mod events;
 pub mod fence;
 mod lifetimes;
+mod liveness;
 mod nft;
 mod queue;
 mod record;
@@ -31,6 +32,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
@@ -47,6 +49,7 @@ use announce::Announcer;
 use events::Events;
 use fence::Fence;
 use lifetimes::Lifetimes;
+use liveness::Liveness;
 use queue::Queue;
 use record::Record;
 use route::Route;
@@ -68,6 +71,7 @@ pub struct Netlink {
     queue: Arc<Queue>,
     events: Mutex<Option<Events>>,
     announcer: Announcer,
+    liveness: Liveness,
 }
 
 impl Netlink {
@@ -101,6 +105,8 @@ impl Netlink {
         let configured = settings.configured.into_iter().map(entry).collect();
         let record = Record::open(&settings.runtime_directory, host::network_namespace()?);
         let queue = Arc::new(Queue::default());
+        let liveness = Liveness::default();
+        let of_worker = liveness.clone();
         let worker = |route, queue| Worker {
             route,
             fence,
@@ -110,11 +116,19 @@ impl Netlink {
             expected,
             queue,
             lifetimes: Lifetimes::default(),
+            liveness: of_worker,
             promoting: HashSet::new(),
         };
         let links = start(worker, Arc::clone(&queue));
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
-        Ok(Netlink { queue, events: Mutex::new(Some(events)), announcer })
+        Ok(Netlink { queue, events: Mutex::new(Some(events)), announcer, liveness })
+    }
+
+    /// Waits until the kernel is out of reach for good: nothing came of what it is asked to do for
+    /// as long as a `lease`, or the thread that asks it has ended. Says why. Whoever goes on
+    /// renewing a session then owns what it cannot hold.
+    pub async fn failure(&self, lease: Duration) -> String {
+        self.liveness.failure(lease).await
     }
 }
 
@@ -154,6 +168,7 @@ fn clear_earlier_fence(settings: &Settings) -> io::Result<()> {
 
 impl Kernel for Netlink {
     fn perform(&self, op: KernelOp) -> impl Future<Output = KernelOutcome> {
+        self.liveness.begin();
         let answer = self.queue.push(op);
         async move {
             answer.await.unwrap_or_else(|_| {

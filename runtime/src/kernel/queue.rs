@@ -66,8 +66,10 @@ impl Queue {
                     }
                 }
             }
-            KernelOp::Refresh { deadline, .. } => {
-                state.renewed = state.renewed.max(Some(*deadline));
+            KernelOp::Refresh { deadline, .. } => state.renewed = Some(*deadline),
+            // What was renewed for longer was another session, which has ended.
+            KernelOp::Assume { deadline, .. } => {
+                state.renewed = state.renewed.map(|renewed| renewed.min(*deadline));
             }
             _ => {}
         }
@@ -100,7 +102,8 @@ impl Queue {
         state.jobs.remove(place)
     }
 
-    /// The latest deadline that any `Refresh` had, whether it waits still or not.
+    /// The deadline of the newest `Refresh`, whether it waits still or not; or that of an `Assume`
+    /// after it, if earlier.
     pub fn renewed(&self) -> Option<Instant> {
         self.lock().renewed
     }
@@ -185,6 +188,25 @@ mod tests {
         drop(queue.push(KernelOp::Withdraw { addresses: assignments([1]) }));
         assert!(matches!(queue.next().unwrap().op, KernelOp::Withdraw { .. }));
         assert_eq!(queue.renewed(), Some(Instant::from_nanos(7)));
+    }
+
+    #[test]
+    fn what_another_session_was_renewed_to_counts_no_longer() {
+        let queue = Queue::default();
+        let assume_until = |nanos| KernelOp::Assume {
+            addresses: assignments([1]),
+            deadline: Instant::from_nanos(nanos),
+        };
+        drop(queue.push(assume_until(60)));
+        assert_eq!(queue.renewed(), None, "what is assumed moves nothing else");
+        drop(queue.push(refresh([1], 60)));
+        drop(queue.push(KernelOp::Withdraw { addresses: assignments([1]) }));
+        drop(queue.push(assume_until(3)));
+        assert_eq!(queue.renewed(), Some(Instant::from_nanos(3)));
+        drop(queue.push(refresh([1], 4)));
+        assert_eq!(queue.renewed(), Some(Instant::from_nanos(4)));
+        drop(queue.push(refresh([1], 2)));
+        assert_eq!(queue.renewed(), Some(Instant::from_nanos(2)));
     }
 
     #[test]

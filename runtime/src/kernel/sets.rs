@@ -77,6 +77,14 @@ pub(super) fn held_elements(
         .collect()
 }
 
+/// Takes the addresses out of the VIPs.
+pub(super) fn unfenced(addresses: &[IpAddr]) -> Vec<Message> {
+    let delete = |(family, _, index)| {
+        nft::delete_elements(family, TABLE, VIPS[index], &keys(addresses, index))
+    };
+    held_sets().flat_map(delete).collect()
+}
+
 /// Exactly `addresses` as held.
 pub(super) fn held_anew(addresses: &[IpAddr]) -> Vec<Message> {
     let mut messages: Vec<_> =
@@ -109,23 +117,39 @@ pub(super) fn flush_gate() -> Vec<Message> {
     Family::BOTH.map(|family| nft::flush_set(family, TABLE, GATE)).into()
 }
 
-/// What an earlier process left as held; none where there is no fence.
-pub(super) fn inherited(channel: &mut Channel) -> io::Result<Option<BTreeSet<IpAddr>>> {
-    let mut held = BTreeSet::new();
+/// What an earlier process left.
+#[derive(Default)]
+pub(super) struct Inherited {
+    pub vips: BTreeSet<IpAddr>,
+    pub held: BTreeSet<IpAddr>,
+}
+
+/// What an earlier process left; none where there is no fence.
+pub(super) fn inherited(channel: &mut Channel) -> io::Result<Option<Inherited>> {
+    let mut inherited = Inherited::default();
     let mut found = false;
-    for (family, set, _) in held_sets() {
-        match channel.dump(&nft::get_elements(family, TABLE, set)) {
-            Ok(messages) => {
+    for (family, held, index) in held_sets() {
+        let sets = [(held, &mut inherited.held), (VIPS[index], &mut inherited.vips)];
+        for (set, addresses) in sets {
+            if let Some(elements) = elements(channel, family, set)? {
                 found = true;
-                for (kind, payload) in messages {
-                    held.extend(parse_elements(&payload, kind));
-                }
+                addresses.extend(elements);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
         }
     }
-    Ok(found.then_some(held))
+    Ok(found.then_some(inherited))
+}
+
+/// The addresses in the set; none where there is no such set.
+fn elements(channel: &mut Channel, family: Family, set: &str) -> io::Result<Option<Vec<IpAddr>>> {
+    match channel.dump(&nft::get_elements(family, TABLE, set)) {
+        Ok(messages) => {
+            let parse = |(kind, payload): (u16, Vec<u8>)| parse_elements(&payload, kind);
+            Ok(Some(messages.into_iter().flat_map(parse).collect()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse_elements(payload: &[u8], kind: u16) -> Vec<IpAddr> {

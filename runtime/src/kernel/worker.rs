@@ -18,11 +18,12 @@ use turnip_core::{
 use super::address::{LinkState, Slot};
 use super::fence::Fence;
 use super::lifetimes::{self, Lifetimes};
+use super::liveness::Liveness;
 use super::queue::Queue;
 use super::record::{Entry, Record};
 use super::refusal::Refusal;
 use super::route::Route;
-use crate::clock::HostClock;
+use crate::clock::{HostClock, KernelRate};
 use crate::seams::Clock;
 
 /// So many addresses go to the kernel at once: their acknowledgements fit the socket's buffer
@@ -61,6 +62,7 @@ pub(super) struct Worker {
     pub expected: Expected,
     pub queue: Arc<Queue>,
     pub lifetimes: Lifetimes,
+    pub liveness: Liveness,
     /// The interfaces that keep the other addresses of a subnet when the first goes.
     pub promoting: HashSet<u32>,
 }
@@ -103,9 +105,13 @@ impl Worker {
         }
         let queue = Arc::clone(&self.queue);
         let _at_the_end = Abandon(Arc::clone(&queue));
+        let _told = self.liveness.ends_with("the thread that speaks to the kernel has ended");
         while let Some(mut job) = queue.next() {
+            self.liveness.begin();
             let outcome = self.execute(&mut job.op);
             job.answer(outcome);
+            self.liveness.step();
+            self.liveness.rest();
         }
     }
 
@@ -136,17 +142,29 @@ impl Worker {
         {
             tracing::warn!(%error, "the fence cannot be put back");
         }
+        self.liveness.step();
         let links = self.route.links()?;
+        self.liveness.step();
         let mut listing = Listing::default();
+        let mut strays = BTreeSet::new();
         for (slot, kept_mark) in self.route.addresses()? {
-            let Some(LinkState { link, .. }) = links.get(&slot.index) else { continue };
+            let Some(LinkState { link, .. }) = links.get(&slot.index) else {
+                strays.insert(slot.address.addr());
+                continue;
+            };
             let entry: Entry = (Arc::clone(&link.name), slot.address);
             let marked = kept_mark || self.record.contains(&entry);
+            if marked {
+                strays.insert(slot.address.addr());
+            }
             if marked || self.configured.contains(&entry) {
                 self.expected.insert(slot);
                 let (interface, address) = entry;
                 listing.addresses.push(PresentAddress { interface, address, marked });
             }
+        }
+        if let Some(fence) = &mut self.fence {
+            fence.release(&strays);
         }
         listing.links = links.into_values().map(|state| state.link).collect();
         Ok(listing)
@@ -224,6 +242,11 @@ impl Worker {
         let left: BTreeSet<_> = progress.failed.iter().map(|(one, _)| entry(one)).collect();
         gone.extend(slots.iter().map(|(one, _)| entry(one)).filter(|one| !left.contains(one)));
         self.record.strike(&gone);
+        if self.fence.as_ref().is_some_and(Fence::has_former)
+            && let Err(error) = self.list()
+        {
+            tracing::debug!(%error, "what is no VIP any more stays fenced for now");
+        }
         self.done(progress)
     }
 
@@ -329,8 +352,8 @@ impl Worker {
         loop {
             let deadline = self.latest(deadline);
             let before = self.clock.now();
-            let in_time = lease::lifetime_secs(backstop, deadline, before);
-            let with_slack = || lease::lifetime_secs(backstop, deadline + slack, before);
+            let in_time = lifetime_secs(backstop, deadline, before);
+            let with_slack = || lifetime_secs(backstop, deadline + slack, before);
             let Some(secs) = in_time.and_then(|_| with_slack()) else {
                 // What a round before this one put there goes again.
                 if sent || before >= deadline {
@@ -340,9 +363,10 @@ impl Worker {
                 return;
             };
             chunk = self.send_chunk(chunk, secs, before, progress);
+            self.liveness.step();
             sent = true;
             let after = self.clock.now();
-            let in_time = lease::lifetime_secs(backstop, deadline, after);
+            let in_time = lifetime_secs(backstop, deadline, after);
             if backstop == Backstop::Fence || in_time.is_some_and(|longest| secs <= longest) {
                 let ends = before + Duration::from_secs(secs.into());
                 if !chunk.is_empty() {
@@ -433,6 +457,7 @@ impl Worker {
                 self.expected.remove(*slot);
                 self.lifetimes.forget(*slot);
             }
+            self.liveness.step();
             let answers = match self.route.delete(chunk.iter().map(|(_, slot)| *slot)) {
                 Ok(answers) => answers,
                 Err(error) => {
@@ -451,6 +476,11 @@ impl Worker {
         }
         failed
     }
+}
+
+/// How many of its seconds the kernel may count until the deadline.
+fn lifetime_secs(backstop: Backstop, deadline: Instant, now: Instant) -> Option<u32> {
+    lease::lifetime_secs(backstop, now + KernelRate::now().count(deadline.since(now)), now)
 }
 
 fn log_stuck(stuck: &[(Assignment, KernelError)]) {
