@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Three members apart, of which the first leads: that which all daemons ask first.
-fn led_by_whom_all_ask() -> Result<(Cluster, usize, usize)> {
-    let etcd = EtcdPlan::Apart(3, quick_elections());
+fn led_by_whom_all_ask(settings: EtcdSettings) -> Result<(Cluster, usize, usize)> {
+    let etcd = EtcdPlan::Apart(3, settings);
     let vips = of_both_families().vips;
     let cluster = Cluster::start(Plan { etcd, vips, ..with_settings(with_a_long_lease()) })?;
     let owner = cluster.wait_for_owner()?;
@@ -38,7 +38,7 @@ fn etcd_on_hosts_of_its_own_serves_as_well() -> Result<()> {
 
 #[test]
 fn the_death_of_the_leader_of_an_etcd_on_hosts_of_its_own_moves_nothing() -> Result<()> {
-    bears_the_death_of_the_leader(led_by_whom_all_ask()?)
+    bears_the_death_of_the_leader(led_by_whom_all_ask(quick_elections())?)
 }
 
 /// etcd's leader is hit by `fault`, which the daemons do not share: another leads, the address stays,
@@ -47,7 +47,7 @@ fn moves_nothing(
     fault: impl Fn(&mut Cluster, usize) -> Result<()>,
     end: impl Fn(&mut Cluster, usize) -> Result<()>,
 ) -> Result<()> {
-    let (mut cluster, owner, leader) = led_by_whom_all_ask()?;
+    let (mut cluster, owner, leader) = led_by_whom_all_ask(quick_elections())?;
     let term = reign(&cluster)?.term;
     let from = cluster.note(format!("fault at etcd's leader e{}", leader + 1));
     fault(&mut cluster, leader)?;
@@ -93,16 +93,18 @@ fn a_leader_of_etcd_apart_that_loses_its_power_moves_nothing() -> Result<()> {
 
 #[test]
 fn a_slow_link_of_the_leader_of_an_etcd_apart_moves_nothing() -> Result<()> {
-    let (mut cluster, owner, leader) = led_by_whom_all_ask()?;
+    let (mut cluster, owner, leader) = led_by_whom_all_ask(EtcdSettings::default())?;
     let delay = Duration::from_millis(100);
     let from = cluster.note(format!("etcd's leader is {delay:?} away from all"));
     cluster.slow_member(leader, delay)?;
-    cluster.wait("a commit by way of it takes as long", || {
-        let leads = etcd::wait_for_leader(&cluster.members)? == leader;
-        let taken = cluster.members[leader].time_to_commit();
-        Ok(leads && taken.is_ok_and(|taken| taken >= delay * 2))
-    })?;
+    // Heartbeats that come late of a sudden may have unseated it.
+    cluster.lead_from(leader)?;
     a_long_lease_passes();
+    // A busy machine is slow now and then, a slow link always.
+    for _ in 0..5 {
+        let taken = cluster.members[leader].time_to_commit()?;
+        assert!(taken >= delay * 2, "a commit by way of it took {taken:?} only");
+    }
     assert_eq!(etcd::wait_for_leader(&cluster.members)?, leader, "another leads");
     cluster.check(from, Outcome::stayed_on(owner))?;
     cluster.heal()?;

@@ -92,6 +92,8 @@ fn a_restart_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<(
     let from = cluster.note("rolling restart of turnip");
     for host in one_after_the_other(owner) {
         cluster.restart_daemon(host)?;
+        // It has handed over, and gets nothing back before a lease has passed.
+        cluster.wait_for_owner_among(|other| other != host)?;
     }
     cluster.conclude(from, Outcome::moved())
 }
