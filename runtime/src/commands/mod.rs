@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod intents;
 pub mod manager;
 pub mod membership;
+pub mod needs;
 pub mod overview;
 pub mod release;
 pub mod run;
@@ -23,16 +24,6 @@ pub const OK: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The configuration or the command line is wrong; nothing was touched.
 pub const USAGE: u8 = 2;
-
-/// How to get the capabilities that are missing.
-pub const PRIVILEGES: &str = "run turnip as root, or by its systemd unit, which grants both";
-
-/// Which capabilities are missing, as the beginning of a sentence.
-pub fn missing(capabilities: &[impl AsRef<str>]) -> String {
-    let names: Vec<&str> = capabilities.iter().map(AsRef::as_ref).collect();
-    let verb = if names.len() == 1 { "is" } else { "are" };
-    format!("{} {verb} missing", names.join(" and "))
-}
 
 /// Says why nothing was done.
 pub fn fail(status: u8, why: impl std::fmt::Display) -> ExitCode {

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use turnip::kernel::{check, release};
+use turnip::kernel::release;
 use turnip::lock::{InstanceLock, LockError};
 
 use super::cluster::block_on;
 use super::run::runtime_directory;
-use super::{FAILED, OK, fail, print};
+use super::{FAILED, OK, fail, needs, print};
 
 /// What its help ends with.
 pub const AFTER_HELP: &str = "\
@@ -35,10 +35,7 @@ pub fn release(args: &ReleaseArgs) -> ExitCode {
 }
 
 async fn clear(force: bool) -> Result<String, String> {
-    let missing = check::missing_capabilities().map_err(|error| error.to_string())?;
-    if !missing.is_empty() {
-        return Err(format!("{}; run this as root", super::missing(&missing)));
-    }
+    needs::privileges().map_err(|why| why.to_string())?;
     // Held to the end, so that no daemon starts meanwhile.
     let lock = InstanceLock::take("turnip release");
     match &lock {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt, stream};
 use tokio::signal::unix::{SignalKind, signal};
 use turnip::clock::HostClock;
-use turnip::config::{Config, Fence, Sources};
+use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
 use turnip::etcd::Etcd;
 use turnip::host;
@@ -23,6 +23,7 @@ use turnip::seams::{Clock, Command};
 use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
 use super::manager::Manager;
+use super::needs::{self, Silencer};
 use super::service::{self, Service};
 use super::{FAILED, OK, fail, membership};
 use crate::logging;
@@ -74,7 +75,7 @@ pub fn runtime_directory() -> PathBuf {
 }
 
 async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
-    privileged()?;
+    needs::privileges().map_err(|why| why.to_string())?;
     let existing: Vec<String> = check::links()
         .map_err(|error| format!("cannot list the interfaces: {error}"))?
         .into_iter()
@@ -121,36 +122,14 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     }
 }
 
-fn privileged() -> Result<(), String> {
-    let missing = check::missing_capabilities()
-        .map_err(|error| format!("cannot tell the privileges of this process: {error}"))?;
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(format!("{}: {}", super::missing(&missing), super::PRIVILEGES)),
-    }
-}
-
 /// Chooses what silences addresses when this process cannot.
 fn backstop(config: &Config) -> Result<Backstop, String> {
-    let remedy = "a kernel with nf_tables is needed (`modprobe nf_tables`), and CAP_NET_ADMIN";
-    match (config.fence, fence::probe()) {
-        (Fence::Lifetime, _) => Ok(Backstop::Lifetime),
-        (_, Ok(())) => Ok(Backstop::Fence),
-        (Fence::Nftables, Err(error)) => {
-            Err(format!("fence = \"nftables\", and nftables does not work here: {error}; {remedy}"))
-        }
-        (Fence::Auto, Err(error)) => match config.lease.check_backstop(Backstop::Lifetime) {
-            Ok(()) => {
-                tracing::warn!(
-                    "nftables does not work here: {error}; {remedy}. Going on without the fence: should this process die, its addresses answer until the kernel ends their lifetime"
-                );
-                Ok(Backstop::Lifetime)
-            }
-            Err(too_short) => Err(format!(
-                "nftables does not work here: {error}; {remedy}. And {too_short}: with lease = \"4s\" or more on all hosts turnip runs without the fence"
-            )),
-        },
+    let chosen = Silencer::choose(config.fence, &config.lease, fence::probe())
+        .map_err(|none| none.to_string())?;
+    if let Silencer::LifetimesInstead(_) = chosen {
+        tracing::warn!("{chosen}");
     }
+    Ok(chosen.backstop())
 }
 
 /// Returns when etcd answers and this host may be a node. Each reason to wait is said once, not
@@ -178,6 +157,10 @@ async fn meet_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<()
 }
 
 /// Whether TLS failed, on our side or on etcd's: that does not mend itself.
+///
+/// Known by the text, because the types are out of reach: rustls's own error is given out by
+/// neither tonic nor etcd-client, and an alert that comes after the handshake, as TLS 1.3 refuses a
+/// client's certificate, is inside an error of h2, which names no source.
 fn is_distrust(why: &str) -> bool {
     why.contains("certificate") || why.contains("fatal alert")
 }

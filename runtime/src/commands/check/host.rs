@@ -2,24 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use turnip::config::{Config, Fence};
+use turnip::config::Config;
 use turnip::kernel::{check as host, fence};
 use turnip::lock::{InstanceLock, LockError};
-use turnip_core::{Backstop, Link};
+use turnip_core::Link;
 
 use super::Findings;
-use crate::commands::{self, PRIVILEGES};
+use crate::commands::needs::{self, Silencer, Unprivileged};
 
 /// Checks privileges, and what the configuration needs of the host.
 pub async fn check(config: Option<&Config>, findings: &mut Findings) {
-    match host::missing_capabilities() {
-        Ok(missing) if missing.is_empty() => {
-            findings.ok("privileges", "CAP_NET_ADMIN and CAP_NET_RAW are there");
+    match needs::privileges() {
+        Ok(()) => findings.ok("privileges", "CAP_NET_ADMIN and CAP_NET_RAW are there"),
+        Err(missing @ Unprivileged::Missing(_)) => {
+            findings.error("privileges", missing.to_string());
         }
-        Ok(missing) => {
-            findings.error("privileges", format!("{}; {PRIVILEGES}", commands::missing(&missing)));
-        }
-        Err(error) => findings.warning("privileges", format!("cannot be read: {error}")),
+        Err(unknown) => findings.warning("privileges", unknown.to_string()),
     }
     match InstanceLock::take("turnip check") {
         Ok(_) => findings.ok("daemon", "none runs on this host"),
@@ -27,7 +25,7 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
         Err(error) => findings.warning("daemon", error.to_string()),
     }
     let Some(config) = config else { return };
-    nftables(config, findings);
+    silencer(config, findings);
     match host::links() {
         Ok(links) => interfaces(config, &links, findings),
         Err(error) => findings.error("interfaces", format!("cannot be listed: {error}")),
@@ -35,26 +33,14 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
     secondaries(config, findings);
 }
 
-fn nftables(config: &Config, findings: &mut Findings) {
-    let too_short = config.lease.check_backstop(Backstop::Lifetime);
-    match (config.fence, fence::probe()) {
-        (Fence::Lifetime, Ok(())) => findings.warning(
-            "fence",
-            "fence = \"lifetime\", though nftables works here: with it a killed daemon's addresses are silent at the deadline, to some ms",
-        ),
-        (Fence::Lifetime, Err(_)) => findings.ok("fence", "by lifetimes, as configured"),
-        (_, Ok(())) => findings.ok("fence", "nftables works"),
-        (Fence::Nftables, Err(error)) => {
-            findings.error("fence", format!("nftables does not work here: {error}"));
+fn silencer(config: &Config, findings: &mut Findings) {
+    let chosen = Silencer::choose(config.fence, &config.lease, fence::probe());
+    match chosen {
+        Ok(well @ (Silencer::Fence | Silencer::Lifetimes { needlessly: false })) => {
+            findings.ok("fence", well.to_string());
         }
-        (Fence::Auto, Err(error)) => match too_short {
-            Ok(()) => findings.warning(
-                "fence",
-                format!("nftables does not work here: {error}; turnip uses lifetimes instead"),
-            ),
-            Err(why) => findings
-                .error("fence", format!("nftables does not work here: {error}; and {why}")),
-        },
+        Ok(worse) => findings.warning("fence", worse.to_string()),
+        Err(none) => findings.error("fence", none.to_string()),
     }
 }
 

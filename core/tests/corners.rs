@@ -1,4 +1,4 @@
-//! Holes that a review of the code against the design found, each by what must hold instead.
+//! Corners of the rules in which something was wrong once, each by what must hold there.
 
 #![allow(missing_docs, reason = "the tests' names say it")]
 
