@@ -397,14 +397,14 @@ fn a_fence_that_is_as_it_should_be_is_not_made_anew() {
         let [first, second] = vips();
         let deadline = host.after(600);
         assert_eq!(host.assume(&vips(), deadline).await, done());
-        assert_eq!(host.withdraw(&[first.clone()]).await, done());
+        assert_eq!(host.withdraw(std::slice::from_ref(&first)).await, done());
         nft("add table inet other");
         host.list().await;
-        assert_eq!(host.refresh(&[second.clone()], deadline).await, done());
+        assert_eq!(host.refresh(std::slice::from_ref(&second), deadline).await, done());
         host.clock.sleep_until(deadline).await;
         nft("delete table inet other");
         host.list().await;
-        assert_eq!(host.refresh(&[second.clone()], host.after(60_000)).await, TOO_LATE);
+        assert_eq!(host.refresh(std::slice::from_ref(&second), host.after(60_000)).await, TOO_LATE);
         assert_eq!(host.assume(&[first], host.after(60_000)).await, done());
         assert_eq!(host.withdraw(&vips()).await, done());
         nft("add table inet other");
