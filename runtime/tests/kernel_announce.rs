@@ -2,6 +2,7 @@
 
 mod kernel_lab;
 
+use futures::StreamExt;
 use kernel_lab::*;
 use turnip::seams::{Clock, Kernel};
 use turnip_core::{Assignment, Backstop};
@@ -46,6 +47,32 @@ fn a_neighbours_cache_learns_the_new_holder_from_the_announcement_alone() {
             !vips.iter().any(|vip| is_misled(&neighbour, vip))
         })
         .await;
+    });
+}
+
+#[test]
+fn a_device_that_was_made_anew_is_announced_with_its_new_hardware_address() {
+    on_a_host(|| async {
+        let neighbour = Neighbour::join().await;
+        let vips = [on(DEVICE, "10.0.0.50/24")];
+        let host = Host::start(Backstop::Fence, &vips);
+        let mut events = Box::pin(host.kernel.events());
+        let deadline = host.after(60_000);
+        assert_eq!(host.assume(&vips, deadline).await, done());
+        mislead(&neighbour, &vips);
+        host.kernel.announce(vips.to_vec(), deadline).await;
+        let mac = [2, 0, 0, 0, 0, 0x50];
+        let change = rtnetlink::LinkUnspec::new_with_index(index(DEVICE)).address(mac.to_vec());
+        handle().link().set(change.build()).execute().await.unwrap();
+        // The driver reads the news before it has anything announced.
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), events.next()).await;
+        let announced = std::time::Instant::now();
+        eventually("the cache to learn", async || {
+            host.kernel.announce(vips.to_vec(), deadline).await;
+            neighbour.cached(vips[0].address.addr()) == Some(mac.to_vec())
+        })
+        .await;
+        assert!(announced.elapsed() < std::time::Duration::from_millis(500));
     });
 }
 

@@ -339,6 +339,112 @@ fn a_fence_that_someone_flushed_is_put_back_by_the_next_renewal() {
     });
 }
 
+/// The tables as `nft` tells them, without what passes by itself.
+fn told_by_nft() -> String {
+    let told = Command::new("nft").args(["list", "ruleset"]).output().expect("this test needs nft");
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    told.lines().filter(|line| !line.contains("expires")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_someone_changes_in_the_fence_is_put_back_by_the_next_renewal() {
+    on_a_host(|| async {
+        listen();
+        let neighbour = Neighbour::join().await;
+        let host = Host::start(Backstop::Fence, &vips());
+        let [first, second] = vips();
+        let first = std::slice::from_ref(&first);
+        assert_eq!(host.assume(first, host.after(60_000)).await, done());
+        add(DEVICE, &second.address.to_string()).await;
+        let whole = told_by_nft();
+        for damage in [
+            "flush table inet turnip",
+            "flush table arp turnip",
+            "flush chain inet turnip input; delete chain inet turnip input",
+            "add rule arp turnip input accept",
+            "flush set inet turnip held4",
+            "flush set inet turnip vips6",
+            "add element inet turnip held6 { fd00::50 }",
+            "add element inet turnip vips4 { 10.0.0.1 }",
+            "flush set inet turnip alive",
+            "add table inet turnip { flags dormant; }",
+            "delete table inet turnip",
+        ] {
+            nft(damage);
+            assert_eq!(host.refresh(first, host.after(60_000)).await, done(), "{damage}");
+            assert_eq!(told_by_nft(), whole, "{damage}");
+            reached(&neighbour, first).await;
+            assert!(!neighbour.reaches(second.address.addr()), "{damage}");
+        }
+        // What others do in tables of their own is theirs.
+        nft("add table inet other; add chain inet other input");
+        assert_eq!(host.refresh(first, host.after(60_000)).await, done());
+        assert_eq!(told_by_nft(), whole + "\ntable inet other {\n\tchain input {\n\t}\n}");
+    });
+}
+
+#[test]
+fn a_fence_that_is_as_it_should_be_is_not_made_anew() {
+    on_a_host(|| async {
+        let _neighbour = Neighbour::join().await;
+        let host = Host::start(Backstop::Fence, &vips());
+        let handles = || {
+            let told = Command::new("nft").args(["-a", "list", "table", "inet", "turnip"]).output();
+            let told = String::from_utf8(told.expect("this test needs nft").stdout).unwrap();
+            told.lines().filter(|line| line.contains("# handle")).collect::<String>()
+        };
+        let made = handles();
+        let [first, second] = vips();
+        let deadline = host.after(600);
+        assert_eq!(host.assume(&vips(), deadline).await, done());
+        assert_eq!(host.withdraw(std::slice::from_ref(&first)).await, done());
+        nft("add table inet other");
+        host.list().await;
+        assert_eq!(host.refresh(std::slice::from_ref(&second), deadline).await, done());
+        host.clock.sleep_until(deadline).await;
+        nft("delete table inet other");
+        host.list().await;
+        assert_eq!(host.refresh(std::slice::from_ref(&second), host.after(60_000)).await, TOO_LATE);
+        assert_eq!(host.assume(&[first], host.after(60_000)).await, done());
+        assert_eq!(host.withdraw(&vips()).await, done());
+        nft("add table inet other");
+        host.list().await;
+        assert_eq!(handles(), made);
+    });
+}
+
+#[test]
+fn an_outdated_ruleset_that_someone_loads_lets_nothing_pass_that_is_not_held() {
+    on_a_host(|| async {
+        listen();
+        let neighbour = Neighbour::join().await;
+        let host = Host::start(Backstop::Fence, &vips());
+        assert_eq!(host.assume(&vips(), host.after(60_000)).await, done());
+        let saved = "table inet turnip {
+            set held4 { type ipv4_addr; elements = { 10.0.0.50 }; }
+            set held6 { type ipv6_addr; elements = { fd00::50 }; }
+        }";
+        let [first, second] = vips();
+        assert_eq!(host.withdraw(std::slice::from_ref(&second)).await, done());
+        add(DEVICE, &second.address.to_string()).await;
+
+        nft(&format!("flush ruleset; {saved}"));
+        let first = std::slice::from_ref(&first);
+        assert_eq!(host.refresh(first, host.after(60_000)).await, done());
+        reached(&neighbour, first).await;
+        assert!(!neighbour.reaches(second.address.addr()));
+
+        // With nothing held it is a look at the addresses that finds out.
+        assert_eq!(host.withdraw(first).await, done());
+        add(DEVICE, &first[0].address.to_string()).await;
+        nft(&format!("flush ruleset; {saved}"));
+        host.list().await;
+        for address in ips(&vips()) {
+            assert!(!neighbour.reaches(address));
+        }
+    });
+}
+
 #[test]
 fn a_look_at_the_addresses_puts_a_flushed_fence_back_and_keeps_it_open() {
     on_a_host(|| async {

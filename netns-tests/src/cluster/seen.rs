@@ -35,6 +35,9 @@ pub struct Seen {
     pub blind: Duration,
 }
 
+/// How often it is looked whether something is so. Not more often: what that takes the daemons lack.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// The longest time without probes after which something can be said nonetheless.
 const BLIND_MAX: Duration = Duration::from_secs(1);
 
@@ -138,7 +141,7 @@ impl Cluster {
             if so()? {
                 return Ok(());
             }
-            sleep(Duration::from_millis(2));
+            sleep(LOOK_EVERY);
         }
         bail!("not within 30 s: {what}\n{}", self.said())
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -39,6 +40,22 @@ const ROUTER: u8 = 0x80;
 const OVERRIDE: u8 = 0x20;
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 
+/// How often something was heard of a link: what is known of devices may be outdated since.
+#[derive(Clone, Default)]
+pub(super) struct LinkNews(Arc<AtomicU64>);
+
+impl LinkNews {
+    /// Something was heard.
+    pub fn tell(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something was.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A device that resolves addresses.
 struct Device {
     index: u32,
@@ -63,7 +80,7 @@ pub(super) struct Announcer(mpsc::Sender<Request>);
 impl Announcer {
     /// Starts the thread. What is not `expected` to be there any more when its turn comes is left
     /// out: it may be another host's by then.
-    pub fn start(clock: HostClock, expected: Expected) -> io::Result<Self> {
+    pub fn start(clock: HostClock, expected: Expected, link_news: LinkNews) -> io::Result<Self> {
         let (sender, requests) = mpsc::channel::<Request>();
         let packets = packet_socket();
         std::thread::Builder::new().name("announcer".into()).spawn(move || {
@@ -74,7 +91,8 @@ impl Announcer {
                     return;
                 }
             };
-            let mut thread = Sending { packets, clock, expected, devices: Devices::default() };
+            let devices = Devices::of(link_news);
+            let mut thread = Sending { packets, clock, expected, devices };
             for request in requests {
                 thread.announce(&request.addresses, request.deadline);
                 let _ = request.done.send(());
@@ -115,17 +133,25 @@ struct Sending {
 }
 
 /// The devices of the interfaces that were asked for, as they were a moment ago.
-#[derive(Default)]
 struct Devices {
-    looked_at: Option<Instant>,
+    link_news: LinkNews,
+    /// When they were looked at, with the news until then.
+    looked_at: Option<(Instant, u64)>,
     named: BTreeSet<Arc<str>>,
     found: HashMap<String, Device>,
 }
 
 impl Devices {
-    /// Looks the interfaces of `addresses` up, if that was not done lately.
+    fn of(link_news: LinkNews) -> Self {
+        Devices { link_news, looked_at: None, named: BTreeSet::new(), found: HashMap::new() }
+    }
+
+    /// Looks the interfaces of `addresses` up, if that was not done lately, or if something was
+    /// heard of a link since: its hardware address may be another.
     fn refresh(&mut self, addresses: &[Assignment], now: Instant) {
-        if self.looked_at.is_none_or(|at| now.since(at) > KNOWN_FOR) {
+        let news = self.link_news.count();
+        let outdated = |(at, known)| now.since(at) > KNOWN_FOR || known != news;
+        if self.looked_at.is_none_or(outdated) {
             self.named.clear();
             self.found.clear();
         }
@@ -136,7 +162,7 @@ impl Devices {
             }
         }
         if self.named.len() > before {
-            (self.looked_at, self.found) = (Some(now), devices(&self.named));
+            (self.looked_at, self.found) = (Some((now, news)), devices(&self.named));
         }
     }
 }

@@ -69,6 +69,28 @@ impl Channel {
         }
     }
 
+    /// Sends a request that is answered by one message: its type and its payload.
+    ///
+    /// # Errors
+    /// When the socket fails, or the kernel refuses.
+    pub fn ask(&mut self, message: Message) -> io::Result<(u16, Vec<u8>)> {
+        let sequence = self.send(vec![message], |_| 0)?;
+        let mut answer = None;
+        loop {
+            self.receive(|message| {
+                if message.sequence_number() == sequence && answer.is_none() {
+                    answer = Some(match parse_answer(message) {
+                        Some(Err(refusal)) => Err(refusal.into()),
+                        _ => Ok((message.message_type(), message.payload().to_vec())),
+                    });
+                }
+            })?;
+            if let Some(answer) = answer {
+                return answer;
+            }
+        }
+    }
+
     /// Sends the messages as one transaction, whose first and last message are its brackets.
     /// The refusals come with the place of the message refused; none means that it all holds.
     ///

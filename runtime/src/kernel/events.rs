@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream};
 use ipnet::IpNet;
@@ -18,6 +19,8 @@ use tokio::task::unconstrained;
 use turnip_core::KernelEvent;
 
 use super::address::{self, LinkState, Slot};
+use super::announce::LinkNews;
+use super::liveness::Liveness;
 use super::route::{Unsolicited, enlarge};
 use super::worker::Expected;
 
@@ -25,12 +28,17 @@ const GROUPS: [MulticastGroup; 3] =
     [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
 /// Bytes: the notifications of some thousand changes in a burst.
 const SOCKET_BUFFER: usize = 8 << 20;
+/// A connection that broke sooner than this was not worth making.
+const BROKEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// The events of one network namespace, for ever: the connection is driven as they are asked for.
 pub(super) struct Events {
     connection: Connection<RouteNetlinkMessage>,
     messages: Unsolicited,
+    opened: Instant,
     ended: bool,
+    liveness: Liveness,
+    link_news: LinkNews,
     links: BTreeMap<u32, LinkState>,
     configured: BTreeSet<IpNet>,
     expected: Expected,
@@ -39,13 +47,20 @@ pub(super) struct Events {
 
 impl Events {
     /// Subscribes. Must be called within a tokio runtime.
-    pub fn open(configured: BTreeSet<IpNet>, expected: Expected) -> io::Result<Self> {
-        let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
-        enlarge(connection.socket_mut().socket_ref(), SOCKET_BUFFER);
+    pub fn open(
+        configured: BTreeSet<IpNet>,
+        expected: Expected,
+        liveness: Liveness,
+        link_news: LinkNews,
+    ) -> io::Result<Self> {
+        let (connection, messages) = subscribe()?;
         Ok(Events {
             connection,
             messages,
+            opened: Instant::now(),
             ended: false,
+            liveness,
+            link_news,
             links: BTreeMap::new(),
             configured,
             expected,
@@ -58,6 +73,34 @@ impl Events {
         self.links = links;
     }
 
+    /// Subscribes anew when the connection broke. What happened meanwhile is lost. When that is
+    /// no remedy, it is the end: a link that goes down must not go unnoticed.
+    fn reopen(&mut self) {
+        const END: &str = "the kernel's events can no longer be read";
+        match subscribe() {
+            Ok((connection, messages)) if self.opened.elapsed() > BROKEN_AGAIN => {
+                tracing::warn!("the connection that brings the kernel's events broke: a new one");
+                (self.connection, self.messages) = (connection, messages);
+                self.opened = Instant::now();
+                self.lose();
+            }
+            Ok(_) => self.end(END),
+            Err(error) => self.end(&format!("{END}: {error}")),
+        }
+    }
+
+    fn end(&mut self, why: &str) {
+        self.ended = true;
+        self.liveness.end(why);
+    }
+
+    fn lose(&mut self) {
+        // What is known of links may be outdated: all that is said of them is news.
+        self.links.clear();
+        self.link_news.tell();
+        self.push(KernelEvent::Lost);
+    }
+
     fn push(&mut self, event: KernelEvent) {
         let repeats = matches!(event, KernelEvent::AddressChanged | KernelEvent::Lost);
         if !(repeats && self.waiting.contains(&event)) {
@@ -67,11 +110,7 @@ impl Events {
 
     fn notice(&mut self, message: NetlinkMessage<RouteNetlinkMessage>) {
         match message.payload {
-            NetlinkPayload::Overrun(_) => {
-                // What is known of links may be outdated: all that is said of them is news.
-                self.links.clear();
-                self.push(KernelEvent::Lost);
-            }
+            NetlinkPayload::Overrun(_) => self.lose(),
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
                 self.notice_address(&message, |expected, slot| !expected.contains(slot));
             }
@@ -87,6 +126,7 @@ impl Events {
                 if let Some(state) = address::parse_link(&message)
                     && !is_of_a_port(&message)
                 {
+                    self.link_news.tell();
                     self.links.remove(&state.index);
                     self.push(KernelEvent::LinkGone(state.link.name));
                 }
@@ -109,6 +149,8 @@ impl Events {
 
     fn notice_link(&mut self, message: &LinkMessage) {
         let Some(state) = address::parse_link(message) else { return };
+        // Also of what is no news to the node, such as a hardware address.
+        self.link_news.tell();
         let before = self.links.insert(state.index, state.clone());
         if before.as_ref() == Some(&state) {
             return;
@@ -120,6 +162,12 @@ impl Events {
         }
         self.push(KernelEvent::LinkChanged(state.link));
     }
+}
+
+fn subscribe() -> io::Result<(Connection<RouteNetlinkMessage>, Unsolicited)> {
+    let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
+    enlarge(connection.socket_mut().socket_ref(), SOCKET_BUFFER);
+    Ok((connection, messages))
 }
 
 /// Bridges speak of their ports, joining and leaving, as of links of a family.
@@ -135,9 +183,8 @@ impl Stream for Events {
         // not end that early: after an overrun the kernel drops what happens, without another
         // word, until the buffer is empty, and only then may `Lost` be told. Nothing is read
         // while nobody asks: it waits in the kernel's buffer, whose size is bounded.
-        if !self.ended && unconstrained(&mut self.connection).poll_unpin(cx).is_ready() {
-            tracing::error!("the kernel's events can no longer be read");
-            self.ended = true;
+        while !self.ended && unconstrained(&mut self.connection).poll_unpin(cx).is_ready() {
+            self.reopen();
         }
         while let Ok((message, _)) = self.messages.try_recv() {
             self.notice(message);
@@ -146,5 +193,30 @@ impl Stream for Events {
             None if !self.ended => Poll::Pending,
             event => Poll::Ready(event),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_connection_that_breaks_is_made_anew_once_and_what_was_lost_is_told() {
+        let liveness = Liveness::default();
+        let news = LinkNews::default();
+        let open =
+            Events::open(BTreeSet::new(), Expected::default(), liveness.clone(), news.clone());
+        let mut events = open.unwrap();
+        let before = news.count();
+        events.opened = Instant::now().checked_sub(BROKEN_AGAIN * 2).unwrap();
+        events.reopen();
+        assert_eq!(events.next().await, Some(KernelEvent::Lost));
+        assert_ne!(news.count(), before);
+        events.reopen();
+        assert_eq!(events.next().await, None);
+        let why = liveness.failure(Duration::from_secs(1)).await;
+        assert!(why.contains("events"), "{why}");
     }
 }

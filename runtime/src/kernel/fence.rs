@@ -11,6 +11,10 @@
 //! it. A gate that is closed is opened again by an assumption only, and then for exactly the
 //! addresses assumed.
 //!
+//! Somebody may change what is in the tables, all at once or one rule. So before anything is let
+//! pass for longer, the kernel is asked whether any transaction took place but one's own; then
+//! all is compared with what it should be.
+//!
 //! Timeouts are counted by a clock that NTP bends: they are set by the rate that it has then, see
 //! [`KernelRate`]. They do not count the time that the host is suspended. It answers nothing
 //! meanwhile; when it wakes, the daemon's timer, which does count it, closes the gate.
@@ -31,8 +35,8 @@ use super::channel::Channel;
 use super::nft::{self, Family, Message};
 use super::refusal::Refusal;
 use super::sets::{
-    VIPS, add_elements, delete_gate, flush_gate, gate_elements, held_anew, held_elements,
-    held_sets, inherited, keys, structure, unfenced,
+    Contents, Elements, VIPS, add_elements, delete_gate, fingerprint, flush_gate, gate_elements,
+    generation, held_anew, held_elements, held_sets, inherited, keys, structure, unfenced,
 };
 use crate::clock::{HostClock, KernelRate};
 use crate::seams::Clock;
@@ -90,6 +94,12 @@ pub(super) struct Fence {
     gate: Gate,
     /// By an orderly stop: then it is not missing.
     removed: bool,
+    /// The generation of the host's rules after the last transaction of this process: another one
+    /// means that somebody else changed something. None when that is not certain.
+    generation: Option<u32>,
+    /// What tables, chains and rules are like as this process made them; empty when it is not
+    /// certain that nobody else had a hand in it.
+    fingerprint: Vec<Vec<u8>>,
 }
 
 /// Whether nftables works here: all that the fence needs is made and unmade in one transaction.
@@ -165,6 +175,11 @@ fn is_absent(refusal: &Refusal) -> bool {
     absent.contains(&Errno::from_raw(refusal.errno))
 }
 
+/// The generation that follows; the kernel leaves 0 out.
+fn after(generation: u32) -> u32 {
+    generation.wrapping_add(1).max(1)
+}
+
 impl Fence {
     /// Makes the fence, closed; or takes over the one that is there, with its gate as it is.
     /// Either way there is no moment at which another VIP passes than before or after. What is
@@ -181,28 +196,40 @@ impl Fence {
         let let_go: Vec<_> = earlier.held.difference(&vips).copied().collect();
         let former = earlier.vips.union(&earlier.held).copied().filter(|one| !vips.contains(one));
         let former = former.collect();
-        let mut fence = Fence { channel, clock, vips, former, held, gate, removed: false };
+        let mut fence = Fence {
+            generation: Some(generation(&mut channel)?),
+            fingerprint: Vec::new(),
+            removed: false,
+            channel,
+            clock,
+            vips,
+            former,
+            held,
+            gate,
+        };
         let mut messages = fence.layout();
         messages.extend(held_elements(&let_go, nft::delete_elements));
         let mut refusals = fence.channel.transact(nft::transaction(messages))?;
         if !refusals.is_empty() && gate == Gate::Inherited {
             // Made by another version, in another shape: then nothing passes until it is held anew.
             tracing::warn!("the fence of an earlier turnip has another shape: making it anew");
-            let mut messages: Vec<_> =
-                Family::BOTH.map(|family| nft::add_table(family, TABLE)).into();
-            messages.extend(Family::BOTH.map(|family| nft::delete_table(family, TABLE)));
-            messages.extend(fence.layout());
+            let messages = fence.layout_anew();
             refusals = fence.channel.transact(nft::transaction(messages))?;
             (fence.held, fence.gate) = (BTreeSet::new(), Gate::Closed);
         }
         match refusals.into_iter().next() {
-            None => Ok(fence),
+            None => {
+                fence.generation = fence.generation.map(after);
+                fence.survey()?;
+                Ok(fence)
+            }
             Some((_, refusal)) => Err(refusal.into()),
         }
     }
 
     /// Lets the addresses pass until `deadline`, and all others that are held as well.
     pub fn allow(&mut self, addresses: &[IpAddr], deadline: Instant) -> Result<(), KernelError> {
+        self.mend()?;
         let until = match self.gate {
             Gate::Closed => return self.open_gate(addresses, deadline),
             Gate::Open(until) => until.max(deadline),
@@ -216,6 +243,7 @@ impl Fence {
 
     /// Lets what is held pass until `deadline`, unless its time is over.
     pub fn prolong(&mut self, addresses: &[IpAddr], deadline: Instant) -> Result<(), KernelError> {
+        self.mend()?;
         match self.gate {
             Gate::Closed => Err(KernelError::TooLate),
             Gate::Open(until) => self.move_gate(addresses, until.max(deadline)),
@@ -235,8 +263,12 @@ impl Fence {
             messages.extend(flush_gate());
             self.gate = Gate::Closed;
         }
+        let is_certain = !gone.is_empty();
         match self.transact(messages) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.generation = self.generation.filter(|_| is_certain);
+                Ok(())
+            }
             // Someone removed the fence: made anew, it holds back what is not held.
             Err(Failure::Damaged) => self.restore_open(),
             // Someone changed what is in it.
@@ -266,7 +298,7 @@ impl Fence {
         }
         match self.transact(unfenced(&gone)) {
             Ok(()) => self.former.retain(|address| present.contains(address)),
-            Err(failure) => tracing::warn!(?failure, "a former VIP stays fenced for now"),
+            Err(failure) => tracing::warn!(%failure, "a former VIP stays fenced for now"),
         }
     }
 
@@ -347,6 +379,8 @@ impl Fence {
         if let Err(failure) = self.transact(flush_gate()) {
             tracing::debug!(%failure, "could not close the fence's gate");
         }
+        // Emptying what is empty makes no generation.
+        self.generation = None;
         self.gate = Gate::Closed;
     }
 
@@ -356,20 +390,56 @@ impl Fence {
         if held.is_empty() {
             messages.extend(flush_gate());
         }
-        self.transact(messages)
-            .map_err(|failure| KernelError::Refused(format!("the fence: {failure}")))
+        let rewritten = self
+            .transact(messages)
+            .map_err(|failure| KernelError::Refused(format!("the fence: {failure}")));
+        self.generation = None;
+        rewritten
     }
 
-    /// Puts back what someone removed, if anything is missing.
+    /// Puts back what someone changed, if anything is not as it should be. At rest this is one
+    /// question: whether there was any transaction but one's own.
     pub fn mend(&mut self) -> Result<(), KernelError> {
         if self.removed {
             return Ok(());
         }
-        match tables(&mut self.channel) {
-            Ok(found) if found.len() == Family::BOTH.len() => Ok(()),
-            Ok(_) => self.restore_open(),
-            Err(error) => Err(KernelError::Refused(format!("nftables: {error}"))),
+        let refused = |error: io::Error| KernelError::Refused(format!("nftables: {error}"));
+        let generation = generation(&mut self.channel).map_err(refused)?;
+        if self.generation == Some(generation) {
+            return Ok(());
         }
+        if self.is_as_it_should_be().map_err(refused)? {
+            self.generation = Some(generation);
+            return Ok(());
+        }
+        self.restore_open()
+    }
+
+    fn is_as_it_should_be(&mut self) -> io::Result<bool> {
+        if self.fingerprint.is_empty() || fingerprint(&mut self.channel)? != self.fingerprint {
+            return Ok(false);
+        }
+        let Some(found) = Contents::read(&mut self.channel)? else { return Ok(false) };
+        let gate = match self.gate {
+            Gate::Closed => Elements::None,
+            Gate::Open(until) if until.since(self.clock.now()) > TIMEOUT_MIN + MARGIN_MAX => {
+                Elements::All
+            }
+            // Its time may be over, or not.
+            Gate::Open(_) | Gate::Inherited => found.gate,
+        };
+        let held: Vec<_> = self.held.iter().copied().collect();
+        Ok(found == Contents::of(&self.fenced(), &held, gate))
+    }
+
+    /// Takes note of what was just made, unless somebody else changed something since.
+    fn survey(&mut self) -> io::Result<()> {
+        self.fingerprint = fingerprint(&mut self.channel)?;
+        if self.generation != Some(generation(&mut self.channel)?) {
+            self.fingerprint.clear();
+            self.generation = None;
+        }
+        Ok(())
     }
 
     /// Puts everything back as it should be, and opens the gate again if its time is not over.
@@ -383,20 +453,35 @@ impl Fence {
 
     /// Puts everything but the gate back as it should be.
     fn restore(&mut self) -> Result<(), KernelError> {
-        if !std::mem::take(&mut self.removed) {
-            tracing::warn!("someone removed the nftables tables of turnip: putting them back");
+        if !std::mem::take(&mut self.removed) && !self.fingerprint.is_empty() {
+            tracing::warn!("someone changed the nftables tables of turnip: putting them back");
         }
-        let mut messages = self.layout();
+        let mut messages = self.layout_anew();
         let held: Vec<_> = self.held.iter().copied().collect();
         messages.extend(held_elements(&held, add_elements));
+        self.generation = generation(&mut self.channel).ok();
         self.transact(messages)
-            .map_err(|failure| KernelError::Refused(format!("no fence: {failure}")))
+            .map_err(|failure| KernelError::Refused(format!("no fence: {failure}")))?;
+        self.survey().map_err(|error| KernelError::Refused(format!("nftables: {error}")))
+    }
+
+    /// All that is silent unless it is held.
+    fn fenced(&self) -> Vec<IpAddr> {
+        self.vips.union(&self.former).copied().collect()
+    }
+
+    /// The layout in place of whatever is there; nothing is held, and the gate is closed.
+    fn layout_anew(&self) -> Vec<Message> {
+        let mut messages: Vec<_> = Family::BOTH.map(|family| nft::add_table(family, TABLE)).into();
+        messages.extend(Family::BOTH.map(|family| nft::delete_table(family, TABLE)));
+        messages.extend(self.layout());
+        messages
     }
 
     /// All but what is held and the gate, as it should be; what is there already is kept.
     fn layout(&self) -> Vec<Message> {
         let mut messages = structure(TABLE);
-        let vips: Vec<_> = self.vips.union(&self.former).copied().collect();
+        let vips = self.fenced();
         for (family, _, index) in held_sets() {
             messages.push(nft::flush_set(family, TABLE, VIPS[index]));
             messages.extend(add_elements(family, TABLE, VIPS[index], &keys(&vips, index)));
@@ -406,9 +491,15 @@ impl Fence {
 
     fn transact(&mut self, messages: Vec<Message>) -> Result<(), Failure> {
         let refusals = match self.channel.transact(nft::transaction(messages)) {
-            Ok(refusals) if refusals.is_empty() => return Ok(()),
+            Ok(refusals) if refusals.is_empty() => {
+                self.generation = self.generation.map(after);
+                return Ok(());
+            }
             Ok(refusals) => refusals,
-            Err(error) => return Err(Failure::Other(format!("nftables: {error}"))),
+            Err(error) => {
+                self.generation = None;
+                return Err(Failure::Other(format!("nftables: {error}")));
+            }
         };
         let absent = |refusal: &Refusal| refusal.errno == Errno::ENOENT as i32;
         if !refusals.iter().all(|(_, refusal)| absent(refusal)) {

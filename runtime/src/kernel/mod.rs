@@ -45,7 +45,7 @@ use crate::clock::HostClock;
 use crate::host;
 use crate::seams::Kernel;
 use address::LinkState;
-use announce::Announcer;
+use announce::{Announcer, LinkNews};
 use events::Events;
 use fence::Fence;
 use lifetimes::Lifetimes;
@@ -98,14 +98,14 @@ impl Netlink {
         };
         let expected = Expected::default();
         let networks = settings.configured.iter().map(|one| one.address).collect();
-        let mut events = Events::open(networks, expected.clone())
-            .map_err(context("cannot follow changes of addresses"))?;
-        let announcer = Announcer::start(clock.clone(), expected.clone())?;
+        let (liveness, link_news) = (Liveness::default(), LinkNews::default());
+        let events = Events::open(networks, expected.clone(), liveness.clone(), link_news.clone());
+        let mut events = events.map_err(context("cannot follow changes of addresses"))?;
+        let announcer = Announcer::start(clock.clone(), expected.clone(), link_news)?;
         let entry = |one: Assignment| (one.interface, one.address);
         let configured = settings.configured.into_iter().map(entry).collect();
         let record = Record::open(&settings.runtime_directory, host::network_namespace()?);
         let queue = Arc::new(Queue::default());
-        let liveness = Liveness::default();
         let of_worker = liveness.clone();
         let worker = |route, queue| Worker {
             route,

@@ -4,14 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_APPEND, NLM_F_CREATE, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_APPEND, NLM_F_CREATE, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    ParseableParametrized,
 };
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute, Expressions, Hook,
-    HookNumber, Immediate, ListAttribute, Lookup, Meta, MetaKey, NfTablesMessage, Operator,
-    Payload, Register, RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute,
-    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage, Verdict,
-    VerdictAttribute,
+    ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute, Expressions,
+    GenAttribute, GenMessage, Hook, HookNumber, Immediate, ListAttribute, Lookup, Meta, MetaKey,
+    NfTablesMessage, Operator, Payload, Register, RuleAttribute, RuleMessage, SetAttribute,
+    SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
+    TableMessage, Verdict, VerdictAttribute,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -23,6 +24,8 @@ pub(super) type Message = NetlinkMessage<NetfilterMessage>;
 
 /// The number of nftables among netfilter's subsystems; batches name it.
 const SUBSYSTEM: u16 = 10;
+/// Bytes of netfilter's own header, before the attributes.
+const HEADER: usize = 4;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 /// Before connection tracking, so that what is dropped leaves no trace there.
@@ -183,6 +186,45 @@ pub(super) fn flush_set(family: Family, table: &str, set: &str) -> Message {
 pub(super) fn get_elements(family: Family, table: &str, set: &str) -> Message {
     let attributes = vec![SetElementList::Table(table.into()), SetElementList::Set(set.into())];
     message(family, NfTablesMessage::GetSetElement(SetElementMessage { attributes }), 0)
+}
+
+/// Asks for the generation of the rules: a number that each transaction, whoever's, makes greater.
+pub(super) fn get_generation() -> Message {
+    let inner = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
+    message(Family::Inet, inner, 0)
+}
+
+/// The generation in an answer.
+pub(super) fn parse_generation(kind: u16, payload: &[u8]) -> Option<u32> {
+    let message = NetfilterMessage::parse_with_param(payload, kind).ok()?;
+    let NetfilterMessageInner::NfTables(NfTablesMessage::NewGen(message)) = message.inner else {
+        return None;
+    };
+    message.attributes.into_iter().find_map(|attribute| match attribute {
+        GenAttribute::Id(id) => Some(id),
+        _ => None,
+    })
+}
+
+/// Asks for all tables, for all chains, and for all rules of a table, of the family.
+pub(super) fn get_structure(family: Family, table: &str) -> [Message; 3] {
+    let rules = RuleMessage { attributes: vec![RuleAttribute::Table(table.into())] };
+    let inner = [
+        NfTablesMessage::GetTable(TableMessage { attributes: Vec::new() }),
+        NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() }),
+        NfTablesMessage::GetRule(rules),
+    ];
+    inner.map(|inner| message(family, inner, 0))
+}
+
+/// A table, chain or rule as the kernel tells it, when it is of this table: its attributes.
+pub(super) fn of_table<'a>(payload: &'a [u8], table: &str) -> Option<&'a [u8]> {
+    // Attribute 1 names the table in all three of them. The header before the attributes has the
+    // generation in it.
+    const TABLE_NAME: u16 = 1;
+    let attributes = payload.get(HEADER..)?;
+    let name = NlasIterator::new(attributes).flatten().find(|nla| nla.kind() == TABLE_NAME)?;
+    (name.value().strip_suffix(&[0]) == Some(table.as_bytes())).then_some(attributes)
 }
 
 /// The key that stands for an address.

@@ -93,6 +93,86 @@ pub(super) fn held_anew(addresses: &[IpAddr]) -> Vec<Message> {
     messages
 }
 
+/// What is in the sets.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Contents {
+    /// By the order of [`held_sets`].
+    pub vips: Vec<BTreeSet<Vec<u8>>>,
+    pub held: Vec<BTreeSet<Vec<u8>>>,
+    pub gate: Elements,
+}
+
+/// How many of its elements the gate has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Elements {
+    /// All: it is open.
+    All,
+    /// None: it is closed.
+    None,
+    /// Some only.
+    Some,
+}
+
+impl Contents {
+    /// As it should be.
+    pub fn of(vips: &[IpAddr], held: &[IpAddr], gate: Elements) -> Self {
+        let sets = |addresses: &[IpAddr]| {
+            held_sets().map(|(_, _, index)| keys(addresses, index).into_iter().collect()).collect()
+        };
+        Contents { vips: sets(vips), held: sets(held), gate }
+    }
+
+    /// As it is; none where a set is missing.
+    pub fn read(channel: &mut Channel) -> io::Result<Option<Self>> {
+        let (mut vips, mut held, mut gate) = (Vec::new(), Vec::new(), Vec::new());
+        for (family, set, index) in held_sets() {
+            let (Some(of_vips), Some(of_held)) =
+                (elements(channel, family, VIPS[index])?, elements(channel, family, set)?)
+            else {
+                return Ok(None);
+            };
+            vips.push(of_vips.into_iter().collect());
+            held.push(of_held.into_iter().collect());
+        }
+        for family in Family::BOTH {
+            let Some(keys) = elements(channel, family, GATE)? else { return Ok(None) };
+            gate.push(match keys.len() {
+                0 => Elements::None,
+                all if all == gate_keys(family).len() => Elements::All,
+                _ => Elements::Some,
+            });
+        }
+        let gate = if gate.iter().all(|one| *one == gate[0]) { gate[0] } else { Elements::Some };
+        Ok(Some(Contents { vips, held, gate }))
+    }
+}
+
+/// Tables, chains and rules as the kernel tells them, byte by byte: with the handles that it gave
+/// them, so that what was made anew is not taken for what was there before.
+pub(super) fn fingerprint(channel: &mut Channel) -> io::Result<Vec<Vec<u8>>> {
+    let mut told = Vec::new();
+    for request in Family::BOTH.into_iter().flat_map(|family| nft::get_structure(family, TABLE)) {
+        match channel.dump(&request) {
+            Ok(messages) => told.extend(
+                messages
+                    .iter()
+                    .filter_map(|(_, payload)| nft::of_table(payload, TABLE))
+                    .map(<[u8]>::to_vec),
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(told)
+}
+
+/// The generation of the host's rules.
+pub(super) fn generation(channel: &mut Channel) -> io::Result<u32> {
+    let (kind, payload) = channel.ask(nft::get_generation())?;
+    let none = || io::Error::new(io::ErrorKind::InvalidData, "an answer without a generation");
+    nft::parse_generation(kind, &payload).ok_or_else(none)
+}
+
 fn gate_keys(family: Family) -> Vec<Vec<u8>> {
     match family {
         Family::Inet => vec![vec![NFPROTO_IPV4], vec![NFPROTO_IPV6]],
@@ -133,15 +213,15 @@ pub(super) fn inherited(channel: &mut Channel) -> io::Result<Option<Inherited>> 
         for (set, addresses) in sets {
             if let Some(elements) = elements(channel, family, set)? {
                 found = true;
-                addresses.extend(elements);
+                addresses.extend(elements.into_iter().filter_map(parse_address));
             }
         }
     }
     Ok(found.then_some(inherited))
 }
 
-/// The addresses in the set; none where there is no such set.
-fn elements(channel: &mut Channel, family: Family, set: &str) -> io::Result<Option<Vec<IpAddr>>> {
+/// The keys in the set; none where there is no such set.
+fn elements(channel: &mut Channel, family: Family, set: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
     match channel.dump(&nft::get_elements(family, TABLE, set)) {
         Ok(messages) => {
             let parse = |(kind, payload): (u16, Vec<u8>)| parse_elements(&payload, kind);
@@ -152,7 +232,7 @@ fn elements(channel: &mut Channel, family: Family, set: &str) -> io::Result<Opti
     }
 }
 
-fn parse_elements(payload: &[u8], kind: u16) -> Vec<IpAddr> {
+fn parse_elements(payload: &[u8], kind: u16) -> Vec<Vec<u8>> {
     let Ok(message) = NetfilterMessage::parse_with_param(payload, kind) else { return Vec::new() };
     let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = message.inner
     else {
@@ -169,11 +249,17 @@ fn parse_elements(payload: &[u8], kind: u16) -> Vec<IpAddr> {
     attributes.flatten().filter_map(parse_key).collect()
 }
 
-fn parse_key(attribute: SetElementAttribute) -> Option<IpAddr> {
-    let SetElementAttribute::Key(DataAttribute::Value(bytes)) = attribute else { return None };
-    match bytes.len() {
-        4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
-        16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
+fn parse_key(attribute: SetElementAttribute) -> Option<Vec<u8>> {
+    match attribute {
+        SetElementAttribute::Key(DataAttribute::Value(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn parse_address(key: Vec<u8>) -> Option<IpAddr> {
+    match key.len() {
+        4 => Some(<[u8; 4]>::try_from(key).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(key).ok()?.into()),
         _ => None,
     }
 }
