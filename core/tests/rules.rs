@@ -399,6 +399,20 @@ fn a_vip_that_the_kernel_refuses_is_passed_on() {
 }
 
 #[test]
+fn an_owner_whose_kernel_is_too_late_three_times_passes_the_vip_on() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].refuse_assume = Some(KernelError::TooLate);
+    world.remove_behind_the_back(0);
+    world.run(150 * MS);
+    assert_eq!(world.owner("v").as_deref(), Some("a"), "once may be bad luck");
+    world.run(450 * MS);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    world.hosts[0].refuse_assume = None;
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [1], "it stays where it works");
+}
+
+#[test]
 fn nothing_is_handed_over_while_the_kernel_does_not_remove_the_address() {
     let mut world = World::of(&["a", "b"]);
     world.hosts[0].refuse_withdraw = Some(KernelError::Refused("busy".into()));
