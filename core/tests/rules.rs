@@ -476,6 +476,27 @@ fn a_vip_is_not_handed_to_a_session_that_is_about_to_run_out() {
 }
 
 #[test]
+fn hosts_that_renew_as_rarely_as_they_may_count_as_heard_between_two_renewals() {
+    let lease = Lease::with(3000 * MS, Some(920 * MS), None, None).unwrap();
+    let slow = |name: &str, priority| {
+        let policy = Policy::Priority { priority, preempt: false };
+        NodeConfig { lease, ..config(name, vec![vip("v", "10.0.0.50/32", policy)]) }
+    };
+    let mut world = World::new(vec![slow("a", 9)]);
+    world.run(100 * MS);
+    for (name, priority) in [("b", 5), ("c", 1)] {
+        world.start(slow(name, priority));
+        world.run(100 * MS);
+    }
+    // b's last renewal is older than a quarter of the lease, c's is not.
+    world.run(3620 * MS);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(50 * MS);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+}
+
+#[test]
 fn a_pin_moves_a_vip_at_once() {
     let mut world = World::of(&["a", "b", "c"]);
     world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"c"}"#);
