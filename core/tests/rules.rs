@@ -90,6 +90,49 @@ fn a_host_that_dies_with_etcds_leader_is_expired_as_soon_as_the_others_had_time_
 }
 
 #[test]
+fn an_unanswered_renewal_is_followed_by_another_before_it_has_failed() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    let count = |world: &World| world.hosts[0].commits.len();
+    world.run_until(LIMIT, |w| count(w) == 1);
+    let first = world.now;
+    world.run_until(LIMIT, |w| count(w) == 3);
+    assert!(world.now.since(first) <= 2 * 167 * MS + MS, "{:?}", world.now.since(first));
+    // The first lands, the others read that it did, and nothing is sent before its time.
+    let before = world.etcd.revision;
+    for _ in 0..3 {
+        world.deliver(0);
+    }
+    assert_eq!(world.hosts[0].node.deadline(), Some(first + 2970 * MS));
+    assert_eq!(world.etcd.revision, before + 1, "one write");
+    world.run_until(LIMIT, |w| count(w) == 1);
+    assert_eq!(world.now.since(first), 500 * MS);
+}
+
+#[test]
+fn while_etcd_answers_the_session_is_written_once_each_interval() {
+    let mut world = World::of(&["a"]);
+    world.run(1000 * MS);
+    let before = world.etcd.revision;
+    world.run(5000 * MS);
+    assert!((10..=11).contains(&(world.etcd.revision - before)), "{}", world.story());
+}
+
+#[test]
+fn a_renewal_that_fails_after_a_later_one_was_answered_is_no_outage() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    world.run_until(LIMIT, |w| w.hosts[0].commits.len() == 2);
+    let (lost, _) = world.hosts[0].commits.pop_front().unwrap();
+    world.deliver(0);
+    world.fail(0, lost);
+    world.hosts[0].hold_commits = false;
+    world.run(MS);
+    let fails = |r: &Report| matches!(r, Report::RenewalsFail { .. });
+    assert!(!world.hosts[0].reports.iter().any(fails), "{}", world.story());
+}
+
+#[test]
 fn an_orderly_stop_hands_over_and_leaves_nothing() {
     let mut world = World::of(&["a", "b"]);
     let now = world.now;
