@@ -90,6 +90,27 @@ fn a_host_that_dies_with_etcds_leader_is_expired_as_soon_as_the_others_had_time_
 }
 
 #[test]
+fn who_dies_with_etcds_leader_is_expired_a_twelfth_of_the_lease_after_the_store_answers_again() {
+    let mut world = World::of(&["a", "b", "c"]);
+    world.hosts[0].frozen = true;
+    world.hosts[0].addresses.clear();
+    for survivor in [1, 2] {
+        world.hosts[survivor].cut = true;
+    }
+    // Longer than the lease, so that nothing but the end of the outage is waited for.
+    world.run(3500 * MS);
+    for survivor in [1, 2] {
+        world.hosts[survivor].cut = false;
+    }
+    let answers_again = world.now;
+    world.run_until(LIMIT, |w| w.session("a").is_none());
+    let waited = world.now.since(answers_again);
+    assert!(waited <= (167 + 253 + 5) * MS, "{waited:?}");
+    assert!(waited >= 250 * MS, "c had the time to speak: {waited:?}");
+    assert!(world.session("b").is_some() && world.session("c").is_some(), "{}", world.story());
+}
+
+#[test]
 fn an_unanswered_renewal_is_followed_by_another_before_it_has_failed() {
     let mut world = World::of(&["a"]);
     world.hosts[0].hold_commits = true;

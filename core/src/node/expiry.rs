@@ -64,9 +64,9 @@ impl Node {
         } else {
             self.lease.patience(lease)
         };
-        // After an outage of the store the other's renewal is on its way again within its renew
-        // interval and a retry.
-        let grace = (self.lease.renew() * 3 / 2).max(lease / 4);
+        // After an outage of the store the other sends its next renewal within an eighteenth of its
+        // lease, and then it takes as long as the one of this node that was just answered.
+        let grace = lease / 12;
         let patience = Patience { lease, grace };
         self.silence.due(peer.heard, patience).map(|due| due.max(peer.retry_at))
     }
