@@ -64,6 +64,8 @@ pub(crate) struct Vip {
     pub(crate) remove_again_at: Option<Instant>,
     /// The kernel's refusals in a row.
     pub(crate) refusals: u32,
+    /// Assumptions in a row that came too late although renewals were answered.
+    pub(crate) too_late: u32,
     /// Who should own it, most wanted first.
     pub(crate) rank: Vec<NodeName>,
 }
@@ -86,6 +88,7 @@ impl Vip {
             retry_at: None,
             remove_again_at: None,
             refusals: 0,
+            too_late: 0,
             rank: Vec::new(),
         }
     }

@@ -90,6 +90,70 @@ fn a_host_that_dies_with_etcds_leader_is_expired_as_soon_as_the_others_had_time_
 }
 
 #[test]
+fn who_dies_with_etcds_leader_is_expired_a_twelfth_of_the_lease_after_the_store_answers_again() {
+    let mut world = World::of(&["a", "b", "c"]);
+    world.hosts[0].frozen = true;
+    world.hosts[0].addresses.clear();
+    for survivor in [1, 2] {
+        world.hosts[survivor].cut = true;
+    }
+    // Longer than the lease, so that nothing but the end of the outage is waited for.
+    world.run(3500 * MS);
+    for survivor in [1, 2] {
+        world.hosts[survivor].cut = false;
+    }
+    let answers_again = world.now;
+    world.run_until(LIMIT, |w| w.session("a").is_none());
+    let waited = world.now.since(answers_again);
+    assert!(waited <= (167 + 253 + 5) * MS, "{waited:?}");
+    assert!(waited >= 250 * MS, "c had the time to speak: {waited:?}");
+    assert!(world.session("b").is_some() && world.session("c").is_some(), "{}", world.story());
+}
+
+#[test]
+fn an_unanswered_renewal_is_followed_by_another_before_it_has_failed() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    let count = |world: &World| world.hosts[0].commits.len();
+    world.run_until(LIMIT, |w| count(w) == 1);
+    let first = world.now;
+    world.run_until(LIMIT, |w| count(w) == 3);
+    assert!(world.now.since(first) <= 2 * 167 * MS + MS, "{:?}", world.now.since(first));
+    // The first lands, the others read that it did, and nothing is sent before its time.
+    let before = world.etcd.revision;
+    for _ in 0..3 {
+        world.deliver(0);
+    }
+    assert_eq!(world.hosts[0].node.deadline(), Some(first + 2970 * MS));
+    assert_eq!(world.etcd.revision, before + 1, "one write");
+    world.run_until(LIMIT, |w| count(w) == 1);
+    assert_eq!(world.now.since(first), 500 * MS);
+}
+
+#[test]
+fn while_etcd_answers_the_session_is_written_once_each_interval() {
+    let mut world = World::of(&["a"]);
+    world.run(1000 * MS);
+    let before = world.etcd.revision;
+    world.run(5000 * MS);
+    assert!((10..=11).contains(&(world.etcd.revision - before)), "{}", world.story());
+}
+
+#[test]
+fn a_renewal_that_fails_after_a_later_one_was_answered_is_no_outage() {
+    let mut world = World::of(&["a"]);
+    world.hosts[0].hold_commits = true;
+    world.run_until(LIMIT, |w| w.hosts[0].commits.len() == 2);
+    let (lost, _) = world.hosts[0].commits.pop_front().unwrap();
+    world.deliver(0);
+    world.fail(0, lost);
+    world.hosts[0].hold_commits = false;
+    world.run(MS);
+    let fails = |r: &Report| matches!(r, Report::RenewalsFail { .. });
+    assert!(!world.hosts[0].reports.iter().any(fails), "{}", world.story());
+}
+
+#[test]
 fn an_orderly_stop_hands_over_and_leaves_nothing() {
     let mut world = World::of(&["a", "b"]);
     let now = world.now;
@@ -399,6 +463,20 @@ fn a_vip_that_the_kernel_refuses_is_passed_on() {
 }
 
 #[test]
+fn an_owner_whose_kernel_is_too_late_three_times_passes_the_vip_on() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].refuse_assume = Some(KernelError::TooLate);
+    world.remove_behind_the_back(0);
+    world.run(150 * MS);
+    assert_eq!(world.owner("v").as_deref(), Some("a"), "once may be bad luck");
+    world.run(450 * MS);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    world.hosts[0].refuse_assume = None;
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [1], "it stays where it works");
+}
+
+#[test]
 fn nothing_is_handed_over_while_the_kernel_does_not_remove_the_address() {
     let mut world = World::of(&["a", "b"]);
     world.hosts[0].refuse_withdraw = Some(KernelError::Refused("busy".into()));
@@ -459,6 +537,27 @@ fn a_vip_is_not_handed_to_a_session_that_is_about_to_run_out() {
     world.hosts[0].node.handle_stop(now);
     world.run(100 * MS);
     assert_eq!(world.holders(), [2]);
+}
+
+#[test]
+fn hosts_that_renew_as_rarely_as_they_may_count_as_heard_between_two_renewals() {
+    let lease = Lease::with(3000 * MS, Some(920 * MS), None, None).unwrap();
+    let slow = |name: &str, priority| {
+        let policy = Policy::Priority { priority, preempt: false };
+        NodeConfig { lease, ..config(name, vec![vip("v", "10.0.0.50/32", policy)]) }
+    };
+    let mut world = World::new(vec![slow("a", 9)]);
+    world.run(100 * MS);
+    for (name, priority) in [("b", 5), ("c", 1)] {
+        world.start(slow(name, priority));
+        world.run(100 * MS);
+    }
+    // b's last renewal is older than a quarter of the lease, c's is not.
+    world.run(3620 * MS);
+    let now = world.now;
+    world.hosts[0].node.handle_stop(now);
+    world.run(50 * MS);
+    assert_eq!(world.holders(), [1], "{}", world.story());
 }
 
 #[test]

@@ -73,21 +73,60 @@ fn a_black_hole_costs_one_commit_its_timeout_and_the_next_goes_elsewhere() {
     });
 }
 
+/// An address at which nobody answers, not even to the first packet: there is room for one
+/// connection that nobody accepts, and the filler has it.
+async fn hole() -> (String, tokio::net::TcpListener, TcpStream) {
+    let hole = TcpSocket::new_v4().unwrap();
+    hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let hole = hole.listen(0).unwrap();
+    let address = hole.local_addr().unwrap();
+    let filler = TcpStream::connect(address).await.unwrap();
+    (format!("http://{address}"), hole, filler)
+}
+
 #[test]
-fn a_host_that_drops_even_the_first_packet_costs_one_commit_its_timeout() {
+fn a_host_that_drops_even_the_first_packet_costs_not_even_the_first_commit() {
     run(async {
         let cluster = Cluster::start(1).await;
-        // Room for one connection that nobody accepts; whoever else knocks hears nothing.
-        let hole = TcpSocket::new_v4().unwrap();
-        hole.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let hole = hole.listen(0).unwrap();
-        let address = hole.local_addr().unwrap();
-        let _filler = TcpStream::connect(address).await.unwrap();
+        let (dead, _hole, _filler) = hole().await;
+        let etcd = etcd(vec![dead, cluster.url(0)]);
+        etcd.commit(put(KEY, "elsewhere"), RENEWAL).await.unwrap();
+        let began = Instant::now();
+        etcd.commit(put(KEY, "at once"), RENEWAL).await.unwrap();
+        assert!(began.elapsed() < RENEWAL / 3, "it is not knocked at again: {:?}", began.elapsed());
+    });
+}
 
-        let etcd = etcd(vec![format!("http://{address}"), cluster.url(0)]);
-        let why = unavailable(etcd.commit(put(KEY, "into nothing"), RENEWAL).await);
-        assert!(why.contains(&address.to_string()), "{why}");
-        etcd.commit(put(KEY, "elsewhere"), PATIENCE).await.unwrap();
+#[test]
+fn an_only_endpoint_that_drops_the_first_packet_is_named_with_the_cause() {
+    run(async {
+        let (dead, _hole, _filler) = hole().await;
+        let why = unavailable(etcd(vec![dead.clone()]).commit(put(KEY, ""), RENEWAL).await);
+        assert!(why.contains(&dead) && why.contains("no connection within"), "{why}");
+    });
+}
+
+#[test]
+fn who_waits_for_a_leader_begins_at_a_live_member_and_not_at_a_dead_host() {
+    run(async {
+        let mut cluster = Cluster::start(3).await;
+        let (dead, _hole, _filler) = hole().await;
+        let etcd = etcd(vec![cluster.url(0), dead]);
+        etcd.commit(put(KEY, "before"), PATIENCE).await.unwrap();
+        cluster.kill(1);
+        cluster.kill(2);
+        eventually("a word of the member", async || {
+            let why = unavailable(etcd.commit(put(KEY, "without a leader"), RENEWAL).await);
+            match why.contains("no raft leader") {
+                true => Ok(()),
+                false => Err(StoreError::Unavailable(why)),
+            }
+        })
+        .await;
+        let why = unavailable(etcd.commit(put(KEY, "without a leader"), RENEWAL).await);
+        assert!(why.find("no raft leader") < why.find("no connection"), "{why}");
+        cluster.restart(1);
+        eventually("a commit", async || etcd.commit(put(KEY, "healed"), RENEWAL).await).await;
     });
 }
 

@@ -64,9 +64,9 @@ impl Node {
         } else {
             self.lease.patience(lease)
         };
-        // After an outage of the store the other's renewal is on its way again within its renew
-        // interval and a retry.
-        let grace = (self.lease.renew() * 3 / 2).max(lease / 4);
+        // After an outage of the store the other sends its next renewal within an eighteenth of its
+        // lease, and then it takes as long as the one of this node that was just answered.
+        let grace = lease / 12;
         let patience = Patience { lease, grace };
         self.silence.due(peer.heard, patience).map(|due| due.max(peer.retry_at))
     }
@@ -74,8 +74,11 @@ impl Node {
     /// Whether the other node's session looks alive: a VIP that is handed to one that is about to
     /// run out would be dark until then.
     pub(super) fn heard_lately(&self, node: &NodeName, now: Instant) -> bool {
+        // With a renew interval of its own, taken to be that of this node, it speaks less often.
+        let between = self.lease.renew() * 3 / 2;
         self.peers.get(node).is_some_and(|peer| {
-            peer.lease.is_some_and(|lease| now.since(peer.heard.heard_at()) < lease / 4)
+            let silent_for = now.since(peer.heard.heard_at());
+            peer.lease.is_some_and(|lease| silent_for < between.max(lease / 4))
         })
     }
 

@@ -24,6 +24,9 @@ const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How long a listing that failed waits for the next.
 const LIST_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// So many assumptions in a row that come too late are taken for a refusal.
+const TOO_LATE_MAX: u32 = 3;
+
 type Failed = Vec<(Assignment, KernelError)>;
 
 impl Node {
@@ -163,13 +166,14 @@ impl Node {
             match errors.get(self.vips[index].config.name.as_str()) {
                 None => {
                     self.vips[index].refusals = 0;
+                    self.vips[index].too_late = 0;
                     let vip = self.vips[index].config.name.clone();
                     for assignment in self.assignments(&[index]) {
                         self.report(Report::Assumed { vip: vip.clone(), assignment });
                     }
                     self.announce_from(index, now);
                 }
-                Some(KernelError::TooLate) => {
+                Some(KernelError::TooLate) if !self.kernel_is_slow(index) => {
                     // Too little of the lease is left, or the kernel is slow: at once it would be
                     // too late again.
                     self.vips[index].leaving = Some(Leaving::Spoiled);
@@ -178,6 +182,17 @@ impl Node {
                 Some(error) => self.block(index, error, now),
             }
         }
+    }
+
+    /// Counts an assumption that came too late. Whether the kernel is to blame, so that the VIP
+    /// is better off elsewhere: it was too late again and again, while there was lease enough.
+    fn kernel_is_slow(&mut self, index: usize) -> bool {
+        if self.failing_since.is_some() {
+            return false;
+        }
+        let vip = &mut self.vips[index];
+        vip.too_late += 1;
+        vip.too_late >= TOO_LATE_MAX
     }
 
     fn refreshed(

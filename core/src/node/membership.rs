@@ -296,11 +296,14 @@ impl Node {
             Membership::Resuming { id } | Membership::Live { id } => Some(id),
             _ => return,
         };
-        self.timers.set(Timer::Renew, now + self.lease.renew());
         if !self.ear.hearing {
             // Who cannot hear must not own (rule 9).
+            self.timers.set(Timer::Renew, now + self.lease.renew());
             return;
         }
+        // Unless it is answered before. Of those that are under way at once, all of which compare
+        // the same revision, one lands, and the others read that it did.
+        self.timers.set(Timer::Renew, now + self.unanswered_delay());
         let too_old = self.lease.duration();
         self.attempts.retain(|attempt| now.since(attempt.sent) < too_old);
         if !(self.mutated(Mutant::NonceReused) && self.nonces > 1) {
@@ -345,10 +348,13 @@ impl Node {
         now: Instant,
     ) {
         match answer {
-            Ok(_) => {
-                self.silence.renewal_answered(sent);
+            Ok(response) => {
+                let outage = self.silence.renewal_answered(sent, now);
+                if response.succeeded {
+                    self.timers.set(Timer::Renew, sent + self.lease.renew());
+                }
                 self.store_answered(now);
-                if self.mutated(Mutant::ExpiryRestarts) && self.failing_since.is_some() {
+                if self.mutated(Mutant::ExpiryRestarts) && outage {
                     self.restart_counts(now);
                 }
                 self.schedule_expiry();
@@ -358,6 +364,10 @@ impl Node {
                 }
             }
             Err(error) => {
+                if !self.silence.renewal_failed(sent) {
+                    // The store has answered a later one: this is no outage.
+                    return;
+                }
                 if self.failing_since.replace(now).is_none() {
                     let left = self.deadline.map_or(Duration::ZERO, |deadline| {
                         (deadline - self.lease.guard()).since(now)
@@ -365,9 +375,16 @@ impl Node {
                     self.report(Report::RenewalsFail { why: error.to_string(), left });
                 }
                 self.settle_anew(now);
-                self.timers.set_earlier(Timer::Renew, now + self.retry_delay());
+                self.timers.set_earlier(Timer::Renew, now + self.unanswered_delay());
             }
         }
+    }
+
+    /// How long after a renewal without an answer the next one is sent: no longer than a third of
+    /// the design's interval, whatever the node's own is, for the others count on it when an
+    /// outage ends (see [`Self::expiry_due`]).
+    fn unanswered_delay(&self) -> Duration {
+        self.lease.renew().min(self.lease.duration() / 6) / 3
     }
 
     /// The node must not run, or not go on: everything is dropped.

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions, Error};
-use tokio::time::{Instant, timeout_at};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::{self, Failure};
 use super::settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
@@ -15,7 +17,7 @@ use super::settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
 const PING_INTERVAL: Duration = Duration::from_secs(7);
 /// How long that sign may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long connecting may take. A request that waits for it gives up sooner.
+/// How long connecting may take, TLS included. A request that waits for it gives up sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection that is younger than this is not given up for its silence.
 const SILENCE_MIN: Duration = Duration::from_millis(200);
@@ -40,9 +42,16 @@ pub(super) struct Endpoint {
     tls: Option<TlsSettings>,
     user: Option<(String, Secret)>,
     connection: RefCell<Option<Rc<Connection>>>,
+    /// A connection that is being made. It goes on when a request stops waiting for it.
+    connecting: RefCell<Option<Connecting>>,
+    /// The last connection that was tried for did not come about.
+    unreachable: Cell<bool>,
     /// When it last failed, unless it has answered since.
     failed: Cell<Option<Instant>>,
 }
+
+/// Brings the connection, or why there is none.
+type Connecting = Shared<BoxFuture<'static, Result<tonic::transport::Channel, String>>>;
 
 struct Connection {
     with_leader: Client,
@@ -83,6 +92,8 @@ impl Endpoint {
             tls,
             user,
             connection: RefCell::default(),
+            connecting: RefCell::default(),
+            unreachable: Cell::default(),
             failed: Cell::default(),
         };
         endpoint.transport()?;
@@ -102,7 +113,7 @@ impl Endpoint {
         request: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, Failure> {
         let began = Instant::now();
-        let connection = self.connect()?;
+        let connection = self.connect(deadline).await?;
         let answer = match timeout_at(deadline, self.ask_over(&connection, answers, request)).await
         {
             Ok(answer) => answer,
@@ -118,6 +129,17 @@ impl Endpoint {
         answer
     }
 
+    /// Waits until there is a connection, until `by` at the latest.
+    pub(super) async fn ready(&self, by: Instant) -> Result<(), Failure> {
+        self.connect(by).await.map(drop)
+    }
+
+    /// Whether a connection is wanted, and there is none.
+    pub(super) fn is_dark(&self) -> bool {
+        self.connection.borrow().is_none()
+            && (self.unreachable.get() || self.connecting.borrow().is_some())
+    }
+
     /// When it last failed, unless it has answered since.
     pub(super) fn failed(&self) -> Option<Instant> {
         self.failed.get()
@@ -126,6 +148,7 @@ impl Endpoint {
     /// Makes the next request use a fresh connection.
     pub(super) fn distrust(&self) {
         *self.connection.borrow_mut() = None;
+        *self.connecting.borrow_mut() = None;
     }
 
     async fn ask_over<T>(
@@ -205,29 +228,76 @@ impl Endpoint {
         }
     }
 
-    fn connect(&self) -> Result<Rc<Connection>, Failure> {
+    async fn connect(&self, by: Instant) -> Result<Rc<Connection>, Failure> {
         if let Some(connection) = &*self.connection.borrow() {
             return Ok(connection.clone());
         }
+        let began = Instant::now();
+        let connecting = self.connecting()?;
+        let channel = match timeout_at(by, connecting.clone()).await {
+            Ok(made) => {
+                let mut current = self.connecting.borrow_mut();
+                if current.as_ref().is_some_and(|current| current.ptr_eq(&connecting)) {
+                    *current = None;
+                }
+                made
+            }
+            Err(_) => Err(format!("no connection within {:?}", began.elapsed())),
+        };
+        self.unreachable.set(channel.is_err());
+        let channel = channel.map_err(|why| {
+            self.failed.set(Some(Instant::now()));
+            Failure::NotSent(format!("cannot connect to {}: {why}", self.url))
+        })?;
+        // Another request that waited for it may have been told first.
+        if let Some(connection) = &*self.connection.borrow() {
+            return Ok(connection.clone());
+        }
+        let connection = Rc::new(self.over(channel)?);
+        *self.connection.borrow_mut() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// The connection that is being made. One that failed while nobody waited is made afresh.
+    fn connecting(&self) -> Result<Connecting, Failure> {
+        let mut current = self.connecting.borrow_mut();
+        if let Some(connecting) = &*current
+            && connecting.peek().is_none_or(Result::is_ok)
+        {
+            return Ok(connecting.clone());
+        }
         let transport = self.transport().map_err(|error| Failure::NotSent(error.to_string()))?;
-        let channel = Channel::Tonic(transport.connect_lazy());
+        let task = tokio::spawn(timeout(CONNECT_TIMEOUT, async move { transport.connect().await }));
+        let connecting = async move {
+            match task.await {
+                Ok(Ok(Ok(channel))) => Ok(channel),
+                Ok(Ok(Err(error))) => Err(failure::of_connecting(&error)),
+                Ok(Err(_)) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let connecting = connecting.boxed().shared();
+        *current = Some(connecting.clone());
+        Ok(connecting)
+    }
+
+    fn over(&self, channel: tonic::transport::Channel) -> Result<Connection, Failure> {
+        let channel = Channel::Tonic(channel);
         let client = |require_leader| {
             let options = ConnectOptions::new().with_require_leader(require_leader);
             let made = Client::from_channel(channel.clone(), Some(options));
             // Without a user in the options nothing is awaited: the user is let in later.
-            futures::FutureExt::now_or_never(made)
+            made.now_or_never()
                 .unwrap_or_else(|| Err(Error::Internal("a client that waits".to_owned())))
                 .map_err(|error| Failure::of(&self.url, &error))
         };
-        let connection = Rc::new(Connection {
+        Ok(Connection {
             with_leader: client(true)?,
             alone: client(false)?,
             let_in: Cell::new(self.user.is_none()),
             heard: Cell::new(Instant::now()),
             answered: Cell::new(false),
-        });
-        *self.connection.borrow_mut() = Some(connection.clone());
-        Ok(connection)
+        })
     }
 
     /// Reads the certificates anew each time, so that renewed ones are used without a restart.

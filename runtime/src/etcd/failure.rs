@@ -116,8 +116,8 @@ fn explain(status: &Status) -> String {
 }
 
 /// The cause when there has been no connection over which the request could have gone.
-fn never_connected(status: &Status) -> Option<String> {
-    let mut source = status.source();
+fn never_connected(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut source = error.source();
     while let Some(error) = source {
         if let Some(cause) = error.downcast_ref::<tonic::ConnectError>() {
             return Some(chain(cause));
@@ -125,6 +125,11 @@ fn never_connected(status: &Status) -> Option<String> {
         source = error.source();
     }
     None
+}
+
+/// Why there is no connection.
+pub(super) fn of_connecting(error: &tonic::transport::Error) -> String {
+    never_connected(error).unwrap_or_else(|| chain(error))
 }
 
 /// An error with all its causes, each said once.

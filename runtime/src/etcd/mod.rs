@@ -3,9 +3,12 @@
 //! The adapter decides nothing: it takes the core's transactions to a member that answers, tells
 //! what a watch brings, and says why when it cannot. What makes it more than a translation:
 //!
-//! - Each endpoint has a connection of its own, made when it is first needed. A request that fails
-//!   or gets no answer on one endpoint makes later requests begin at another: of those that failed
-//!   too, at the one whose failure is the longest ago.
+//! - Each endpoint has a connection of its own, made when it is first needed. A request that cannot
+//!   be sent to one endpoint, or gets no answer there, makes later requests begin at another: of
+//!   those that failed too, at the one whose failure is the longest ago.
+//! - Connecting takes a part of a request's time only, for then another endpoint can still be
+//!   asked; it goes on meanwhile. Endpoints to which there is no connection although one was tried
+//!   for come last: a host that is dead must not delay what the others wait to answer.
 //! - A request is never sent twice when the first one may have been carried out; only the core
 //!   knows how to find that out. It is sent again when it certainly was not: no
 //!   connection, a member that has no leader, a token that has expired.
@@ -31,6 +34,9 @@ mod translate;
 use endpoint::{Answers, Endpoint};
 use failure::Failure;
 pub use settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
+
+/// Waiting for a connection to one endpoint takes this part of a request's time at most.
+const CONNECTING_SHARE: u32 = 3;
 
 /// An etcd cluster. Its futures belong in a tokio runtime, of whatever kind.
 pub struct Etcd {
@@ -83,27 +89,49 @@ impl Etcd {
         request: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + timeout;
-        let mut not_sent = Vec::new();
-        for _ in 0..self.endpoints.len() {
-            let index = self.current.get();
-            match self.endpoints[index].ask(Answers::WithLeader, deadline, &request).await {
-                Ok(answer) => return Ok(answer),
+        let mut failures = Vec::new();
+        for index in self.in_turn() {
+            let endpoint = &self.endpoints[index];
+            let connected_by = deadline.min(Instant::now() + timeout / CONNECTING_SHARE);
+            let answer = match endpoint.ready(connected_by).await {
+                Ok(()) => endpoint.ask(Answers::WithLeader, deadline, &request).await,
+                Err(failure) => Err(failure),
+            };
+            match answer {
+                Ok(answer) => {
+                    self.current.set(index);
+                    return Ok(answer);
+                }
                 Err(Failure::Refused(why)) => return Err(StoreError::Refused(why)),
                 Err(Failure::Unknown(why)) => {
                     self.leave(index);
-                    not_sent.push(why);
+                    failures.push(why);
                     break;
                 }
                 Err(Failure::NotSent(why)) => {
-                    self.leave(index);
-                    not_sent.push(why);
+                    // A member that says so itself, for want of a leader, is no worse than others.
+                    if endpoint.is_dark() {
+                        self.leave(index);
+                    }
+                    failures.push(why);
                 }
             }
             if Instant::now() >= deadline {
                 break;
             }
         }
-        Err(StoreError::Unavailable(not_sent.join("; ")))
+        Err(StoreError::Unavailable(failures.join("; ")))
+    }
+
+    /// The order in which a request asks the endpoints. It is the request's own: others under way
+    /// at the same time do not change it.
+    fn in_turn(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.endpoints.len()).collect();
+        order.sort_by_key(|&index| {
+            let endpoint = &self.endpoints[index];
+            (endpoint.is_dark(), index != self.current.get(), endpoint.failed())
+        });
+        order
     }
 
     /// Makes later requests begin at another endpoint than `index`, unless they already do.
@@ -117,7 +145,11 @@ impl Etcd {
     fn other_than(&self, index: usize) -> usize {
         let count = self.endpoints.len();
         let others = (1..count).map(|step| (index + step) % count);
-        others.min_by_key(|&other| self.endpoints[other].failed()).unwrap_or(index)
+        let doubts = |&other: &usize| {
+            let endpoint = &self.endpoints[other];
+            (endpoint.is_dark(), endpoint.failed())
+        };
+        others.min_by_key(doubts).unwrap_or(index)
     }
 
     /// Followers stay with an endpoint until it fails them or the core wants another.

@@ -26,6 +26,18 @@ pub fn all() -> Vec<Scenario> {
             death_with_the_leader,
         ),
         scenario(
+            "long-election-with-a-death",
+            "host 0 dies together with etcd's leader, and the election takes long: the VIP is elsewhere within 1.1 leases",
+            3_300 * MS,
+            long_election_with_a_death,
+        ),
+        scenario(
+            "long-election",
+            "etcd's leader crashes, and the election takes long: the VIP stays where it is",
+            200 * MS,
+            long_election,
+        ),
+        scenario(
             "return-into-an-election",
             "host 0 comes back as the preferred one, and etcd's leader dies when the VIP is about to move: it stays until the store answers",
             700 * MS,
@@ -48,6 +60,26 @@ fn death_with_the_leader() -> Plan {
     let mut plan = ranked();
     plan.fault(8_000, 15_000, Fault::CrashLeader);
     plan.fault(8_000, 15_000, Fault::PowerOff { host: 0 });
+    plan
+}
+
+/// Members that wait for 1.8 s or more before they want to lead.
+fn slow_to_elect() -> Plan {
+    let mut plan = ranked();
+    plan.params.raft.election = 1_800 * MS;
+    plan
+}
+
+fn long_election_with_a_death() -> Plan {
+    let mut plan = slow_to_elect();
+    plan.fault(8_000, 15_000, Fault::CrashLeader);
+    plan.fault(8_000, 15_000, Fault::PowerOff { host: 0 });
+    plan
+}
+
+fn long_election() -> Plan {
+    let mut plan = slow_to_elect();
+    plan.fault(8_000, 15_000, Fault::CrashLeader);
     plan
 }
 

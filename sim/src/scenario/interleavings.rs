@@ -236,7 +236,7 @@ fn unseen_session() -> Plan {
     plan.fault(6_000, 20_000, Fault::Drain { host: 3 });
     plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 700 * MS });
     plan.fault(8_950, 15_000, Fault::PowerOff { host: 1 });
-    plan.fault(11_000, 3_000, meddle(2, TxnKind::Open, 1, Mishap::DelayRequest(650 * MS)));
+    plan.fault(11_000, 3_000, meddle(2, TxnKind::Open, 4, Mishap::DelayRequest(650 * MS)));
     plan.fault(11_200, 20, Fault::Restart { host: 2 });
     // Nor does host 2 hear at once that it lost the VIP.
     plan.fault(12_050, 5_000, Fault::WatchLag { host: 2, by: 300 * MS });
@@ -250,7 +250,7 @@ fn old_news() -> Plan {
     let mut plan = ranked();
     let late = Mishap::DelayRequest(350 * MS);
     plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 300 * MS });
-    plan.fault(8_000, 1_000, meddle(0, TxnKind::Renew, 1, late));
+    plan.fault(8_400, 1_000, meddle(0, TxnKind::Renew, 1, late));
     plan.fault(8_550, 30, Fault::Kill { host: 0 });
     plan
 }
@@ -275,7 +275,8 @@ fn lost_answer() -> Plan {
 fn late_renewal_of_the_killed() -> Plan {
     let mut plan = ranked();
     let late = Mishap::DelayRequest(400 * MS);
-    plan.fault(8_000, 1_000, meddle(0, TxnKind::Renew, 3, late));
+    // The successor's first ones are late as well, so that the dead one's lands before.
+    plan.fault(8_000, 1_000, meddle(0, TxnKind::Renew, 6, late));
     plan.fault(8_550, 30, Fault::Kill { host: 0 });
     plan
 }

@@ -113,13 +113,9 @@ impl Inner {
         let me = request.member;
         let member = &self.members[me];
         if !member.up {
-            let (host, site) = (request.host, member.site);
             // Nobody waits for the answer to an operator's wish: it is repeated.
-            if request.slot.is_some()
-                && self.site_is_up(site)
-                && let Some(delay) = self.net.delay(Plane::Client, site, host, &mut self.rng)
-            {
-                self.schedule(self.now + delay, Event::Refused { request: id });
+            if request.slot.is_some() && self.site_is_up(member.site) {
+                self.etcd_refuse(id);
             }
             return;
         }
@@ -139,8 +135,23 @@ impl Inner {
             Ask::Snapshot(_) => true,
         };
         let taken = if reads { self.raft_read(me, id) } else { self.raft_propose(me, id) };
-        if !taken {
-            self.members[me].waiting.push(id);
+        if taken {
+            return;
+        }
+        match self.requests[id.0 as usize] {
+            // An operator's tool waits for a leader.
+            Request { slot: None, ask: Ask::Txn(_), .. } => self.members[me].waiting.push(id),
+            // The daemons ask with require-leader.
+            _ => self.etcd_refuse(id),
+        }
+    }
+
+    /// A client is told that its request was not carried out.
+    fn etcd_refuse(&mut self, id: RequestId) {
+        let request = &self.requests[id.0 as usize];
+        let (host, site) = (request.host, self.members[request.member].site);
+        if let Some(delay) = self.net.delay(Plane::Client, site, host, &mut self.rng) {
+            self.schedule(self.now + delay, Event::Refused { request: id });
         }
     }
 

@@ -28,7 +28,7 @@ pub enum Event {
     Leaderless { member: MemberId, epoch: u32, since: True },
     /// A client's request arrives at a member.
     Request { request: RequestId },
-    /// A client learns that a member's process does not run.
+    /// A client learns that a member's process does not run, or that it knows no leader.
     Refused { request: RequestId },
     /// An answer arrives at a client.
     Answer { slot: SlotId, reply: Box<Reply> },

@@ -273,7 +273,8 @@ impl Inner {
         }
     }
 
-    /// A member's process does not run: the request was not carried out, the next may be asked.
+    /// A member's process does not run, or it knows no leader: the request was not carried out, the
+    /// next may be asked.
     pub fn client_refused(&mut self, id: RequestId) {
         let request = &mut self.requests[id.0 as usize];
         request.refusals += 1;
@@ -292,13 +293,13 @@ impl Inner {
                     request.endpoint = next;
                     self.client_sends(id, 0);
                 } else {
-                    let error = StoreError::Unavailable("connection refused".into());
+                    let error = StoreError::Unavailable("no member takes it".into());
                     self.slots.complete(slot, Reply::Txn(Err(error)));
                 }
             }
             None => {
                 if let &Ask::Snapshot(watch) = &request.ask {
-                    self.watch_break(watch, "connection refused", 0);
+                    self.watch_break(watch, "the member refuses", 0);
                 }
             }
         }
