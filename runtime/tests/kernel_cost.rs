@@ -57,6 +57,31 @@ fn what_operations_cost() {
     }
 }
 
+/// The processor time of this process, the kernel's for it included.
+fn processor_time() -> Duration {
+    let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;
+    nix::time::clock_gettime(clock).unwrap().into()
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn what_holding_costs_at_rest() {
+    for count in [1, 10, 100, 256, 1_000] {
+        on_a_host(move || async move {
+            let vips = many(count);
+            let host = Host::start(Backstop::Fence, &vips);
+            assert_eq!(host.assume(&vips, host.after(2_970)).await, done());
+            let (start, before) = (Instant::now(), processor_time());
+            for turn in 1..=40 {
+                tokio::time::sleep_until((start + turn * Duration::from_millis(500)).into()).await;
+                assert_eq!(host.refresh(&vips, host.after(2_966)).await, done());
+            }
+            let share = (processor_time() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+            println!("{count} addresses held at a lease of 3 s: {:.2} % of a core", 100.0 * share);
+        });
+    }
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn how_exact_the_gate_is() {

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use ipnet::IpNet;
 use turnip::seams::Command;
-use turnip_core::{Assignment, KernelError, KernelEvent, KernelOp, KernelOutcome, Link};
+use turnip_core::{Assignment, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome, Link};
 
 use crate::time::{HostClock, US};
 
@@ -68,6 +68,8 @@ pub struct Host {
     pub vips: Vec<usize>,
     /// What the daemon's adapter has not sent to the kernel yet.
     queue: VecDeque<Waiting>,
+    /// The latest deadline that any `Refresh` of the daemon's had.
+    renewed: Option<Instant>,
     busy: bool,
     /// What the daemon would have done while it was frozen.
     deferred: Vec<Event>,
@@ -112,6 +114,7 @@ impl Host {
             sleeper: None,
             vips: Vec::new(),
             queue: VecDeque::new(),
+            renewed: None,
             busy: false,
             deferred: Vec::new(),
             deferred_by_kernel: Vec::new(),
@@ -132,6 +135,10 @@ impl Inner {
         let slot = self.slots.open();
         if let KernelOp::Withdraw { addresses } = &op {
             self.adapter_cancels(host, &addresses.iter().cloned().collect());
+        }
+        if let KernelOp::Refresh { deadline, .. } = &op {
+            let renewed = &mut self.hosts[host].renewed;
+            *renewed = (*renewed).max(Some(*deadline));
         }
         let queue = &mut self.hosts[host].queue;
         let overtaken = |waiting: &Waiting| op.overtakes(&waiting.op);
@@ -186,10 +193,18 @@ impl Inner {
         }
         let sent_at = self.local(host);
         let target = &mut self.hosts[host];
-        let Some(Waiting { slot, op, cancelled }) = target.queue.pop_front() else {
+        let Some(Waiting { slot, mut op, cancelled }) = target.queue.pop_front() else {
             target.busy = false;
             return;
         };
+        // What waited behind others for long is not late for that, if the session was renewed.
+        if let (
+            KernelOp::Assume { deadline, .. } | KernelOp::Refresh { deadline, .. },
+            Some(renewed),
+        ) = (&mut op, target.renewed)
+        {
+            *deadline = renewed.max(*deadline);
+        }
         let (failed, refused, undo) = (Vec::new(), None, false);
         let call = KernelCall { slot, op, cancelled, sent_at, failed, refused, undo };
         if self.hosts[host].kernel.heeds_deadlines && is_late(&call.op, sent_at) {
@@ -310,7 +325,7 @@ impl Inner {
             if armed.is_some_and(|armed| armed <= end) {
                 continue;
             }
-            let at = target.clock.when(turnip_core::Instant::from_nanos(end));
+            let at = target.clock.when(Instant::from_nanos(end));
             // A gate that closes now is closed already.
             let Some(at) = at.filter(|&at| at > self.now || !is_gate) else { continue };
             *if is_gate { &mut target.gate_armed } else { &mut target.lifetimes_armed } = Some(end);
@@ -412,6 +427,7 @@ impl Inner {
         target.running = false;
         target.frozen = false;
         target.queue.clear();
+        target.renewed = None;
         target.busy = false;
         target.deferred.clear();
         target.told_waker = None;
