@@ -48,10 +48,15 @@ struct Trial {
 
 /// The holder is hit, and comes back: the route is from whoever has the address.
 fn follows(Trial { plan, fault, end, both, outcome }: Trial) -> Result<()> {
-    // Between equal routes the router prefers that of the lowest router id, the dead host's; who
-    // keeps the address when that comes back.
-    let mut cluster = Cluster::start(plan.with_policy(Policy::Priority { preempt: false }))?;
-    let owner = cluster.wait_for_owner_among(|host| host == 0)?;
+    // Between equal routes the router prefers that of the lowest router id: the dead host's. Without
+    // preemption it has the address because it is the first to start, and does not take it back.
+    let mut cluster = Cluster::lay_out(plan.with_policy(Policy::Priority { preempt: false }))?;
+    cluster.start_daemon(0)?;
+    let owner = cluster.wait_for_owner()?;
+    for host in 1..cluster.size() {
+        cluster.start_daemon(host)?;
+    }
+    cluster.wait_until_settled()?;
     let announcers = Announcers::watch(cluster.lab(), cluster.address())?;
     wait_for_route_from(&cluster, &announcers, owner)?;
     // An election of etcd's is not the router's.

@@ -30,7 +30,6 @@ fn led_by(hosts_after_owner: usize) -> Result<(Cluster, usize, usize)> {
     let owner = cluster.wait_for_owner()?;
     let leader = (owner + hosts_after_owner) % 3;
     cluster.lead_from(leader)?;
-    a_long_lease_passes();
     Ok((cluster, owner, leader))
 }
 
