@@ -257,8 +257,9 @@ fn bears_a_slow_disk(delay: Duration) -> Result<()> {
     let leader = etcd::wait_for_leader(&cluster.members)?;
     let from = cluster.note(format!("each write of etcd's leader on h{} takes long", leader + 1));
     cluster.members[leader].slow_disk(delay)?;
-    cluster.wait("a commit by way of it takes as long", || {
-        Ok(cluster.members[leader].time_to_commit().is_ok_and(|taken| taken >= delay))
+    cluster.wait("a commit by way of it takes as long, or it leads no more", || {
+        let slow = cluster.members[leader].time_to_commit().is_ok_and(|taken| taken >= delay);
+        Ok(slow || etcd::leader(&cluster.members).is_some_and(|another| another != leader))
     })?;
     a_lease_passes();
     a_lease_passes();
