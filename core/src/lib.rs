@@ -12,7 +12,8 @@
 //! addresses until `s + L(1 - rho)`, where `L` is the lease that the session declares and `rho` the
 //! margin for clocks that run at different rates. What counts is when the request was *made*: the
 //! answer may come late, or never. At the deadline, less a guard, the host takes every address
-//! away; should the host itself be frozen, the kernel was told the same deadline.
+//! away; should the host itself be frozen, the kernel was told the same deadline. While the store
+//! does not answer, a host tries three times as often, so that all are heard soon after an election.
 //!
 //! **Others wait longer than the promise.** A host that has heard nothing new of a session for
 //! `L(1 + rho)`, by its own clock, since it *received* the last news, may delete the session, if the
