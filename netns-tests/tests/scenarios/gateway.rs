@@ -121,7 +121,7 @@ fn guests_reach_the_outside_again_when_the_gateways_hypervisor_loses_its_power()
     cluster.note("it is back");
     cluster.power_on(owner)?;
     a_lease_passes();
-    let last = cluster.wait_for_owner()?;
+    let last = cluster.wait_until_settled()?;
     wait_until_guests_reach_the_outside(&cluster)?;
     wait_until_guests_know(&cluster, last)?;
     assert_guests_bore_it(&cluster, &lookouts, from)?;
@@ -171,8 +171,7 @@ fn guests_reach_the_outside_while_the_gateways_hypervisor_is_cut_off() -> Result
     }
     cluster.note("heal");
     cluster.heal()?;
-    a_lease_passes();
-    let last = cluster.wait_for_owner()?;
+    let last = cluster.wait_until_settled()?;
     wait_until_guests_reach_the_outside(&cluster)?;
     wait_until_guests_know(&cluster, last)?;
     assert_guests_bore_it(&cluster, &lookouts, from)?;
