@@ -28,8 +28,6 @@ const SILENCED: [Fault; 2] = [Fault::Kill, Fault::Freeze];
 
 const ORDERLY: [Fault; 2] = [Fault::Stop, Fault::Move];
 
-const CRASHES: [Fault; 4] = [Fault::PowerOff, Fault::PowerOffLeader, Fault::Cut, Fault::OneWayCut];
-
 /// A row for each target.
 pub fn table(figures: &Figures) -> String {
     let names = SUBJECTS.map(|subject| subject.to_string()).join(" | ");
@@ -40,23 +38,33 @@ pub fn table(figures: &Figures) -> String {
     };
     row(
         "no address on two hosts: host lost or cut off, stop, move, etcd's leader killed or moved",
-        &|subject| kept(&trials(figures, subject, &WITHDRAWN), |trial| trial.overlap_ms.ms == 0.0),
+        &|subject| {
+            kept(&trials(figures, subject, |fault| WITHDRAWN.contains(&fault)), |trial| {
+                trial.overlap_ms.ms == 0.0
+            })
+        },
     );
     row("no answers from two hosts: daemon killed or stopped (SIGSTOP)", &|subject| {
-        kept(&trials(figures, subject, &SILENCED), |trial| trial.answers_overlap_ms.ms == 0.0)
+        kept(&trials(figures, subject, |fault| SILENCED.contains(&fault)), |trial| {
+            trial.answers_overlap_ms.ms == 0.0
+        })
     });
     row("gap of an orderly stop or move at most 20 ms in the median", &|subject| {
-        let mut gaps: Vec<f64> =
-            trials(figures, subject, &ORDERLY).iter().map(|trial| trial.worse_gap().ms).collect();
+        let mut gaps: Vec<f64> = trials(figures, subject, |fault| ORDERLY.contains(&fault))
+            .iter()
+            .map(|trial| trial.worse_gap().ms)
+            .collect();
         gaps.sort_by(f64::total_cmp);
         if gaps.is_empty() { "-".into() } else { format!("{:.0} ms", median(&gaps)) }
     });
     row("gap at most 1.1 x lease: host lost or cut off", &|subject| {
         let max = lease_ms(subject) * 1.1;
-        kept(&trials(figures, subject, &CRASHES), |trial| trial.worse_gap().ms <= max)
+        kept(&trials(figures, subject, Fault::silences_the_holder), |trial| {
+            trial.worse_gap().ms <= max
+        })
     });
     row("etcd's leader killed elsewhere: the address stays", &|subject| {
-        kept(&trials(figures, subject, &[Fault::LeaderKilled]), |trial| !trial.moved)
+        kept(&trials(figures, subject, |fault| fault == Fault::LeaderKilled), |trial| !trial.moved)
     });
     row("1,000 VIPs of a dead host within 300 ms beyond the lease", &|subject| {
         let max = lease_ms(subject) + 300.0;
@@ -93,9 +101,9 @@ fn lease_ms(subject: Subject) -> f64 {
     crate::trial::in_ms(subject.patience())
 }
 
-fn trials<'a>(figures: &'a Figures, subject: Subject, faults: &[Fault]) -> Vec<&'a Trial> {
+fn trials(figures: &Figures, subject: Subject, of: impl Fn(Fault) -> bool) -> Vec<&Trial> {
     let trials = figures.trials.iter().filter(|trial| !trial.is_disturbed());
-    trials.filter(|trial| trial.subject == subject && faults.contains(&trial.fault)).collect()
+    trials.filter(|trial| trial.subject == subject && of(trial.fault)).collect()
 }
 
 /// In how many runs it was so.

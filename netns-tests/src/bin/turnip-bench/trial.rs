@@ -234,7 +234,7 @@ impl Fault {
     }
 
     /// Whether clients must notice it: a trial in which they do not has missed its target.
-    fn silences_the_holder(self) -> bool {
+    pub fn silences_the_holder(self) -> bool {
         matches!(self, Fault::PowerOff | Fault::PowerOffLeader | Fault::Cut | Fault::OneWayCut)
     }
 
