@@ -28,8 +28,7 @@ impl Node {
     /// limit allows.
     pub(super) fn claim(&mut self, vips: &[usize]) {
         for batch in self.batches(vips, |node, index| node.named_session(index).map(|(_, s)| s)) {
-            if self.is_crowded() {
-                self.agenda.crowded_out.extend(batch);
+            if !self.has_room_for(&batch) {
                 continue;
             }
             let txn = self.claims_txn(&batch, None);
@@ -82,8 +81,7 @@ impl Node {
             successor_of(index).and_then(|to| node.view.session_id(&to))
         });
         for batch in batches {
-            if self.is_crowded() {
-                self.agenda.crowded_out.extend(batch);
+            if !self.has_room_for(&batch) {
                 continue;
             }
             let with_successors: Vec<(usize, Option<NodeName>)> =
@@ -169,16 +167,20 @@ impl Node {
         }
     }
 
-    /// Whether as many transactions about VIPs are under way as may be. What has no place is looked
-    /// at again when one of them is answered.
-    fn is_crowded(&self) -> bool {
+    /// Whether another transaction about VIPs may be sent now. Where not, these VIPs are looked at
+    /// again when one of those under way is answered.
+    fn has_room_for(&mut self, vips: &[usize]) -> bool {
         let about_vips = |pending: &&PendingTxn| {
             matches!(
                 pending.purpose,
                 Purpose::Claim { .. } | Purpose::HandOver { .. } | Purpose::Expire { .. }
             )
         };
-        self.txns.values().filter(about_vips).count() >= TXNS_AT_ONCE
+        let has_room = self.txns.values().filter(about_vips).count() < TXNS_AT_ONCE;
+        if !has_room {
+            self.agenda.crowded_out.extend(vips);
+        }
+        has_room
     }
 
     /// A transaction about `vips` was answered; `unknown` when it may or may not have happened.
