@@ -55,7 +55,7 @@ pub enum Event {
     /// Lifetimes of addresses may have ended.
     LifetimesEnd { host: HostId },
     /// An operator's wish is repeated.
-    Intend { txn: Box<turnip_core::Txn> },
+    Intend { wish: Box<Wish> },
     /// A daemon is started, as the service manager does.
     Start { host: HostId },
     /// A step of the run's plan.
@@ -143,4 +143,15 @@ impl Queue {
         }
         self.heap.pop().map(|scheduled| (scheduled.at, scheduled.event))
     }
+}
+
+/// What an operator writes or removes.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Which key it is about.
+    pub key: String,
+    /// Its number among those about the same key.
+    pub number: u64,
+    /// The transaction.
+    pub txn: turnip_core::Txn,
 }

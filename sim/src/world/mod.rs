@@ -21,6 +21,7 @@ mod step;
 pub mod watch;
 
 use std::cell::{RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -96,6 +97,8 @@ pub struct Inner {
     pub record: Record,
     active: Vec<bool>,
     meddlings: Vec<Meddling>,
+    /// The operator's newest wish about each key, by number.
+    wishes: BTreeMap<String, u64>,
     crashed_leaders: Vec<MemberId>,
     /// What was not in order just before the daemons were stopped.
     pub settled: Vec<Failure>,
@@ -137,6 +140,7 @@ impl World {
             record: Record::new(tracing),
             active: vec![false; plan.steps.len()],
             meddlings: Vec::new(),
+            wishes: BTreeMap::new(),
             crashed_leaders: Vec::new(),
             settled: Vec::new(),
             stopping: false,
@@ -317,7 +321,7 @@ impl Inner {
             Event::GateCloses { host } => self.kernel_timer(host, true),
             Event::LifetimesEnd { host } => self.kernel_timer(host, false),
             Event::Start { host } => self.start_daemon(host),
-            Event::Intend { txn } => self.submit_intent(*txn),
+            Event::Intend { wish } => self.submit_intent(*wish),
             Event::Step { index } => self.step_begins(index),
             Event::Flap { index } => self.flap(index),
             Event::StepEnds { index } => self.step_ends(index),

@@ -8,7 +8,7 @@ use crate::time::S;
 
 use super::Inner;
 use super::etcd::{Ask, Request};
-use super::event::Event;
+use super::event::{Event, Wish};
 use super::net::Plane;
 use super::raft::{MemberId, Role};
 
@@ -342,25 +342,33 @@ impl Inner {
     /// An operator writes or removes an intent. A removal is repeated, so that one that meets an
     /// election does not leave a host drained for good.
     fn intend(&mut self, key: String, value: Option<Vec<u8>>) {
+        let removes = value.is_none();
         let op = match value {
-            Some(value) => Op::Put { key, value },
-            None => Op::Delete { key },
+            Some(value) => Op::Put { key: key.clone(), value },
+            None => Op::Delete { key: key.clone() },
         };
         let txn = Txn { success: vec![op], ..Txn::default() };
-        if matches!(txn.success[0], Op::Delete { .. }) {
+        let number = self.wishes.entry(key.clone()).or_default();
+        *number += 1;
+        let wish = Wish { key, number: *number, txn };
+        if removes {
             for later in [2 * S, 5 * S] {
-                self.schedule(self.now + later, Event::Intend { txn: Box::new(txn.clone()) });
+                self.schedule(self.now + later, Event::Intend { wish: Box::new(wish.clone()) });
             }
         }
-        self.submit_intent(txn);
+        self.submit_intent(wish);
     }
 
-    /// An operator's transaction goes to whoever leads, and is tried again while nobody does.
-    pub fn submit_intent(&mut self, txn: Txn) {
+    /// An operator's transaction goes to whoever leads, and is tried again while nobody does; but
+    /// not once the operator wants something else of the same key.
+    pub fn submit_intent(&mut self, wish: Wish) {
+        if self.wishes.get(&wish.key) != Some(&wish.number) {
+            return;
+        }
         let Some(leader) = self.leader() else {
-            return self.schedule(self.now + S, Event::Intend { txn: Box::new(txn) });
+            return self.schedule(self.now + S, Event::Intend { wish: Box::new(wish) });
         };
-        let mut request = Request::new(self.hosts.len(), None, Ask::Txn(txn), self.now);
+        let mut request = Request::new(self.hosts.len(), None, Ask::Txn(wish.txn), self.now);
         request.member = leader;
         let id = self.add_request(request);
         self.schedule(self.now + S / 1000, Event::Request { request: id });
