@@ -1,8 +1,7 @@
 //! Rules to break, one at a time, to show that the tests notice.
 //!
 //! Only with the feature `mutants`, and inert until one is set: the simulator sets one to show
-//! that its checker catches it. The numbers are those of the interleavings at the end of the
-//! design.
+//! that its checker catches it. What each breaks is cited as in `core/PROTOCOL.md`.
 
 /// One broken rule.
 #[cfg_attr(not(feature = "mutants"), allow(dead_code))]
@@ -60,4 +59,22 @@ impl Mutant {
         Mutant::ExpiryRestarts,
         Mutant::GuardIgnored,
     ];
+    /// What it breaks, as it is cited: a rule or clause, an interleaving, an assumption.
+    pub fn breaks(self) -> &'static str {
+        match self {
+            Mutant::DeadlineFromAnswer => "interleaving 1",
+            Mutant::HolderIgnoresDrift | Mutant::WaiterIgnoresDrift => "interleaving 2",
+            Mutant::ExpireUncompared => "interleaving 3",
+            Mutant::ClaimFromTheLate => "interleaving 4",
+            Mutant::HandOverBeforeRemoval => "interleaving 5",
+            Mutant::KeepAfterHandOver | Mutant::KeepAfterResume => "interleaving 6",
+            Mutant::HandOverUncompared => "interleaving 7",
+            Mutant::ClaimByView => "interleaving 8",
+            Mutant::ViewGoesBack => "interleaving 9",
+            Mutant::NonceReused => "interleaving 10",
+            Mutant::RefuseLateRenewal => "interleaving 12",
+            Mutant::ExpiryRestarts => "interleaving 13",
+            Mutant::GuardIgnored => "rule 2.3",
+        }
+    }
 }

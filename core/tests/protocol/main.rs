@@ -1,0 +1,153 @@
+//! Holds `core/PROTOCOL.md` and the sources together: whatever is cited exists, and whatever is
+//! promised there is tested, and broken on purpose.
+
+mod citation;
+mod page;
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use citation::{Citation, cited};
+use page::Page;
+use sources::{Source, workspace};
+use turnip_core::Mutant;
+
+/// Fails with all complaints at once: whoever renumbers a clause wants to see every place.
+fn none(complaints: Vec<String>, what: &str) {
+    assert!(complaints.is_empty(), "{what}:\n  {}", complaints.join("\n  "));
+}
+
+#[test]
+fn every_citation_is_of_something_that_stands_on_the_page() {
+    let page = Page::read();
+    let sources = workspace();
+    let complaints = sources.iter().flat_map(|source| {
+        let unknown = |(citation, line): (Citation, usize)| {
+            let known = page.has(citation);
+            (!known).then(|| format!("{}:{line} cites {citation}", source.path))
+        };
+        source.citations().into_iter().filter_map(unknown).collect::<Vec<_>>()
+    });
+    none(complaints.collect(), "not in core/PROTOCOL.md");
+}
+
+#[test]
+fn nothing_cites_what_is_not_in_the_repository() {
+    let sources = workspace();
+    let complaints = sources.iter().flat_map(Source::old_citations).collect();
+    none(complaints, "cite core/PROTOCOL.md: `rule 5`, `rule 5.2`, `interleaving 6`, `A1`");
+}
+
+#[test]
+fn every_rule_and_interleaving_is_cited_by_a_test() {
+    let page = Page::read();
+    let by_tests: BTreeSet<Citation> = workspace()
+        .iter()
+        .filter(|source| !source.is_scenario())
+        .flat_map(Source::citations_by_tests)
+        .map(Citation::whole)
+        .collect();
+    let uncited = page.rules_and_interleavings().filter(|one| !by_tests.contains(one));
+    none(uncited.map(|one| one.to_string()).collect(), "no test says that it is about");
+}
+
+#[test]
+fn every_interleaving_is_cited_by_a_scenario_of_the_simulator() {
+    let page = Page::read();
+    let scenarios: BTreeSet<Citation> = workspace()
+        .iter()
+        .filter(|source| source.is_scenario())
+        .flat_map(Source::citations)
+        .map(|(citation, _)| citation)
+        .collect();
+    let missing = page.interleavings.keys().map(|number| Citation::Interleaving(*number));
+    let missing = missing.filter(|one| !scenarios.contains(one)).map(|one| one.to_string());
+    none(missing.collect(), "no scenario is about");
+}
+
+#[test]
+fn every_mutant_breaks_one_thing_that_stands_on_the_page() {
+    let page = Page::read();
+    let complaints =
+        Mutant::ALL.into_iter().filter_map(|mutant| match &cited(mutant.breaks())[..] {
+            [(citation, _)] if page.has(*citation) => None,
+            _ => Some(format!("{mutant:?} breaks {:?}", mutant.breaks())),
+        });
+    none(complaints.collect(), "not one citation of core/PROTOCOL.md");
+}
+
+#[test]
+fn every_rule_is_broken_by_a_mutant() {
+    let page = Page::read();
+    let mut broken = BTreeSet::new();
+    for mutant in Mutant::ALL {
+        for (citation, _) in cited(mutant.breaks()) {
+            broken.insert(citation.whole());
+            if let Citation::Interleaving(number) = citation {
+                let interleaving = &page.interleavings[&number];
+                broken.extend(interleaving.prevented_by.iter().map(|rule| rule.whole()));
+            }
+        }
+    }
+    let whole = page.rules().filter(|rule| !broken.contains(rule)).map(|rule| rule.to_string());
+    none(whole.collect(), "no mutant breaks");
+}
+
+#[test]
+fn every_interleaving_names_the_rules_that_prevent_it_and_the_mutants_that_break_them() {
+    let page = Page::read();
+    let breaks: BTreeMap<String, Citation> = Mutant::ALL
+        .into_iter()
+        .flat_map(|mutant| cited(mutant.breaks()).into_iter().map(move |one| (mutant, one.0)))
+        .map(|(mutant, citation)| (format!("{mutant:?}"), citation))
+        .collect();
+    let mut complaints = Vec::new();
+    for (number, interleaving) in &page.interleavings {
+        let own = Citation::Interleaving(*number);
+        if interleaving.prevented_by.is_empty() || interleaving.broken_by.is_empty() {
+            complaints.push(format!("{own} names no rule, or no mutant"));
+        }
+        let unknown = interleaving.prevented_by.iter().filter(|rule| !page.has(**rule));
+        complaints.extend(unknown.map(|rule| format!("{own} names {rule}")));
+        for mutant in &interleaving.broken_by {
+            let breaks = breaks.get(mutant);
+            let fits = |citation: &Citation| {
+                let prevents =
+                    interleaving.prevented_by.iter().any(|rule| rule.whole() == citation.whole());
+                *citation == own || prevents || matches!(citation, Citation::Assumption(_))
+            };
+            if !breaks.is_some_and(fits) {
+                let says = breaks.map_or("is no mutant".into(), |one| format!("breaks {one}"));
+                complaints.push(format!("{own} is broken by `{mutant}`, which {says}"));
+            }
+        }
+        let unnamed = breaks.iter().filter(|(_, citation)| **citation == own);
+        let unnamed = unnamed.filter(|(mutant, _)| !interleaving.broken_by.contains(*mutant));
+        complaints.extend(unnamed.map(|(mutant, _)| format!("{own} does not name `{mutant}`")));
+    }
+    none(complaints, "interleavings of core/PROTOCOL.md");
+}
+
+#[test]
+fn clauses_are_numbered_without_a_gap() {
+    let page = Page::read();
+    let mut complaints = Vec::new();
+    for (rule, clauses) in &page.clauses {
+        let expected: Vec<u32> = (1..=clauses.len() as u32).collect();
+        if *clauses != expected || clauses.is_empty() {
+            complaints.push(format!("rule {rule} has the clauses {clauses:?}"));
+        }
+    }
+    let numbers: Vec<u32> = page.interleavings.keys().copied().collect();
+    if numbers != (1..=numbers.len() as u32).collect::<Vec<_>>() {
+        complaints.push(format!("interleavings {numbers:?}"));
+    }
+    none(complaints, "numbers of core/PROTOCOL.md");
+}
+
+#[test]
+fn what_the_pages_point_to_is_there() {
+    let sources = workspace();
+    let pages = sources.iter().filter(|source| source.path.ends_with(".md"));
+    none(pages.flat_map(|page| page.dead_pointers(&sources)).collect(), "points to nothing");
+}
