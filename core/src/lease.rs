@@ -359,6 +359,35 @@ pub fn lifetime_secs(backstop: Backstop, deadline: Instant, now: Instant) -> Opt
     u32::try_from(secs).ok().filter(|&secs| secs > 0)
 }
 
+/// The durations of a session with `lease`, by the names that they have in `core/PROTOCOL.md`: a test
+/// holds the table there against these.
+#[doc(hidden)]
+pub fn by_name(lease: &Lease) -> Vec<(&'static str, Vec<Duration>)> {
+    let duration = lease.duration();
+    vec![
+        ("lease `L`", vec![duration]),
+        ("renew interval `r`", vec![lease.renew()]),
+        ("guard `g`", vec![lease.guard()]),
+        ("holding", vec![lease.holding()]),
+        ("patience", vec![lease.patience(duration)]),
+        ("unanswered renewal", vec![lease.unanswered_delay()]),
+        ("grace", vec![grace(lease.patience(duration))]),
+        ("heard lately", vec![lease.alive_within(duration)]),
+        ("settling delay", vec![lease.settling_delay()]),
+        ("just answered", vec![lease.fresh_answer()]),
+        ("claim delay", vec![lease.claim_delay()]),
+        ("retry delay", vec![lease.retry_delay()]),
+        ("operator's retry delay", vec![lease.urgent_retry_delay()]),
+        ("echo, stale", vec![lease.echo_time()]),
+        ("snapshot", vec![lease.snapshot_time(0), lease.snapshot_time(u32::MAX)]),
+        ("member's interval", vec![lease.member_interval(true), lease.member_interval(false)]),
+        ("refused removal", vec![REMOVE_AGAIN_AFTER]),
+        ("failed listing", vec![LIST_AGAIN_AFTER]),
+        ("back-off", vec![back_off(0), back_off(u32::MAX)]),
+        ("announcements", ANNOUNCE_AGAIN_AFTER.to_vec()),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,12 @@ mod page;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use citation::{Citation, cited};
 use page::Page;
 use sources::{Source, workspace};
-use turnip_core::Mutant;
+use turnip_core::{Lease, Mutant, lease, transitions_in_markdown};
 
 /// Fails with all complaints at once: whoever renumbers a clause wants to see every place.
 fn none(complaints: Vec<String>, what: &str) {
@@ -145,6 +146,52 @@ fn clauses_are_numbered_without_a_gap() {
         complaints.push(format!("interleavings {numbers:?}"));
     }
     none(complaints, "numbers of core/PROTOCOL.md");
+}
+
+#[test]
+fn the_table_of_a_vips_states_is_that_of_the_code() {
+    let page = Page::read();
+    let shown = page.between("states of a VIP");
+    let expected = transitions_in_markdown();
+    assert_eq!(shown.trim(), expected.trim(), "put this into core/PROTOCOL.md:\n{expected}");
+}
+
+#[test]
+fn the_picture_of_a_vips_states_is_that_of_the_code() {
+    let page = Page::read();
+    let drawn: BTreeSet<String> = page
+        .between("picture of a VIP's states")
+        .lines()
+        .filter_map(|line| {
+            let (from, rest) = line.trim().split_once(" --> ")?;
+            let (to, event) = rest.split_once(": ")?;
+            Some(format!("| {from} | {event} | {to} |"))
+        })
+        .collect();
+    let table = transitions_in_markdown();
+    let rows: BTreeSet<String> = table.lines().skip(2).map(str::to_owned).collect();
+    assert_eq!(drawn, rows);
+}
+
+#[test]
+fn the_table_of_durations_is_that_of_the_code() {
+    let page = Page::read();
+    let lease = Lease::new(Duration::from_secs(3)).expect("the default lease");
+    let mut complaints = Vec::new();
+    for (name, durations) in lease::by_name(&lease) {
+        let expected: Vec<String> = durations.into_iter().map(in_words).collect();
+        let (expected, shown) = (expected.join(", "), page.duration(name));
+        if shown != Some(expected.as_str()) {
+            complaints.push(format!("{name} is {expected}, and the page says {shown:?}"));
+        }
+    }
+    none(complaints, "durations in core/PROTOCOL.md");
+}
+
+/// As the page writes it, to the nearest millisecond: "3 s", "2970 ms".
+fn in_words(duration: Duration) -> String {
+    let millis = (duration.as_micros() + 500) / 1000;
+    if millis % 1000 == 0 { format!("{} s", millis / 1000) } else { format!("{millis} ms") }
 }
 
 #[test]

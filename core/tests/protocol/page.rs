@@ -12,6 +12,7 @@ pub struct Page {
     pub clauses: BTreeMap<u32, Vec<u32>>,
     pub interleavings: BTreeMap<u32, Interleaving>,
     assumptions: Vec<u32>,
+    text: String,
 }
 
 /// One order of events that breaks a wrong rule.
@@ -33,6 +34,7 @@ impl Page {
             clauses: BTreeMap::new(),
             interleavings: BTreeMap::new(),
             assumptions: Vec::new(),
+            text: text.to_owned(),
         };
         let mut interleaving = None;
         for line in text.lines() {
@@ -66,6 +68,19 @@ impl Page {
             }
         }
         page
+    }
+
+    /// What stands between the marks with this name.
+    pub fn between(&self, name: &str) -> &str {
+        let (begin, end) = (format!("<!-- begin: {name} -->"), format!("<!-- end: {name} -->"));
+        let after = self.text.split_once(&begin).unwrap_or_else(|| panic!("no {begin}")).1;
+        after.split_once(&end).unwrap_or_else(|| panic!("no {end}")).0
+    }
+
+    /// What the table of durations says of this one for the default lease.
+    pub fn duration(&self, name: &str) -> Option<&str> {
+        let row = self.text.lines().find(|line| line.starts_with(&format!("| {name} |")))?;
+        row.split('|').nth(3).map(str::trim)
     }
 
     pub fn has(&self, citation: Citation) -> bool {
