@@ -273,7 +273,7 @@ fn a_rebooted_host_is_not_refused_for_the_last_renewal_of_its_earlier_boot() {
     world.hosts[0].hold_commits = false;
     world.run(1000 * MS);
     assert!(world.etcd.apply(&under_way[0].1).succeeded, "a member had kept it for long");
-    world.run_until(LIMIT, |w| w.said(0, "stands"));
+    world.run_until(LIMIT, |w| w.said(0, "established"));
     assert_eq!(world.hosts[0].exit, None, "{}", world.story());
 }
 

@@ -115,7 +115,7 @@ impl Node {
         self.timers.stop(Timer::Follow);
         self.timers.stop(Timer::Deaf);
         if self.ear.doubt_since.take().is_some() {
-            self.report(Report::Hearing);
+            self.report(Report::WatchRestored);
         }
         if was_deaf && matches!(self.membership, Membership::Live { .. } | Membership::Opening) {
             self.timers.set(Timer::Renew, now);
@@ -153,7 +153,7 @@ impl Node {
         if self.ear.doubt_since.is_none() {
             self.ear.doubt_since = Some(now);
             self.timers.set(Timer::Deaf, now + 2 * self.lease.renew());
-            self.report(Report::Deaf { why });
+            self.report(Report::WatchStale { why });
         }
     }
 
