@@ -347,7 +347,7 @@ pub fn wait_for_leader(members: &[Member]) -> Result<usize> {
         std::thread::sleep(Duration::from_millis(20));
     }
     let said: Vec<String> =
-        members.iter().filter_map(|member| Some(member.process.as_ref()?.said())).collect();
+        members.iter().filter_map(|member| Some(member.process.as_ref()?.log_text())).collect();
     bail!("no etcd leader within 20 s; the members said:\n{}", said.join("\n"))
 }
 

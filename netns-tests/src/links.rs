@@ -185,7 +185,7 @@ impl Namespace {
     ///
     /// # Errors
     /// When they are there already, or there is no such link.
-    pub fn settle(&self, link: &str, v4: Ipv4Net, v6: Ipv6Net) -> Result<()> {
+    pub fn configure_link(&self, link: &str, v4: Ipv4Net, v6: Ipv6Net) -> Result<()> {
         let [a, b, c, d] = v4.addr().octets();
         self.netlink(|netlink| async move {
             let index = index_of(&netlink, link).await?;

@@ -16,7 +16,7 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::Handle;
 
-use crate::reap;
+use crate::cleanup;
 
 /// A named network namespace; dropping it removes the name, and with it, once nothing runs in it,
 /// the namespace.
@@ -36,7 +36,7 @@ impl Namespace {
         if !nix::unistd::geteuid().is_root() {
             bail!("network namespaces need root: this did not run");
         }
-        let net = reap::make(|| {
+        let net = cleanup::make(|| {
             // The first one mounts the directory of them all, which two at once would do twice.
             static MOUNTING: Mutex<()> = Mutex::new(());
             let _mounting = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);

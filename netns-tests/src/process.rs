@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::reap;
+use crate::cleanup;
 
 /// A running process that logs into a file; dropping it kills it.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ impl Process {
     pub fn start(mut command: Command, name: &str, log: PathBuf) -> Result<Self> {
         let open = || File::options().create(true).append(true).open(&log);
         command.stdin(Stdio::null()).stdout(open()?).stderr(open()?);
-        let child = reap::make(|| command.spawn()).with_context(|| format!("starting {name}"))?;
+        let child =
+            cleanup::make(|| command.spawn()).with_context(|| format!("starting {name}"))?;
         Ok(Process { name: name.to_owned(), child, log })
     }
 
@@ -44,8 +45,8 @@ impl Process {
         &self.log
     }
 
-    /// What it has said so far.
-    pub fn said(&self) -> String {
+    /// All that it has logged so far.
+    pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -127,7 +128,7 @@ impl Process {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // They are the lab's now ([`reap::prepare`]). A dead one that nobody has waited for yet
+        // They are the lab's now ([`cleanup::prepare`]). A dead one that nobody has waited for yet
         // still has its id, and keepalived does not start while that is so.
         for orphan in orphans {
             let _ = waitpid(orphan, None);
@@ -159,7 +160,7 @@ impl Process {
             sleep(Duration::from_millis(2));
         }
         self.kill();
-        bail!("{} did not end within {patience:?}; it said:\n{}", self.name, self.said())
+        bail!("{} did not end within {patience:?}; its log:\n{}", self.name, self.log_text())
     }
 
     /// Resident memory in KiB, of it and of the processes that it has started. What they share

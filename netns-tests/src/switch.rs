@@ -86,7 +86,7 @@ impl Switch {
     ///
     /// # Errors
     /// As of nft.
-    pub fn cut_from(&self, port: &str) -> Result<()> {
+    pub fn cut_outgoing(&self, port: &str) -> Result<()> {
         self.add([Fault::From(port.into())])
     }
 
@@ -94,7 +94,7 @@ impl Switch {
     ///
     /// # Errors
     /// As of nft.
-    pub fn cut_to(&self, port: &str) -> Result<()> {
+    pub fn cut_incoming(&self, port: &str) -> Result<()> {
         self.add([Fault::To(port.into())])
     }
 

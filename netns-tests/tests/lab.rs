@@ -14,13 +14,13 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use turnip_netns_tests::binary;
+use turnip_netns_tests::cleanup::{self, PREFIX};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Daemon;
 use turnip_netns_tests::lab::{KEEP_VARIABLE, KEPT_PREFIX, Lab};
 use turnip_netns_tests::namespace::{Namespace, processes_in};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use turnip_netns_tests::process::{Process, ended_by};
-use turnip_netns_tests::reap::{self, PREFIX};
 use turnip_netns_tests::responder::service;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_turnip-demo");
@@ -32,7 +32,7 @@ fn keepalived() -> Plan {
 
 /// Namespaces and directories of labs of this process.
 fn leftovers_of(process: u32) -> Vec<String> {
-    let places = ["/run/netns".into(), reap::directory()];
+    let places = ["/run/netns".into(), cleanup::directory()];
     let entries = places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten();
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| name.starts_with(&format!("{PREFIX}{process}-"))).collect()
@@ -155,7 +155,7 @@ fn a_lab_whose_test_panics_leaves_nothing_behind() -> Result<()> {
 
 /// What was kept of labs of this process.
 fn kept_of(process: u32) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(reap::directory()).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(cleanup::directory()).into_iter().flatten().flatten();
     let ours = |name: &str| name.starts_with(KEPT_PREFIX) && name.contains(&format!("-{process}-"));
     let found = entries.filter(|entry| entry.file_name().to_str().is_some_and(ours));
     found.map(|entry| entry.path()).collect()
@@ -327,13 +327,13 @@ fn a_slow_host_can_be_isolated() -> Result<()> {
 }
 
 #[test]
-fn a_slow_host_can_be_muted() -> Result<()> {
-    hits_a_slow_host(|cluster| cluster.mute(0))
+fn a_slow_host_can_lose_what_it_sends() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.cut_outgoing(0))
 }
 
 #[test]
-fn a_slow_host_can_be_deafened() -> Result<()> {
-    hits_a_slow_host(|cluster| cluster.deafen(0))
+fn a_slow_host_can_lose_what_is_sent_to_it() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.cut_incoming(0))
 }
 
 #[test]

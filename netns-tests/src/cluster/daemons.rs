@@ -9,13 +9,13 @@ use anyhow::{Context, Result, bail};
 
 use super::Cluster;
 use crate::binary;
+use crate::cleanup;
 use crate::daemon::{
     Daemon, Place, RUNTIME_DIRECTORY, installed_in, runtime_directory, turnip_command,
 };
 use crate::host::Host;
 use crate::plan::EtcdPlan;
 use crate::process::Process;
-use crate::reap;
 
 impl Cluster {
     /// Starts the daemon of a host.
@@ -72,11 +72,11 @@ impl Cluster {
         let Host { name, daemon, .. } = &mut self.hosts[host];
         let Some(mut process) = daemon.take() else { return Ok(()) };
         if !process.runs() {
-            bail!("the daemon of {name} had ended before it was stopped:\n{}", process.said());
+            bail!("the daemon of {name} had ended before it was stopped:\n{}", process.log_text());
         }
         let status = process.stop(Duration::from_secs(10))?;
         if says_how_it_went && !status.success() {
-            bail!("the daemon of {name} ended with {status}:\n{}", process.said());
+            bail!("the daemon of {name} ended with {status}:\n{}", process.log_text());
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Cluster {
             .collect();
         for (host, ended) in self.hosts.iter().zip(ended) {
             if ended {
-                bail!("the daemon of {} has ended by itself\n{}", host.name, self.said());
+                bail!("the daemon of {} has ended by itself\n{}", host.name, self.logs());
             }
             let log = match std::fs::read(daemon_log(host)) {
                 // None was ever started there.
@@ -126,7 +126,7 @@ impl Cluster {
             };
             let log = String::from_utf8_lossy(&log);
             if let Some(line) = log.lines().find(|line| line.contains("panicked at")) {
-                bail!("the daemon of {} panicked: {line}\n{}", host.name, self.said());
+                bail!("the daemon of {} panicked: {line}\n{}", host.name, self.logs());
             }
         }
         Ok(())
@@ -179,9 +179,9 @@ impl Cluster {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start_twin(&self, host: usize, other: usize) -> Result<Process> {
-        let directory = self.lab.directory_of(&format!("twin-of-h{}", other + 1))?;
-        reap::make_directory(&runtime_directory(&directory))?;
+    pub fn start_duplicate_daemon(&self, host: usize, other: usize) -> Result<Process> {
+        let directory = self.lab.directory_of(&format!("duplicate-of-h{}", other + 1))?;
+        cleanup::make_directory(&runtime_directory(&directory))?;
         let place = Place {
             host: &self.hosts[other].name,
             index: other,
@@ -192,7 +192,7 @@ impl Cluster {
             security: self.security.as_ref(),
         };
         let command = self.plan.daemon.command(place, &self.plan.vips)?;
-        Process::start(command, "the twin", directory.join("daemon.log"))
+        Process::start(command, "the duplicate daemon", directory.join("daemon.log"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Cluster;
-use crate::crossing::Crossing;
+use crate::link_probe::LinkProbe;
 use crate::plan::EtcdPlan;
 use crate::switch::Switch;
 
@@ -23,9 +23,9 @@ impl Cluster {
     ///
     /// # Errors
     /// As of the switch, or when it is not apart.
-    pub fn mute_member(&self, member: usize) -> Result<()> {
+    pub fn cut_outgoing_of_member(&self, member: usize) -> Result<()> {
         let (switch, port) = self.port_of_member(member)?;
-        switch.cut_from(port)
+        switch.cut_outgoing(port)
     }
 
     /// Cuts a member off from all other members, while the daemons still reach it.
@@ -76,11 +76,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When the kernel refuses, or when the member is not apart.
-    pub fn crossing_to_member(&self, member: usize) -> Result<Crossing> {
+    pub fn probe_link_to_member(&self, member: usize) -> Result<LinkProbe> {
         self.port_of_member(member)?;
         let client = (self.client(), self.network.client_addresses()?[0]);
         let host = &**self.members[member].namespace();
-        Crossing::between(client, (host, self.etcd_addresses[member]))
+        LinkProbe::between(client, (host, self.etcd_addresses[member]))
     }
 
     fn port_of_member(&self, member: usize) -> Result<(&Switch, &str)> {

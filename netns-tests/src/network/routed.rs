@@ -50,7 +50,7 @@ impl Routed {
             let switch = Switch::new(lab, &format!("switch-{}", port(host)))?;
             switch.connect("router", &router, &port(host))?;
             let (v4, v6) = ends(network_of(host)).0;
-            router.settle(&port(host), v4, v6)?;
+            router.configure_link(&port(host), v4, v6)?;
             switches.push(switch);
         }
         let router_bird = match &bgp {
@@ -95,7 +95,7 @@ impl Network for Routed {
 
     fn plug(&self, host: usize, namespace: &Namespace, directory: &Path) -> Result<Vec<Process>> {
         self.switches[host].connect(&port(host), namespace, LINK)?;
-        settle_at_end(namespace, network_of(host))?;
+        configure_far_end(namespace, network_of(host))?;
         match &self.bgp {
             Some(bgp) => Ok(vec![bird::on_host(bgp, namespace, directory, host)?]),
             None => Ok(Vec::new()),
@@ -130,14 +130,14 @@ pub(super) fn ends(network: u8) -> (End, End) {
 
 fn join(router: &Namespace, link: &str, other: &Namespace, network: u8) -> Result<()> {
     let (v4, v6) = ends(network).0;
-    router.settle(link, v4, v6)?;
-    settle_at_end(other, network)
+    router.configure_link(link, v4, v6)?;
+    configure_far_end(other, network)
 }
 
 /// Addresses, and the router as the way to everything else.
-fn settle_at_end(namespace: &Namespace, network: u8) -> Result<()> {
+fn configure_far_end(namespace: &Namespace, network: u8) -> Result<()> {
     let (router, own) = ends(network);
-    namespace.settle(LINK, own.0, own.1)?;
+    namespace.configure_link(LINK, own.0, own.1)?;
     namespace.add_route("0.0.0.0/0".parse()?, Via::Gateway(router.0.addr().into()))?;
     namespace.add_route("::/0".parse()?, Via::Gateway(router.1.addr().into()))
 }

@@ -13,7 +13,7 @@ use turnip_netns_tests::network::{BRIDGE, BRIDGED};
 use turnip_netns_tests::plan::{LINK, Plan};
 use turnip_netns_tests::responder::{PORT, Responder};
 
-use crate::{UNHURRIED, a_lease_passes, of_both_families};
+use crate::{VERY_LONG_LEASE, a_lease_passes, of_both_families};
 
 #[test]
 fn an_address_that_somebody_removes_is_put_back_and_its_vips_others_stay() -> Result<()> {
@@ -21,7 +21,7 @@ fn an_address_that_somebody_removes_is_put_back_and_its_vips_others_stay() -> Re
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("somebody removes one address after the other");
     let removals = |address| -> Result<usize> {
-        Ok(cluster.eye().events(address)?.iter().filter(|event| !event.present).count())
+        Ok(cluster.address_monitor().events(address)?.iter().filter(|event| !event.present).count())
     };
     let addresses: Vec<IpAddr> = cluster.probed().collect();
     for (address, other) in
@@ -32,11 +32,11 @@ fn an_address_that_somebody_removes_is_put_back_and_its_vips_others_stay() -> Re
         cluster.wait("it is gone, and back", || {
             Ok(removals(address)? > before && cluster.holders_of(address)? == [owner])
         })?;
-        assert_eq!(removals(other)?, before_other, "{other} went too: {}", cluster.said());
+        assert_eq!(removals(other)?, before_other, "{other} went too: {}", cluster.logs());
     }
     a_lease_passes();
     for address in addresses {
-        assert_eq!(cluster.holders_of(address)?, [owner], "{}", cluster.said());
+        assert_eq!(cluster.holders_of(address)?, [owner], "{}", cluster.logs());
     }
     cluster.conclude(from, Outcome::moved())
 }
@@ -56,10 +56,10 @@ fn an_address_that_somebody_adds_to_another_host_is_silent_there_and_taken_away(
     sleep(Duration::from_millis(700));
     for address in cluster.probed() {
         assert_eq!(cluster.holders_of(address)?.len(), 2, "it was not added to h{}", other + 1);
-        let shots = cluster.host(other).answers(address);
-        let asked: Vec<_> = shots.iter().filter(|shot| shot.sent > added).collect();
+        let probes = cluster.host(other).answers(address);
+        let asked: Vec<_> = probes.iter().filter(|probe| probe.sent > added).collect();
         assert!(asked.len() > 50, "h{} was asked only {} times", other + 1, asked.len());
-        assert!(asked.iter().all(|shot| shot.answer.is_none()), "h{} answered", other + 1);
+        assert!(asked.iter().all(|probe| probe.answer.is_none()), "h{} answered", other + 1);
     }
     cluster.thaw_daemon(other)?;
     cluster.wait("it is gone there", || {
@@ -86,7 +86,7 @@ fn a_holder_whose_interface_goes_down_passes_the_address_on_at_once() -> Result<
 
 #[test]
 fn a_holder_whose_interface_disappears_passes_the_address_on_and_may_have_it_back() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::gateway().with_lease(UNHURRIED))?;
+    let mut cluster = Cluster::start(Plan::gateway().with_lease(VERY_LONG_LEASE))?;
     let owner = cluster.wait_for_owner()?;
     let mac = cluster.host(owner).namespace().mac(BRIDGE)?;
     let from = cluster.note(format!("{BRIDGE} of h{} is gone", owner + 1));
@@ -174,7 +174,7 @@ fn a_foreign_machine_with_the_same_address_does_not_bring_two_hosts_to_share_it(
     let stranger = Stranger::join(&cluster)?;
     stranger.mislead(&cluster)?;
     a_lease_passes();
-    assert_eq!(cluster.holders()?, [owner], "{}", cluster.said());
+    assert_eq!(cluster.holders()?, [owner], "{}", cluster.logs());
     let back = cluster.note("it gives it back");
     stranger.leave()?;
     // Clients that the stranger has misled must find back; turnip is not told that it has gone.

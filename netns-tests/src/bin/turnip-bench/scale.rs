@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use turnip_netns_tests::address_monitor::AddressEvent;
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, Policy, Vip};
-use turnip_netns_tests::eye::AddressEvent;
 use turnip_netns_tests::measure;
 use turnip_netns_tests::plan::{Plan, vip};
 
@@ -85,7 +85,8 @@ pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Sc
         let Some(arrival) = arrivals.next() else { continue };
         first = Some(first.map_or(arrival.at, |first: Instant| first.min(arrival.at)));
         // One that was taken away again is there from when it came to stay.
-        let stays = measure::tenures(&events, Instant::now()).pop().map(|(_, tenure)| tenure.from);
+        let stays =
+            measure::holding_times(&events, Instant::now()).pop().map(|(_, held)| held.from);
         last = last.max(stays);
     }
     scale.first_ms = first.map(after);
@@ -136,7 +137,7 @@ fn numbered(number: usize) -> Vip {
 type Events = (std::net::IpAddr, Vec<AddressEvent>);
 
 fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
-    let mut by_address = cluster.eye().events_by_address()?;
+    let mut by_address = cluster.address_monitor().events_by_address()?;
     let addresses = cluster.plan().vips.iter().flat_map(|vip| &vip.addresses);
     Ok(addresses
         .map(|net| (net.addr(), by_address.remove(&net.addr()).unwrap_or_default()))

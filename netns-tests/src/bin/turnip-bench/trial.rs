@@ -275,7 +275,7 @@ pub fn run(subject: Subject, fault: Fault, run: usize, runs: usize) -> Result<Tr
     }
     sleep(subject.moment(run, runs));
     if cluster.holders()? != [owner] {
-        bail!("it moved before anything happened\n{}", cluster.said());
+        bail!("it moved before anything happened\n{}", cluster.logs());
     }
     let from = Instant::now();
     inflict(&mut cluster, fault, owner)?;
@@ -310,14 +310,14 @@ pub fn in_ms(time: Duration) -> f64 {
 fn check(cluster: &Cluster, trial: &Trial) -> Result<()> {
     let Trial { fault, .. } = *trial;
     if fault.silences_the_holder() && trial.gap_ms.ms < in_ms(GAP_MIN) {
-        bail!("the fault did not bite: nobody was missed\n{}", cluster.said());
+        bail!("the fault did not bite: nobody was missed\n{}", cluster.logs());
     }
     if !fault.moves_nothing()
         && !trial.moved
         && cluster.holders()?.len() < 2
         && !trial.gap_ms.unending
     {
-        bail!("it did not move, and clients do not miss it\n{}", cluster.said());
+        bail!("it did not move, and clients do not miss it\n{}", cluster.logs());
     }
     Ok(())
 }
@@ -328,7 +328,7 @@ fn inflict(cluster: &mut Cluster, fault: Fault, owner: usize) -> Result<()> {
         Fault::PowerOff | Fault::PowerOffLeader => cluster.power_off(owner),
         Fault::Stop => cluster.stop_daemon(owner),
         Fault::Cut => cluster.isolate(owner),
-        Fault::OneWayCut => cluster.mute(owner),
+        Fault::OneWayCut => cluster.cut_outgoing(owner),
         Fault::Kill => cluster.kill_daemon(owner),
         Fault::Freeze => cluster.freeze_daemon(owner),
         Fault::LeaderKilled => {

@@ -1,5 +1,5 @@
-//! Taking down what labs leave behind: of this process when a signal ends it, of dead ones when
-//! the next lab begins.
+//! Removes what labs leave behind: that of this process when a signal ends it, and that of processes
+//! which were killed when the next lab begins.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -23,7 +23,7 @@ const NAMESPACES: &str = "/run/netns";
 /// The variable that names where labs have their files.
 pub const DIRECTORY_VARIABLE: &str = "TURNIP_LAB_DIR";
 
-/// What is killed is gone after some milliseconds; what is not by then is told.
+/// What is killed is gone after some milliseconds; what is not by then is reported.
 const GONE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Where labs have their files: [`DIRECTORY_VARIABLE`], else the system's temporary directory.
@@ -44,14 +44,14 @@ pub fn prepare() -> Result<()> {
         let adopts = set_child_subreaper(true).context("orphans cannot be adopted");
         prepared = adopts.and_then(|()| take_down_on_signals());
         // An earlier process may have had this one's id, and is as dead as the others.
-        reap_own();
+        remove_own();
     });
     prepared?;
-    reap_the_dead();
+    remove_leftovers_of_the_dead();
     Ok(())
 }
 
-fn reap_the_dead() {
+fn remove_leftovers_of_the_dead() {
     for (path, process) in leftovers() {
         if !Path::new(&format!("/proc/{process}")).exists() {
             remove(&path);
@@ -60,7 +60,7 @@ fn reap_the_dead() {
 }
 
 /// Removes all that this process has made.
-fn reap_own() {
+fn remove_own() {
     let own = std::process::id();
     // What runs in the namespaces writes into the directories.
     let (namespaces, directories): (Vec<PathBuf>, Vec<PathBuf>) = leftovers()
@@ -118,7 +118,7 @@ fn take_down_on_signals() -> Result<()> {
         let Some(signal) = signal else { return };
         eprintln!("\n{signal}: taking the lab down");
         let _for_good = MAKING.write().unwrap_or_else(PoisonError::into_inner);
-        reap_own();
+        remove_own();
         std::process::exit(128 + signal as i32);
     });
     let listens = listens.recv().context("the thread that listens to signals has died")?;
@@ -159,7 +159,7 @@ fn leftovers() -> impl Iterator<Item = (PathBuf, u32)> {
     })
 }
 
-/// Removes a namespace with all that runs in it, or a directory; tells what cannot be removed.
+/// Removes a namespace with all that runs in it, or a directory; reports what cannot be removed.
 fn remove(path: &Path) {
     let removed = match path.starts_with(NAMESPACES) {
         true => remove_namespace(path),

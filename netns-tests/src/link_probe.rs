@@ -1,5 +1,5 @@
-//! What crosses the network from one machine to another: the proof that a fault is what its name
-//! says, in each direction by itself.
+//! Measures how much of what one machine sends arrives at another, in each direction separately: the
+//! proof that a fault of the network does what its name says.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use crate::probe::PERIOD;
 /// A machine, and its address on [`LINK`].
 pub type Side<'a> = (&'a Namespace, IpAddr);
 
-/// Datagrams both ways between two machines on one link, each without an answer, until it is
-/// dropped.
+/// Sends datagrams in both directions between two machines on one link until it is dropped. They are
+/// not answered, so that the two directions do not depend on each other.
 #[derive(Debug)]
-pub struct Crossing {
-    there: Stream,
-    back: Stream,
+pub struct LinkProbe {
+    forward: Stream,
+    reverse: Stream,
 }
 
-/// How many percent of what was sent each way arrived.
+/// How many percent of what was sent in each direction arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrived {
-    /// From the one to the other.
-    pub there: u32,
-    /// From the other to the one.
-    pub back: u32,
+    /// From the first machine to the second.
+    pub forward: u32,
+    /// From the second machine to the first.
+    pub reverse: u32,
 }
 
-impl Crossing {
-    /// Starts to send from `one` to `other` and back.
+impl LinkProbe {
+    /// Starts to send from `one` to `other` (forward) and from `other` to `one` (reverse).
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn between(one: Side<'_>, other: Side<'_>) -> Result<Self> {
-        // Told, for a link that works one way cannot be asked.
+        // Entered by hand: ARP needs both directions, and one of them may be cut.
         for (from, to) in [(one, other), (other, one)] {
             from.0.add_neighbour(LINK, to.1, to.0.mac(LINK)?)?;
         }
-        Ok(Crossing { there: Stream::start(one, other)?, back: Stream::start(other, one)? })
+        Ok(LinkProbe { forward: Stream::start(one, other)?, reverse: Stream::start(other, one)? })
     }
 
     /// What has arrived so far.
@@ -51,7 +51,7 @@ impl Crossing {
     /// # Errors
     /// When too little was sent to say.
     pub fn arrived(&self) -> Result<Arrived> {
-        Ok(Arrived { there: self.there.percent()?, back: self.back.percent()? })
+        Ok(Arrived { forward: self.forward.percent()?, reverse: self.reverse.percent()? })
     }
 }
 
