@@ -107,8 +107,8 @@ impl Etcd {
         })
     }
 
-    /// All keys under `prefix` at one revision, from the first endpoint that tells them. Each is
-    /// asked a little after the one before it, so that those that say nothing cost little.
+    /// All keys under `prefix` at one revision, from the first endpoint that answers. Each is
+    /// asked a little after the one before it, so that those that do not answer cost little.
     /// Later requests, and followers, begin at the one that answered.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl Etcd {
         count: usize,
         timeout: Duration,
     ) -> Result<Vec<Duration>, StoreError> {
-        // One a process: two who measure at once shall not meet.
+        // One a process, so that two that measure at once do not disturb each other.
         let key = format!("/turnip-check/{cluster}/{}", std::process::id());
         let mut latencies = Vec::with_capacity(count);
         let mut outcome = Ok(());
