@@ -16,29 +16,16 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use crate::address_event::{AddressEvent, holders};
 use crate::background::Background;
 use crate::lab::Lab;
 use crate::links::address_of;
-use crate::measure;
 use crate::namespace::Namespace;
 use crate::priority::raise_priority;
 
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
 const RECEIVE_BUFFER_BYTES: libc::c_int = 64 << 20;
-
-/// An address came or went.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AddressEvent {
-    /// When it was read; events are in the kernel's order.
-    pub at: Instant,
-    /// On which host.
-    pub host: Arc<str>,
-    /// Which.
-    pub address: IpAddr,
-    /// Whether it is there now. A refreshed address comes again.
-    pub present: bool,
-}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -128,7 +115,7 @@ impl AddressMonitor {
     /// When events were lost.
     pub fn holders(&self, address: IpAddr, at: Instant) -> Result<Vec<String>> {
         let events = self.select(|event| event.address == address && event.at <= at)?;
-        Ok(measure::holders(&events).into_iter().map(str::to_owned).collect())
+        Ok(holders(&events).into_iter().map(str::to_owned).collect())
     }
 }
 

@@ -1,7 +1,8 @@
-//! Real etcd members in a lab.
+//! Real etcd members, on the hosts of a lab or on loopback.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,14 +10,18 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use etcd_client::{Client, ConnectOptions, GetOptions};
 
 use crate::namespace::Namespace;
-use crate::process::Process;
+use crate::poll::Poll;
+use crate::process::{self, Process};
 use crate::security::Security;
 
 /// The variable that names the etcd to run, when it is not Debian's.
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_ETCD";
 
 /// Members find a leader by then, on however busy a machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ELECTION: Poll = Poll::every(Duration::from_millis(20)).within(Duration::from_secs(20));
+
+/// The directory of a member's data, within that of its files.
+const DATA: &str = "etcd";
 
 /// The etcd to run.
 pub fn binary() -> String {
@@ -43,14 +48,83 @@ impl Default for EtcdSettings {
     }
 }
 
+/// Where a member runs, and where it is reached.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// The network namespace of its host; that of this process when absent.
+    pub namespace: Option<Arc<Namespace>>,
+    /// Its data and its log are in here.
+    pub directory: PathBuf,
+    /// Where clients reach it.
+    pub clients: SocketAddr,
+    /// Where the other members reach it.
+    pub peers: SocketAddr,
+    /// Whether it listens at all addresses of its host, and not only at these two.
+    pub listens_everywhere: bool,
+}
+
+impl Place {
+    /// On a host of its own, with etcd's own ports.
+    pub fn on_host(
+        name: String,
+        namespace: Arc<Namespace>,
+        address: IpAddr,
+        directory: PathBuf,
+    ) -> Self {
+        let at = |port| SocketAddr::new(address, port);
+        let (clients, peers) = (at(2379), at(2380));
+        Place {
+            name,
+            namespace: Some(namespace),
+            directory,
+            clients,
+            peers,
+            listens_everywhere: true,
+        }
+    }
+
+    /// On loopback, beside other members; needs no privileges.
+    pub fn on_loopback(name: String, [clients, peers]: [u16; 2], directory: PathBuf) -> Self {
+        let at = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let (clients, peers) = (at(clients), at(peers));
+        Place { name, namespace: None, directory, clients, peers, listens_everywhere: false }
+    }
+}
+
+/// How clients get into a cluster.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Without TLS, and without a password.
+    Open,
+    /// By TLS, for which these are etcd's arguments.
+    Tls(Vec<String>),
+    /// As a lab's hosts do: certificates at both ends, and a password.
+    Secured(Security),
+}
+
+impl Access {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if matches!(self, Access::Open) { "http" } else { "https" }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        match self {
+            Access::Open => Vec::new(),
+            Access::Tls(arguments) => arguments.clone(),
+            Access::Secured(security) => security.etcd_arguments(),
+        }
+    }
+}
+
 /// A member, running or not.
 #[derive(Debug)]
 pub struct Member {
-    name: String,
-    namespace: Arc<Namespace>,
+    place: Place,
+    access: Access,
     arguments: Vec<String>,
-    directory: PathBuf,
-    security: Option<Security>,
     slow_disk: Option<Process>,
     process: Option<Process>,
 }
@@ -66,27 +140,24 @@ pub struct MemberStatus {
     pub term: u64,
 }
 
-/// Prepares the members of a new cluster, one for each host with its address. None runs yet.
-pub fn members(
-    hosts: &[(String, Arc<Namespace>, IpAddr, PathBuf)],
-    settings: &EtcdSettings,
-    security: Option<&Security>,
-) -> Vec<Member> {
-    let scheme = if security.is_some() { "https" } else { "http" };
-    let peers: Vec<String> = hosts
-        .iter()
-        .map(|(name, _, ip, _)| format!("{name}=http://{}:2380", bracket(*ip)))
-        .collect();
-    let make = |(name, namespace, ip, directory): &(String, Arc<Namespace>, IpAddr, PathBuf)| {
-        let ip = bracket(*ip);
+/// Prepares the members of a new cluster, one for each place. None runs yet.
+pub fn members(places: &[Place], settings: &EtcdSettings, access: &Access) -> Vec<Member> {
+    let peers = places.iter().map(|place| format!("{}=http://{}", place.name, place.peers));
+    let peers = peers.collect::<Vec<_>>().join(",");
+    let scheme = access.scheme();
+    let make = |place: &Place| {
+        let listens = |at: SocketAddr| {
+            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), at.port());
+            if place.listens_everywhere { any } else { at }
+        };
         let mut arguments: Vec<String> = [
-            ("name", name.clone()),
-            ("data-dir", directory.join("etcd").display().to_string()),
-            ("listen-client-urls", format!("{scheme}://0.0.0.0:2379")),
-            ("advertise-client-urls", format!("{scheme}://{ip}:2379")),
-            ("listen-peer-urls", "http://0.0.0.0:2380".into()),
-            ("initial-advertise-peer-urls", format!("http://{ip}:2380")),
-            ("initial-cluster", peers.join(",")),
+            ("name", place.name.clone()),
+            ("data-dir", place.directory.join(DATA).display().to_string()),
+            ("listen-client-urls", format!("{scheme}://{}", listens(place.clients))),
+            ("advertise-client-urls", format!("{scheme}://{}", place.clients)),
+            ("listen-peer-urls", format!("http://{}", listens(place.peers))),
+            ("initial-advertise-peer-urls", format!("http://{}", place.peers)),
+            ("initial-cluster", peers.clone()),
             ("heartbeat-interval", settings.heartbeat_ms.to_string()),
             ("election-timeout", settings.election_ms.to_string()),
             ("logger", "zap".into()),
@@ -95,18 +166,16 @@ pub fn members(
         .map(|(key, value)| format!("--{key}={value}"))
         .into();
         arguments.extend(settings.arguments.iter().cloned());
-        arguments.extend(security.into_iter().flat_map(Security::member_arguments));
+        arguments.extend(access.arguments());
         Member {
-            name: name.clone(),
-            namespace: Arc::clone(namespace),
+            place: place.clone(),
+            access: access.clone(),
             arguments,
-            directory: directory.clone(),
-            security: security.cloned(),
             slow_disk: None,
             process: None,
         }
     };
-    hosts.iter().map(make).collect()
+    places.iter().map(make).collect()
 }
 
 impl Member {
@@ -115,21 +184,42 @@ impl Member {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        let mut command = self.namespace.command(&binary());
+        let mut command = self.command(&binary());
         command.args(&self.arguments);
-        let log = self.directory.join("etcd.log");
-        self.process = Some(Process::start(command, &format!("etcd {}", self.name), log)?);
+        let log = self.place.directory.join("etcd.log");
+        self.process = Some(Process::start(command, &format!("etcd {}", self.name()), log)?);
         Ok(())
     }
 
     /// Its name, which is also that of its host.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.place.name
     }
 
     /// The namespace of its host.
-    pub fn namespace(&self) -> &Arc<Namespace> {
-        &self.namespace
+    ///
+    /// # Errors
+    /// When it has none of its own.
+    pub fn namespace(&self) -> Result<&Arc<Namespace>> {
+        let namespace = self.place.namespace.as_ref();
+        namespace.with_context(|| format!("etcd {} has no namespace of its own", self.name()))
+    }
+
+    /// Where clients reach it.
+    pub fn client_address(&self) -> SocketAddr {
+        self.place.clients
+    }
+
+    /// Where clients reach it, as etcd writes it.
+    pub fn client_url(&self) -> String {
+        format!("{}://{}", self.access.scheme(), self.place.clients)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        match &self.place.namespace {
+            Some(namespace) => namespace.command(program),
+            None => process::command(program, None),
+        }
     }
 
     /// Ends it in an orderly way, starts it again, and waits until it follows a leader, or leads.
@@ -139,11 +229,9 @@ impl Member {
     pub fn restart(&mut self) -> Result<()> {
         self.stop()?;
         self.start()?;
-        let deadline = Instant::now() + PATIENCE;
-        while !self.status().is_ok_and(|status| status.leader != 0) {
-            ensure!(Instant::now() < deadline, "etcd {} follows nobody", self.name);
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let follows = || Ok(self.status().is_ok_and(|status| status.leader != 0));
+        let follows = ELECTION.is_so::<anyhow::Error>(follows)?;
+        ensure!(follows, "etcd {} follows nobody", self.name());
         Ok(())
     }
 
@@ -152,7 +240,8 @@ impl Member {
     /// # Errors
     /// When it does not run.
     pub fn process(&mut self) -> Result<&mut Process> {
-        self.process.as_mut().with_context(|| format!("etcd {} does not run", self.name))
+        let name = &self.place.name;
+        self.process.as_mut().with_context(|| format!("etcd {name} does not run"))
     }
 
     /// Whether it was started, and neither stopped nor killed since.
@@ -178,7 +267,7 @@ impl Member {
         Ok(())
     }
 
-    /// Stops its execution, and waits until it stands still.
+    /// Stops its execution, and waits until it has stopped.
     ///
     /// # Errors
     /// When it does not run.
@@ -201,11 +290,11 @@ impl Member {
     /// When it does not run, or strace cannot trace it.
     pub fn slow_disk(&mut self, delay: Duration) -> Result<()> {
         let etcd = self.process()?.id();
-        let mut command = self.namespace.command("strace");
+        let mut command = self.command("strace");
         command.args(["-f", "-qq", "-p", &etcd.to_string(), "-o", "/dev/null"]);
         command.args(["-e", "trace=fsync,fdatasync", "-e"]);
         command.arg(format!("inject=fsync,fdatasync:delay_exit={}", delay.as_micros()));
-        let log = self.directory.join("strace.log");
+        let log = self.place.directory.join("strace.log");
         self.slow_disk = Some(Process::start(command, "strace", log)?);
         Ok(())
     }
@@ -235,7 +324,7 @@ impl Member {
 
     /// Gives it another namespace, that of its host after a reboot.
     pub fn move_to(&mut self, namespace: Arc<Namespace>) {
-        self.namespace = namespace;
+        self.place.namespace = Some(namespace);
     }
 
     /// Asks it what it knows.
@@ -284,13 +373,13 @@ impl Member {
         })
     }
 
-    /// Has the cluster ask for its password from now on.
+    /// Has etcd ask for its password from now on; turnip's user may use the keys of this cluster.
     ///
     /// # Errors
     /// When it is not secured, or as of etcd.
-    pub fn demand_password(&self) -> Result<()> {
-        let security = self.security.as_ref().context("no password was made")?;
-        self.ask(Duration::from_secs(5), |client| security.demand_password(client))
+    pub fn demand_password(&self, cluster: &str) -> Result<()> {
+        let Access::Secured(security) = &self.access else { bail!("no password was made") };
+        self.ask(Duration::from_secs(5), |client| security.demand_password(client, cluster))
     }
 
     /// Uses etcd's client on its host.
@@ -305,16 +394,16 @@ impl Member {
         let ask = || async move {
             let asked = async {
                 let mut options = ConnectOptions::new().with_connect_timeout(patience);
-                let mut endpoint = "http://127.0.0.1:2379";
-                if let Some(security) = &self.security {
+                if let Access::Secured(security) = &self.access {
                     options = security.options(options)?;
-                    endpoint = "https://127.0.0.1:2379";
                 }
-                f(Client::connect([endpoint], Some(options)).await?).await
+                let port = self.place.clients.port();
+                let own = format!("{}://127.0.0.1:{port}", self.access.scheme());
+                f(Client::connect([own], Some(options)).await?).await
             };
             tokio::time::timeout(patience, asked).await.map_err(|_| anyhow!("no answer"))?
         };
-        self.namespace.block_on(ask).with_context(|| format!("etcd {}", self.name))
+        self.namespace()?.block_on(ask).with_context(|| format!("etcd {}", self.name()))
     }
 }
 
@@ -337,23 +426,12 @@ pub fn leader(members: &[Member]) -> Option<usize> {
 /// Waits until a member leads.
 ///
 /// # Errors
-/// When none does within 20 s; with what the members said.
+/// When none does within 20 s; with their logs.
 pub fn wait_for_leader(members: &[Member]) -> Result<usize> {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(index) = leader(members) {
-            return Ok(index);
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    if let Some(index) = ELECTION.find(|| Ok::<_, anyhow::Error>(leader(members)))? {
+        return Ok(index);
     }
-    let said: Vec<String> =
+    let logs: Vec<String> =
         members.iter().filter_map(|member| Some(member.process.as_ref()?.log_text())).collect();
-    bail!("no etcd leader within 20 s; the members said:\n{}", said.join("\n"))
-}
-
-fn bracket(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    }
+    bail!("no etcd leader within 20 s; their logs:\n{}", logs.join("\n"))
 }

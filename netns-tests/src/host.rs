@@ -7,8 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -16,12 +15,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::address_monitor::AddressMonitor;
-use crate::cleanup;
 use crate::daemon::runtime_directory;
+use crate::guard;
 use crate::lab::Lab;
 use crate::links::Via;
 use crate::namespace::Namespace;
 use crate::network::Network;
+use crate::poll::Poll;
 use crate::probe::{Probe, Prober, Target, Transport};
 use crate::process::Process;
 use crate::responder::Responder;
@@ -30,7 +30,7 @@ const PROBER_LINK: &str = "prober";
 const HOST_LINK: &str = "host";
 
 /// Processes that are killed are gone after some milliseconds, on however busy a machine by then.
-const DEATH_MAX: Duration = Duration::from_secs(5);
+const DEATH: Poll = Poll::every(Duration::from_millis(1)).within(Duration::from_secs(5));
 
 /// A host.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Host {
         network: &dyn Network,
     ) -> Result<()> {
         self.namespace = lab.namespace(&self.name)?;
-        cleanup::make_directory(&runtime_directory(&self.directory))?;
+        guard::make_directory(&runtime_directory(&self.directory))?;
         monitor.watch(&self.namespace, &self.name)?;
         self.plug(network)?;
         let responder = Responder::start(&self.namespace, &self.name)?;
@@ -146,18 +146,16 @@ impl Host {
 
     /// Until all are gone: one that is dying could put an address there yet.
     fn end_processes(&self) -> Result<()> {
-        let deadline = Instant::now() + DEATH_MAX;
-        loop {
-            let processes = self.namespace.processes()?;
-            if processes.is_empty() {
-                return Ok(());
-            }
+        let mut processes = Vec::new();
+        let all_ended = DEATH.is_so(|| {
+            processes = self.namespace.processes()?;
             for process in &processes {
                 let _ = kill(Pid::from_raw(*process), Signal::SIGKILL);
             }
-            ensure!(Instant::now() < deadline, "{} has no power, and {processes:?} run", self.name);
-            sleep(Duration::from_millis(1));
-        }
+            std::io::Result::Ok(processes.is_empty())
+        })?;
+        ensure!(all_ended, "{} has no power, and {processes:?} run", self.name);
+        Ok(())
     }
 
     /// What became of the out-of-band prober's probes for `address`, in all boots.

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::Result;
 
 use crate::cleanup::{self, PREFIX};
+use crate::guard;
 use crate::namespace::Namespace;
 
 /// The variable that, when set, has labs leave their files behind: configurations, logs, etcd's data.
@@ -68,7 +69,7 @@ impl Lab {
         let kept = std::env::var_os(KEEP_VARIABLE).is_some();
         let directory =
             cleanup::directory().join(if kept { kept_name(&suffix) } else { name.clone() });
-        cleanup::make_new_directory(&directory)?;
+        guard::make_new_directory(&directory)?;
         let (namespaces_made, journal) = (AtomicU32::new(0), Journal::new());
         Ok(Arc::new(Lab { name, directory, kept, namespaces_made, journal }))
     }
@@ -98,7 +99,7 @@ impl Lab {
     /// When it cannot be made.
     pub fn directory_of(&self, host: &str) -> Result<PathBuf> {
         let directory = self.directory.join(host);
-        cleanup::make_directory(&directory)?;
+        guard::make_directory(&directory)?;
         Ok(directory)
     }
 
@@ -115,7 +116,7 @@ impl Drop for Lab {
             return;
         }
         // While a signal takes everything down this waits, so that nobody ends the process midway.
-        if let Err(error) = cleanup::make(|| cleanup::remove_directory(&self.directory)) {
+        if let Err(error) = guard::make(|| cleanup::remove_directory(&self.directory)) {
             eprintln!("left behind: {}: {error}", self.directory.display());
         }
     }

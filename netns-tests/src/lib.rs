@@ -15,14 +15,17 @@
 //! by a panic; by the first Ctrl-C; and, should the process be killed, by the next lab on the
 //! machine. Labs need root, and fail without it.
 
+pub mod address_event;
 pub mod address_monitor;
 mod background;
 pub mod binary;
+pub mod certificates;
 pub mod cleanup;
 pub mod cluster;
 pub mod daemon;
 pub mod delay;
 pub mod etcd;
+mod guard;
 pub mod host;
 pub mod lab;
 pub mod link_probe;
@@ -31,6 +34,7 @@ pub mod measure;
 pub mod namespace;
 pub mod network;
 pub mod plan;
+pub mod poll;
 pub mod priority;
 pub mod probe;
 pub mod process;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::address_monitor::AddressEvent;
+use crate::address_event::{AddressEvent, update};
 use crate::probe::{PATIENCE, PERIOD, Probe};
 
 /// The longest time between two answers, or two probes, that is nothing out of the ordinary.
@@ -83,21 +83,6 @@ fn times<'a>(
     }
     times.extend(since.and_then(|from| Span { from, to: span.to }.within(span)));
     times
-}
-
-/// The hosts that have an address after these events.
-pub fn holders(events: &[AddressEvent]) -> BTreeSet<&str> {
-    let mut holders = BTreeSet::new();
-    events.iter().for_each(|event| update(&mut holders, event));
-    holders
-}
-
-fn update<'a>(holders: &mut BTreeSet<&'a str>, event: &'a AddressEvent) {
-    if event.present {
-        holders.insert(&*event.host);
-    } else {
-        holders.remove(&*event.host);
-    }
 }
 
 /// When each host had an address; `end` for those that have it still.

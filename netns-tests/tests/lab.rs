@@ -1,5 +1,6 @@
 //! The lab itself: what it leaves behind, what it refuses, and that its observers see what is wrong.
 
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
@@ -18,9 +19,10 @@ use turnip_netns_tests::cleanup::{self, PREFIX};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Daemon;
 use turnip_netns_tests::lab::{KEEP_VARIABLE, KEPT_PREFIX, Lab};
-use turnip_netns_tests::namespace::{Namespace, processes_in};
+use turnip_netns_tests::namespace::Namespace;
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
-use turnip_netns_tests::process::{Process, ended_by};
+use turnip_netns_tests::poll::Poll;
+use turnip_netns_tests::process::{Process, ended_by, processes_in};
 use turnip_netns_tests::responder::service;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_turnip-demo");
@@ -61,20 +63,15 @@ fn processes_of(process: u32) -> Vec<String> {
 const PROCESSES: usize = 6;
 
 fn wait_until(what: &str, mut is: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is() {
-        anyhow::ensure!(Instant::now() < deadline, "not within 30 s: {what}");
-        sleep(Duration::from_millis(20));
-    }
+    let in_time = Poll::every(Duration::from_millis(20)).is_so::<anyhow::Error>(|| Ok(is()))?;
+    anyhow::ensure!(in_time, "not in time: {what}");
     Ok(())
 }
 
 /// What is killed is gone soon, but not at once.
 fn assert_soon_none(processes: impl Fn() -> Vec<String>) {
-    let deadline = Instant::now() + Duration::from_secs(3);
-    while !processes().is_empty() && Instant::now() < deadline {
-        sleep(Duration::from_millis(10));
-    }
+    let soon = Poll::every(Duration::from_millis(10)).within(Duration::from_secs(3));
+    let _: Result<bool, Infallible> = soon.is_so(|| Ok(processes().is_empty()));
     assert_eq!(processes(), Vec::<String>::new());
 }
 
@@ -117,11 +114,10 @@ fn a_lab_that_is_interrupted_while_it_is_built_leaves_nothing_behind() -> Result
         let mut command = Command::new(DEMO);
         command.env_remove(KEEP_VARIABLE).stdout(Stdio::null()).stderr(Stdio::null());
         let mut demo = command.spawn()?;
-        let deadline = Instant::now() + Duration::from_secs(30);
         // Without a pause, to hit it while it makes the next thing.
-        while leftovers_of(demo.id()).len() < built {
-            anyhow::ensure!(Instant::now() < deadline, "fewer than {built} things were made");
-        }
+        let has_built = || Ok(leftovers_of(demo.id()).len() >= built);
+        let in_time = Poll::every(Duration::ZERO).is_so::<anyhow::Error>(has_built)?;
+        anyhow::ensure!(in_time, "fewer than {built} things were made");
         send(signal, &demo)?;
         assert_eq!(demo.wait()?.code(), Some(128 + signal as i32), "{signal}");
         assert_eq!(leftovers_of(demo.id()), Vec::<String>::new(), "after {built} things");

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 
 use super::Cluster;
 use crate::binary;
-use crate::cleanup;
 use crate::daemon::{
     Daemon, Place, RUNTIME_DIRECTORY, installed_in, runtime_directory, turnip_command,
 };
+use crate::guard;
 use crate::host::Host;
 use crate::plan::EtcdPlan;
 use crate::process::Process;
@@ -181,7 +181,7 @@ impl Cluster {
     /// When it cannot be started.
     pub fn start_duplicate_daemon(&self, host: usize, other: usize) -> Result<Process> {
         let directory = self.lab.directory_of(&format!("duplicate-of-h{}", other + 1))?;
-        cleanup::make_directory(&runtime_directory(&directory))?;
+        guard::make_directory(&runtime_directory(&directory))?;
         let place = Place {
             host: &self.hosts[other].name,
             index: other,

@@ -68,7 +68,7 @@ impl Cluster {
     pub fn power_on_member(&mut self, member: usize) -> Result<()> {
         self.port_of_member(member)?;
         let host = &self.members[member];
-        self.network.attach(host.name(), member, host.namespace())?;
+        self.network.attach(host.name(), member, host.namespace()?)?;
         self.members[member].start()
     }
 
@@ -79,7 +79,7 @@ impl Cluster {
     pub fn probe_link_to_member(&self, member: usize) -> Result<LinkProbe> {
         self.port_of_member(member)?;
         let client = (self.client(), self.network.client_addresses()?[0]);
-        let host = &**self.members[member].namespace();
+        let host = &**self.members[member].namespace()?;
         LinkProbe::between(client, (host, self.etcd_addresses[member]))
     }
 

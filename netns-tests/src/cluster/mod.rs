@@ -15,7 +15,8 @@ use anyhow::Result;
 use ipnet::IpNet;
 
 use crate::address_monitor::AddressMonitor;
-use crate::etcd::{self, Member};
+use crate::daemon::CLUSTER;
+use crate::etcd::{self, Access, Member, Place};
 use crate::host::Host;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
@@ -82,7 +83,7 @@ impl Cluster {
             }
             let leader = etcd::wait_for_leader(&cluster.members)?;
             if cluster.security.is_some() {
-                cluster.members[leader].demand_password()?;
+                cluster.members[leader].demand_password(CLUSTER)?;
             }
         }
         Ok(cluster)
@@ -168,7 +169,8 @@ fn set_up_etcd(
             for (index, host) in hosts.iter().enumerate() {
                 let namespace = Arc::clone(host.shared_namespace());
                 let directory = host.directory.clone();
-                places.push((host.name.clone(), namespace, network.address(index), directory));
+                let address = network.address(index);
+                places.push(Place::on_host(host.name.clone(), namespace, address, directory));
             }
             settings
         }
@@ -178,15 +180,16 @@ fn set_up_etcd(
                 let namespace = lab.namespace(&name)?;
                 let address = network.attach(&name, index, &namespace)?;
                 let directory = lab.directory_of(&name)?;
-                places.push((name, namespace, address, directory));
+                places.push(Place::on_host(name, namespace, address, directory));
             }
             settings
         }
     };
-    let addresses: Vec<IpAddr> = places.iter().map(|(_, _, ip, _)| *ip).collect();
+    let addresses: Vec<IpAddr> = places.iter().map(|place| place.clients.ip()).collect();
     let security = match settings.secured {
-        true => Some(Security::create(lab.directory_of("tls")?, &addresses)?),
+        true => Some(Security::create(&lab.directory_of("tls")?, &addresses)?),
         false => None,
     };
-    Ok((etcd::members(&places, settings, security.as_ref()), addresses, security))
+    let access = security.clone().map_or(Access::Open, Access::Secured);
+    Ok((etcd::members(&places, settings, &access), addresses, security))
 }

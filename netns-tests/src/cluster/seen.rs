@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,9 +10,10 @@ use ipnet::IpNet;
 
 use super::Cluster;
 use super::daemons::daemon_log;
-use crate::address_monitor::AddressEvent;
+use crate::address_event::AddressEvent;
 use crate::daemon::Vip;
 use crate::measure::{self, Span};
+use crate::poll::Poll;
 use crate::probe::{Probe, Target, Transport};
 
 /// What the observers saw in a span of time.
@@ -36,7 +36,7 @@ pub struct Seen {
 }
 
 /// How often a condition is checked. Not more often: the checks take processor time from the daemons.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL: Poll = Poll::every(Duration::from_millis(10));
 
 /// The longest time without probes after which something can be said nonetheless.
 const BLIND_MAX: Duration = Duration::from_secs(1);
@@ -135,15 +135,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When it is not within 30 s; with what the daemons said.
-    pub fn wait(&self, what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < deadline {
-            if so()? {
-                return Ok(());
-            }
-            sleep(LOOK_EVERY);
+    pub fn wait(&self, what: &str, so: impl FnMut() -> Result<bool>) -> Result<()> {
+        if !POLL.is_so(so)? {
+            bail!("not within {:?}: {what}\n{}", POLL.patience(), self.logs());
         }
-        bail!("not within 30 s: {what}\n{}", self.logs())
+        Ok(())
     }
 
     /// The journal, and the logs of all daemons.

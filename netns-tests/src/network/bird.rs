@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::routed::{ends, network_of};
+use super::addressing::{ends, network_of};
 use crate::namespace::Namespace;
 use crate::process::Process;
 

@@ -1,5 +1,6 @@
 //! What connects the hosts of a cluster with each other and with clients.
 
+mod addressing;
 mod bird;
 mod one_switch;
 mod overlay;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::routed::{ends, network_of};
+use super::addressing::{ends, network_of};
 use super::{Network, Routed};
 use crate::lab::Lab;
 use crate::links::Via;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::address_monitor::AddressEvent;
+use crate::address_event::{self, AddressEvent};
 use crate::background::Background;
 use crate::lab::Lab;
 use crate::measure::{self, QUIET_MAX, Span};
@@ -80,7 +80,9 @@ impl RouteMonitor {
     /// # Errors
     /// When bird does not answer.
     pub fn now(&self) -> Result<Vec<String>> {
-        self.read(|seen| measure::holders(&seen.events).into_iter().map(str::to_owned).collect())
+        self.read(|seen| {
+            address_event::holders(&seen.events).into_iter().map(str::to_owned).collect()
+        })
     }
 
     /// How long it had routes from two hosts or more at once, in `span`.
@@ -114,7 +116,7 @@ fn take(seen: &mut Seen, address: IpAddr, now: &BTreeSet<String>) {
     seen.holes.extend((hole.length() > QUIET_MAX).then_some(hole));
     seen.last_asked = at;
     let before: BTreeSet<String> =
-        measure::holders(&seen.events).into_iter().map(str::to_owned).collect();
+        address_event::holders(&seen.events).into_iter().map(str::to_owned).collect();
     let event =
         |host: &String, present| AddressEvent { at, host: (**host).into(), address, present };
     // What went first, so that a change between two answers is no overlap.

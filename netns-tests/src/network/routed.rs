@@ -1,13 +1,13 @@
 //! Hosts in separate networks, joined by a router; with BGP it learns from each host which floating
 //! addresses are there.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use ipnet::{Ipv4Net, Ipv6Net};
 
+use super::addressing::{ends, network_of};
 use super::{Bgp, Network, bird, port};
 use crate::lab::Lab;
 use crate::links::Via;
@@ -109,23 +109,6 @@ impl Network for Routed {
     fn address(&self, host: usize) -> IpAddr {
         ends(network_of(host)).1.0.addr().into()
     }
-}
-
-/// The third number of the addresses in a host's network.
-pub(super) fn network_of(host: usize) -> u8 {
-    u8::try_from(host + 1).expect("few hosts")
-}
-
-type End = (Ipv4Net, Ipv6Net);
-
-/// The router's end of a network and the other one's, each in both families.
-pub(super) fn ends(network: u8) -> (End, End) {
-    let end = |last: u8| {
-        let v4 = Ipv4Net::new(Ipv4Addr::new(10, 80, network, last), 24).expect("24 is one");
-        let v6 = Ipv6Addr::new(0xfd80, u16::from(network), 0, 0, 0, 0, 0, u16::from(last));
-        (v4, Ipv6Net::new(v6, 64).expect("64 is one"))
-    };
-    (end(1), end(2))
 }
 
 fn join(router: &Namespace, link: &str, other: &Namespace, network: u8) -> Result<()> {

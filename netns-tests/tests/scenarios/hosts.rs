@@ -173,7 +173,7 @@ fn a_hundred_addresses_move_from_a_host_that_loses_its_power() -> Result<()> {
         let vips = &cluster.plan().vips;
         Ok(vips.iter().all(|vip| {
             let events = events.get(&vip.addresses[0].addr()).map_or(&[][..], Vec::as_slice);
-            turnip_netns_tests::measure::holders(events).len() == 1
+            turnip_netns_tests::address_event::holders(events).len() == 1
         }))
     })?;
     cluster.conclude(from, Outcome::failed_over())

@@ -6,6 +6,7 @@ mod environment;
 mod report;
 mod rest;
 mod scale;
+mod statistics;
 mod targets;
 mod trial;
 mod use_case;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use turnip_netns_tests::address_monitor::AddressEvent;
+use turnip_netns_tests::address_event::{self, AddressEvent};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, Policy, Vip};
 use turnip_netns_tests::measure;
@@ -147,7 +147,7 @@ fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
 /// How many of the addresses are on one host, which is one of these.
 fn held(cluster: &Cluster, hosts: &[&str]) -> Result<usize> {
     let on_one_of_these = |events: &[_]| {
-        let holders = measure::holders(events);
+        let holders = address_event::holders(events);
         holders.len() == 1 && holders.iter().all(|holder| hosts.contains(holder))
     };
     Ok(floating(cluster)?.iter().filter(|(_, events)| on_one_of_these(events)).count())
