@@ -244,6 +244,11 @@ impl Member {
         self.process.as_mut().with_context(|| format!("etcd {name} does not run"))
     }
 
+    /// What its process has logged, if one runs.
+    pub fn log_text(&self) -> String {
+        self.process.as_ref().map(Process::log_text).unwrap_or_default()
+    }
+
     /// Whether it was started, and neither stopped nor killed since.
     pub fn runs(&self) -> bool {
         self.process.is_some()

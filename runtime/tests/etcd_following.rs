@@ -7,7 +7,7 @@ use std::pin::pin;
 use futures::StreamExt;
 use futures::stream::{self, TryStreamExt};
 use support::cluster::Cluster;
-use support::{PATIENCE, next, put, run, snapshot, told_up_to};
+use support::{PATIENCE, events_up_to, next, put, run, snapshot};
 use turnip::etcd::Etcd;
 use turnip::seams::Store;
 use turnip_core::{Event, Op, Revision, StoreError, Txn, Update};
@@ -52,7 +52,7 @@ fn twenty_thousand_keys_come_in_one_snapshot_while_others_write() {
         assert_eq!(regular, 20_000);
         assert!(snapshot.kvs.is_sorted_by(|a, b| a.key < b.key));
         assert!(snapshot.kvs.iter().all(|kv| kv.mod_revision <= revision));
-        let events = told_up_to(&mut updates, written).await;
+        let events = events_up_to(&mut updates, written).await;
         assert_eq!(events.len(), usize::try_from(written.0 - revision.0).unwrap());
     });
 }
@@ -122,6 +122,6 @@ fn a_foreign_key_that_is_no_text_harms_nobody() {
         assert_eq!(snapshot(&mut updates).await.kvs.len(), 1);
         client.delete(foreign, None).await.unwrap();
         let own = etcd.commit(put(&format!("{PREFIX}k"), ""), PATIENCE).await.unwrap();
-        assert_eq!(told_up_to(&mut updates, own.header.revision).await.len(), 2);
+        assert_eq!(events_up_to(&mut updates, own.header.revision).await.len(), 2);
     });
 }
