@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use etcd_client::{Client, ConnectOptions, GetOptions};
 
+use crate::cleanup;
 use crate::namespace::Namespace;
 use crate::poll::Poll;
 use crate::process::{self, Process};
@@ -22,6 +23,9 @@ const ELECTION: Poll = Poll::every(Duration::from_millis(20)).within(Duration::f
 
 /// The directory of a member's data, within that of its files.
 const DATA: &str = "etcd";
+
+/// The same of a copy of the data.
+const BACKUP: &str = "etcd-backup";
 
 /// The etcd to run.
 pub fn binary() -> String {
@@ -252,6 +256,31 @@ impl Member {
     /// Whether it was started, and neither stopped nor killed since.
     pub fn runs(&self) -> bool {
         self.process.is_some()
+    }
+
+    /// Copies its data beside it, for [`restore`](Self::restore).
+    ///
+    /// # Errors
+    /// When it runs, or the data cannot be copied.
+    pub fn back_up(&self) -> Result<()> {
+        self.copy_data(DATA, BACKUP)
+    }
+
+    /// Puts the data back that was backed up, as somebody does who restores etcd.
+    ///
+    /// # Errors
+    /// When it runs, or there is no backup.
+    pub fn restore(&self) -> Result<()> {
+        self.copy_data(BACKUP, DATA)
+    }
+
+    fn copy_data(&self, from: &str, to: &str) -> Result<()> {
+        ensure!(!self.runs(), "etcd {} runs: its data are no whole", self.name());
+        let [from, to] = [from, to].map(|data| self.place.directory.join(data));
+        cleanup::remove_directory(&to)?;
+        let status = Command::new("cp").arg("-a").arg(&from).arg(&to).status().context("cp")?;
+        ensure!(status.success(), "copying {} to {}: {status}", from.display(), to.display());
+        Ok(())
     }
 
     /// Kills it.

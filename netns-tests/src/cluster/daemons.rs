@@ -34,11 +34,17 @@ impl Cluster {
             etcd: &self.etcd_addresses,
             security: self.security.as_ref(),
         };
-        let command = self.plan.daemon.command(place, &self.plan.vips)?;
+        let command = self.plan.daemon.command(place, &self.configured[index])?;
         let log = daemon_log(host);
         let process = Process::start(command, &format!("daemon of {}", host.name), log)?;
         self.hosts[index].daemon = Some(process);
         Ok(())
+    }
+
+    /// Gives the first VIP this name in the configuration of a host, with the addresses that it has. The
+    /// daemon reads it when it is started next.
+    pub fn rename_vip(&mut self, host: usize, name: &str) {
+        name.clone_into(&mut self.configured[host][0].name);
     }
 
     /// Puts a turnip of its own on a host, in the place of the one that is there, which may run; its

@@ -1,15 +1,44 @@
-//! What can be done to the hosts of an etcd apart: they run a member each, and nothing else.
+//! What can be done to etcd: to the whole of it, and to the hosts of an etcd apart, which run a member
+//! each, and nothing else.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::Cluster;
+use crate::etcd::{self, Member};
 use crate::link_probe::LinkProbe;
 use crate::plan::EtcdPlan;
 use crate::switch::Switch;
 
 impl Cluster {
+    /// Makes a backup of etcd's data, for which it is stopped for a moment.
+    ///
+    /// # Errors
+    /// When a member does not end, cannot be copied or started, or none leads then.
+    pub fn back_up_etcd(&mut self) -> Result<()> {
+        self.restart_etcd(Member::back_up)
+    }
+
+    /// Restores etcd from the backup: what was written since then is lost, and its revision goes back.
+    ///
+    /// # Errors
+    /// When a member does not end, cannot be restored or started, or none leads then.
+    pub fn restore_etcd(&mut self) -> Result<()> {
+        self.restart_etcd(Member::restore)
+    }
+
+    fn restart_etcd(&mut self, meanwhile: impl Fn(&Member) -> Result<()>) -> Result<()> {
+        for member in &mut self.members {
+            member.stop()?;
+        }
+        self.members.iter().try_for_each(meanwhile)?;
+        for member in &mut self.members {
+            member.start()?;
+        }
+        etcd::wait_for_leader(&self.members).map(drop)
+    }
+
     /// Cuts a member off from everything; its link stays up.
     ///
     /// # Errors

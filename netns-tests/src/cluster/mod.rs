@@ -15,7 +15,7 @@ use anyhow::Result;
 use ipnet::IpNet;
 
 use crate::address_monitor::AddressMonitor;
-use crate::daemon::CLUSTER;
+use crate::daemon::{CLUSTER, Vip};
 use crate::etcd::{self, Access, Member, Place};
 use crate::host::Host;
 use crate::lab::Lab;
@@ -38,6 +38,8 @@ pub struct Cluster {
     address_monitor: AddressMonitor,
     network: Box<dyn Network>,
     plan: Plan,
+    /// What each host is configured with.
+    configured: Vec<Vec<Vip>>,
     etcd_addresses: Vec<IpAddr>,
     security: Option<Security>,
     lab: Arc<Lab>,
@@ -72,6 +74,7 @@ impl Cluster {
             members,
             address_monitor,
             network,
+            configured: vec![plan.vips.clone(); plan.hosts],
             plan,
             etcd_addresses,
             security,

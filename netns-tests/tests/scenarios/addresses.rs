@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ipnet::IpNet;
 use turnip_netns_tests::cluster::{Cluster, Outcome};
+use turnip_netns_tests::daemon::Policy;
 use turnip_netns_tests::namespace::{LinkState, Namespace};
 use turnip_netns_tests::network::{BRIDGE, BRIDGED};
-use turnip_netns_tests::plan::{LINK, Plan};
+use turnip_netns_tests::plan::{LINK, Plan, vip};
 use turnip_netns_tests::responder::{PORT, Responder};
 
-use crate::{VERY_LONG_LEASE, a_lease_passes, of_both_families};
+use crate::{VERY_LONG_LEASE, a_lease_passes, of_both_families, with_policy};
 
 #[test]
 fn an_address_that_somebody_removes_is_put_back_and_its_vips_others_stay() -> Result<()> {
@@ -205,4 +206,34 @@ fn a_foreign_machine_that_has_the_address_before_turnip_starts_finds_one_host_be
     cluster.pin("api", (owner + 1) % 3)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.conclude(from, Outcome::failed_over().since(back))
+}
+
+/// IPv6 is off on its link: every address of that family is refused, although the link is up.
+fn refuse_ipv6(namespace: &Namespace) -> Result<()> {
+    namespace.sysctl(&format!("ipv6/conf/{LINK}/disable_ipv6"), "1")
+}
+
+#[test]
+fn a_preferred_host_whose_kernel_refuses_the_address_does_not_get_it_again_and_again() -> Result<()>
+{
+    let vips = vec![vip("api", &["fd77::100/64"])];
+    let plan = Plan { vips, ..with_policy(Policy::Priority { preempt: true }) };
+    let mut cluster = Cluster::lay_out(plan)?;
+    refuse_ipv6(cluster.host(0).namespace())?;
+    for host in [1, 2, 0] {
+        cluster.start_daemon(host)?;
+    }
+    let healthy = cluster.wait_for_owner_among(|host| host == 1)?;
+    let from =
+        cluster.note("h1, which should have the address, and whose kernel refuses it, is there");
+    sleep(Duration::from_secs(40));
+    cluster.wait_for_owner_among(|host| host == healthy)?;
+    let moves = || -> Result<usize> {
+        let events = cluster.address_monitor().events(cluster.address())?;
+        Ok(events.iter().filter(|event| event.at > from && !event.present).count())
+    };
+    // Once it may be tried: before, nobody knows.
+    let moves = moves()?;
+    assert!(moves <= 1, "the healthy holder gave it up {moves} times: {}", cluster.logs());
+    cluster.conclude(from, Outcome::failed_over())
 }

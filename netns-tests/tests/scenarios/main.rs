@@ -12,6 +12,8 @@ mod daemons;
 mod gateway;
 mod hosts;
 mod operators;
+mod renames;
+mod rollback;
 mod store;
 
 use std::thread::sleep;
