@@ -35,9 +35,9 @@ pub fn binary() -> String {
 /// How the members are set up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EtcdSettings {
-    /// How often the leader is heard, in ms.
+    /// How often the leader sends a heartbeat, in ms.
     pub heartbeat_ms: u32,
-    /// How long silence of the leader is borne, in ms.
+    /// After how long without a heartbeat there is an election, in ms.
     pub election_ms: u32,
     /// Whether they speak TLS, with certificates at both ends, and ask for a password.
     pub secured: bool,
@@ -275,7 +275,7 @@ impl Member {
     }
 
     fn copy_data(&self, from: &str, to: &str) -> Result<()> {
-        ensure!(!self.runs(), "etcd {} runs: its data are no whole", self.name());
+        ensure!(!self.runs(), "etcd {} runs: its data cannot be copied consistently", self.name());
         let [from, to] = [from, to].map(|data| self.place.directory.join(data));
         cleanup::remove_directory(&to)?;
         let status = Command::new("cp").arg("-a").arg(&from).arg(&to).status().context("cp")?;

@@ -58,7 +58,7 @@ impl LinkProbe {
 #[derive(Debug)]
 struct Stream {
     sent: Arc<AtomicU32>,
-    heard: Arc<AtomicU32>,
+    received: Arc<AtomicU32>,
     _sender: Background,
 }
 
@@ -70,9 +70,9 @@ impl Stream {
         socket.set_nonblocking(true)?;
         receiver.set_nonblocking(true)?;
         let target = (to.1, receiver.local_addr()?.port());
-        let (sent, heard) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
+        let (sent, received) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
         let sender = Background::start({
-            let (sent, heard) = (Arc::clone(&sent), Arc::clone(&heard));
+            let (sent, received) = (Arc::clone(&sent), Arc::clone(&received));
             move |stop| {
                 while !stop.load(Ordering::Relaxed) {
                     // What cannot be sent does not arrive.
@@ -80,18 +80,18 @@ impl Stream {
                     sent.fetch_add(1, Ordering::Relaxed);
                     sleep(PERIOD);
                     while receiver.recv(&mut [0]).is_ok() {
-                        heard.fetch_add(1, Ordering::Relaxed);
+                        received.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             }
         });
-        Ok(Stream { sent, heard, _sender: sender })
+        Ok(Stream { sent, received, _sender: sender })
     }
 
     fn percent(&self) -> Result<u32> {
         let sent = self.sent.load(Ordering::Relaxed);
         ensure!(sent >= 100, "only {sent} datagrams were sent");
         // The last may be on its way.
-        Ok((self.heard.load(Ordering::Relaxed) * 100 / (sent - 1)).min(100))
+        Ok((self.received.load(Ordering::Relaxed) * 100 / (sent - 1)).min(100))
     }
 }

@@ -78,7 +78,7 @@ impl Namespace {
         })
     }
 
-    /// Makes a VXLAN link that floods to nobody until it is told whom ([`Self::vxlan_peer`]).
+    /// Makes a VXLAN link that floods to nobody until peers are added ([`Self::vxlan_peer`]).
     ///
     /// # Errors
     /// When the name is taken.

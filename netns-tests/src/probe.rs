@@ -32,7 +32,7 @@ pub enum Transport {
     Tcp,
 }
 
-/// Whom to ask, and how.
+/// Which address to ask, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     /// The address.
@@ -111,7 +111,7 @@ impl Prober {
     /// What became of the probes of each target so far, in the order of the targets.
     ///
     /// # Panics
-    /// When nobody asks any more: an observer that is gone must not read as silence.
+    /// When nobody asks any more: an observer that is gone must not look like silence.
     pub fn records(&self) -> Vec<(Target, Vec<Probe>)> {
         self.assert_asks();
         let copy = |(target, probes): &(Target, Probes)| {
@@ -131,7 +131,7 @@ impl Prober {
         probes.iter().rev().find(|probe| probe.answered())?.answer.clone()
     }
 
-    /// Whom it asks.
+    /// What it asks.
     pub fn targets(&self) -> impl Iterator<Item = Target> {
         self.targets.iter().map(|(target, _)| *target)
     }
@@ -170,7 +170,7 @@ impl Asker {
         let socket = std::net::UdpSocket::bind((any, 0))?;
         socket.set_nonblocking(true)?;
         let socket = Arc::new(UdpSocket::from_std(socket)?);
-        tokio::spawn(hear(Arc::clone(&socket), Arc::clone(&probes)));
+        tokio::spawn(receive(Arc::clone(&socket), Arc::clone(&probes)));
         Ok(Asker::Udp { socket, to, probes })
     }
 
@@ -210,10 +210,10 @@ async fn ask_all(askers: &[Asker]) {
     }
 }
 
-async fn hear(socket: Arc<UdpSocket>, probes: Probes) {
+async fn receive(socket: Arc<UdpSocket>, probes: Probes) {
     let mut buffer = [0_u8; 128];
     loop {
-        // Errors are news of single probes by ICMP.
+        // Errors come by ICMP, and are about single probes.
         let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
         if let Some((number, name)) = buffer[..length].split_first_chunk::<8>()
             && let Ok(name) = std::str::from_utf8(name)

@@ -23,7 +23,7 @@ const SERVER_NAME: &str = "etcd.lab";
 #[derive(Clone, Debug)]
 pub struct Security {
     certificates: Certificates,
-    /// Whether etcd asks for the password already: before, it refuses to hear one.
+    /// Whether etcd asks for the password already: before that, it refuses a request that has one.
     asks_password: Arc<AtomicBool>,
 }
 

@@ -250,7 +250,7 @@ fn a_frozen_member_is_left_for_another() {
     });
 }
 
-/// Whether the watch tells of `revision`. etcd itself ends it when there was no leader for three
+/// Whether the watch reports `revision`. etcd itself ends it when there was no leader for three
 /// election timeouts, as when two elections in a row are split.
 async fn goes_on_to(
     updates: &mut (impl Stream<Item = Result<Update, StoreError>> + Unpin),

@@ -65,20 +65,20 @@ fn a_follower_that_lags_far_behind_is_told_all_and_nothing_is_claimed_too_early(
         let cluster = Cluster::start(1).await;
         let etcd = cluster.handle(0);
         let mut updates = pin!(etcd.follow(PREFIX.to_owned(), false));
-        let mut told = snapshot(&mut updates).await.header.revision;
+        let mut newest = snapshot(&mut updates).await.header.revision;
         let last = write_much(&cluster.handle(0), 5_000).await;
         let mut batches = 0;
-        while told < last {
+        while newest < last {
             let Ok(Update::Events(batch)) = next(&mut updates).await else {
                 panic!("events were to come")
             };
             batches += 1;
             for event in &batch.events {
                 let Event::Put(kv) = event else { panic!("{event:?}") };
-                assert_eq!(kv.mod_revision, Revision(told.0 + 1), "each revision, in order");
-                told = kv.mod_revision;
+                assert_eq!(kv.mod_revision, Revision(newest.0 + 1), "each revision, in order");
+                newest = kv.mod_revision;
             }
-            assert_eq!(batch.header.revision, told, "what was claimed has been told");
+            assert_eq!(batch.header.revision, newest, "the batch claims what it brought");
         }
         assert!(batches > 1);
     });

@@ -72,7 +72,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When it had ended before, does not end within 10 s, or does not end well: turnip cleans up
-    /// after a panic as after a signal, so only its status tells them apart.
+    /// after a panic as after a signal, so only its exit status shows which it was.
     pub fn stop_daemon(&mut self, host: usize) -> Result<()> {
         let says_how_it_went = matches!(self.plan.daemon, Daemon::Turnip(_));
         let Host { name, daemon, .. } = &mut self.hosts[host];

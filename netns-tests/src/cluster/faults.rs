@@ -27,7 +27,7 @@ impl Cluster {
     pub fn plug_in(&mut self, host: usize) -> Result<()> {
         ensure!(
             self.plan.network == NetworkPlan::OneSwitch,
-            "h{} cannot be plugged in again: in {:?} what else connects it stands still",
+            "h{} cannot be plugged in again: in {:?} more than that cable connects it",
             host + 1,
             self.plan.network,
         );

@@ -10,8 +10,8 @@ use crate::daemon::{CLUSTER, runtime_directory};
 use crate::etcd::{self, Member};
 use crate::measure::Span;
 
-/// A machine that runs tests may stand still for so long: what is asserted of gaps is longer. The
-/// kernel's events show an address that was away for a microsecond.
+/// A busy machine that runs tests may stop for so long: gaps up to this are not asserted. An address
+/// that was away for a microsecond shows in the kernel's events nonetheless.
 const STALL: Duration = Duration::from_secs(1);
 
 /// A planned move takes some milliseconds; one that stalls at either end, so much.
@@ -29,7 +29,7 @@ const OWN_GAP_MAX: Duration = Duration::from_millis(150);
 /// the kernel's lifetime is over, which counts whole seconds and is looked at now and then.
 const SILENT_MAX: Duration = Duration::from_secs(2);
 
-/// A lease of 3 s, an election of etcd's, the successor's turn, and a machine that stands still
+/// A lease of 3 s, an election of etcd's, the successor's turn, and a busy machine that stops
 /// several times meanwhile.
 const FAILOVER_MAX: Duration = Duration::from_secs(10);
 
@@ -129,7 +129,7 @@ impl Cluster {
         }
         if let Some(host) = outcome.stayed_on {
             let own_gap = self.own_gap(host, counted);
-            // While the whole machine stands still, it neither answers nor asks.
+            // While the whole machine stops, nobody answers, and nobody asks.
             if own_gap > OWN_GAP_MAX + gaps.blind {
                 bail!("h{} was silent for {own_gap:?}: {seen:?}\n{}", host + 1, self.logs());
             }

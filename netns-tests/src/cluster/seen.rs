@@ -69,8 +69,8 @@ impl Cluster {
             .try_fold(true, |none, address| Ok(none && self.holders_of(address)?.is_empty()))
     }
 
-    /// Waits until one host has the address, or all that the first VIP has, and clients hear from
-    /// it.
+    /// Waits until one host has the address, or all that the first VIP has, and clients get
+    /// answers from it.
     ///
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
@@ -100,7 +100,7 @@ impl Cluster {
     }
 
     /// Waits until one host that `wanted` accepts has the address, or all that the first VIP has,
-    /// and clients hear from it.
+    /// and clients get answers from it.
     ///
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.

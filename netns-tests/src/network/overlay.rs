@@ -60,7 +60,7 @@ impl Overlay {
     }
 
     fn bridge(&self, hypervisor: &Namespace, network: u8) -> Result<()> {
-        // Of its own, so that guests can only learn of a new gateway by being told.
+        // Of its own, so that guests can only learn of a new gateway from its announcement.
         hypervisor.bridge(BRIDGE, Some([2, 0, 0, 0, 100, network]))?;
         hypervisor.vxlan(VXLAN, VXLAN_ID, ends(network).1.0.addr())?;
         hypervisor.plug(VXLAN, BRIDGE)?;

@@ -147,7 +147,7 @@ impl Stranger {
         Ok(Stranger { namespace, addresses, _responder })
     }
 
-    /// Has the client take it for the owner of the addresses, by what its own questions tell of it.
+    /// Makes the client take it for the owner of the addresses: it asks the client from each of them.
     fn mislead(&self, cluster: &Cluster) -> Result<()> {
         for (net, client) in self.addresses.iter().zip(cluster.network().client_addresses()?) {
             let client = SocketAddr::new(client, PORT);
@@ -178,7 +178,7 @@ fn a_foreign_machine_with_the_same_address_does_not_bring_two_hosts_to_share_it(
     assert_eq!(cluster.holders()?, [owner], "{}", cluster.logs());
     let back = cluster.note("it gives it back");
     stranger.leave()?;
-    // Clients that the stranger has misled must find back; turnip is not told that it has gone.
+    // Misled clients must find the owner again; nothing informs turnip that the stranger has gone.
     cluster.pin("api", (owner + 1) % 3)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.conclude(from, Outcome::failed_over().since(back))
@@ -198,7 +198,7 @@ fn a_foreign_machine_that_has_the_address_before_turnip_starts_finds_one_host_be
     for host in cluster.plan().in_order_of_start() {
         cluster.start_daemon(host)?;
     }
-    // The protocol knows of turnip's hosts alone, and announcements tell clients of theirs.
+    // The protocol knows of turnip's hosts alone, and its announcements lead clients to them.
     let owner = cluster.wait_for_owner()?;
     stranger.mislead(&cluster)?;
     let back = cluster.note("it gives it back");

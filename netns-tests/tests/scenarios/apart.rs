@@ -101,7 +101,7 @@ fn a_slow_link_of_the_leader_of_an_etcd_apart_moves_nothing() -> Result<()> {
     let delay = Duration::from_millis(100);
     let from = cluster.note(format!("etcd's leader is {delay:?} away from all"));
     cluster.slow_member(leader, delay)?;
-    // Heartbeats that come late of a sudden may have unseated it.
+    // It may have lost its leadership because heartbeats were suddenly late.
     cluster.lead_from(leader)?;
     a_long_lease_passes();
     // A busy machine is slow now and then, a slow link always.

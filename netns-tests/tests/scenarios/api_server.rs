@@ -17,14 +17,14 @@ use crate::{VERY_LONG_LEASE, a_lease_passes};
 /// BGP's hold time in the lab, of 9 s, beside all that a failover takes.
 const HOLD_TIME_AND_MORE: Duration = Duration::from_secs(19);
 
-/// A withdrawal reaches the router in some milliseconds, over machines that stand still for a while.
+/// A withdrawal reaches the router in some milliseconds, also when the machine stops for a moment.
 const WITHDRAWAL_MAX: Duration = Duration::from_secs(1);
 
 /// The lab's BFD misses three times 100 ms.
 const DETECTION_MAX: Duration = Duration::from_millis(300).saturating_add(WITHDRAWAL_MAX);
 
 /// A client's gap where the router learns by BFD that the holder is gone: a lease, a second more, and
-/// a machine that stands still for one.
+/// a busy machine that stops for one.
 const WITH_BFD_MAX: Duration = Duration::from_secs(5);
 
 /// Two hosts announce it from the successor's claim, a lease after the fault, to the hold time's end, which
@@ -33,7 +33,7 @@ const KEPT_MIN: Duration = Duration::from_secs(1);
 
 const HOLD_TIME_MAX: Duration = Duration::from_secs(9).saturating_add(WITHDRAWAL_MAX);
 
-/// The kernel's expiry of a killed holder's address, of which the router hears at once.
+/// The kernel's expiry of a killed holder's address, which the router is informed of at once.
 const LEASE_MAX: Duration = Duration::from_secs(3).saturating_add(WITHDRAWAL_MAX);
 
 /// What the holder is hit by, and how it ends.
@@ -76,7 +76,7 @@ fn follows(Trial { plan, fault, end, both, outcome }: Trial) -> Result<()> {
 }
 
 fn wait_for_route_from(cluster: &Cluster, routes: &RouteMonitor, host: usize) -> Result<()> {
-    cluster.wait("the router hears of it from that host alone", || {
+    cluster.wait("the router has a route to it from that host alone", || {
         Ok(routes.now()? == [format!("session{host}")])
     })
 }
@@ -138,7 +138,7 @@ fn the_route_follows_the_address_when_the_daemon_is_killed() -> Result<()> {
     wait_for_route_from(&cluster, &routes, owner)?;
     let from = cluster.note(format!("the turnip of h{} is killed", owner + 1));
     cluster.kill_daemon(owner)?;
-    // Until the kernel's expiry of the dead holder's address, its route stands beside the new one.
+    // Until the kernel's expiry of the dead holder's address, its route is there beside the new one.
     cluster.wait_for_owner_among(|host| host != owner)?;
     a_lease_passes();
     assert_both(Duration::ZERO..=LEASE_MAX, &routes, from)?;

@@ -119,7 +119,7 @@ fn a_host_that_was_cut_off_gets_its_address_back_by_a_planned_move() -> Result<(
 fn a_cut_between_the_holder_and_one_other_host_is_survived_by_way_of_the_third() -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
-    // Whom both reach; and the holder asks the other one's member first.
+    // The leader is the host that both reach; and the holder asks the other one's member first.
     let (other, third) = ((owner + 1) % 3, (owner + 2) % 3);
     assert_eq!(other, 0, "daemons ask the first host's member first");
     cluster.lead_from(third)?;

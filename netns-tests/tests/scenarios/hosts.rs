@@ -12,7 +12,7 @@ use crate::{
     a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease, with_settings,
 };
 
-/// etcd and turnip start, elect a leader, and wait until a lease that may stand is over.
+/// etcd and turnip start, elect a leader, and wait until a lease from before may be over.
 const BOOT_MAX: Duration = Duration::from_secs(20);
 
 /// The holder loses its power and comes back: somebody else takes over meanwhile, and nobody ever

@@ -54,7 +54,7 @@ fn a_rename_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()
     cluster.conclude(from, Outcome::failed_over())
 }
 
-/// Crashes are what makes it hard: a process finds the address that an earlier one held under the
+/// Crashes make it hard: a process finds the address that an earlier one held under the
 /// other name, and a request of that one may still be on its way to etcd.
 #[test]
 fn daemons_killed_in_the_middle_of_a_rename_never_make_two_holders() -> Result<()> {

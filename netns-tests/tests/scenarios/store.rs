@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// With etcd's own second an election that is split, one in ten, takes longer than a lease of 3 s
-/// bears. Here it is to be seen that nothing else does.
+/// allows. These scenarios are about everything else.
 pub fn quick_elections() -> EtcdSettings {
     EtcdSettings { heartbeat_ms: 30, election_ms: 300, ..EtcdSettings::default() }
 }
@@ -190,7 +190,7 @@ fn a_rolling_restart_of_etcd_moves_nothing() -> Result<()> {
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
-/// Moves the leadership at every second for so long: what the original turnip could not bear. Fails
+/// Moves the leadership at every second for so long: which the original turnip did not survive. Fails
 /// when it has not moved three times of four at least.
 fn flap(cluster: &Cluster, duration: Duration) -> Result<()> {
     let begin = Instant::now();

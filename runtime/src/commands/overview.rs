@@ -31,7 +31,7 @@ pub struct Vip {
     pub addresses: Vec<IpNet>,
     /// Its policy, likewise.
     pub policy: Option<SharedPolicy>,
-    /// The node that owns it in a session that stands.
+    /// The node that owns it in a session that exists.
     pub owner: Option<NodeName>,
     /// When the ownership began, by the owner's wall clock, in ms since 1970.
     pub since_unix_ms: Option<u64>,
@@ -119,7 +119,7 @@ impl Overview {
         Overview { revision, vips, nodes, unreadable: read.unreadable }
     }
 
-    /// Adds what listening has shown: how long ago each node's last renewal was seen, having
+    /// Adds what observing has shown: how long ago each node's last renewal was seen, having
     /// observed for `observed_for`.
     pub fn set_renewals(
         &mut self,

@@ -221,7 +221,7 @@ impl Etcd {
     }
 }
 
-/// A watch from a revision that was compacted is cancelled, and told which is the oldest.
+/// A watch from a revision that was compacted is cancelled, with the oldest that there is.
 async fn oldest_revision(client: &Client, prefix: &str) -> Result<i64, etcd_client::Error> {
     let options = WatchOptions::new().with_start_revision(1);
     let mut watch = client.watch_client().watch(prefix, Some(options)).await?;

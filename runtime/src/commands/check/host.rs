@@ -80,7 +80,7 @@ fn secondaries(config: &Config, findings: &mut Findings) {
                 "secondaries",
                 format!("turnip will set promote_secondaries on {name}, so that other addresses of a VIP's subnet stay when it goes"),
             ),
-            // An interface that is not there is told of elsewhere.
+            // An interface that does not exist is reported elsewhere.
             Err(_) => {}
         }
     }
