@@ -11,6 +11,7 @@ use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, Policy, Vip};
 use turnip_netns_tests::measure;
 use turnip_netns_tests::plan::{Plan, vip};
+use turnip_netns_tests::poll::Poll;
 
 use crate::trial::{Subject, in_ms};
 
@@ -119,15 +120,9 @@ pub fn until_at_rest(cluster: &Cluster) -> Result<bool> {
 /// Waits until each VIP is on one of `hosts`, and says whether it came to that.
 fn until_held(cluster: &Cluster, hosts: &[&str]) -> Result<bool> {
     let count = cluster.plan().vips.len();
-    let began = Instant::now();
-    while began.elapsed() < patience(count) {
-        // Not too often: it looks through all events, and what that takes the daemons lack.
-        sleep(Duration::from_millis(100 + count as u64 / 20));
-        if held(cluster, hosts)? == count {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    // Not too often: it looks through all events, which takes processor time from the daemons.
+    let poll = Poll::every(Duration::from_millis(100 + count as u64 / 20)).within(patience(count));
+    poll.is_so(|| Ok(held(cluster, hosts)? == count))
 }
 
 fn numbered(number: usize) -> Vip {
