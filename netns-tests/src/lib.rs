@@ -5,15 +5,20 @@
 //! and a client. Its methods are the verbs of the field: isolate, cut, lose, slow, heal, power off
 //! and on, kill, freeze, thaw, stop.
 //!
-//! What is true is not taken from the daemon's word. The [`AddressMonitor`](address_monitor::AddressMonitor)
-//! receives the kernel's address events of all namespaces on one socket, so that their order is the kernel's own and an
-//! overlap of a microsecond shows. [Clients](probe::Prober) ask the floating address every 5 ms
-//! who it is. And every host has an out-of-band prober, wired to it alone, which asks *this*
-//! host whether it answers, whatever the rest of the network believes. [`measure`] makes gaps and overlaps of that.
+//! What is true is not taken from the daemon's word. The
+//! [`AddressMonitor`](address_monitor::AddressMonitor) receives the kernel's address events of all
+//! namespaces on one socket, so that their order is the kernel's own and an overlap of a microsecond
+//! shows. [Clients](probe::Prober) ask the floating address every 5 ms who it is. And every host has an
+//! out-of-band prober, wired to it alone, which asks *this* host whether it answers, whatever the rest
+//! of the network believes. [`measure`] makes gaps and overlaps of that.
 //!
 //! Everything has the process's id in its name: it is taken down when the cluster is dropped, also
 //! by a panic; by the first Ctrl-C; and, should the process be killed, by the next lab on the
 //! machine. Labs need root, and fail without it.
+//!
+//! Parts of it serve the tests of other packages too: members of [`etcd`], on loopback as well,
+//! [`certificates`], [namespaces](namespace::Namespace) and [waiting](poll::Poll). So this library
+//! depends on no other package of the workspace.
 
 pub mod address_event;
 pub mod address_monitor;

@@ -197,7 +197,7 @@ impl Cluster {
             etcd: &self.etcd_addresses,
             security: self.security.as_ref(),
         };
-        let command = self.plan.daemon.command(place, &self.plan.vips)?;
+        let command = self.plan.daemon.command(place, &self.configured[other])?;
         Process::start(command, "the duplicate daemon", directory.join("daemon.log"))
     }
 }
