@@ -88,7 +88,7 @@ impl Clock for HostClock {
 /// shorter while MONOTONIC runs slow, and never longer while it runs fast.
 ///
 /// What remains is a rate that changes after the daemon was frozen: until the timeouts that it
-/// set last have run out, at most for a lease; and what `adjtime` adds, which nothing reports and
+/// set last have run out, at most for a lease; and what `adjtime` adds, which nothing tells and
 /// is 0.05 % at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelRate {
@@ -116,7 +116,7 @@ impl KernelRate {
             nix::libc::adjtimex(state.as_mut_ptr());
             state.assume_init()
         };
-        // On failure, which is for bad pointers only, all is zero: the tick shows that.
+        // On failure, which is for bad pointers only, all is zero: the tick tells.
         if state.tick == 0 {
             return KernelRate { slow_ppm: 0 };
         }
