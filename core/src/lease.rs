@@ -156,8 +156,8 @@ impl Lease {
     /// 1 %.
     pub const DRIFT_PPM_DEFAULT: u32 = 10_000;
 
-    /// A lease of `duration` with the proportions of the design: renewed every sixth of it, a
-    /// fifteenth kept as guard, 1 % for drift.
+    /// A lease of `duration` with the default proportions: renewed every sixth of it, a fifteenth
+    /// kept as guard, 1 % for drift.
     ///
     /// # Errors
     /// When `duration` is out of range.
@@ -165,7 +165,7 @@ impl Lease {
         Self::with(duration, None, None, None)
     }
 
-    /// A lease with some of its proportions given; the others are the design's.
+    /// A lease with some of its proportions given; the others are the default ones.
     ///
     /// # Errors
     /// When the combination cannot be safe, or could not survive one lost renewal.
@@ -395,7 +395,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_default_proportions_are_those_of_the_design() {
+    fn the_default_proportions_are_a_sixth_and_a_fifteenth() {
         let lease = Lease::new(3 * SECOND).unwrap();
         assert_eq!(lease.renew(), Duration::from_millis(500));
         assert_eq!(lease.guard(), Duration::from_millis(200));
