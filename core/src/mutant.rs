@@ -89,4 +89,42 @@ mutants! {
     KeepAfterRollback: "A2, rule 9.4",
     /// Addresses are assumed at once from a store that turned out to be another one.
     ResumeAfterRollback: "A2, rule 9.5, interleaving 15",
+    /// The gate is closed and opened, and not refused, where its time may be over.
+    ExpiredGateMoved: "rule 8.4, interleaving 11",
+    /// A refresh that the kernel refused because the gate had closed opens it again.
+    RefreshReopensGate: "rule 8.5, interleaving 11",
+    /// A gate that opens anew lets through what was held before it closed.
+    EarlierHeldRevived: "rule 8.5",
+    /// The gate is set without a ticket: it stays open by as much as a process stalled before.
+    NoTicket: "rule 8.17, interleaving 18",
+    /// What came too late is left where it is.
+    LateNotUndone: "rule 8.2",
+    /// Lifetimes are given by when an operation was asked, not by when it is sent.
+    ClockReadInQueue: "rule 8.1",
+    /// A lifetime that the kernel counts from later than thought stays as it is.
+    LifetimeNotLookedAtAgain: "rule 8.2",
+    /// Without the fence, a lifetime is rounded up.
+    LifetimeRoundedUp: "rule 8.8",
+    /// The kernel's timers are taken to be as fast as the host's clock.
+    TimerRateIgnored: "A3, rule 8.11",
+    /// A withdrawal waits behind what puts addresses there.
+    WithdrawalWaits: "rule 8.9",
+    /// A withdrawal leaves what waits as it is.
+    WithdrawalCancelsNothing: "rule 8.9",
+    /// What another session was renewed to still counts.
+    RenewedOutlivesSession: "rule 8.10",
+    /// What an earlier process fenced, and is not configured any more, is fenced no more.
+    FormerNotFenced: "rule 8.12",
+    /// Addresses are put there before the gate is set.
+    AddressBeforeGate: "rule 8.6",
+    /// Addresses are taken away before the fence is shut for them.
+    DeleteBeforeShut: "rule 8.6",
+    /// What could not be put there is let pass all the same.
+    FailedLetPass: "rule 8.6",
+    /// What a closing of the gate left out is not told.
+    LeftOutUntold: "rule 8.5",
+    /// What is there but silent is taken for held.
+    SilentTakenForHeld: "rule 8.12",
+    /// What others change in the fence is not looked at.
+    ForeignChangesIgnored: "rule 8.13",
 }
