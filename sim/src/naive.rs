@@ -26,13 +26,11 @@ pub async fn run(world: &Rc<World>, seam: &SimHost, host: usize) -> Exit {
         let life = u64::from(inner.hosts[host].incarnation);
         let rng = Rng::new(inner.plan.seed ^ (host as u64) << 32 ^ life, "naive");
         let addresses: Vec<Assignment> = inner
-            .vip_addresses
+            .addresses
             .iter()
-            .enumerate()
-            .flat_map(|(vip, nets)| nets.iter().map(move |net| (vip, *net)))
-            .map(|(vip, address)| Assignment {
-                vip: inner.names.vip(vip).clone(),
-                interface: inner.interface.clone(),
+            .map(|&(id, address)| Assignment {
+                vip: inner.names.vip(id / 2).clone(),
+                interface: inner.interfaces[0].clone(),
                 address,
             })
             .collect();

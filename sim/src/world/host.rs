@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use turnip::seams::Command;
 use turnip_core::{Assignment, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome, Link};
 
+use crate::plan::config::{self, HostConfig};
+use crate::record::Configured;
 use crate::time::{HostClock, US};
 
 use super::Inner;
@@ -64,8 +66,8 @@ pub struct Host {
     pub commands_waker: Option<Waker>,
     /// Who sleeps on the host's clock.
     pub sleeper: Option<Waker>,
-    /// Which VIPs of the run the daemon is configured with.
-    pub vips: Vec<usize>,
+    /// What the newest process of the daemon was configured with.
+    pub config: HostConfig,
     /// What the daemon's adapter has not sent to the kernel yet.
     queue: VecDeque<Waiting>,
     /// The latest deadline that any `Refresh` of the daemon's had.
@@ -89,7 +91,12 @@ struct Waiting {
 
 impl Host {
     /// A host switched on, with no daemon yet.
-    pub fn new(clock: HostClock, kernel: HostKernel, endpoints: Vec<MemberId>) -> Self {
+    pub fn new(
+        clock: HostClock,
+        kernel: HostKernel,
+        endpoints: Vec<MemberId>,
+        config: HostConfig,
+    ) -> Self {
         Host {
             clock,
             kernel,
@@ -112,7 +119,7 @@ impl Host {
             commands: VecDeque::new(),
             commands_waker: None,
             sleeper: None,
-            vips: Vec::new(),
+            config,
             queue: VecDeque::new(),
             renewed: None,
             busy: false,
@@ -358,21 +365,34 @@ impl Inner {
 
     /// Tells the checker who answers on this host.
     fn observe(&mut self, host: HostId) {
-        let local = self.local(host);
-        let target = &self.hosts[host];
-        let alive = target.powered && !target.paused;
-        for (vip, addresses) in self.vip_addresses.iter().enumerate() {
-            let answers = |net: &IpNet| alive && target.kernel.answers(*net, local);
-            let some = addresses.iter().any(answers);
-            let all = some && addresses.iter().all(answers);
-            self.checker.observe(self.now, vip, host, some, all);
+        for index in 0..self.addresses.len() {
+            let (address, net) = self.addresses[index];
+            let answers = self.answers(host, net);
+            let before = self.checker.holders(address);
+            if answers == (before >> host & 1 == 1) {
+                continue;
+            }
+            // Others may have fallen silent by a timer that is due at this very instant and comes
+            // later in the queue. What matters is whether they answer.
+            for other in (0..self.hosts.len()).filter(|other| before >> other & 1 == 1) {
+                if other != host && answers {
+                    let still = self.answers(other, net);
+                    self.checker.observe(self.now, address, other, still);
+                }
+            }
+            self.checker.observe(self.now, address, host, answers);
         }
+    }
+
+    fn answers(&self, host: HostId, net: IpNet) -> bool {
+        let target = &self.hosts[host];
+        target.powered && !target.paused && target.kernel.answers(net, self.local(host))
     }
 
     /// Somebody else takes an address away, or puts it there.
     pub fn meddle_with_address(&mut self, host: HostId, vip: usize, plant: bool) {
-        let net = self.vip_addresses[vip][0];
-        let interface = Arc::clone(&self.interface);
+        let net = config::net(2 * vip);
+        let interface = Arc::clone(&self.interfaces[self.plan.params.vips[vip].interface]);
         let kernel = &mut self.hosts[host].kernel;
         let changed = if plant { kernel.plant(net, &interface) } else { kernel.steal(net) };
         if changed {
@@ -382,8 +402,8 @@ impl Inner {
     }
 
     /// A link of a host goes down or up.
-    pub fn set_link(&mut self, host: HostId, up: bool) {
-        let interface = Arc::clone(&self.interface);
+    pub fn set_link(&mut self, host: HostId, interface: usize, up: bool) {
+        let interface = Arc::clone(&self.interfaces[interface]);
         if let Some(link) = self.hosts[host].kernel.set_link(&interface, up) {
             self.kernel_tells(host, KernelEvent::LinkChanged(link));
             self.kernel_changed(host);
@@ -391,8 +411,8 @@ impl Inner {
     }
 
     /// A link of a host disappears, with its addresses, or comes back.
-    pub fn set_link_there(&mut self, host: HostId, there: bool) {
-        let interface = Arc::clone(&self.interface);
+    pub fn set_link_there(&mut self, host: HostId, interface: usize, there: bool) {
+        let interface = Arc::clone(&self.interfaces[interface]);
         let kernel = &mut self.hosts[host].kernel;
         let event = if there {
             let link: Link = kernel.add_link(&interface);
@@ -407,16 +427,17 @@ impl Inner {
 
     /// A daemon's process begins.
     pub fn daemon_begins(&mut self, host: HostId) {
-        let vips: BTreeSet<IpNet> = self.hosts[host]
-            .vips
-            .iter()
-            .flat_map(|&vip| self.vip_addresses[vip].iter().copied())
-            .collect();
+        let config = self.config_of(host);
+        let addresses: BTreeSet<IpNet> = config.addresses().map(config::net).collect();
+        self.checker.joins(host, config.cluster);
+        let at = self.now;
+        self.record.configs.push(Configured { at, host, config: config.clone() });
         let target = &mut self.hosts[host];
+        target.config = config;
         target.running = true;
         target.frozen = false;
         target.told.clear();
-        target.kernel.configure(vips);
+        target.kernel.configure(addresses);
         self.kernel_changed(host);
     }
 
@@ -492,7 +513,8 @@ impl Inner {
         let target = &mut self.hosts[host];
         target.powered = false;
         target.boot += 1;
-        target.kernel = kernel;
+        let before = std::mem::replace(&mut target.kernel, kernel);
+        target.kernel.refuses = before.refuses;
         target.deferred_by_kernel.clear();
         if let Some(member) = target.member {
             self.member_crash(member);

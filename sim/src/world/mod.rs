@@ -31,7 +31,8 @@ use madsim::time::TimeHandle;
 use turnip_core::{Txn, TxnResponse};
 
 use crate::check::Checker;
-use crate::plan::{Daemon, Plan, TxnKind};
+use crate::plan::config::{self, HostConfig};
+use crate::plan::{AddressId, Daemon, Fault, Plan, TxnKind};
 use crate::record::{Mark, Record, Tally};
 use crate::rng::Rng;
 use crate::run::Failure;
@@ -87,10 +88,10 @@ pub struct Inner {
     /// Waits of the daemons.
     pub slots: Slots,
     queue: Queue,
-    /// The interface that carries the VIPs on every host.
-    pub interface: Arc<str>,
-    /// Every VIP's addresses.
-    pub vip_addresses: Vec<Vec<IpNet>>,
+    /// The interfaces that carry VIPs on every host.
+    pub interfaces: Vec<Arc<str>>,
+    /// All addresses of VIPs.
+    pub addresses: Vec<(AddressId, IpNet)>,
     /// Who answers, and what follows from it.
     pub checker: Checker,
     /// What is written down.
@@ -115,8 +116,6 @@ impl World {
     /// A world at its beginning: etcd's members run, no daemon does.
     pub fn new(plan: Rc<Plan>, tracing: bool, time: TimeHandle) -> Rc<Self> {
         let params = &plan.params;
-        let interface: Arc<str> = "eth0".into();
-        let vip_addresses = vip_addresses(&plan);
         let mut inner = Inner {
             now: 0,
             names: Rc::new(Names::new(params.hosts, params.vips.len())),
@@ -134,9 +133,9 @@ impl World {
             keepalive: params.keepalive,
             slots: Slots::default(),
             queue: Queue::default(),
-            interface,
-            checker: Checker::new(vip_addresses.len(), params.hosts),
-            vip_addresses,
+            interfaces: (0..params.interfaces).map(|n| format!("eth{n}").into()).collect(),
+            checker: Checker::new(2 * params.vips.len(), params.hosts),
+            addresses: params.addresses().map(|id| (id, config::net(id))).collect(),
             record: Record::new(tracing),
             active: vec![false; plan.steps.len()],
             meddlings: Vec::new(),
@@ -177,19 +176,6 @@ impl World {
     }
 }
 
-/// One or two addresses a VIP, no two alike.
-fn vip_addresses(plan: &Plan) -> Vec<Vec<IpNet>> {
-    let address = |vip: usize, number: usize| -> IpNet {
-        let text = match number {
-            0 => format!("10.0.{}.{}/32", vip / 200, vip % 200 + 1),
-            _ => format!("fd00::{number}:{:x}/128", vip + 1),
-        };
-        text.parse().expect("a valid address")
-    };
-    let vips = plan.params.vips.iter().enumerate();
-    vips.map(|(vip, params)| (0..params.addresses).map(|n| address(vip, n)).collect()).collect()
-}
-
 impl Inner {
     fn add_host(&mut self, host: usize) {
         let params = &self.plan.params;
@@ -197,18 +183,27 @@ impl Inner {
         let local = (params.together && host < params.members).then_some(host);
         // A host's own member first, then the others in turn.
         let endpoints = (0..params.members).map(|n| (host + n) % params.members).collect();
-        let vips = (0..params.vips.len()).collect();
-        let mut state = Host::new(clock, self.fresh_kernel(), endpoints);
+        let config = params.config(host, []);
+        let mut state = Host::new(clock, self.fresh_kernel(), endpoints, config);
         state.member = local;
-        state.vips = vips;
         self.hosts.push(state);
+    }
+
+    /// What a host's configuration file says now.
+    pub fn config_of(&self, host: usize) -> HostConfig {
+        let steps = self.plan.steps.iter().zip(&self.active).filter(|(_, active)| **active);
+        let changes = steps.filter_map(|(step, _)| match &step.fault {
+            Fault::Reconfigure { host: of, change } if *of == host => Some(change),
+            _ => None,
+        });
+        self.plan.params.config(host, changes)
     }
 
     /// A kernel just booted.
     pub fn fresh_kernel(&self) -> HostKernel {
         let params = &self.plan.params;
-        let interfaces = [Arc::clone(&self.interface)];
-        let mut kernel = HostKernel::new(params.backstop, &interfaces, params.gate_early_max);
+        let (backstop, early) = (params.backstop, params.gate_early_max);
+        let mut kernel = HostKernel::new(backstop, &self.interfaces, early);
         kernel.heeds_deadlines = params.daemon != Daemon::HeedlessAdapter;
         kernel
     }
@@ -253,8 +248,14 @@ impl Inner {
         self.trace(|| format!("member {member} leads no more"));
     }
 
+    /// What a transaction of `host` is for.
+    pub fn kind(&self, host: usize, txn: &Txn) -> Option<TxnKind> {
+        let own = self.hosts.get(host)?.config.name;
+        self.names.kind(own, txn)
+    }
+
     fn record_commit(&mut self, host: usize, txn: &Txn, response: &TxnResponse) {
-        let Some(kind) = self.names.kind(host, txn) else { return };
+        let Some(kind) = self.kind(host, txn) else { return };
         if response.succeeded {
             let counter: fn(&mut Tally) -> &mut u64 = match kind {
                 TxnKind::Renew => |tally| &mut tally.renewals,

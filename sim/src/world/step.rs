@@ -3,7 +3,7 @@
 use turnip_core::records::{DrainRecord, PinRecord, encode};
 use turnip_core::{Op, Txn};
 
-use crate::plan::{Fault, Mishap, TxnKind};
+use crate::plan::{Fault, Mishap, TxnKind, config};
 use crate::time::S;
 
 use super::Inner;
@@ -60,7 +60,9 @@ impl Inner {
     pub fn heal(&mut self) {
         self.trace(|| "everything heals".to_owned());
         for index in 0..self.active.len() {
-            self.step_ends(index);
+            if !self.plan.steps[index].is_for_ever() {
+                self.step_ends(index);
+            }
         }
         self.meddlings.clear();
         self.net.calm();
@@ -69,6 +71,10 @@ impl Inner {
         }
         for host in 0..self.hosts.len() {
             self.start_daemon(host);
+            // What it was started with is not what its file says now, for all alike.
+            if self.hosts[host].config != self.config_of(host) {
+                self.stop_daemon(host);
+            }
         }
         // An operator's removals may have met an election: once more, while nothing goes wrong.
         for fault in self.plan.clone().steps.iter().map(|step| &step.fault) {
@@ -84,6 +90,7 @@ impl Inner {
         match *fault {
             Fault::CrashMember { member } => self.member_crash(member),
             Fault::PauseMember { member } => self.member_pause(member, true),
+            Fault::LoseQuorum => self.pause_majority(true),
             Fault::SlowDisk { member, by } => self.members[member].disk_slow = by,
             Fault::MoveLeader => self.move_leader(),
             Fault::CrashLeader => {
@@ -108,8 +115,12 @@ impl Inner {
                 self.hosts[host].netlink_failing = permille;
             }
             Fault::StealAddress { host, vip } => self.meddle_with_address(host, vip, false),
-            Fault::LinkDown { host } => self.set_link(host, false),
-            Fault::LinkGone { host } => self.set_link_there(host, false),
+            Fault::RefuseAddress { host, vip } => {
+                self.hosts[host].kernel.refuses.insert(config::net(2 * vip));
+            }
+            Fault::LinkDown { host, interface } => self.set_link(host, interface, false),
+            Fault::LinkGone { host, interface } => self.set_link_there(host, interface, false),
+            Fault::Reconfigure { .. } => {}
             Fault::Drain { host } => {
                 self.intend(self.names.drain(host), Some(encode(&DrainRecord {})));
             }
@@ -157,14 +168,19 @@ impl Inner {
             Fault::SlowNetlink { host, .. } => self.hosts[host].netlink_slow = 0,
             Fault::StuckNetlink { host, .. } => self.hosts[host].netlink_stuck = 0,
             Fault::FailingNetlink { host, .. } => self.hosts[host].netlink_failing = 0,
-            Fault::LinkDown { host } => self.set_link(host, true),
-            Fault::LinkGone { host } => self.set_link_there(host, true),
+            Fault::RefuseAddress { host, vip } => {
+                self.hosts[host].kernel.refuses.remove(&config::net(2 * vip));
+            }
+            Fault::LinkDown { host, interface } => self.set_link(host, interface, true),
+            Fault::LinkGone { host, interface } => self.set_link_there(host, interface, true),
+            Fault::LoseQuorum => self.pause_majority(false),
             Fault::Drain { host } => self.intend(self.names.drain(host), None),
             Fault::Pin { vip, .. } => self.intend(self.names.pin(vip), None),
             Fault::MoveLeader
             | Fault::FlapLeader { .. }
             | Fault::Compact
             | Fault::StealAddress { .. }
+            | Fault::Reconfigure { .. }
             | Fault::Meddle { .. } => {}
             ref link => self.set_links(link, false),
         }
@@ -245,6 +261,12 @@ impl Inner {
         if let Some(leader) = self.leader() {
             let to = (leader + 1) % self.members.len();
             self.raft_move_leader(leader, to);
+        }
+    }
+
+    fn pause_majority(&mut self, paused: bool) {
+        for member in 0..self.members.len() / 2 + 1 {
+            self.member_pause(member, paused);
         }
     }
 
@@ -379,7 +401,7 @@ impl Inner {
         if self.meddlings.is_empty() {
             return None;
         }
-        let kind = self.names.kind(host, txn)?;
+        let kind = self.kind(host, txn)?;
         let found = self
             .meddlings
             .iter()
