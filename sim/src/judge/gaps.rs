@@ -93,7 +93,8 @@ impl Gaps<'_> {
             }
         }
         let (step, allowance) = self.lone_fault(gap.from)?;
-        let limit = allowance.gap.saturating_add(self.refusals(step));
+        let planned = self.follows_leader(gap.address, step).min(1) * self.durations.hand_over;
+        let limit = allowance.gap.saturating_add(self.refusals(step)).max(planned);
         if gap.length() > limit && self.able(gap.address, step.at, Some(step)).is_some() {
             let why = format!("after {step}");
             return Some(Failure::Gap { span: *gap, limit, why });

@@ -79,7 +79,8 @@ impl HostKernel {
         if self.backstop == Some(Backstop::Fence) {
             let fence = self.fence.get_or_insert_default();
             fence.held.retain(|net| configured.contains(net));
-            fence.vips.clone_from(&configured);
+            // What was configured before stays fenced: its address may be there still.
+            fence.vips.extend(configured.iter().copied());
         }
         self.configured = configured;
     }
