@@ -12,7 +12,6 @@ use crate::naive;
 use crate::plan::{Daemon, Params, PolicyParams};
 use crate::time::S;
 use crate::world::World;
-use crate::world::event::Event;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
 
@@ -25,7 +24,7 @@ const RESTART_AFTER: u64 = 2 * S;
 /// Runs a host's daemon from start to exit.
 pub async fn run(world: Rc<World>, host: usize) {
     let seam = SimHost::new(Rc::clone(&world), host);
-    let plan = Rc::clone(&world.inner().plan);
+    let plan = Rc::clone(&world.inner().env.plan);
     let exit = match plan.params.daemon {
         Daemon::Naive => naive::run(&world, &seam, host).await,
         Daemon::Turnip(mutant) => {
@@ -41,27 +40,24 @@ pub async fn run(world: Rc<World>, host: usize) {
         }
     };
     let mut inner = world.inner();
-    inner.trace(|| format!("host {host}: daemon ends: {exit:?}"));
-    inner.daemon_ends(host);
+    let env = &mut inner.env;
+    env.trace(|| format!("host {host}: daemon ends: {exit:?}"));
     if let Exit::Refused(why) = exit {
-        inner.count(|tally| &mut tally.refusals);
-        inner.record.refusals.push((host, why));
+        env.count(|tally| &mut tally.refusals);
+        env.record.refusals.push((host, why));
     }
-    if !inner.is_kept_down(host) {
-        let at = inner.now + RESTART_AFTER;
-        inner.schedule(at, Event::Start { host });
-    }
+    inner.daemon_ended(host, RESTART_AFTER);
 }
 
 async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Exit {
     let observe = |observation: Observation<'_>| match observation {
         Observation::Report(report) => {
-            world.inner().trace(|| format!("host {host}: {report}"));
+            world.inner().env.trace(|| format!("host {host}: {report}"));
         }
         Observation::Turn => {
-            let mut inner = world.inner();
-            inner.record.turns += 1;
-            assert!(inner.record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
+            let record = &mut world.inner().env.record;
+            record.turns += 1;
+            assert!(record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
         }
     };
     driver::run(node, seam, seam, seam, seam.commands(), observe).await
@@ -69,19 +65,18 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
 
 fn config(world: &World, host: usize) -> NodeConfig {
     let inner = world.inner();
-    let params = &inner.plan.params;
-    let state = &inner.hosts[host];
-    let vips = state.vips.iter().map(|&vip| VipConfig {
-        name: inner.names.vip(vip).clone(),
-        addresses: inner.vip_addresses[vip].iter().copied().collect(),
-        interface: Arc::clone(&inner.interface),
+    let (params, layout, hosts) = (&inner.env.plan.params, &inner.env.layout, &inner.hosts);
+    let vips = hosts.vips(host).iter().map(|&vip| VipConfig {
+        name: layout.names.vip(vip).clone(),
+        addresses: layout.vip_addresses[vip].iter().copied().collect(),
+        interface: Arc::clone(&layout.interface),
         policy: policy(&params.vips[vip].policy, host),
     });
     NodeConfig {
         cluster: Names::cluster(),
-        name: inner.names.node(host).clone(),
-        host: HostId(format!("m{host}/b{}/n0", state.boot).into()),
-        process: (host as u64) << 32 | u64::from(state.incarnation),
+        name: layout.names.node(host).clone(),
+        host: HostId(format!("m{host}/b{}/n0", hosts.boot(host)).into()),
+        process: (host as u64) << 32 | u64::from(hosts.incarnation(host)),
         lease: lease(params),
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
         weight: params.weights[host],

@@ -23,16 +23,17 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn run(world: &Rc<World>, seam: &SimHost, host: usize) -> Exit {
     let (mut rng, addresses) = {
         let inner = world.inner();
-        let life = u64::from(inner.hosts[host].incarnation);
-        let rng = Rng::new(inner.plan.seed ^ (host as u64) << 32 ^ life, "naive");
-        let addresses: Vec<Assignment> = inner
+        let layout = &inner.env.layout;
+        let life = u64::from(inner.hosts.incarnation(host));
+        let rng = Rng::new(inner.env.plan.seed ^ (host as u64) << 32 ^ life, "naive");
+        let addresses: Vec<Assignment> = layout
             .vip_addresses
             .iter()
             .enumerate()
             .flat_map(|(vip, nets)| nets.iter().map(move |net| (vip, *net)))
             .map(|(vip, address)| Assignment {
-                vip: inner.names.vip(vip).clone(),
-                interface: inner.interface.clone(),
+                vip: layout.names.vip(vip).clone(),
+                interface: layout.interface.clone(),
                 address,
             })
             .collect();
