@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
-use turnip_core::{Exit, HostId, Lease, Node, NodeConfig, Policy, VipConfig};
+use turnip_core::{Exit, HostId, Lease, Node, NodeConfig, VipConfig};
 
 use crate::naive;
-use crate::plan::{Daemon, Params, PolicyParams};
+use crate::plan::Daemon;
+use crate::plan::config::{self, LeaseParams};
+use crate::record::Refusal;
 use crate::time::S;
 use crate::world::World;
 use crate::world::names::Names;
@@ -28,23 +30,24 @@ pub async fn run(world: Rc<World>, host: usize) {
     let exit = match plan.params.daemon {
         Daemon::Naive => naive::run(&world, &seam, host).await,
         Daemon::Turnip(mutant) => {
-            let mut node = Node::new(config(&world, host), seam.now());
+            let mut node = Node::new(node_config(&world, host), seam.now());
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }
             drive(&world, &seam, host, node).await
         }
         Daemon::HeedlessAdapter => {
-            let node = Node::new(config(&world, host), seam.now());
+            let node = Node::new(node_config(&world, host), seam.now());
             drive(&world, &seam, host, node).await
         }
     };
-    let mut inner = world.inner();
+    let inner = &mut *world.inner();
     let env = &mut inner.env;
     env.trace(|| format!("host {host}: daemon ends: {exit:?}"));
     if let Exit::Refused(why) = exit {
         env.count(|tally| &mut tally.refusals);
-        env.record.refusals.push((host, why));
+        let (at, name) = (env.now(), inner.hosts.config(host).name);
+        env.record.refusals.push(Refusal { at, host, name, why });
     }
     inner.daemon_ended(host, RESTART_AFTER);
 }
@@ -63,46 +66,36 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
     driver::run(node, seam, seam, seam, seam.commands(), observe).await
 }
 
-fn config(world: &World, host: usize) -> NodeConfig {
+fn node_config(world: &World, host: usize) -> NodeConfig {
     let inner = world.inner();
     let (params, layout, hosts) = (&inner.env.plan.params, &inner.env.layout, &inner.hosts);
-    let vips = hosts.vips(host).iter().map(|&vip| VipConfig {
-        name: layout.names.vip(vip).clone(),
-        addresses: layout.vip_addresses[vip].iter().copied().collect(),
-        interface: Arc::clone(&layout.interface),
-        policy: policy(&params.vips[vip].policy, host),
+    let config = hosts.config(host);
+    let vips = config.vips.iter().map(|(&name, section)| VipConfig {
+        name: layout.names.vip(name).clone(),
+        addresses: section.addresses.iter().map(|&id| config::net(id)).collect(),
+        interface: Arc::clone(&layout.interfaces[section.interface]),
+        policy: section.policy,
     });
     NodeConfig {
-        cluster: Names::cluster(),
-        name: layout.names.node(host).clone(),
+        cluster: Names::cluster(config.cluster),
+        name: layout.names.node(config.name).clone(),
         host: HostId(format!("m{host}/b{}/n0", hosts.boot(host)).into()),
         process: (host as u64) << 32 | u64::from(hosts.incarnation(host)),
-        lease: lease(params),
+        lease: lease(config.lease, params.drift_ppm),
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
-        weight: params.weights[host],
+        weight: config.weight,
         vips: vips.collect(),
         version: "sim".into(),
     }
 }
 
-/// The lease that a run's parameters make.
+/// The lease that a configuration makes.
 ///
 /// # Panics
-/// When they make none: plans are drawn so that they do.
-pub fn lease(params: &Params) -> Lease {
+/// When it makes none: plans are drawn so that they do.
+pub fn lease(params: LeaseParams, drift_ppm: u32) -> Lease {
     let renew = params.renew_ms.map(Duration::from_millis);
     let guard = params.guard_ms.map(Duration::from_millis);
     let duration = Duration::from_millis(params.lease_ms);
-    Lease::with(duration, renew, guard, Some(params.drift_ppm)).expect("a safe lease")
-}
-
-/// A host's part in a policy.
-pub fn policy(params: &PolicyParams, host: usize) -> Policy {
-    match params {
-        PolicyParams::Leader => Policy::Leader,
-        PolicyParams::Spread => Policy::Spread,
-        PolicyParams::Priority { priorities, preempt } => {
-            Policy::Priority { priority: priorities[host], preempt: *preempt }
-        }
-    }
+    Lease::with(duration, renew, guard, Some(drift_ppm)).expect("a safe lease")
 }

@@ -27,13 +27,11 @@ pub async fn run(world: &Rc<World>, seam: &SimHost, host: usize) -> Exit {
         let life = u64::from(inner.hosts.incarnation(host));
         let rng = Rng::new(inner.env.plan.seed ^ (host as u64) << 32 ^ life, "naive");
         let addresses: Vec<Assignment> = layout
-            .vip_addresses
+            .addresses
             .iter()
-            .enumerate()
-            .flat_map(|(vip, nets)| nets.iter().map(move |net| (vip, *net)))
-            .map(|(vip, address)| Assignment {
-                vip: layout.names.vip(vip).clone(),
-                interface: layout.interface.clone(),
+            .map(|&(id, address)| Assignment {
+                vip: layout.names.vip(id / 2).clone(),
+                interface: layout.interfaces[0].clone(),
                 address,
             })
             .collect();

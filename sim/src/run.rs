@@ -1,7 +1,6 @@
 //! Runs a plan under madsim, and judges the run.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
@@ -11,9 +10,10 @@ use madsim::task::NodeId;
 use crate::check::{Held, Span};
 use crate::daemon;
 use crate::judge;
+pub use crate::judge::Failure;
 use crate::plan::Plan;
 use crate::record::{Mark, Tally};
-use crate::time::{S, True};
+use crate::time::True;
 use crate::world::control::Control;
 use crate::world::{Pump, World};
 
@@ -23,69 +23,6 @@ thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
 }
 
-/// Something that must not be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Failure {
-    /// Two hosts answered at once.
-    Overlap(Span),
-    /// After everything healed, a VIP was not on exactly one host, whole.
-    NotHeld { vip: usize, hosts: Vec<usize> },
-    /// After everything healed, a VIP still moved when all should have been in order.
-    NotSettled { vip: usize, after_ns: u64 },
-    /// After everything healed, a VIP was not where its policy wants it.
-    Misplaced { vip: usize, on: usize, wanted: usize },
-    /// A daemon that was asked to stop did not.
-    StillRuns { host: usize },
-    /// A stopped daemon left something behind.
-    LeftBehind { host: usize, what: String },
-    /// A stopped daemon left its session in the store.
-    SessionLeft { host: usize },
-    /// A daemon refused to run, or to go on, without a reason.
-    Refused { host: usize, why: String },
-    /// Something panicked.
-    Panicked(String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Overlap(span) => {
-                let hosts: Vec<u32> = (0..32).filter(|host| span.hosts >> host & 1 == 1).collect();
-                write!(
-                    f,
-                    "v{} answered on hosts {hosts:?} at once for {} ns from {:.9} s",
-                    span.vip,
-                    span.length(),
-                    span.from as f64 / S as f64
-                )
-            }
-            Failure::NotHeld { vip, hosts } => {
-                write!(f, "after healing v{vip} was on hosts {hosts:?} instead of exactly one")
-            }
-            Failure::NotSettled { vip, after_ns } => write!(
-                f,
-                "v{vip} still moved {:.3} s after everything had healed",
-                *after_ns as f64 / S as f64
-            ),
-            Failure::Misplaced { vip, on, wanted } => {
-                write!(
-                    f,
-                    "after healing v{vip} stayed on host {on}; its policy wants host {wanted}"
-                )
-            }
-            Failure::StillRuns { host } => write!(f, "host {host}'s daemon did not stop"),
-            Failure::LeftBehind { host, what } => {
-                write!(f, "host {host}'s daemon stopped and left behind {what}")
-            }
-            Failure::SessionLeft { host } => {
-                write!(f, "host {host}'s daemon stopped and left its session")
-            }
-            Failure::Refused { host, why } => write!(f, "host {host}'s daemon refused: {why}"),
-            Failure::Panicked(what) => write!(f, "panicked: {what}"),
-        }
-    }
-}
-
 /// What became of a run.
 #[derive(Debug)]
 pub struct Outcome {
@@ -93,8 +30,10 @@ pub struct Outcome {
     pub failures: Vec<Failure>,
     /// How often things happened.
     pub tally: Tally,
-    /// The longest overlap of a VIP, in ns.
+    /// The longest overlap of an address, in ns.
     pub overlap_max: u64,
+    /// The longest overlap of hosts of different clusters, in ns: nobody promises anything of it.
+    pub foreign_overlap_max: u64,
     /// All overlaps.
     pub overlaps: Vec<Span>,
     /// All gaps, from the beginning to the orderly stop.
@@ -103,7 +42,7 @@ pub struct Outcome {
     pub held: Vec<Held>,
     /// Who led etcd when.
     pub marks: Vec<(True, Mark)>,
-    /// The most often that a VIP came to another host.
+    /// The most often that an address came to another host.
     pub moves_max: u64,
     /// The trace, if one was wanted.
     pub trace: Vec<String>,

@@ -226,6 +226,7 @@ fn unseen_session() -> Plan {
         together: false,
         vips: vec![VipParams {
             addresses: 1,
+            interface: 0,
             policy: PolicyParams::Priority { priorities: vec![100, 50, 25, 0], preempt: true },
         }],
         ..Params::plain(4, 3, 1)

@@ -7,13 +7,16 @@
 use std::rc::Rc;
 
 use crate::check::Checker;
-use crate::plan::Plan;
+use turnip_core::Txn;
+
+use crate::plan::{Plan, TxnKind};
 use crate::record::{Record, Tally};
 use crate::rng::Rng;
 use crate::time::True;
 
 use super::agenda::Agenda;
 use super::event::Event;
+use super::ids::HostId;
 use super::layout::Layout;
 use super::net::{Net, Plane, Site};
 use super::slots::Slots;
@@ -24,6 +27,8 @@ pub struct Env {
     pub plan: Rc<Plan>,
     /// Names and addresses.
     pub layout: Rc<Layout>,
+    /// The host whose name each host's node has.
+    pub names_of: Vec<usize>,
     /// Chance.
     pub rng: Rng,
     /// The network.
@@ -45,11 +50,12 @@ impl Env {
         let layout = Layout::new(params);
         Env {
             plan: Rc::clone(plan),
+            names_of: (0..params.hosts).collect(),
             rng: Rng::new(plan.seed, "weather"),
             net: Net::new(params.sites(), params.weather.clone()),
             slots: Slots::default(),
             agenda: Agenda::new(),
-            checker: Checker::new(layout.vip_addresses.len(), params.hosts),
+            checker: Checker::new(2 * params.vips.len(), params.hosts),
             record: Record::new(tracing),
             layout: Rc::new(layout),
         }
@@ -73,6 +79,11 @@ impl Env {
     /// How long a message takes that is sent now; nothing when the link is cut.
     pub fn delay(&mut self, plane: Plane, from: Site, to: Site) -> Option<u64> {
         self.net.delay(plane, from, to, &mut self.rng)
+    }
+
+    /// What a transaction of a host is for; nothing when it is none of turnip's.
+    pub fn kind(&self, host: HostId, txn: &Txn) -> Option<TxnKind> {
+        self.layout.names.kind(*self.names_of.get(host)?, txn)
     }
 
     /// Writes a line of the trace, if there is one.

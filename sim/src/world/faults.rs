@@ -3,6 +3,7 @@
 use turnip_core::records::{DrainRecord, PinRecord, encode};
 
 use crate::plan::Fault;
+use crate::plan::config::HostConfig;
 
 use super::Inner;
 use super::event::{Event, RunEvent};
@@ -46,7 +47,9 @@ impl Inner {
     pub(super) fn heal(&mut self) {
         self.env.trace(|| "everything heals".to_owned());
         for index in 0..self.faults.active.len() {
-            self.step_ends(index);
+            if !self.env.plan.steps[index].is_for_ever() {
+                self.step_ends(index);
+            }
         }
         self.mishaps.clear();
         self.env.net.calm();
@@ -55,6 +58,10 @@ impl Inner {
         }
         for host in 0..self.hosts.len() {
             self.start_daemon(host);
+            // What it was started with is not what its file says now, for all alike.
+            if *self.hosts.config(host) != self.config_of(host) {
+                self.stop_daemon(host);
+            }
         }
         // An operator's removals may have met an election: once more, while nothing goes wrong.
         let plan = std::rc::Rc::clone(&self.env.plan);
@@ -63,6 +70,17 @@ impl Inner {
                 self.end(&step.fault);
             }
         }
+    }
+
+    /// What a host's configuration file says now.
+    pub(super) fn config_of(&self, host: HostId) -> HostConfig {
+        let plan = &self.env.plan;
+        let steps = plan.steps.iter().zip(&self.faults.active).filter(|(_, active)| **active);
+        let changes = steps.filter_map(|(step, _)| match &step.fault {
+            Fault::Reconfigure { host: of, change } if *of == host => Some(change),
+            _ => None,
+        });
+        plan.params.config(host, changes)
     }
 
     /// Whether a step of the plan keeps a host's daemon down.
@@ -87,6 +105,7 @@ impl Inner {
         match *fault {
             Fault::CrashMember { member } => self.crash_member(member),
             Fault::PauseMember { member } => self.etcd.pause(member, true, env),
+            Fault::LoseQuorum => self.pause_majority(true),
             Fault::SlowDisk { member, by } => self.etcd.set_disk_slow(member, by),
             Fault::MoveLeader => self.etcd.move_leader(env),
             Fault::CrashLeader => {
@@ -111,8 +130,14 @@ impl Inner {
                 self.hosts.netlink(host).failing = permille;
             }
             Fault::StealAddress { host, vip } => self.hosts.steal(host, vip, env),
-            Fault::LinkDown { host } => self.hosts.set_link(host, false, env),
-            Fault::LinkGone { host } => self.hosts.set_link_there(host, false, env),
+            Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, true),
+            Fault::LinkDown { host, interface } => {
+                self.hosts.set_link(host, interface, false, env);
+            }
+            Fault::LinkGone { host, interface } => {
+                self.hosts.set_link_there(host, interface, false, env);
+            }
+            Fault::Reconfigure { .. } => {}
             Fault::Drain { host } => {
                 let key = env.layout.names.drain(host);
                 let value = Some(encode(&DrainRecord {}));
@@ -158,8 +183,14 @@ impl Inner {
             Fault::SlowNetlink { host, .. } => self.hosts.netlink(host).slow = 0,
             Fault::StuckNetlink { host, .. } => self.hosts.netlink(host).stuck = 0,
             Fault::FailingNetlink { host, .. } => self.hosts.netlink(host).failing = 0,
-            Fault::LinkDown { host } => self.hosts.set_link(host, true, env),
-            Fault::LinkGone { host } => self.hosts.set_link_there(host, true, env),
+            Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, false),
+            Fault::LinkDown { host, interface } => {
+                self.hosts.set_link(host, interface, true, env);
+            }
+            Fault::LinkGone { host, interface } => {
+                self.hosts.set_link_there(host, interface, true, env);
+            }
+            Fault::LoseQuorum => self.pause_majority(false),
             Fault::Drain { host } => {
                 let key = env.layout.names.drain(host);
                 self.operator.intend(key, None, &mut self.etcd, env);
@@ -172,6 +203,7 @@ impl Inner {
             | Fault::FlapLeader { .. }
             | Fault::Compact
             | Fault::StealAddress { .. }
+            | Fault::Reconfigure { .. }
             | Fault::Meddle { .. } => {}
             ref link => env.net.apply(link, false, &env.plan.params),
         }

@@ -67,6 +67,8 @@ pub struct HostKernel {
     configured: BTreeSet<IpNet>,
     /// How much earlier than its margin the gate closes at most, in ns.
     gate_early_max: u64,
+    /// Addresses that it never takes.
+    pub refuses: BTreeSet<IpNet>,
     /// The rule of the adapter that a mutant leaves out: to look at the deadline before sending,
     /// and after.
     pub heeds_deadlines: bool,
@@ -85,6 +87,7 @@ impl HostKernel {
             backstop,
             configured: BTreeSet::new(),
             gate_early_max,
+            refuses: BTreeSet::new(),
             heeds_deadlines: true,
         }
     }
@@ -292,6 +295,11 @@ impl HostKernel {
         for assignment in addresses {
             if !self.links.iter().any(|link| link.name == assignment.interface) {
                 call.failed.push((assignment.clone(), KernelError::NoInterface));
+                continue;
+            }
+            if self.refuses.contains(&assignment.address) {
+                let why = KernelError::Refused("permission denied".into());
+                call.failed.push((assignment.clone(), why));
                 continue;
             }
             if rng.chance(failing) {

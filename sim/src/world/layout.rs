@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::plan::Params;
+use crate::plan::config;
+use crate::plan::{AddressId, Params};
 
 use super::names::Names;
 
@@ -12,30 +13,19 @@ use super::names::Names;
 pub struct Layout {
     /// The names.
     pub names: Names,
-    /// The interface that carries the VIPs on every host.
-    pub interface: Arc<str>,
-    /// Every VIP's addresses.
-    pub vip_addresses: Vec<Vec<IpNet>>,
+    /// The interfaces that carry VIPs on every host.
+    pub interfaces: Vec<Arc<str>>,
+    /// All addresses of VIPs.
+    pub addresses: Vec<(AddressId, IpNet)>,
 }
 
 impl Layout {
-    /// One or two addresses a VIP, no two alike.
+    /// What the parameters say.
     pub fn new(params: &Params) -> Self {
-        let vips = params.vips.iter().enumerate();
         Layout {
             names: Names::new(params.hosts, params.vips.len()),
-            interface: "eth0".into(),
-            vip_addresses: vips
-                .map(|(vip, params)| (0..params.addresses).map(|n| address(vip, n)).collect())
-                .collect(),
+            interfaces: (0..params.interfaces).map(|n| format!("eth{n}").into()).collect(),
+            addresses: params.addresses().map(|id| (id, config::net(id))).collect(),
         }
     }
-}
-
-fn address(vip: usize, number: usize) -> IpNet {
-    let text = match number {
-        0 => format!("10.0.{}.{}/32", vip / 200, vip % 200 + 1),
-        _ => format!("fd00::{number}:{:x}/128", vip + 1),
-    };
-    text.parse().expect("a valid address")
 }

@@ -36,7 +36,7 @@ impl Mishaps {
         if self.0.is_empty() {
             return None;
         }
-        let kind = env.layout.names.kind(host, txn)?;
+        let kind = env.kind(host, txn)?;
         let found =
             self.0.iter().position(|waiting| waiting.host == host && waiting.kind == kind)?;
         let waiting = &mut self.0[found];

@@ -14,6 +14,13 @@ impl Inner {
         self.etcd.crash(member, machine_runs, &mut self.env);
     }
 
+    /// The processes of a majority of the members are stopped, or go on.
+    pub(super) fn pause_majority(&mut self, paused: bool) {
+        for member in 0..self.etcd.size() / 2 + 1 {
+            self.etcd.pause(member, paused, &mut self.env);
+        }
+    }
+
     /// A member's process begins again, where its machine is on.
     pub(super) fn start_member(&mut self, member: MemberId) {
         let site = self.etcd.site(member);
@@ -34,7 +41,8 @@ impl Inner {
     pub(super) fn start_daemon(&mut self, host: HostId) {
         if self.hosts.is_powered(host) && !self.hosts.is_running(host) && !self.stopping {
             self.env.count(|tally| &mut tally.starts);
-            self.hosts.begin_daemon(host, &mut self.env);
+            let config = self.config_of(host);
+            self.hosts.begin_daemon(host, config, &mut self.env);
             self.controls.push(Control::Start(host));
         }
     }

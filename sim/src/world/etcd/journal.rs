@@ -22,7 +22,7 @@ pub fn deposed(member: MemberId, env: &mut Env) {
 
 /// A transaction was carried out.
 pub fn committed(host: HostId, txn: &Txn, response: &TxnResponse, env: &mut Env) {
-    let Some(kind) = env.layout.names.kind(host, txn) else { return };
+    let Some(kind) = env.kind(host, txn) else { return };
     if response.succeeded {
         let counter: fn(&mut Tally) -> &mut u64 = match kind {
             TxnKind::Renew => |tally| &mut tally.renewals,

@@ -6,6 +6,7 @@ use std::task::Waker;
 use turnip::seams::Command;
 use turnip_core::KernelEvent;
 
+use crate::plan::config::HostConfig;
 use crate::time::HostClock;
 use crate::world::event::HostEvent;
 use crate::world::kernel::HostKernel;
@@ -28,8 +29,8 @@ pub struct Host {
     pub netlink: Netlink,
     /// The daemon's process.
     pub process: Process,
-    /// Which VIPs of the run the daemon is configured with.
-    pub vips: Vec<usize>,
+    /// What the newest process of the daemon was configured with.
+    pub config: HostConfig,
     /// What the kernel would have done while the host was paused.
     pub deferred: Vec<HostEvent>,
     /// For when the kernel's timers are set, in ns of the host's clock.
@@ -83,7 +84,7 @@ pub struct Process {
 
 impl Host {
     /// A host switched on, with no daemon yet.
-    pub fn new(clock: HostClock, kernel: HostKernel, vips: Vec<usize>) -> Self {
+    pub fn new(clock: HostClock, kernel: HostKernel, config: HostConfig) -> Self {
         Host {
             clock,
             kernel,
@@ -92,7 +93,7 @@ impl Host {
             boot: 0,
             netlink: Netlink::default(),
             process: Process::default(),
-            vips,
+            config,
             deferred: Vec::new(),
             timers: Timers::default(),
         }

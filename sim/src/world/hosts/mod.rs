@@ -5,6 +5,7 @@ mod adapter;
 mod host;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,7 +13,9 @@ use ipnet::IpNet;
 use turnip::seams::Command;
 use turnip_core::{Instant, KernelEvent};
 
+use crate::plan::config::{self, HostConfig};
 use crate::plan::{Daemon, Params};
+use crate::record::Configured;
 use crate::time::{HostClock, True, US};
 
 use super::env::Env;
@@ -35,8 +38,8 @@ impl Hosts {
         let params = &env.plan.params;
         let host = |host: HostId| {
             let clock = HostClock::new(params.offsets[host], params.rates_ppm[host]);
-            let vips = (0..params.vips.len()).collect();
-            Host::new(clock, fresh_kernel(params, &env.layout.interface), vips)
+            let kernel = fresh_kernel(params, &env.layout.interfaces);
+            Host::new(clock, kernel, params.config(host, []))
         };
         Hosts { list: (0..params.hosts).map(host).collect() }
     }
@@ -66,9 +69,9 @@ impl Hosts {
         self.list[host].process.incarnation
     }
 
-    /// Which VIPs a host's daemon is configured with.
-    pub fn vips(&self, host: HostId) -> &[usize] {
-        &self.list[host].vips
+    /// What the newest process of a host's daemon was configured with.
+    pub fn config(&self, host: HostId) -> &HostConfig {
+        &self.list[host].config
     }
 
     /// Whether a host's daemon runs, or is frozen.
@@ -210,14 +213,28 @@ impl Hosts {
 
     /// Tells the checker who answers on this host.
     fn observe(&mut self, host: HostId, env: &mut Env) {
-        let (now, local) = (env.now(), self.local(host, env.now()));
-        let target = &self.list[host];
-        for (vip, addresses) in env.layout.vip_addresses.iter().enumerate() {
-            let answers = |net: &IpNet| target.is_awake() && target.kernel.answers(*net, local);
-            let some = addresses.iter().any(answers);
-            let all = some && addresses.iter().all(answers);
-            env.checker.observe(now, vip, host, some, all);
+        let (now, layout) = (env.now(), Rc::clone(&env.layout));
+        for &(address, net) in &layout.addresses {
+            let answers = self.answers(host, net, now);
+            let before = env.checker.holders(address);
+            if answers == (before >> host & 1 == 1) {
+                continue;
+            }
+            // Others may have fallen silent by a timer that is due at this very instant and comes
+            // later in the queue. What matters is whether they answer.
+            for other in (0..self.list.len()).filter(|other| before >> other & 1 == 1) {
+                if other != host && answers {
+                    let still = self.answers(other, net, now);
+                    env.checker.observe(now, address, other, still);
+                }
+            }
+            env.checker.observe(now, address, host, answers);
         }
+    }
+
+    fn answers(&self, host: HostId, net: IpNet, now: True) -> bool {
+        let target = &self.list[host];
+        target.is_awake() && target.kernel.answers(net, self.local(host, now))
     }
 }
 
@@ -226,24 +243,34 @@ impl Hosts {
     /// Somebody else takes an address away.
     pub fn steal(&mut self, host: HostId, vip: usize, env: &mut Env) {
         let target = &mut self.list[host];
-        if target.kernel.steal(env.layout.vip_addresses[vip][0]) {
+        if target.kernel.steal(config::net(2 * vip)) {
             target.process.tell(KernelEvent::AddressChanged);
             self.kernel_changed(host, env);
         }
     }
 
+    /// A host's kernel refuses the first address of a VIP from now on, or does no longer.
+    pub fn refuse(&mut self, host: HostId, vip: usize, refuses: bool) {
+        let (net, refused) = (config::net(2 * vip), &mut self.list[host].kernel.refuses);
+        if refuses {
+            refused.insert(net)
+        } else {
+            refused.remove(&net)
+        };
+    }
+
     /// A link of a host goes down or up.
-    pub fn set_link(&mut self, host: HostId, up: bool, env: &mut Env) {
+    pub fn set_link(&mut self, host: HostId, interface: usize, up: bool, env: &mut Env) {
         let target = &mut self.list[host];
-        if let Some(link) = target.kernel.set_link(&env.layout.interface, up) {
+        if let Some(link) = target.kernel.set_link(&env.layout.interfaces[interface], up) {
             target.process.tell(KernelEvent::LinkChanged(link));
             self.kernel_changed(host, env);
         }
     }
 
     /// A link of a host disappears, with its addresses, or comes back.
-    pub fn set_link_there(&mut self, host: HostId, there: bool, env: &mut Env) {
-        let interface = Arc::clone(&env.layout.interface);
+    pub fn set_link_there(&mut self, host: HostId, interface: usize, there: bool, env: &mut Env) {
+        let interface = Arc::clone(&env.layout.interfaces[interface]);
         let target = &mut self.list[host];
         let event = if there {
             KernelEvent::LinkChanged(target.kernel.add_link(&interface))
@@ -255,11 +282,15 @@ impl Hosts {
         self.kernel_changed(host, env);
     }
 
-    /// A daemon's process begins.
-    pub fn begin_daemon(&mut self, host: HostId, env: &mut Env) {
+    /// A daemon's process begins, with this configuration.
+    pub fn begin_daemon(&mut self, host: HostId, config: HostConfig, env: &mut Env) {
+        let configured: BTreeSet<IpNet> = config.addresses().map(config::net).collect();
+        env.checker.joins(host, config.cluster);
+        env.names_of[host] = config.name;
+        let at = env.now();
+        env.record.configs.push(Configured { at, host, config: config.clone() });
         let target = &mut self.list[host];
-        let addresses = |&vip: &usize| env.layout.vip_addresses[vip].iter().copied();
-        let configured: BTreeSet<IpNet> = target.vips.iter().flat_map(addresses).collect();
+        target.config = config;
         target.process.running = true;
         target.process.frozen = false;
         target.process.told.clear();
@@ -316,7 +347,9 @@ impl Hosts {
         target.process.end();
         target.powered = false;
         target.boot += 1;
-        target.kernel = fresh_kernel(&env.plan.params, &env.layout.interface);
+        let kernel = fresh_kernel(&env.plan.params, &env.layout.interfaces);
+        let before = std::mem::replace(&mut target.kernel, kernel);
+        target.kernel.refuses = before.refuses;
         target.deferred.clear();
         self.kernel_changed(host, env);
     }
@@ -380,9 +413,8 @@ impl Hosts {
 }
 
 /// A kernel just booted.
-fn fresh_kernel(params: &Params, interface: &Arc<str>) -> HostKernel {
-    let interfaces = [Arc::clone(interface)];
-    let mut kernel = HostKernel::new(params.backstop, &interfaces, params.gate_early_max);
+fn fresh_kernel(params: &Params, interfaces: &[Arc<str>]) -> HostKernel {
+    let mut kernel = HostKernel::new(params.backstop, interfaces, params.gate_early_max);
     kernel.heeds_deadlines = params.daemon != Daemon::HeedlessAdapter;
     kernel
 }
