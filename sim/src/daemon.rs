@@ -14,7 +14,6 @@ use crate::plan::config::{self, LeaseParams};
 use crate::record::Refusal;
 use crate::time::S;
 use crate::world::World;
-use crate::world::event::Event;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
 
@@ -27,7 +26,7 @@ const RESTART_AFTER: u64 = 2 * S;
 /// Runs a host's daemon from start to exit.
 pub async fn run(world: Rc<World>, host: usize) {
     let seam = SimHost::new(Rc::clone(&world), host);
-    let plan = Rc::clone(&world.inner().plan);
+    let plan = Rc::clone(&world.inner().env.plan);
     let exit = match plan.params.daemon {
         Daemon::Naive => naive::run(&world, &seam, host).await,
         Daemon::Turnip(mutant) => {
@@ -42,29 +41,26 @@ pub async fn run(world: Rc<World>, host: usize) {
             drive(&world, &seam, host, node).await
         }
     };
-    let mut inner = world.inner();
-    inner.trace(|| format!("host {host}: daemon ends: {exit:?}"));
-    inner.daemon_ends(host);
+    let inner = &mut *world.inner();
+    let env = &mut inner.env;
+    env.trace(|| format!("host {host}: daemon ends: {exit:?}"));
     if let Exit::Refused(why) = exit {
-        inner.count(|tally| &mut tally.refusals);
-        let (now, name) = (inner.now, inner.hosts[host].config.name);
-        inner.record.refusals.push(Refusal { at: now, host, name, why });
+        env.count(|tally| &mut tally.refusals);
+        let (at, name) = (env.now(), inner.hosts.config(host).name);
+        env.record.refusals.push(Refusal { at, host, name, why });
     }
-    if !inner.is_kept_down(host) {
-        let at = inner.now + RESTART_AFTER;
-        inner.schedule(at, Event::Start { host });
-    }
+    inner.daemon_ended(host, RESTART_AFTER);
 }
 
 async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Exit {
     let observe = |observation: Observation<'_>| match observation {
         Observation::Report(report) => {
-            world.inner().trace(|| format!("host {host}: {report}"));
+            world.inner().env.trace(|| format!("host {host}: {report}"));
         }
         Observation::Turn => {
-            let mut inner = world.inner();
-            inner.record.turns += 1;
-            assert!(inner.record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
+            let record = &mut world.inner().env.record;
+            record.turns += 1;
+            assert!(record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
         }
     };
     driver::run(node, seam, seam, seam, seam.commands(), observe).await
@@ -72,22 +68,22 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
 
 fn node_config(world: &World, host: usize) -> NodeConfig {
     let inner = world.inner();
-    let params = &inner.plan.params;
-    let state = &inner.hosts[host];
-    let vips = state.config.vips.iter().map(|(&name, section)| VipConfig {
-        name: inner.names.vip(name).clone(),
+    let (params, layout, hosts) = (&inner.env.plan.params, &inner.env.layout, &inner.hosts);
+    let config = hosts.config(host);
+    let vips = config.vips.iter().map(|(&name, section)| VipConfig {
+        name: layout.names.vip(name).clone(),
         addresses: section.addresses.iter().map(|&id| config::net(id)).collect(),
-        interface: Arc::clone(&inner.interfaces[section.interface]),
+        interface: Arc::clone(&layout.interfaces[section.interface]),
         policy: section.policy,
     });
     NodeConfig {
-        cluster: Names::cluster(state.config.cluster),
-        name: inner.names.node(state.config.name).clone(),
-        host: HostId(format!("m{host}/b{}/n0", state.boot).into()),
-        process: (host as u64) << 32 | u64::from(state.incarnation),
-        lease: lease(state.config.lease, params.drift_ppm),
+        cluster: Names::cluster(config.cluster),
+        name: layout.names.node(config.name).clone(),
+        host: HostId(format!("m{host}/b{}/n0", hosts.boot(host)).into()),
+        process: (host as u64) << 32 | u64::from(hosts.incarnation(host)),
+        lease: lease(config.lease, params.drift_ppm),
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
-        weight: state.config.weight,
+        weight: config.weight,
         vips: vips.collect(),
         version: "sim".into(),
     }

@@ -23,14 +23,15 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn run(world: &Rc<World>, seam: &SimHost, host: usize) -> Exit {
     let (mut rng, addresses) = {
         let inner = world.inner();
-        let life = u64::from(inner.hosts[host].incarnation);
-        let rng = Rng::new(inner.plan.seed ^ (host as u64) << 32 ^ life, "naive");
-        let addresses: Vec<Assignment> = inner
+        let layout = &inner.env.layout;
+        let life = u64::from(inner.hosts.incarnation(host));
+        let rng = Rng::new(inner.env.plan.seed ^ (host as u64) << 32 ^ life, "naive");
+        let addresses: Vec<Assignment> = layout
             .addresses
             .iter()
             .map(|&(id, address)| Assignment {
-                vip: inner.names.vip(id / 2).clone(),
-                interface: inner.interfaces[0].clone(),
+                vip: layout.names.vip(id / 2).clone(),
+                interface: layout.interfaces[0].clone(),
                 address,
             })
             .collect();

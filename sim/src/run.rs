@@ -14,7 +14,8 @@ pub use crate::judge::Failure;
 use crate::plan::Plan;
 use crate::record::{Mark, Tally};
 use crate::time::True;
-use crate::world::{Control, Pump, World};
+use crate::world::control::Control;
+use crate::world::{Pump, World};
 
 thread_local! {
     /// The world of this thread's run: madsim starts a node's first task by a function that can
@@ -53,10 +54,12 @@ pub struct Outcome {
 pub fn run(plan: &Plan, tracing: bool) -> Outcome {
     let world = Rc::new(RefCell::new(None));
     let kept = Rc::clone(&world);
-    let result = catch_unwind(AssertUnwindSafe(|| run_world(plan, tracing, &kept)));
+    let settled = Rc::new(RefCell::new(Vec::new()));
+    let judged = Rc::clone(&settled);
+    let result = catch_unwind(AssertUnwindSafe(|| run_world(plan, tracing, &kept, judged)));
     WORLD.with(|current| current.borrow_mut().take());
     let world: Rc<World> = world.borrow_mut().take().expect("made at the very beginning");
-    let mut outcome = judge::judge(&world, result.is_ok());
+    let mut outcome = judge::judge(&world, settled.take(), result.is_ok());
     if let Err(panic) = result {
         let text = panic
             .downcast_ref::<String>()
@@ -67,7 +70,12 @@ pub fn run(plan: &Plan, tracing: bool) -> Outcome {
     outcome
 }
 
-fn run_world(plan: &Plan, tracing: bool, kept: &RefCell<Option<Rc<World>>>) {
+fn run_world(
+    plan: &Plan,
+    tracing: bool,
+    kept: &RefCell<Option<Rc<World>>>,
+    settled: Rc<RefCell<Vec<Failure>>>,
+) {
     let runtime = Runtime::with_seed_and_config(plan.seed, madsim::Config::default());
     let handle = runtime.handle().clone();
     let plan = Rc::new(plan.clone());
@@ -77,7 +85,12 @@ fn run_world(plan: &Plan, tracing: bool, kept: &RefCell<Option<Rc<World>>>) {
         *kept.borrow_mut() = Some(Rc::clone(&world));
         WORLD.with(|current| *current.borrow_mut() = Some(Rc::clone(&world)));
         let mut nodes: Vec<Option<NodeId>> = vec![None; plan.params.hosts];
-        Pump::new(world, move |control| obey(&handle, &mut nodes, control)).await;
+        let judged = Rc::clone(&world);
+        let control = move |control| match control {
+            Control::Judge => *settled.borrow_mut() = judge::settled(&judged.inner()),
+            control => obey(&handle, &mut nodes, control),
+        };
+        Pump::new(world, control).await;
     });
 }
 
@@ -97,5 +110,6 @@ fn obey(handle: &Handle, nodes: &mut [Option<NodeId>], control: Control) {
         Control::Kill(host) => nodes[host].into_iter().for_each(|node| handle.kill(node)),
         Control::Pause(host) => nodes[host].into_iter().for_each(|node| handle.pause(node)),
         Control::Resume(host) => nodes[host].into_iter().for_each(|node| handle.resume(node)),
+        Control::Judge => unreachable!("that is about no daemon"),
     }
 }

@@ -39,7 +39,7 @@ struct Gaps<'a> {
 /// Not judged are networks on which a message may be late by a third of a lease, now and then and
 /// for no reason; and clusters of one host.
 pub fn judge(inner: &Inner) -> Vec<Failure> {
-    let plan = &*inner.plan;
+    let plan = &*inner.env.plan;
     if plan.params.weather.tail_permille > 0 || plan.params.hosts < 2 {
         return Vec::new();
     }
@@ -47,12 +47,12 @@ pub fn judge(inner: &Inner) -> Vec<Failure> {
     let episodes = episodes(plan, &durations);
     let gaps = Gaps { inner, plan, durations, episodes };
     let mut failures = Vec::new();
-    for gap in &inner.checker.gaps {
-        if inner.addresses.iter().any(|(address, _)| *address == gap.address) {
+    for gap in &inner.env.checker.gaps {
+        if inner.env.layout.addresses.iter().any(|(address, _)| *address == gap.address) {
             failures.extend(gaps.judge_gap(gap));
         }
     }
-    failures.extend(gaps.judge_moves(&inner.checker.moves));
+    failures.extend(gaps.judge_moves(&inner.env.checker.moves));
     failures
 }
 
@@ -219,7 +219,7 @@ impl Gaps<'_> {
     /// The VIP to which an address belongs in the configuration that a host's daemon was started with.
     fn section(&self, host: usize, address: AddressId, at: True) -> Option<(NameId, &VipSection)> {
         let start =
-            self.inner.record.configs.iter().rfind(|one| one.host == host && one.at <= at)?;
+            self.inner.env.record.configs.iter().rfind(|one| one.host == host && one.at <= at)?;
         let sections = start.config.vips.iter();
         sections
             .map(|(name, section)| (*name, section))
@@ -230,7 +230,7 @@ impl Gaps<'_> {
     fn all_agree(&self, name: NameId, section: &VipSection, at: True) -> bool {
         (0..self.plan.params.hosts).all(|host| {
             let start =
-                self.inner.record.configs.iter().rfind(|one| one.host == host && one.at <= at);
+                self.inner.env.record.configs.iter().rfind(|one| one.host == host && one.at <= at);
             start.is_none_or(|start| {
                 start.config.cluster == 0
                     && start.config.vips.iter().all(|(other, theirs)| {

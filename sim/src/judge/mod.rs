@@ -14,36 +14,37 @@ use crate::world::{Inner, World};
 
 pub use failure::Failure;
 
-/// What must not be, and was; and what happened.
-pub fn judge(world: &World, ended: bool) -> Outcome {
-    let mut inner = world.inner();
-    let now = inner.now;
-    inner.checker.finish(now);
+/// What must not be, and was; and what happened. `settled` is what [`settled`] said.
+pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
+    let inner = &mut *world.inner();
+    let now = inner.env.now();
+    inner.env.checker.finish(now);
     let mut failures = Vec::new();
-    if inner.plan.params.daemon != Daemon::Naive {
-        failures.extend(inner.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
-        let refusals: Vec<Refusal> = inner.record.refusals.drain(..).collect();
-        let unexpected = refusals.into_iter().filter(|refusal| !is_expected(&inner.plan, refusal));
+    if inner.env.plan.params.daemon != Daemon::Naive {
+        failures.extend(inner.env.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
+        let refusals: Vec<Refusal> = inner.env.record.refusals.drain(..).collect();
+        let plan = &inner.env.plan;
+        let unexpected = refusals.into_iter().filter(|refusal| !is_expected(plan, refusal));
         let refused = |Refusal { host, why, .. }| Failure::Refused { host, why };
         failures.extend(unexpected.map(refused));
-        failures.extend(inner.settled.clone());
+        failures.extend(settled);
         if ended {
-            failures.extend(gaps::judge(&inner));
-            stopped(&inner, &mut failures);
+            failures.extend(gaps::judge(inner));
+            stopped(inner, &mut failures);
         }
     }
     Outcome {
         failures,
-        tally: inner.record.tally,
-        overlap_max: inner.checker.overlap_max(),
-        foreign_overlap_max: inner.checker.foreign_overlap_max(),
-        moves_max: inner.checker.moves_max(),
-        overlaps: std::mem::take(&mut inner.checker.overlaps),
-        gaps: std::mem::take(&mut inner.checker.gaps),
-        held: std::mem::take(&mut inner.checker.held),
-        marks: std::mem::take(&mut inner.record.marks),
-        trace: std::mem::take(&mut inner.record.lines),
-        turns: inner.record.turns,
+        tally: inner.env.record.tally,
+        overlap_max: inner.env.checker.overlap_max(),
+        foreign_overlap_max: inner.env.checker.foreign_overlap_max(),
+        moves_max: inner.env.checker.moves_max(),
+        overlaps: std::mem::take(&mut inner.env.checker.overlaps),
+        gaps: std::mem::take(&mut inner.env.checker.gaps),
+        held: std::mem::take(&mut inner.env.checker.held),
+        marks: std::mem::take(&mut inner.env.record.marks),
+        trace: std::mem::take(&mut inner.env.record.lines),
+        turns: inner.env.record.turns,
     }
 }
 
@@ -66,13 +67,14 @@ fn is_expected(plan: &Plan, refusal: &Refusal) -> bool {
 /// before the daemons are stopped.
 pub fn settled(inner: &Inner) -> Vec<Failure> {
     let mut failures = Vec::new();
-    let by = inner.plan.heal_at + inner.plan.convergence();
-    for vip in 0..inner.plan.params.vips.len() {
-        let able = (0..inner.plan.params.hosts).filter(|host| !never_takes(inner, *host, vip));
+    let by = inner.env.plan.heal_at + inner.env.plan.convergence();
+    for vip in 0..inner.env.plan.params.vips.len() {
+        let able = (0..inner.env.plan.params.hosts).filter(|host| !never_takes(inner, *host, vip));
         if able.count() == 0 {
             continue;
         }
-        let mut holders = inner.plan.params.addresses_of(vip).map(|a| inner.checker.holders(a));
+        let mut holders =
+            inner.env.plan.params.addresses_of(vip).map(|a| inner.env.checker.holders(a));
         let (Some(first), all) = (holders.next(), holders) else { continue };
         let (any, alike) =
             all.fold((first, true), |(any, alike), one| (any | one, alike && one == first));
@@ -80,10 +82,10 @@ pub fn settled(inner: &Inner) -> Vec<Failure> {
             failures.push(Failure::NotHeld { vip, hosts: failure::numbers(any) });
             continue;
         }
-        let addresses = inner.plan.params.addresses_of(vip);
-        let changed = addresses.map(|a| inner.checker.last_change(a)).max().unwrap_or_default();
+        let addresses = inner.env.plan.params.addresses_of(vip);
+        let changed = addresses.map(|a| inner.env.checker.last_change(a)).max().unwrap_or_default();
         if changed > by {
-            let after_ns = changed - inner.plan.heal_at;
+            let after_ns = changed - inner.env.plan.heal_at;
             failures.push(Failure::NotSettled { vip, after_ns });
         }
         let on = any.trailing_zeros() as usize;
@@ -99,18 +101,18 @@ pub fn settled(inner: &Inner) -> Vec<Failure> {
 /// Whether a host's kernel refuses a VIP for ever.
 fn never_takes(inner: &Inner, host: usize, vip: usize) -> bool {
     let refuses = Fault::RefuseAddress { host, vip };
-    inner.plan.steps.iter().any(|step| step.is_for_ever() && step.fault == refuses)
+    inner.env.plan.steps.iter().any(|step| step.is_for_ever() && step.fault == refuses)
 }
 
 /// Where a VIP's policy wants it when all hosts are well; nothing when it does not care.
 fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
-    let params = &inner.plan.params;
+    let params = &inner.env.plan.params;
     let policy = &params.vips[vip].policy;
     let able = |host: &usize| !never_takes(inner, *host, vip);
     match policy {
         PolicyParams::Leader => {
-            let leader = inner.leader()?;
-            let host = inner.hosts.iter().position(|host| host.member == Some(leader));
+            let leader = inner.etcd.leader()?;
+            let host = (0..params.hosts).find(|&host| params.member_on(host) == Some(leader));
             return host.filter(able);
         }
         PolicyParams::Priority { priorities, preempt } => {
@@ -126,7 +128,7 @@ fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
     let candidates: Vec<Candidate> = (0..params.hosts)
         .filter(able)
         .map(|host| Candidate {
-            name: inner.names.node(host).clone(),
+            name: inner.env.layout.names.node(host).clone(),
             weight: params.weights[host],
             priority: match policy {
                 PolicyParams::Priority { priorities, .. } => priorities[host],
@@ -135,25 +137,26 @@ fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
             leads_term: None,
         })
         .collect();
-    let ranked = placement::rank(policy.of(0), inner.names.vip(vip), &candidates, None, None);
-    inner.names.host_of(ranked.first()?)
+    let ranked =
+        placement::rank(policy.of(0), inner.env.layout.names.vip(vip), &candidates, None, None);
+    inner.env.layout.names.host_of(ranked.first()?)
 }
 
 /// Whether the daemons stopped and left nothing behind.
 fn stopped(inner: &Inner, failures: &mut Vec<Failure>) {
-    for (host, state) in inner.hosts.iter().enumerate() {
-        if state.running {
+    for host in 0..inner.hosts.len() {
+        if inner.hosts.is_running(host) {
             failures.push(Failure::StillRuns { host });
             continue;
         }
-        let (addresses, fence) = state.kernel.leftovers();
+        let (addresses, fence) = inner.hosts.leftovers(host);
         if !addresses.is_empty() {
             failures.push(Failure::LeftBehind { host, what: format!("{addresses:?}") });
         }
         if fence {
             failures.push(Failure::LeftBehind { host, what: "its fence".into() });
         }
-        if inner.store.newest(&inner.names.session(host)).is_some() {
+        if inner.etcd.newest(&inner.env.layout.names.session(host)).is_some() {
             failures.push(Failure::SessionLeft { host });
         }
     }

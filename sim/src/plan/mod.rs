@@ -8,8 +8,7 @@ mod fault;
 use turnip_core::Backstop;
 
 use crate::time::{MS, S, True};
-use crate::world::net::Weather;
-use crate::world::raft::RaftTiming;
+use crate::timing::{RaftTiming, Weather};
 
 pub use config::{AddressId, Change, LeaseParams, NameId};
 pub use daemon::Daemon;
@@ -211,6 +210,11 @@ impl Params {
     /// How many sites the network has.
     pub fn sites(&self) -> usize {
         if self.together { self.hosts.max(self.members) } else { self.hosts + self.members }
+    }
+
+    /// The member that runs on a host.
+    pub fn member_on(&self, host: usize) -> Option<usize> {
+        (self.together && host < self.members).then_some(host)
     }
 
     /// Where a member runs.

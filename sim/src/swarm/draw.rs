@@ -5,8 +5,7 @@ use turnip_core::Backstop;
 use crate::plan::{Daemon, Params, Plan, PolicyParams, VipParams};
 use crate::rng::Rng;
 use crate::time::{MS, S, US};
-use crate::world::net::Weather;
-use crate::world::raft::RaftTiming;
+use crate::timing::{RaftTiming, Weather};
 
 use super::{drills, faults};
 

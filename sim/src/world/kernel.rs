@@ -13,10 +13,29 @@ use turnip_core::{
 use crate::rng::Rng;
 use crate::time::{MS, S};
 
-use super::event::KernelCall;
+use super::slots::SlotId;
 
 /// By how much the adapter sets the gate's timeout short.
 const GATE_MARGIN: u64 = MS;
+
+/// An operation on its way through the kernel and back.
+#[derive(Debug)]
+pub struct KernelCall {
+    /// Who waits.
+    pub slot: SlotId,
+    /// What.
+    pub op: KernelOp,
+    /// What a later `Withdraw` took out of it while it waited.
+    pub cancelled: Vec<Assignment>,
+    /// The host's clock when it was sent, in ns.
+    pub sent_at: u64,
+    /// What went wrong.
+    pub failed: Vec<(Assignment, KernelError)>,
+    /// The kernel refused the whole.
+    pub refused: Option<KernelError>,
+    /// It is being undone, because its deadline had passed when the acknowledgement came.
+    pub undo: bool,
+}
 
 /// An address in the table.
 #[derive(Clone, Debug)]
@@ -138,16 +157,6 @@ impl HostKernel {
         let before = self.addresses.len();
         self.addresses.retain(|address| address.net != net);
         self.addresses.len() < before
-    }
-
-    /// Somebody else puts an address there, for ever and without a mark.
-    pub fn plant(&mut self, net: IpNet, interface: &Arc<str>) -> bool {
-        if self.has(net) {
-            return false;
-        }
-        let interface = Arc::clone(interface);
-        self.addresses.push(Address { interface, net, marked: false, valid_until: None, late: 0 });
-        true
     }
 
     /// A link goes up or down.

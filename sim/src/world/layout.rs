@@ -1,0 +1,31 @@
+//! What a run's cluster is made of: names, addresses, interfaces.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::plan::config;
+use crate::plan::{AddressId, Params};
+
+use super::names::Names;
+
+/// The names of a run, and where its VIPs are.
+pub struct Layout {
+    /// The names.
+    pub names: Names,
+    /// The interfaces that carry VIPs on every host.
+    pub interfaces: Vec<Arc<str>>,
+    /// All addresses of VIPs.
+    pub addresses: Vec<(AddressId, IpNet)>,
+}
+
+impl Layout {
+    /// What the parameters say.
+    pub fn new(params: &Params) -> Self {
+        Layout {
+            names: Names::new(params.hosts, params.vips.len()),
+            interfaces: (0..params.interfaces).map(|n| format!("eth{n}").into()).collect(),
+            addresses: params.addresses().map(|id| (id, config::net(id))).collect(),
+        }
+    }
+}
