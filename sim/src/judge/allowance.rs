@@ -239,7 +239,7 @@ impl Durations {
             Fault::CrashLeader | Fault::CrashMember { .. } | Fault::PauseMember { .. } => {
                 Allowance {
                     gap: (outage + self.rewatch).saturating_sub(bears),
-                    moves: 0,
+                    moves: if outage + self.rewatch < bears { 0 } else { 2 },
                     after_begin: self.keepalive + outage + settle,
                     after_end: self.keepalive + outage + settle,
                     unsteady: false,

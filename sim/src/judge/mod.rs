@@ -6,7 +6,7 @@ mod gaps;
 
 use turnip_core::placement::{self, Candidate};
 
-use crate::plan::{Change, Daemon, Fault, Plan, PolicyParams};
+use crate::plan::{Daemon, Fault, PolicyParams};
 use crate::record::Refusal;
 use crate::run::Outcome;
 use crate::time::{MS, S};
@@ -23,8 +23,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
     if inner.env.plan.params.daemon != Daemon::Naive {
         failures.extend(inner.env.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
         let refusals: Vec<Refusal> = inner.env.record.refusals.drain(..).collect();
-        let plan = &inner.env.plan;
-        let unexpected = refusals.into_iter().filter(|refusal| !is_expected(plan, refusal));
+        let unexpected = refusals.into_iter().filter(|refusal| !is_expected(inner, refusal));
         let refused = |Refusal { host, why, .. }| Failure::Refused { host, why };
         failures.extend(unexpected.map(refused));
         failures.extend(settled);
@@ -48,18 +47,20 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
     }
 }
 
-/// Whether two machines had the name of the daemon that refused to run, or had it until lately: a
-/// daemon that started under it runs on after its file is mended.
-fn is_expected(plan: &Plan, refusal: &Refusal) -> bool {
+/// Whether another machine's daemon had the name of the one that refused to run, or had it until
+/// lately.
+fn is_expected(inner: &Inner, refusal: &Refusal) -> bool {
+    let plan = &inner.env.plan;
     let lately = 3 * plan.lease_ms_max() * MS + 10 * S;
-    plan.steps.iter().any(|step| match step.fault {
-        Fault::Reconfigure { host, change: Change::NameOf { host: of } } => {
-            host != of
-                && (refusal.host == host || refusal.name == of)
-                && step.at <= refusal.at
-                && refusal.at <= step.ends(plan.heal_at) + lately
-        }
-        _ => false,
+    let mut others = (0..plan.params.hosts).filter(|host| *host != refusal.host);
+    others.any(|other| {
+        let starts = || inner.env.record.configs.iter().filter(|one| one.host == other);
+        let mut ends = starts().skip(1).map(|next| next.at);
+        starts().any(|start| {
+            let end = ends.next().unwrap_or(plan.end_at);
+            let had = start.at <= refusal.at && refusal.at <= end + lately;
+            had && start.config.name == refusal.name
+        })
     })
 }
 
