@@ -1,6 +1,7 @@
 //! Scenarios: readable plans, one for every interleaving that broke an earlier draft, and one for
 //! every bug that the simulator found.
 
+mod configs;
 mod found;
 mod interleavings;
 
@@ -55,6 +56,7 @@ impl Scenario {
 pub fn all() -> Vec<Scenario> {
     let mut all = interleavings::all();
     all.extend(found::all());
+    all.extend(configs::all());
     all
 }
 
