@@ -76,10 +76,8 @@ pub enum KernelOp {
         /// When they must be silent at the latest.
         deadline: Instant,
     },
-    /// Let all addresses held go on until `deadline`. The addresses are there.
+    /// Let everything that was assumed, and not withdrawn since, go on until `deadline`.
     Refresh {
-        /// All addresses that are held.
-        addresses: Vec<Assignment>,
         /// When they must be silent at the latest.
         deadline: Instant,
     },
@@ -110,20 +108,18 @@ impl KernelOp {
     /// [`KernelOutcome::with_cancelled`].
     pub fn cancel(&mut self, removed: &BTreeSet<Assignment>) -> Vec<Assignment> {
         match self {
-            KernelOp::Assume { addresses, .. } | KernelOp::Refresh { addresses, .. } => {
+            KernelOp::Assume { addresses, .. } => {
                 addresses.extract_if(.., |assignment| removed.contains(assignment)).collect()
             }
-            KernelOp::List | KernelOp::Withdraw { .. } | KernelOp::RemoveFence => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
     /// The addresses that it is about; none for `List` and `RemoveFence`, which are about all.
     pub fn addresses(&self) -> &[Assignment] {
         match self {
-            KernelOp::Assume { addresses, .. }
-            | KernelOp::Refresh { addresses, .. }
-            | KernelOp::Withdraw { addresses } => addresses,
-            KernelOp::List | KernelOp::RemoveFence => &[],
+            KernelOp::Assume { addresses, .. } | KernelOp::Withdraw { addresses } => addresses,
+            KernelOp::List | KernelOp::Refresh { .. } | KernelOp::RemoveFence => &[],
         }
     }
 }
@@ -210,7 +206,7 @@ mod tests {
         [
             KernelOp::List,
             KernelOp::Assume { addresses: addresses.clone(), deadline },
-            KernelOp::Refresh { addresses: addresses.clone(), deadline },
+            KernelOp::Refresh { deadline },
             KernelOp::Withdraw { addresses },
             KernelOp::RemoveFence,
         ]
@@ -231,7 +227,7 @@ mod tests {
     fn what_is_withdrawn_is_cancelled_where_it_is_still_to_answer_and_nowhere_else() {
         let removed = assignments([2, 3]).into_iter().collect();
         for mut op in all() {
-            let cancels = matches!(op, KernelOp::Assume { .. } | KernelOp::Refresh { .. });
+            let cancels = matches!(op, KernelOp::Assume { .. });
             let before = op.clone();
             let cancelled = op.cancel(&removed);
             if cancels {

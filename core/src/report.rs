@@ -47,12 +47,12 @@ pub enum Report {
     /// Renewals succeed again.
     RenewalsSucceed,
     /// The watch fell silent or broke.
-    Deaf {
+    WatchStale {
         /// Why.
         why: String,
     },
     /// The view is complete again.
-    Hearing,
+    WatchRestored,
     /// Another node's session ran out and was deleted by this node.
     Expired {
         /// The other node.
@@ -168,7 +168,7 @@ impl Report {
         match self {
             Report::SessionLost { .. }
             | Report::RenewalsFail { .. }
-            | Report::Deaf { .. }
+            | Report::WatchStale { .. }
             | Report::Repairing { .. }
             | Report::Stray { .. }
             | Report::PinIgnored { .. }
@@ -185,7 +185,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Report::SessionOpened { session } => write!(f, "session {session} stands"),
+            Report::SessionOpened { session } => write!(f, "session {session} established"),
             Report::SessionResumed { session } => {
                 write!(f, "resumed session {session} of the process before")
             }
@@ -196,8 +196,8 @@ impl fmt::Display for Report {
                 left.as_secs_f64()
             ),
             Report::RenewalsSucceed => f.write_str("renewals succeed again"),
-            Report::Deaf { why } => write!(f, "following etcd afresh: {why}"),
-            Report::Hearing => f.write_str("following etcd"),
+            Report::WatchStale { why } => write!(f, "following etcd afresh: {why}"),
+            Report::WatchRestored => f.write_str("following etcd"),
             Report::Expired { node } => write!(f, "expired the session of {node}: it fell silent"),
             Report::Assuming { assignment, token, .. } => {
                 write!(f, "assuming {assignment} (token {token})")
