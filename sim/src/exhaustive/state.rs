@@ -103,7 +103,7 @@ impl OpKind {
         let (addresses, deadline) = (Vec::new(), Instant::ZERO);
         match self {
             OpKind::Assume => KernelOp::Assume { addresses, deadline },
-            OpKind::Refresh => KernelOp::Refresh { addresses, deadline },
+            OpKind::Refresh => KernelOp::Refresh { deadline },
             OpKind::Withdraw => KernelOp::Withdraw { addresses },
         }
     }

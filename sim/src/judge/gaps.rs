@@ -233,7 +233,9 @@ impl Gaps<'_> {
     /// others have to learn first that they may have it.
     fn has_one_name(&self, address: AddressId, at: True) -> bool {
         let hosts = 0..self.plan.params.hosts;
-        hosts.filter_map(|host| self.section(host, address, at)).all(|(name, _)| name == address / 2)
+        hosts
+            .filter_map(|host| self.section(host, address, at))
+            .all(|(name, _)| name == address / 2)
     }
 
     /// Whether all hosts that know the name or one of the addresses mean the same addresses.

@@ -92,6 +92,7 @@ pub fn settled(inner: &Inner) -> Vec<Failure> {
         let on = any.trailing_zeros() as usize;
         if let Some(wanted) = wanted(inner, vip)
             && wanted != on
+            && !was_refused(inner, wanted)
         {
             failures.push(Failure::Misplaced { vip, on, wanted });
         }
@@ -103,6 +104,18 @@ pub fn settled(inner: &Inner) -> Vec<Failure> {
 fn never_takes(inner: &Inner, host: usize, vip: usize) -> bool {
     let refuses = Fault::RefuseAddress { host, vip };
     inner.env.plan.steps.iter().any(|step| step.is_for_ever() && step.fault == refuses)
+}
+
+/// Whether a host's kernel may have refused something at some time: nobody gives up for that host what
+/// works (rule 7), for as long as it works.
+fn was_refused(inner: &Inner, hit: usize) -> bool {
+    inner.env.plan.steps.iter().any(|step| match step.fault {
+        Fault::FailingNetlink { host, .. }
+        | Fault::SlowNetlink { host, .. }
+        | Fault::StuckNetlink { host, .. }
+        | Fault::RefuseAddress { host, .. } => host == hit,
+        _ => false,
+    })
 }
 
 /// Where a VIP's policy wants it when all hosts are well; nothing when it does not care.
@@ -136,6 +149,7 @@ fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
                 _ => 0,
             },
             leads_term: None,
+            failed_at: None,
         })
         .collect();
     let ranked =

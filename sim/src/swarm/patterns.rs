@@ -109,7 +109,8 @@ fn late_freeing(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     let renamed = rng.within(lease / 6..=lease) * MS;
     for bystander in (0..hosts).filter(|bystander| *bystander != host) {
         let comes = bystander == other;
-        let lasts = if comes { begin + rng.below(renamed / MS) * MS } else { begin + 9 * lease * MS };
+        let lasts =
+            if comes { begin + rng.below(renamed / MS) * MS } else { begin + 9 * lease * MS };
         let change = Change::Remove { vip };
         pattern.add(0, lasts, Fault::Reconfigure { host: bystander, change });
         pattern.add(MS, quick(rng), Fault::Restart { host: bystander });
@@ -125,5 +126,9 @@ fn late_freeing(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     pattern.add(begin + MS, quick(rng), Fault::Kill { host });
     pattern.add(begin + renamed + MS, quick(rng), Fault::Kill { host });
     let lag = rng.within(lease / 12..=lease / 4) * MS;
-    pattern.add(begin + renamed + lease / 20 * MS, 2 * lease * MS, Fault::WatchLag { host, by: lag });
+    pattern.add(
+        begin + renamed + lease / 20 * MS,
+        2 * lease * MS,
+        Fault::WatchLag { host, by: lag },
+    );
 }

@@ -67,6 +67,8 @@ pub struct HostKernel {
     configured: BTreeSet<IpNet>,
     /// How much earlier than its margin the gate closes at most, in ns.
     gate_early_max: u64,
+    /// What the daemon has asked for and not taken back: what goes on with a `Refresh`.
+    assumed: BTreeSet<Assignment>,
     /// Addresses that it never takes.
     pub refuses: BTreeSet<IpNet>,
     /// The rule of the adapter that a mutant leaves out: to look at the deadline before sending,
@@ -87,6 +89,7 @@ impl HostKernel {
             backstop,
             configured: BTreeSet::new(),
             gate_early_max,
+            assumed: BTreeSet::new(),
             refuses: BTreeSet::new(),
             heeds_deadlines: true,
         }
@@ -94,7 +97,8 @@ impl HostKernel {
 
     /// The daemon starts: the adapter brings the fence's sets to today's configuration. The gate
     /// stays as it is until the first operation.
-    pub fn configure(&mut self, configured: BTreeSet<IpNet>) {
+    pub fn configure(&mut self, assignments: &[Assignment]) {
+        let configured: BTreeSet<IpNet> = assignments.iter().map(|one| one.address).collect();
         if self.backstop == Some(Backstop::Fence) {
             let fence = self.fence.get_or_insert_default();
             fence.held.retain(|net| configured.contains(net));
@@ -102,6 +106,9 @@ impl HostKernel {
             fence.vips.extend(configured.iter().copied());
         }
         self.configured = configured;
+        // What a predecessor left goes on.
+        let left = |one: &&Assignment| self.has(one.address) && self.lets_through(one.address);
+        self.assumed = assignments.iter().filter(left).cloned().collect();
     }
 
     /// Whether packets to `net` are answered at `now` (of the host's clock).
@@ -187,9 +194,15 @@ impl HostKernel {
         let addresses = self.addresses.iter().filter(ours).map(|address| PresentAddress {
             interface: Arc::clone(&address.interface),
             address: address.net,
-            marked: address.marked,
+            marked: address.marked && self.lets_through(address.net),
         });
         Listing { addresses: addresses.collect(), links: self.links.clone() }
+    }
+
+    fn lets_through(&self, net: IpNet) -> bool {
+        self.fence
+            .as_ref()
+            .is_none_or(|fence| !fence.vips.contains(&net) || fence.held.contains(&net))
     }
 
     fn is_up(&self, interface: &str) -> bool {
@@ -206,16 +219,20 @@ impl HostKernel {
                 let (addresses, deadline) = (addresses.clone(), *deadline);
                 let closes = self.gate_closes(deadline, call.sent_at, now, rng);
                 self.open(&addresses, now, closes);
+                self.assumed.extend(addresses.iter().cloned());
                 self.add(call, &addresses, deadline, now, failing, rng);
             }
-            KernelOp::Refresh { addresses, deadline } => {
-                let (addresses, deadline) = (addresses.clone(), *deadline);
+            KernelOp::Refresh { deadline } => {
+                let deadline = *deadline;
                 let closes = self.gate_closes(deadline, call.sent_at, now, rng);
                 if self.move_gate(now, closes) {
-                    // One that an earlier closing of the gate had left out is let in again.
-                    if let Some(fence) = &mut self.fence {
-                        fence.held.extend(addresses.iter().map(|one| one.address));
-                    }
+                    let held = |one: &&Assignment| {
+                        self.fence.as_ref().is_none_or(|fence| fence.held.contains(&one.address))
+                    };
+                    let (addresses, out): (Vec<_>, Vec<_>) = self.assumed.iter().partition(held);
+                    let addresses: Vec<Assignment> = addresses.into_iter().cloned().collect();
+                    let late = out.into_iter().map(|one| (one.clone(), KernelError::TooLate));
+                    call.failed.extend(late);
                     self.add(call, &addresses, deadline, now, 0, rng);
                 } else {
                     call.refused = Some(KernelError::TooLate);
@@ -235,10 +252,14 @@ impl HostKernel {
                     if let Some(fence) = &mut self.fence {
                         fence.held.remove(&assignment.address);
                     }
+                    self.assumed.remove(assignment);
                 }
                 return self.addresses.len() != before;
             }
-            KernelOp::RemoveFence => self.fence = None,
+            KernelOp::RemoveFence => {
+                self.fence = None;
+                self.assumed.clear();
+            }
         }
         self.addresses.len() != before
     }

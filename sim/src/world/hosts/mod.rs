@@ -4,14 +4,13 @@
 mod adapter;
 mod host;
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ipnet::IpNet;
 use turnip::seams::Command;
-use turnip_core::{Instant, KernelEvent};
+use turnip_core::{Assignment, Instant, KernelEvent};
 
 use crate::plan::config::{self, HostConfig};
 use crate::plan::{Daemon, Params};
@@ -284,7 +283,17 @@ impl Hosts {
 
     /// A daemon's process begins, with this configuration.
     pub fn begin_daemon(&mut self, host: HostId, config: HostConfig, env: &mut Env) {
-        let configured: BTreeSet<IpNet> = config.addresses().map(config::net).collect();
+        let sections = config.vips.iter();
+        let configured: Vec<Assignment> = sections
+            .flat_map(|(&name, section)| {
+                section.addresses.iter().map(move |&id| (name, section, id))
+            })
+            .map(|(name, section, id)| Assignment {
+                vip: env.layout.names.vip(name).clone(),
+                interface: Arc::clone(&env.layout.interfaces[section.interface]),
+                address: config::net(id),
+            })
+            .collect();
         env.checker.joins(host, config.cluster);
         env.names_of[host] = config.name;
         let at = env.now();
@@ -294,7 +303,7 @@ impl Hosts {
         target.process.running = true;
         target.process.frozen = false;
         target.process.told.clear();
-        target.kernel.configure(configured);
+        target.kernel.configure(&configured);
         self.kernel_changed(host, env);
     }
 
