@@ -194,7 +194,8 @@ impl HostKernel {
         let addresses = self.addresses.iter().filter(ours).map(|address| PresentAddress {
             interface: Arc::clone(&address.interface),
             address: address.net,
-            marked: address.marked && self.lets_through(address.net),
+            marked: address.marked
+                && (!self.configured.contains(&address.net) || self.lets_through(address.net)),
         });
         Listing { addresses: addresses.collect(), links: self.links.clone() }
     }
