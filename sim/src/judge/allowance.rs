@@ -134,10 +134,14 @@ impl Durations {
     /// **The table.** One line a kind of fault, with the reason.
     pub fn allowance(&self, plan: &Plan, step: &Step) -> Allowance {
         let lasts = step.ends(plan.heal_at).saturating_sub(step.at);
+        // A new process reads a file that may have changed, and tries once more what was refused.
         let changed = |host: usize| {
-            plan.steps.iter().any(
-                |step| matches!(&step.fault, Fault::Reconfigure { host: of, .. } if *of == host),
-            )
+            plan.steps.iter().any(|step| match step.fault {
+                Fault::Reconfigure { host: of, .. } | Fault::RefuseAddress { host: of, .. } => {
+                    of == host
+                }
+                _ => false,
+            })
         };
         let Durations { silence, bears, commit, outage, settle, hand_over, .. } = *self;
         let return_of_host = silence + 4 * commit + settle;
