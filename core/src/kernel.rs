@@ -33,7 +33,7 @@ pub struct PresentAddress {
     pub interface: Arc<str>,
     /// Address and prefix length.
     pub address: IpNet,
-    /// Whether it carries turnip's mark.
+    /// Whether it carries turnip's mark; and, of a configured one, whether the fence lets it pass.
     pub marked: bool,
 }
 
@@ -76,7 +76,9 @@ pub enum KernelOp {
         /// When they must be silent at the latest.
         deadline: Instant,
     },
-    /// Let everything that was assumed, and not withdrawn since, go on until `deadline`.
+    /// Let everything that was assumed, and not withdrawn since, go on until `deadline`; and what
+    /// an earlier process left, if the first `List` found it and it answers still. What does not go
+    /// on is among the outcome's `failed`; `Failed(TooLate)` when nothing does.
     Refresh {
         /// When they must be silent at the latest.
         deadline: Instant,
@@ -103,19 +105,22 @@ impl KernelOp {
         }
     }
 
-    /// Takes the addresses that a later `Withdraw` removes out of what an `Assume` or a `Refresh`
-    /// is still to do, and gives them: their answer is [`KernelError::TooLate`], see
+    /// Takes the addresses that a later `Withdraw` removes out of what an `Assume` is still to do,
+    /// and gives them: their answer is [`KernelError::TooLate`], see
     /// [`KernelOutcome::with_cancelled`].
     pub fn cancel(&mut self, removed: &BTreeSet<Assignment>) -> Vec<Assignment> {
         match self {
             KernelOp::Assume { addresses, .. } => {
                 addresses.extract_if(.., |assignment| removed.contains(assignment)).collect()
             }
-            _ => Vec::new(),
+            KernelOp::List
+            | KernelOp::Refresh { .. }
+            | KernelOp::Withdraw { .. }
+            | KernelOp::RemoveFence => Vec::new(),
         }
     }
 
-    /// The addresses that it is about; none for `List` and `RemoveFence`, which are about all.
+    /// The addresses that it is about; none for those that are about all.
     pub fn addresses(&self) -> &[Assignment] {
         match self {
             KernelOp::Assume { addresses, .. } | KernelOp::Withdraw { addresses } => addresses,

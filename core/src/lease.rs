@@ -26,8 +26,10 @@ pub(crate) const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub(crate) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long a VIP is left alone at most after the kernel refused it.
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
-/// A snapshot may take this long at least: it can be large.
-const SNAPSHOT_TIME_MIN: Duration = Duration::from_secs(1);
+/// A snapshot may take this long at least, at the first attempt.
+const SNAPSHOT_TIME_MIN: Duration = Duration::from_millis(100);
+/// So often the time that a snapshot may take is doubled: it can be large.
+const SNAPSHOT_DOUBLINGS: u32 = 5;
 /// How much more seldom the etcd member is asked when no VIP follows it.
 const MEMBER_SELDOM: u32 = 10;
 
@@ -290,9 +292,11 @@ impl Lease {
         2 * self.renew
     }
 
-    /// How long a snapshot may take, at the `tries`th attempt in a row.
+    /// How long a snapshot may take after `tries` attempts in a row without one: at first half of the
+    /// time in which renewing goes on without news, so that a member that does not answer, in an
+    /// election for instance, leaves time for another one.
     pub(crate) fn snapshot_time(&self, tries: u32) -> Duration {
-        self.echo_time().max(SNAPSHOT_TIME_MIN) * (1 << tries.min(2))
+        self.renew.max(SNAPSHOT_TIME_MIN) * (1 << tries.min(SNAPSHOT_DOUBLINGS))
     }
 
     /// A delay for things that failed: long enough not to flood, short enough to matter in a lease.
@@ -394,6 +398,14 @@ mod tests {
             assert!(sent_within <= lease.duration() / 18);
             assert!(grace(lease.patience(lease.duration())) >= sent_within + lease.duration() / 36);
         }
+    }
+
+    #[test]
+    fn a_member_that_does_not_answer_leaves_time_to_follow_another_and_a_large_snapshot_gets_its_own()
+     {
+        let lease = Lease::new(SECOND).unwrap();
+        assert!(lease.snapshot_time(0) < lease.echo_time());
+        assert!(lease.snapshot_time(9) > 5 * SECOND);
     }
 
     #[test]

@@ -38,15 +38,15 @@ mutants! {
     /// Two attempts of a renewal share a nonce.
     NonceReused: "rule 1, interleaving 10",
     /// Nothing is taken away at `deadline - g`; only the kernel's backstop is left.
-    GuardIgnored: "rule 2",
+    GuardIgnored: "rule 2.3",
     /// An expiry does not compare the session's mod_revision.
     ExpireUncompared: "rule 3, interleaving 3",
     /// A failed renewal of one's own starts the count of every expiry again.
     ExpiryRestarts: "rule 3, interleaving 13",
     /// A dead node is waited for twice as long as is needed.
-    PatienceDoubled: "rule 3",
+    PatienceDoubled: "rule 3.1",
     /// After an outage of the store nobody is given the time to speak.
-    NoGrace: "rule 3",
+    NoGrace: "rule 3.5",
     /// A VIP is claimed from a session that is merely late.
     ClaimFromTheLate: "rule 4, interleaving 4",
     /// A claim trusts the view that the named session is gone.
@@ -58,35 +58,73 @@ mutants! {
     /// A hand-over compares its successor's session only.
     HandOverUncompared: "rule 5, interleaving 7",
     /// What a node knows may go back to an older revision.
-    ViewGoesBack: "rule 4, interleaving 9",
+    ViewGoesBack: "rule 2.2, interleaving 9",
     /// A VIP whose hand-over may still land comes back to an owner that was killed and resumed.
     KeepAfterResume: "rule 6, interleaving 6",
     /// A resuming node takes its predecessor's last write for a second daemon.
     RefuseLateRenewal: "rule 6, interleaving 12",
     /// A resuming node takes an address that is there for proof that it is there under this name.
-    KeepRenamed: "rule 6, interleaving 14",
+    KeepRenamed: "rule 6.4, interleaving 14",
     /// What was published in one session counts in the next.
-    ActiveOutlivesSession: "rule 7",
+    ActiveOutlivesSession: "rule 4.6",
     /// Another definition is published while the address of the old one is still there.
-    PublishBeforeRemoval: "rule 7",
+    PublishBeforeRemoval: "rule 4.9",
     /// What is not configured here is given free without a look at whether it has changed.
-    FreeUncompared: "rule 7",
+    FreeUncompared: "rule 5.6",
     /// Of two VIPs with one address the second is put there as well as the first.
-    ConflictIgnored: "rule 7",
+    ConflictIgnored: "rule 4.7",
     /// Nobody looks at what somebody else did to the addresses.
-    NoRepair: "rule 7",
+    NoRepair: "rule 7.1",
     /// An owner that cannot hold a VIP keeps it for itself.
-    SitsOnVip: "rule 7",
+    SitsOnVip: "rule 7.4",
     /// A VIP is given up for a node whose kernel refused it the last time.
-    FailureForgotten: "rule 7, interleaving 16",
+    FailureForgotten: "rule 7.7, interleaving 16",
     /// A node that cannot hold a VIP keeps its place as the first with the address.
-    NeverYields: "rule 7, interleaving 17",
+    NeverYields: "rule 4.10, interleaving 17",
     /// That place is given up while the address is still there.
-    YieldsWhileHeld: "rule 7, interleaving 17",
+    YieldsWhileHeld: "rule 4.10, interleaving 17",
     /// Who cannot hear goes on renewing.
-    RenewWhileStale: "rule 9",
+    RenewWhileStale: "rule 9.3",
     /// A store that turned out to be another one changes nothing.
-    KeepAfterRollback: "A2",
+    KeepAfterRollback: "A2, rule 9.4",
     /// Addresses are assumed at once from a store that turned out to be another one.
-    ResumeAfterRollback: "A2, interleaving 15",
+    ResumeAfterRollback: "A2, rule 9.5, interleaving 15",
+    /// The gate is closed and opened, and not refused, where its time may be over.
+    ExpiredGateMoved: "rule 8.4, interleaving 11",
+    /// A refresh that the kernel refused because the gate had closed opens it again.
+    RefreshReopensGate: "rule 8.5, interleaving 11",
+    /// A gate that opens anew lets through what was held before it closed.
+    EarlierHeldRevived: "rule 8.5",
+    /// The gate is set without a ticket: it stays open by as much as a process stalled before.
+    NoTicket: "rule 8.17, interleaving 18",
+    /// What came too late is left where it is.
+    LateNotUndone: "rule 8.2",
+    /// Lifetimes are given by when an operation was asked, not by when it is sent.
+    ClockReadInQueue: "rule 8.1",
+    /// A lifetime that the kernel counts from later than thought stays as it is.
+    LifetimeNotLookedAtAgain: "rule 8.2",
+    /// Without the fence, a lifetime is rounded up.
+    LifetimeRoundedUp: "rule 8.8",
+    /// The kernel's timers are taken to be as fast as the host's clock.
+    TimerRateIgnored: "A3, rule 8.11",
+    /// A withdrawal waits behind what puts addresses there.
+    WithdrawalWaits: "rule 8.9",
+    /// A withdrawal leaves what waits as it is.
+    WithdrawalCancelsNothing: "rule 8.9",
+    /// What another session was renewed to still counts.
+    RenewedOutlivesSession: "rule 8.10",
+    /// What an earlier process fenced, and is not configured any more, is fenced no more.
+    FormerNotFenced: "rule 8.12",
+    /// Addresses are put there before the gate is set.
+    AddressBeforeGate: "rule 8.6",
+    /// Addresses are taken away before the fence is shut for them.
+    DeleteBeforeShut: "rule 8.6",
+    /// What could not be put there is let pass all the same.
+    FailedLetPass: "rule 8.6",
+    /// What a closing of the gate left out is not told.
+    LeftOutUntold: "rule 8.5",
+    /// What is there but silent is taken for held.
+    SilentTakenForHeld: "rule 8.12",
+    /// What others change in the fence is not looked at.
+    ForeignChangesIgnored: "rule 8.13",
 }

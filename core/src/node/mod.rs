@@ -1,7 +1,9 @@
 //! The state machine: its parts, and how they are wired.
 
 mod candidates;
+mod cluster;
 mod freeing;
+mod host;
 mod interfaces;
 mod outbox;
 mod own;
@@ -23,7 +25,6 @@ use std::sync::Arc;
 use crate::action::{Action, Exit, OpId, TxnId};
 use crate::config::NodeConfig;
 use crate::kernel::{KernelEvent, KernelOutcome};
-use crate::lease::Lease;
 #[cfg(feature = "mutants")]
 use crate::mutant::Mutant;
 use crate::name::SessionId;
@@ -31,21 +32,18 @@ use crate::records::MemberRecord;
 use crate::store::{MemberStatus, StoreError, TxnResponse, Update};
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::view::View;
 
 use candidates::Candidates;
+use cluster::Cluster;
 use freeing::Freeing;
-use interfaces::Interfaces;
+use host::Host;
 use outbox::Outbox;
 use own::Own;
-use peers::Peers;
 use publication::Publication;
-use session::Session;
 use shutdown::Shutdown;
-use store_identity::StoreIdentity;
-use unreadable::Unreadable;
-use vips::Vips;
-use watch::Watch;
+use situation::Situation;
+use vips::Context;
+use wiring::{context, situation};
 
 pub use vips::state::transitions_in_markdown;
 
@@ -64,58 +62,39 @@ pub use vips::state::transitions_in_markdown;
 pub struct Node {
     /// What it was told at its start.
     own: Arc<Own>,
-    /// What it knows of the store.
-    view: View,
-    /// Whether that is still the same store (A2).
-    store: StoreIdentity,
-    /// Whether news of it come (rule 9).
-    watch: Watch,
-    /// The own session (rules 1 and 6).
-    session: Session,
-    /// The others', and their silence (rule 3).
-    peers: Peers,
+    /// What it knows of the store, its own session, and the others'.
+    cluster: Cluster,
     /// What it tells the others of itself.
     publication: Publication,
     /// Who should own what.
     candidates: Candidates,
-    /// What the kernel has.
-    interfaces: Interfaces,
-    /// The VIPs (rules 2, 4, 5, 7 and 8).
-    vips: Vips,
-    /// VIPs that are not configured any more (rule 7).
+    /// The interfaces of this host, and the VIPs on them.
+    host: Host,
+    /// VIPs that are not configured any more.
     freeing: Freeing,
     /// How far it is on the way to its end.
     shutdown: Shutdown,
-    unreadable: Unreadable,
     unix_ms: u64,
+    /// What it asks of the world, and waits for.
     out: Outbox,
 }
 
 impl Node {
     /// A node that knows nothing yet. Its first actions ask the kernel and the store what is.
     pub fn new(config: NodeConfig, now: Instant) -> Self {
-        let own = Arc::new(Own::new(config));
+        let (own, mut out) = (Arc::new(Own::new(config)), Outbox::default());
         let mut node = Node {
-            view: View::default(),
-            store: StoreIdentity::default(),
-            watch: Watch::default(),
-            session: Session::new(own.config.lease, now),
-            peers: Peers::default(),
+            host: Host::new(&own, &mut out),
+            cluster: Cluster::new(&own, &mut out, now),
             publication: Publication::default(),
             candidates: Candidates::new(&own),
-            interfaces: Interfaces::default(),
-            vips: Vips::new(&own),
             freeing: Freeing::default(),
             shutdown: Shutdown::default(),
-            unreadable: Unreadable::default(),
             unix_ms: 0,
-            out: Outbox::default(),
+            out,
             own,
         };
         node.publication.mark_stale();
-        node.set_guard_timer();
-        node.interfaces.list(&mut node.out);
-        node.follow(false, now);
         node.out.timers.set(Timer::Member, now);
         node.settle(now);
         node
@@ -125,7 +104,7 @@ impl Node {
     #[cfg(feature = "mutants")]
     pub fn set_mutant(&mut self, mutant: Mutant) {
         Arc::make_mut(&mut self.own).set_mutant(mutant);
-        self.view.goes_back = mutant == Mutant::ViewGoesBack;
+        self.cluster.view.goes_back = mutant == Mutant::ViewGoesBack;
     }
 
     /// Numbers what it asks for from `id` on, if it has not got there yet: nodes whose pasts differ
@@ -139,13 +118,14 @@ impl Node {
 
     /// What following the prefix brought.
     pub fn handle_update(&mut self, update: Update, now: Instant) {
-        self.watch_told(update, now);
+        let news = self.cluster.watch_told(&self.own, update, &mut self.out, now);
+        self.pass_on(news, now);
         self.settle(now);
     }
 
     /// Following the prefix ended, or did not begin.
     pub fn handle_follow_failed(&mut self, error: &StoreError, now: Instant) {
-        self.watch.failed(error.to_string(), self.lease(), &mut self.out, now);
+        self.cluster.follow_failed(error, &mut self.out, now);
         self.settle(now);
     }
 
@@ -178,14 +158,17 @@ impl Node {
     /// The answer to `Action::Kernel`.
     pub fn handle_kernel_outcome(&mut self, id: OpId, outcome: KernelOutcome, now: Instant) {
         if let Some(pending) = self.out.answered_op(id) {
-            self.kernel_answered(id, pending, outcome, now);
+            let (context, out) = (context!(self, now), &mut self.out);
+            let news = self.host.answered(&context, (id, pending), outcome, out);
+            self.pass_on_from_host(news);
         }
         self.settle(now);
     }
 
     /// The kernel told something unasked.
     pub fn handle_kernel_event(&mut self, event: KernelEvent, now: Instant) {
-        self.kernel_told(event, now);
+        let news = self.host.told(&self.own, event, &mut self.out, now);
+        self.pass_on_from_host(news);
         self.settle(now);
     }
 
@@ -223,50 +206,47 @@ impl Node {
         if self.shutdown.has_exited() {
             return None;
         }
-        self.out.timers.next().into_iter().chain(self.vips.next_due()).min()
+        self.out.timers.next().into_iter().chain(self.host.vips.next_due()).min()
     }
 
     // ---- what others may look at
 
     /// The session that this node knows to be its own and alive.
     pub fn session(&self) -> Option<SessionId> {
-        self.session.id()
+        self.cluster.session.id()
     }
 
     /// When everything that this node holds must be silent.
     pub fn deadline(&self) -> Option<Instant> {
-        self.session.deadline()
-    }
-
-    fn lease(&self) -> Lease {
-        self.session.lease()
+        self.cluster.session.deadline()
     }
 
     // ---- the order in which the parts act
 
     /// Brings what is held in line with what is known. Every input ends here. The order matters:
     ///
-    /// 1. timers fire, so that no step below acts on a time that is over;
-    /// 2. what was waited for comes due;
-    /// 3. a session is opened or resumed, once the kernel and the store are known;
-    /// 4. conflicts and ranks follow from what has changed, before anything is decided by them;
-    /// 5. VIPs are taken away, handed over, claimed, assumed, in this order: nothing waits for
-    ///    removals but safety;
-    /// 6. what is not configured here is given free, once nothing is left over from it;
-    /// 7. `nodes/<node>` is written, with the reasons that came up above;
-    /// 8. what is held is announced;
-    /// 9. the end comes one step nearer.
+    /// 1. timers fire and what was waited for comes due, so that no step below acts on a time that is
+    ///    over;
+    /// 2. a session is opened or resumed, once the kernel and the store are known;
+    /// 3. conflicts and ranks follow from what has changed, before anything is decided by them;
+    /// 4. VIPs are taken away, handed over, claimed, assumed, in this order: nothing waits for
+    ///    removals but safety; what is not configured here is given free, once nothing is left over;
+    /// 5. `nodes/<node>` is written, with the reasons that came up above;
+    /// 6. what is held is announced;
+    /// 7. the end comes one step nearer.
     fn settle(&mut self, now: Instant) {
         if self.shutdown.has_exited() {
             return self.out.keep_reports_only();
         }
         self.fire_timers(now);
-        self.wake_due(now);
         self.join(now);
         self.review(now);
-        self.reconcile(now);
-        self.publish(now);
-        self.announce(now);
+        let context = context!(self, now);
+        self.host.vips.reconcile(&context, &mut self.out);
+        self.freeing.free(&context, &self.host.vips, &mut self.out);
+        let situation = situation!(self, now);
+        self.publication.publish(&situation, &self.host.vips, &self.candidates, &mut self.out);
+        self.host.vips.announce_due(&context!(self, now), &mut self.out);
         self.advance_shutdown(now);
     }
 }

@@ -56,15 +56,6 @@ impl Publication {
         self.stale = true;
     }
 
-    /// The same, where it is so of one of `vips`.
-    pub(super) fn mark_stale_if_any(
-        &mut self,
-        vips: &[VipIndex],
-        is_so: impl Fn(VipIndex) -> bool,
-    ) {
-        self.stale |= vips.iter().any(|&index| is_so(index));
-    }
-
     pub(super) fn is_active(&self) -> bool {
         self.active
     }

@@ -140,6 +140,11 @@ impl Session {
         self.is_joining() && self.deadline.is_some()
     }
 
+    /// Whether it is being opened.
+    pub(super) fn is_opening(&self) -> bool {
+        self.membership == Membership::Opening
+    }
+
     /// Whether it is being opened or resumed.
     pub(super) fn is_coming(&self) -> bool {
         matches!(self.membership, Membership::Opening | Membership::Resuming { .. })
@@ -245,13 +250,13 @@ impl Session {
     // ---- renewing
 
     /// The transaction that writes the session key, the first time or again; none when there is
-    /// nothing to write. `offer` is what `nodes/<node>` should hold: with its session a node publishes
-    /// what it can take, so that no session is ever seen without.
+    /// nothing to write. `offer` is what `nodes/<node>` should hold, for a session that is being opened:
+    /// with it a node publishes what it can take, so that no session is ever seen without.
     pub(super) fn renewal(
         &mut self,
         own: &Own,
         view: &View,
-        offer: impl FnOnce() -> Vec<u8>,
+        offer: Vec<u8>,
         now: Instant,
     ) -> Option<(Purpose, Txn)> {
         let session = match self.membership {
@@ -275,7 +280,7 @@ impl Session {
             failure: vec![Op::Get { key }],
         };
         if session.is_none() {
-            txn.success.push(Op::Put { key: own.keys.node(own.name()), value: offer() });
+            txn.success.push(Op::Put { key: own.keys.node(own.name()), value: offer });
         }
         Some((Purpose::Renew { session, sent: now }, txn))
     }

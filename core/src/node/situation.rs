@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::cluster::Cluster;
 use super::own::{Own, VipIndex};
 use super::peers::Peers;
 use super::session::Session;
@@ -27,7 +28,18 @@ pub(super) struct Situation<'a> {
     pub(super) now: Instant,
 }
 
-impl Situation<'_> {
+impl<'a> Situation<'a> {
+    pub(super) fn new(
+        own: &'a Own,
+        cluster: &'a Cluster,
+        shutdown: &'a Shutdown,
+        unix_ms: u64,
+        now: Instant,
+    ) -> Self {
+        let Cluster { view, store, session, peers, .. } = cluster;
+        Situation { own, view, session, peers, store, shutdown, unix_ms, now }
+    }
+
     pub(super) fn lease(&self) -> Lease {
         self.session.lease()
     }

@@ -1,36 +1,23 @@
-//! How the parts are wired: what one says, others are told.
-//!
-//! Nothing is decided here. Each method asks one part, and hands what follows to the others.
+//! How the parts are wired: what one says, others are told. Nothing is decided here.
 
-use super::Node;
+use super::cluster::News;
+use super::host::HostNews;
 use super::outbox::{PendingOp, PendingTxn, Purpose};
-use super::session::{Join, OwnWrite, Written};
+use super::own::VipIndex;
 use super::shutdown::{NextStep, Progress, Shutdown};
 use super::situation::Situation;
 use super::vips::Context;
-use crate::action::{Action, Exit, OpId, TxnId};
-use crate::kernel::{KernelEvent, KernelOp, KernelOutcome};
-use crate::mutant::Mutant;
-use crate::name::{Revision, SessionId};
+use super::{Node, StoreError, TxnResponse};
+use crate::action::{Action, Exit, TxnId};
+use crate::kernel::KernelOp;
 use crate::report::Report;
-use crate::store::{Event, Header, KeyValue, StoreError, TxnResponse, Update};
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::view::Change;
 
-/// What all parts look at, beside parts that are changed.
+/// What all parts look at, beside a part that is changed.
 macro_rules! situation {
     ($node:ident, $now:expr) => {
-        Situation {
-            own: &$node.own,
-            view: &$node.view,
-            session: &$node.session,
-            peers: &$node.peers,
-            store: &$node.store,
-            shutdown: &$node.shutdown,
-            unix_ms: $node.unix_ms,
-            now: $now,
-        }
+        Situation::new(&$node.own, &$node.cluster, &$node.shutdown, $node.unix_ms, $now)
     };
 }
 
@@ -45,8 +32,11 @@ macro_rules! context {
     };
 }
 
-/// The steps of [`Node::settle`].
+pub(super) use {context, situation};
+
 impl Node {
+    // ---- the steps of `settle`
+
     pub(super) fn fire_timers(&mut self, now: Instant) {
         for timer in Timer::ALL {
             if !self.out.timers.take_due(timer, now) {
@@ -54,86 +44,71 @@ impl Node {
             }
             match timer {
                 Timer::Renew => self.renew(now),
-                Timer::Guard | Timer::KeptUntil => self.vips.mark_there_dirty(),
+                Timer::Guard | Timer::KeptUntil => self.host.vips.mark_there_dirty(),
                 Timer::Expire => self.expire_silent(now),
-                Timer::Echo => {
-                    let why = "own renewals do not come back on the watch".to_owned();
-                    self.watch.stop_expecting(&mut self.out);
-                    self.watch.doubt(why, self.session.lease(), &mut self.out, now);
-                    self.follow(true, now);
-                }
-                Timer::Follow => self.follow(true, now),
-                Timer::WatchStale => self.watch.is_stale_now(),
                 Timer::Member => {
-                    let (lease, follows) = (self.session.lease(), self.own.follows_leader());
+                    let (lease, follows) = (self.cluster.lease(), self.own.follows_leader());
                     self.out.timers.set(Timer::Member, now + lease.member_interval(follows));
                     self.out.push(Action::AskMember { timeout: lease.renew() });
-                }
-                Timer::Contest => {
-                    if let Some((purpose, txn)) = self.session.expire_own_name(&self.own) {
-                        let timeout = self.session.lease().renew();
-                        self.out.commit(purpose, txn, self.view.newest, timeout);
-                    }
                 }
                 // `publish` looks at it by itself.
                 Timer::Publish => {}
                 Timer::StopLimit => {
                     if self.shutdown.limit_reached() {
-                        self.session.close();
-                        self.vips.mark_all_dirty();
+                        self.cluster.close(&mut self.out);
+                        self.host.vips.mark_all_dirty();
                     }
                 }
-                Timer::List => self.interfaces.list(&mut self.out),
+                Timer::List => self.host.interfaces.list(&mut self.out),
                 Timer::Close => self.shutdown.closing_ended(),
                 Timer::Free => self.freeing.mark_stale(),
-                Timer::Quiet => {
-                    self.store.end_quiet();
-                    self.vips.mark_all_dirty();
+                timer => {
+                    self.cluster.fire(timer, &self.own, &mut self.out, now);
+                    if timer == Timer::Quiet {
+                        self.host.vips.mark_all_dirty();
+                    }
                 }
             }
         }
+        let news = self.host.wake_due(&self.own, &mut self.out, now);
+        self.pass_on_from_host(news);
     }
 
-    pub(super) fn wake_due(&mut self, now: Instant) {
-        self.vips.wake_due(now);
-        let unblocked = self.vips.unblock_due(&self.own, now, &mut self.out);
-        self.ability_changed(&unblocked);
+    fn renew(&mut self, now: Instant) {
+        let offer = match self.cluster.session.is_opening() {
+            true => {
+                let situation = situation!(self, now);
+                self.publication.first(&situation, &self.host.vips, &self.candidates)
+            }
+            false => Vec::new(),
+        };
+        self.cluster.renew(&self.own, offer, &mut self.out, now);
     }
 
-    /// Has a session opened or resumed, once the kernel and the store are known (rule 6).
+    fn expire_silent(&mut self, now: Instant) {
+        if self.shutdown.has_begun() || !self.cluster.may_expire(&self.own, now) {
+            return;
+        }
+        for silent in self.cluster.silent(&self.own, now) {
+            let context = context!(self, now);
+            let retry_at = context.situation.retry_at();
+            if self.host.vips.expire(&context, &silent, &mut self.out) {
+                self.cluster.peers.expiring(&silent.node, retry_at);
+            }
+        }
+        self.cluster.schedule_expiry(&self.own, &mut self.out);
+    }
+
     pub(super) fn join(&mut self, now: Instant) {
-        if !self.session.is_joining()
-            || self.shutdown.has_begun()
-            || !self.interfaces.is_ready()
-            || !self.watch.is_following()
+        if !self.cluster.may_join() || self.shutdown.has_begun() || !self.host.interfaces.is_ready()
         {
             return;
         }
-        match self.session.join(&self.own, &self.view) {
-            Join::Open => {
-                // Whatever is still there was put there under another session.
-                self.keep_nothing();
-                if self.vips.nothing_is_there() {
-                    self.session.open();
-                    self.renew(now);
-                }
-            }
-            Join::Resume { id, lease } => {
-                self.session.resume(&self.own, id, lease);
-                self.set_guard_timer();
-                self.vips.resumed(&self.own, &self.view, &self.publication);
-                self.renew(now);
-            }
-            Join::Contest { seen, lease, host } => {
-                self.session.contest(seen);
-                self.keep_nothing();
-                let patience = self.session.lease().patience(lease);
-                self.out.timers.set(Timer::Contest, now + patience);
-                let this = &self.own.config.host;
-                let why = format!("host {host} has it in etcd, and this is host {this}");
-                self.out.report(Report::NameContested { why });
-            }
-            Join::Refuse(why) => self.refuse(why, now),
+        let nothing_is_there = self.host.vips.nothing_is_there();
+        let news = self.cluster.join(&self.own, nothing_is_there, &mut self.out, now);
+        self.pass_on(news, now);
+        if self.out.timers.take_due(Timer::Renew, now) {
+            self.renew(now);
         }
     }
 
@@ -143,106 +118,46 @@ impl Node {
         if activated {
             self.own_standing_changed();
         }
-        self.vips.mark_dirty(renewed.iter().copied());
-        renewed.iter().for_each(|&index| self.candidates.mark_stale(index));
+        self.host.vips.mark_dirty(renewed.iter().copied());
         self.candidates.mark_unsure(renewed);
         let (situation, out) = (situation!(self, now), &mut self.out);
-        let updated = self.candidates.update(&situation, &self.publication, &self.vips, out);
+        let updated = self.candidates.update(&situation, &self.publication, &self.host.vips, out);
         if updated.conflicts_changed {
             self.publication.mark_stale();
         }
-        self.vips.mark_dirty(updated.ranked);
-    }
-
-    pub(super) fn reconcile(&mut self, now: Instant) {
-        let context = context!(self, now);
-        self.vips.reconcile(&context, &mut self.out);
-        self.freeing.free(&context, &self.vips, &mut self.out);
-    }
-
-    pub(super) fn publish(&mut self, now: Instant) {
-        let (situation, out) = (situation!(self, now), &mut self.out);
-        self.publication.publish(&situation, &self.vips, &self.candidates, out);
-    }
-
-    pub(super) fn announce(&mut self, now: Instant) {
-        let context = context!(self, now);
-        self.vips.announce_due(&context, &mut self.out);
+        self.host.vips.mark_dirty(updated.ranked);
     }
 
     pub(super) fn advance_shutdown(&mut self, now: Instant) {
         if !self.shutdown.has_begun() {
             return;
         }
-        let context = context!(self, now);
+        let (context, vips) = (context!(self, now), &self.host.vips);
+        let session = &self.cluster.session;
         let progress = Progress {
-            nothing_there: self.interfaces.is_ready() && self.vips.nothing_is_there(),
-            session_stands: self.session.id().is_some(),
-            session_coming: self.session.is_coming() && self.out.is_renewing(),
-            owns_something: self.vips.owns_something(&context, &self.freeing, &self.out),
+            nothing_there: self.host.is_clear(),
+            session_stands: session.id().is_some(),
+            session_coming: session.is_coming() && self.out.is_renewing(),
+            owns_something: vips.owns_something(&context, &self.freeing, &self.out),
         };
         match self.shutdown.next_step(progress) {
             NextStep::Wait => {}
             NextStep::DeleteSession => {
-                if let Some(txn) = self.session.deletion(&self.own, &self.view) {
+                if self.cluster.delete_session(&self.own, &mut self.out) {
                     self.shutdown.closing();
-                    self.out.timers.stop(Timer::Renew);
-                    let timeout = self.session.lease().renew();
-                    self.out.commit(Purpose::Close, txn, self.view.newest, timeout);
                 }
             }
             NextStep::RemoveFence => {
-                self.close_session();
+                self.cluster.close(&mut self.out);
                 self.shutdown.removing_fence();
                 self.out.kernel(PendingOp::RemoveFence, KernelOp::RemoveFence);
             }
         }
     }
-}
 
-/// What the store says.
-impl Node {
-    pub(super) fn watch_told(&mut self, update: Update, now: Instant) {
-        match update {
-            Update::Snapshot(snapshot) => {
-                if self.store_changed(snapshot.header, self.watch.asked_knowing(), now) {
-                    return;
-                }
-                self.store.learn(snapshot.header);
-                let changes = self.view.learn_snapshot(&self.own.keys, &snapshot);
-                for kv in &snapshot.kvs {
-                    self.report_unreadable(&kv.key, kv.mod_revision);
-                }
-                let may_renew_again = self.watch.snapshot_came(&mut self.out, now);
-                if may_renew_again && self.session.is_renewable() {
-                    self.out.timers.set(Timer::Renew, now);
-                }
-                self.complete_to(snapshot.header.revision);
-                changes.into_iter().for_each(|change| self.changed(change, now));
-            }
-            Update::Events(events) => {
-                if !self.watch.is_following() || self.store_changed(events.header, Revision(0), now)
-                {
-                    return;
-                }
-                for event in &events.events {
-                    match event {
-                        Event::Put(kv) => self.learn(&kv.key, Some(kv), kv.mod_revision, now),
-                        Event::Delete { key, revision } => self.learn(key, None, *revision, now),
-                    }
-                }
-                self.complete_to(events.header.revision);
-            }
-        }
-    }
+    // ---- what follows from what the parts say
 
-    fn complete_to(&mut self, revision: Revision) {
-        self.view.newest = self.view.newest.max(revision);
-        self.view.complete_to = self.view.complete_to.max(revision);
-        self.watch.complete_to(revision, &mut self.out);
-    }
-
-    /// Learns from an answer what it says about keys; what to hold follows from that.
+    /// A transaction was answered, if only by an error.
     pub(super) fn committed(
         &mut self,
         id: TxnId,
@@ -250,302 +165,146 @@ impl Node {
         answer: Result<TxnResponse, StoreError>,
         now: Instant,
     ) {
+        let out = &mut self.out;
         if let Ok(response) = &answer {
-            if self.store_changed(response.header, pending.sent_knowing, now) {
+            let news = self.cluster.answer_told(&self.own, &pending, response, out, now);
+            let is_void = news.contains(&News::StoreChanged);
+            self.pass_on(news, now);
+            if is_void {
                 return;
-            }
-            for (key, kv) in pending.news(response) {
-                self.learn(&key, kv.as_ref(), response.header.revision, now);
             }
         }
         let succeeded = answer.as_ref().is_ok_and(|response| response.succeeded);
         let unknown = answer.is_err();
         let situation = situation!(self, now);
+        let (retry_at, vips, out) = (situation.retry_at(), &mut self.host.vips, &mut self.out);
         match pending.purpose {
-            Purpose::Renew { sent, .. } => self.renewal_answered(sent, answer, now),
-            Purpose::Expire { node, vips } => {
+            Purpose::Renew { sent, .. } => {
+                let news = self.cluster.renewal_answered(&self.own, sent, &answer, out, now);
+                self.pass_on(news, now);
+            }
+            Purpose::Expire { node, vips: share } => {
                 if succeeded {
-                    self.out.report(Report::Expired { node: node.clone() });
+                    out.report(Report::Expired { node: node.clone() });
                 }
-                let retry_at = situation.retry_at();
-                self.vips.answered(&situation, id, &vips, unknown);
-                self.peers.expiry_answered(&node, retry_at);
-                if unknown && self.session.is_contested() {
-                    self.out.timers.set(Timer::Contest, retry_at);
-                }
-                self.schedule_expiry();
+                vips.answered(&situation, id, &share, unknown);
+                self.cluster.expiry_answered(&self.own, &node, unknown, out, now);
             }
-            Purpose::Claim { vips } => self.vips.answered(&situation, id, &vips, unknown),
-            Purpose::HandOver { vips } => {
-                for (index, to) in vips.iter().filter(|_| succeeded) {
+            Purpose::Claim { vips: claimed } => vips.answered(&situation, id, &claimed, unknown),
+            Purpose::HandOver { vips: given } => {
+                for (index, to) in given.iter().filter(|_| succeeded) {
                     let vip = self.own.vip(*index).name.clone();
-                    self.out.report(Report::HandedOver { vip, to: to.clone() });
+                    out.report(Report::HandedOver { vip, to: to.clone() });
                 }
-                let vips: Vec<_> = vips.into_iter().map(|(index, _)| index).collect();
-                self.vips.answered(&situation, id, &vips, unknown);
+                let given: Vec<_> = given.into_iter().map(|(index, _)| index).collect();
+                vips.answered(&situation, id, &given, unknown);
             }
-            Purpose::Free { vips } => {
-                self.freeing.answered(&situation, &vips, unknown, &mut self.out);
+            Purpose::Free { vips: freed } => {
+                self.freeing.answered(&situation, &freed, unknown, out);
             }
-            Purpose::Publish => self.publication.answered(unknown, &situation, &mut self.out),
+            Purpose::Publish => self.publication.answered(unknown, &situation, out),
             // Tried again after the usual delay, until the limit.
-            Purpose::Close if unknown => {
-                self.out.timers.set(Timer::Close, situation.retry_at());
-            }
+            Purpose::Close if unknown => out.timers.set(Timer::Close, retry_at),
             Purpose::Close => self.shutdown.closing_ended(),
         }
     }
 
-    fn learn(&mut self, key: &str, kv: Option<&KeyValue>, as_of: Revision, now: Instant) {
-        if let Some(change) = self.view.learn(&self.own.keys, key, kv, as_of) {
-            self.report_unreadable(key, kv.map_or(as_of, |kv| kv.mod_revision));
-            self.changed(change, now);
-        }
-    }
-
-    fn report_unreadable(&mut self, key: &str, modified: Revision) {
-        let (keys, out) = (&self.own.keys, &mut self.out);
-        self.unreadable.report(keys, &self.view, key, modified, out);
-    }
-
-    fn changed(&mut self, change: Change, now: Instant) {
-        match change {
-            Change::Renewed(node) if node == *self.own.name() => self.own_session_written(now),
-            Change::Renewed(node) => {
-                self.peers.heard(&node, self.view.session(&node), now);
-                self.schedule_expiry();
-            }
-            Change::Session { node, before } => {
-                if let Some(before) = before {
-                    self.session_gone(before);
+    pub(super) fn pass_on(&mut self, news: impl IntoIterator<Item = News>, now: Instant) {
+        for news in news {
+            let (own, vips) = (&self.own, &mut self.host.vips);
+            match news {
+                News::OwnStanding => self.own_standing_changed(),
+                News::SessionOver { session, is_deleted, why } => {
+                    // Its deletion at the end of an orderly stop is no loss.
+                    if !(is_deleted && self.shutdown.is_closing()) {
+                        self.out.report(Report::SessionLost { session, why: why.to_owned() });
+                    }
+                    self.session_over();
                 }
-                if node == *self.own.name() {
+                News::Resuming => vips.resumed(own, &self.cluster.view, &self.publication),
+                News::KeepNothing => vips.mark_all_dirty(),
+                News::Extended { deadline, was_late } => {
+                    if was_late {
+                        // What was taken away for want of time may come back.
+                        vips.mark_all_dirty();
+                    }
+                    vips.refresh(deadline, &mut self.out);
+                }
+                News::RenewalAnswered { after_failing } => {
+                    vips.renewal_answered();
+                    if after_failing {
+                        vips.announce_all(now);
+                    }
+                }
+                News::RenewalFailed => vips.settle_anew(now),
+                News::OwnRecord => self.own_record_changed(),
+                News::Node(node) => self.candidates.node_changed(own, &self.cluster.view, &node),
+                News::SessionGone(session) => {
+                    let vips = self.cluster.view.vips_of(session);
+                    vips.filter_map(|vip| own.index_of(vip)).for_each(|index| {
+                        self.candidates.mark_stale(index);
+                    });
+                }
+                News::Vip(vip) => match own.index_of(&vip) {
+                    Some(index) => {
+                        self.candidates.mark_stale(index);
+                        self.look_for_yielding(&[index]);
+                    }
+                    None => self.freeing.mark_stale(),
+                },
+                News::StoreChanged => {
+                    self.publication.forget_request();
+                    self.candidates.forget_all(own);
+                    self.freeing.forget_requests();
+                    self.shutdown.closing_ended();
+                    vips.store_changed();
                     self.own_record_changed();
-                    self.own_session_written(now);
-                } else {
-                    self.peers.heard(&node, self.view.session(&node), now);
-                    self.candidates.node_changed(&self.own, &self.view, &node);
-                    self.schedule_expiry();
+                    self.session_over();
                 }
+                News::Refuse(why) => self.stop(Shutdown::AtOnce(Exit::Refused(why)), now),
             }
-            Change::Node(node) if node == *self.own.name() => self.own_record_changed(),
-            Change::Drain(node) if node == *self.own.name() => {
-                self.out.report(Report::Drained(self.view.drained(&node)));
-                self.own_standing_changed();
-            }
-            Change::Node(node) | Change::Drain(node) => {
-                self.candidates.node_changed(&self.own, &self.view, &node);
-            }
-            Change::Pin(vip) => {
-                if let Some(index) = self.own.index_of(&vip) {
-                    self.candidates.mark_stale(index);
-                }
-            }
-            Change::Vip(vip) => match self.own.index_of(&vip) {
-                Some(index) => self.candidates.mark_stale(index),
-                None => self.freeing.mark_stale(),
-            },
-            Change::Foreign => {}
         }
     }
 
-    fn session_gone(&mut self, session: SessionId) {
-        self.vips.session_gone(&self.own, &self.view, session);
-        let vips = self.view.vips_of(session).filter_map(|vip| self.own.index_of(vip));
-        vips.for_each(|index| self.candidates.mark_stale(index));
+    pub(super) fn pass_on_from_host(&mut self, news: HostNews) {
+        for (index, what) in news.repairs {
+            let vip = self.own.vip(index);
+            let addresses: Vec<String> = vip.assignments().map(|one| one.to_string()).collect();
+            let what = format!("{} {what}", addresses.join(", "));
+            let count = self.publication.repaired();
+            self.out.report(Report::Repairing { vip: vip.name.clone(), what, count });
+        }
+        self.look_for_yielding(&news.withdrawn);
+        if !news.ability_changed.is_empty() {
+            self.publication.mark_stale();
+        }
+        news.ability_changed.iter().for_each(|&index| self.candidates.mark_stale(index));
+        if news.fence_removed
+            && let Some(exit) = self.shutdown.fence_removed()
+        {
+            self.out.push(Action::Exit(exit));
+        }
+    }
+
+    /// A VIP that cannot be held is yielded once it is gone and is another's (rule 7).
+    fn look_for_yielding(&mut self, vips: &[VipIndex]) {
+        let (host, view) = (&self.host, &self.cluster.view);
+        let session = self.cluster.session.id();
+        let has_nothing = || {
+            host.vips.nothing_is_there()
+                && session.is_some_and(|session| view.vips_of(session).next().is_none())
+        };
+        if vips.iter().any(|&index| host.vips.blocked(index).is_some())
+            || (view.drained(self.own.name()) && has_nothing())
+        {
+            self.publication.mark_stale();
+        }
     }
 
     fn own_record_changed(&mut self) {
-        let changed = self.publication.changed(&self.own, &self.view);
-        self.vips.mark_dirty(changed.iter().copied());
+        let changed = self.publication.changed(&self.own, &self.cluster.view);
+        self.host.vips.mark_dirty(changed.iter().copied());
         self.candidates.mark_unsure(changed);
-    }
-
-    /// Whether the store that answers is not the one it was (A2). Then everything starts afresh.
-    fn store_changed(&mut self, header: Header, known: Revision, now: Instant) -> bool {
-        let Some(why) = self.store.contradiction(header, known) else { return false };
-        self.out.report(Report::StoreChanged { why });
-        if self.own.mutated(Mutant::KeepAfterRollback) {
-            return false;
-        }
-        let own_lease = self.own.config.lease;
-        let longest = self.view.longest_lease().unwrap_or_default().max(own_lease.duration());
-        let quiet_until = self.store.forget(own_lease.patience(longest), now);
-        if self.own.mutated(Mutant::ResumeAfterRollback) {
-            self.store.end_quiet();
-        } else {
-            self.out.timers.set(Timer::Quiet, quiet_until);
-        }
-        self.view = self.view.cleared();
-        self.session.forget_attempts();
-        self.out.forget_txns();
-        self.peers.forget_all();
-        self.publication.forget_request();
-        self.candidates.forget_all(&self.own);
-        self.freeing.forget_requests();
-        self.shutdown.closing_ended();
-        self.vips.store_changed();
-        self.own_record_changed();
-        self.forget_session();
-        self.watch.start_afresh(self.session.lease(), &mut self.out, now);
-        true
-    }
-
-    pub(super) fn follow(&mut self, elsewhere: bool, now: Instant) {
-        let (lease, newest) = (self.session.lease(), self.view.newest);
-        self.watch.follow(&self.own, lease, newest, elsewhere, &mut self.out, now);
-    }
-}
-
-/// The own session, and those of others.
-impl Node {
-    pub(super) fn renew(&mut self, now: Instant) {
-        let lease = self.session.lease();
-        if !self.session.is_renewable() {
-            return;
-        }
-        if !self.watch.may_renew(&self.own) {
-            return self.out.timers.set(Timer::Renew, now + lease.renew());
-        }
-        // Unless it is answered before. Of those that are under way at once, all of which compare
-        // the same revision, one lands, and the others read that it did.
-        self.out.timers.set(Timer::Renew, now + lease.unanswered_delay());
-        let first = self.publication.first(&situation!(self, now), &self.vips, &self.candidates);
-        let renewal = self.session.renewal(&self.own, &self.view, || first, now);
-        let Some((purpose, txn)) = renewal else { return };
-        self.peers.renewal_sent(now);
-        self.schedule_expiry();
-        self.out.commit(purpose, txn, self.view.newest, lease.renew());
-    }
-
-    fn renewal_answered(
-        &mut self,
-        sent: Instant,
-        answer: Result<TxnResponse, StoreError>,
-        now: Instant,
-    ) {
-        let lease = self.session.lease();
-        match answer {
-            Ok(response) => {
-                self.peers.renewal_answered(&self.own, sent, now);
-                if response.succeeded {
-                    self.out.timers.set(Timer::Renew, sent + lease.renew());
-                }
-                self.schedule_expiry();
-                self.vips.renewal_answered();
-                if self.session.answered(now) {
-                    self.out.report(Report::RenewalsSucceed);
-                    self.vips.announce_all(now);
-                }
-            }
-            // The store has answered a later one: this is no outage.
-            Err(_) if !self.peers.renewal_failed(sent) => {}
-            Err(error) => {
-                if self.session.failed(now) {
-                    let left = self.session.left(now);
-                    self.out.report(Report::RenewalsFail { why: error.to_string(), left });
-                }
-                self.vips.settle_anew(now);
-                self.out.timers.set_earlier(Timer::Renew, now + lease.unanswered_delay());
-            }
-        }
-    }
-
-    fn own_session_written(&mut self, now: Instant) {
-        let known = self.view.session(self.own.name());
-        match self.session.written(&self.own, known, now) {
-            Written::Nothing => {}
-            Written::Own(write) => self.own_write(&write, now),
-            Written::RenewNow => self.out.timers.set(Timer::Renew, now),
-            Written::WatchOn(lease) => {
-                let patience = self.session.lease().patience(lease);
-                self.out.timers.set(Timer::Contest, now + patience);
-            }
-            Written::Lost(session, why) => {
-                // Its deletion at the end of an orderly stop is no loss.
-                if !self.shutdown.is_closing() || known.is_some() {
-                    let why = why.to_owned();
-                    self.out.report(Report::SessionLost { session, why });
-                }
-                self.forget_session();
-            }
-            Written::Refuse(why) => self.refuse(why, now),
-        }
-    }
-
-    fn own_write(&mut self, write: &OwnWrite, now: Instant) {
-        let Some(session) = self.session.id() else { return };
-        if write.resumed {
-            self.out.report(Report::SessionResumed { session });
-        }
-        if write.opened {
-            self.out.report(Report::SessionOpened { session });
-        }
-        if write.opened || write.resumed {
-            self.own_standing_changed();
-        }
-        if write.extended {
-            if write.was_late {
-                // What was taken away for want of time may come back.
-                self.vips.mark_all_dirty();
-            }
-            self.set_guard_timer();
-            if let Some(deadline) = self.session.deadline() {
-                self.vips.refresh(deadline, &mut self.out);
-            }
-        }
-        let written = self.view.session(self.own.name()).map(|known| known.modified);
-        if let Some(written) = written.filter(|at| write.credited && self.view.complete_to < *at) {
-            self.watch.expect(written, self.session.lease(), &mut self.out, now);
-        }
-    }
-
-    /// Back to the start; nothing is held under a session that is not there.
-    fn forget_session(&mut self) {
-        self.session.forget(&self.own, self.shutdown.has_begun());
-        self.publication.session_lost(&self.own);
-        self.watch.stop_expecting(&mut self.out);
-        self.out.timers.stop(Timer::Renew);
-        self.out.timers.stop(Timer::Guard);
-        self.own_standing_changed();
-    }
-
-    fn keep_nothing(&mut self) {
-        if self.session.keep_nothing() {
-            self.vips.mark_all_dirty();
-        }
-    }
-
-    pub(super) fn set_guard_timer(&mut self) {
-        if let Some(at) = self.session.guard_at() {
-            self.out.timers.set(Timer::Guard, at);
-        }
-    }
-
-    fn expire_silent(&mut self, now: Instant) {
-        let may = self.session.id().is_some()
-            && self.watch.may_renew(&self.own)
-            && !self.shutdown.has_begun()
-            && self.session.in_time(&self.own, now);
-        if !may {
-            // Looked at again when the session is there, or a renewal is answered.
-            return;
-        }
-        for silent in self.peers.silent(&self.own, self.session.lease(), now) {
-            let context = context!(self, now);
-            let retry_at = context.situation.retry_at();
-            if self.vips.expire(&context, &silent, &mut self.out) {
-                self.peers.expiring(&silent.node, retry_at);
-            }
-        }
-        self.schedule_expiry();
-    }
-
-    fn schedule_expiry(&mut self) {
-        match self.peers.next_due(&self.own, self.session.lease()) {
-            Some(due) => self.out.timers.set(Timer::Expire, due),
-            None => self.out.timers.stop(Timer::Expire),
-        }
     }
 
     /// The session, the drain or the end of this node itself: all its VIPs depend on it.
@@ -553,147 +312,26 @@ impl Node {
         self.candidates.mark_all_stale(&self.own);
         self.publication.mark_stale();
         self.freeing.mark_stale();
-        self.vips.mark_all_dirty();
-    }
-}
-
-/// What the kernel says, and the end.
-impl Node {
-    pub(super) fn kernel_answered(
-        &mut self,
-        id: OpId,
-        pending: PendingOp,
-        outcome: KernelOutcome,
-        now: Instant,
-    ) {
-        let situation = situation!(self, now);
-        let (failed, until) = match outcome {
-            KernelOutcome::Listed(listing) => {
-                let changed = self.interfaces.listed(&self.own, &listing, &mut self.out);
-                for name in changed {
-                    self.interface_changed(&name);
-                }
-                let context = context!(self, now);
-                let compared = self.vips.compare_with(&context, id, &listing, &mut self.out);
-                for (index, what) in compared.repairs {
-                    self.repaired(index, what);
-                }
-                if compared.is_outdated {
-                    self.interfaces.list_soon(&mut self.out, now);
-                }
-                return self.interfaces.withdraw_strays(&compared.strays, &mut self.out);
-            }
-            KernelOutcome::Done { failed, until } => (failed, until),
-            KernelOutcome::Failed(error) => {
-                let addresses = match &pending {
-                    PendingOp::Assume(vips) | PendingOp::Withdraw(vips) => {
-                        self.own.assignments(vips)
-                    }
-                    PendingOp::WithdrawStrays(addresses) => addresses.clone(),
-                    PendingOp::Refresh => {
-                        let out = &mut self.out;
-                        let changed = self.vips.refresh_failed(&situation, id, &error, out);
-                        return self.ability_changed(&changed);
-                    }
-                    PendingOp::List | PendingOp::RemoveFence => Vec::new(),
-                };
-                (addresses.into_iter().map(|one| (one, error.clone())).collect(), None)
-            }
-        };
-        let (answer, out) = ((failed.as_slice(), until), &mut self.out);
-        let changed = match pending {
-            PendingOp::List => {
-                self.interfaces.list_failed(out, now);
-                Vec::new()
-            }
-            PendingOp::Assume(vips) => self.vips.assumed(&situation, id, &vips, answer, out),
-            PendingOp::Refresh => self.vips.refreshed(&situation, id, answer, out),
-            PendingOp::Withdraw(vips) => {
-                self.vips.withdrawn(&situation, id, &vips, &failed, out);
-                // What could not be held may be yielded now.
-                self.publication
-                    .mark_stale_if_any(&vips, |index| self.vips.yields(&situation, index));
-                Vec::new()
-            }
-            PendingOp::WithdrawStrays(_) => {
-                let failed = failed.first().map(|(one, error)| (one, error.to_string()));
-                self.interfaces.strays_withdrawn(failed, out, now);
-                Vec::new()
-            }
-            PendingOp::RemoveFence => {
-                if let Some(exit) = self.shutdown.fence_removed() {
-                    out.push(Action::Exit(exit));
-                }
-                Vec::new()
-            }
-        };
-        self.ability_changed(&changed);
+        self.host.vips.mark_all_dirty();
     }
 
-    fn repaired(&mut self, index: usize, what: &str) {
-        let vip = self.own.vip(index);
-        let addresses: Vec<String> = vip.assignments().map(|one| one.to_string()).collect();
-        let what = format!("{} {what}", addresses.join(", "));
-        let count = self.publication.repaired();
-        self.out.report(Report::Repairing { vip: vip.name.clone(), what, count });
+    fn session_over(&mut self) {
+        self.cluster.session_over(&self.own, self.shutdown.has_begun(), &mut self.out);
+        self.publication.session_lost(&self.own);
+        self.own_standing_changed();
     }
 
-    /// What the kernel can hold of these VIPs is otherwise than before (rule 7).
-    fn ability_changed(&mut self, vips: &[usize]) {
-        if !vips.is_empty() {
-            self.publication.mark_stale();
-            vips.iter().for_each(|&index| self.candidates.mark_stale(index));
-        }
-    }
-
-    pub(super) fn kernel_told(&mut self, event: KernelEvent, now: Instant) {
-        match event {
-            KernelEvent::AddressChanged | KernelEvent::Lost => {
-                self.interfaces.list(&mut self.out);
-            }
-            KernelEvent::LinkChanged(link) => {
-                if self.interfaces.link_changed(&link) {
-                    self.interface_changed(&link.name);
-                    self.vips.announce_on(&self.own, &link.name, now);
-                }
-            }
-            KernelEvent::LinkGone(name) => {
-                if self.interfaces.link_gone(&name) {
-                    self.interface_changed(&name);
-                    self.vips.announce_on(&self.own, &name, now);
-                    // Its addresses went with it.
-                    self.interfaces.list(&mut self.out);
-                }
-            }
-        }
-    }
-
-    fn interface_changed(&mut self, name: &str) {
-        let (own, out) = (&self.own, &mut self.out);
-        let changed = self.vips.interface_changed(own, &self.interfaces, name, out);
-        self.ability_changed(&changed);
-    }
-
+    /// Begins to end; everything is dropped at once where it must not go on.
     pub(super) fn stop(&mut self, how: Shutdown, now: Instant) {
         let is_orderly = how == Shutdown::Orderly;
         if !self.shutdown.begin(how) {
             return;
         }
         if is_orderly {
-            self.out.timers.set(Timer::StopLimit, now + self.session.lease().holding());
+            self.out.timers.set(Timer::StopLimit, now + self.cluster.lease().holding());
         } else {
-            self.close_session();
+            self.cluster.close(&mut self.out);
         }
         self.own_standing_changed();
-    }
-
-    /// The node must not run, or not go on: everything is dropped.
-    fn refuse(&mut self, why: String, now: Instant) {
-        self.stop(Shutdown::AtOnce(Exit::Refused(why)), now);
-    }
-
-    fn close_session(&mut self) {
-        self.session.close();
-        self.out.timers.stop(Timer::Renew);
     }
 }

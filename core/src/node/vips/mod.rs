@@ -21,7 +21,7 @@ use super::publication::Publication;
 use super::situation::Situation;
 use crate::action::{OpId, TxnId};
 use crate::mutant::Mutant;
-use crate::name::{Revision, SessionId};
+use crate::name::Revision;
 use crate::time::Instant;
 use crate::view::View;
 
@@ -224,11 +224,6 @@ impl Vips {
             }
         }
         self.mark_all_dirty();
-    }
-
-    /// A session of another node is gone, or an own one: what it owned is free.
-    pub(super) fn session_gone(&mut self, own: &Own, view: &View, session: SessionId) {
-        self.agenda.mark_dirty(view.vips_of(session).filter_map(|vip| own.index_of(vip)));
     }
 
     /// A renewal was answered: what has settled may move.
