@@ -1,7 +1,6 @@
 //! The real core, remembered: the same node given the same input does the same again, so each
 //! such step is computed once.
 
-use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use turnip_core::{
     StoreError, TxnId, VipConfig,
 };
 
-use super::arena::{Mixer, NumberMap};
+use super::arena::{Identity, NumberMap};
 use super::store::Stores;
 
 /// True time goes by in steps of this.
@@ -82,7 +81,8 @@ pub(super) struct Daemons {
     lease: Lease,
     mutant: Option<Mutant>,
     slots: Vec<Slot>,
-    ids: NumberMap<u64, u32>,
+    ids: NumberMap<u128, u32>,
+    identity: Identity,
     kept: usize,
     epoch: u32,
     steps: NumberMap<(u32, u8, Input), Step>,
@@ -127,6 +127,7 @@ impl Daemons {
             mutant,
             slots: Vec::new(),
             ids: NumberMap::default(),
+            identity: Identity::default(),
             kept: 0,
             epoch: 0,
             steps: NumberMap::default(),
@@ -227,10 +228,8 @@ impl Daemons {
         while let Some(action) = node.poll_action() {
             effects.extend(self.effect(stores, action));
         }
-        let mut mixer = Mixer::default();
-        node.hash(&mut mixer);
         let next = u32::try_from(self.slots.len()).expect("fewer than 2^32 nodes");
-        let number = *self.ids.entry(mixer.finish()).or_insert(next);
+        let number = *self.ids.entry(self.identity.of(&node)).or_insert(next);
         if number == next {
             let timeout = node.poll_timeout().map_or(u32::MAX, micros);
             self.slots.push(Slot { origin, timeout, kept: None, epoch: self.epoch });

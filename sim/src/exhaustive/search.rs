@@ -8,7 +8,7 @@ use super::moves::Move;
 use super::state::State;
 use super::world::{Violation, World};
 
-type Fingerprints = HashSet<u64, BuildHasherDefault<Mixer>>;
+type Fingerprints = HashSet<u128, BuildHasherDefault<Mixer>>;
 
 /// What a search came to.
 pub(super) struct Found {

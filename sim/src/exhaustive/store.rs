@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use turnip_core::{
     Compare, Event, Events, Header, KeyKind, KeyValue, Keys, Op, Revision, Snapshot, Txn,
-    TxnResponse, Update,
+    TxnResponse, Update, model,
 };
 
 use super::arena::{Arena, NumberMap};
@@ -97,16 +97,15 @@ impl Stores {
 
     /// Whether a transaction would write now.
     pub(super) fn would_succeed(&self, store: u32, txn: u32) -> bool {
-        let contents = self.contents.get(store);
-        self.txns.get(txn).compares.iter().all(|compare| contents.holds(compare))
+        model::would_succeed(&self.contents.get(store).kvs, self.txns.get(txn))
     }
 
     /// Whether a transaction can never write any more: a revision that it compares is over.
     pub(super) fn is_spent(&self, store: u32, txn: u32) -> bool {
-        let contents = self.contents.get(store);
+        let kvs = &self.contents.get(store).kvs;
         self.txns.get(txn).compares.iter().any(|compare| match compare {
             Compare::ModRevision { is, .. } | Compare::CreateRevision { is, .. } => {
-                *is != Revision(0) && !contents.holds(compare)
+                *is != Revision(0) && !model::holds(kvs, compare)
             }
             Compare::CreateRevisionNot { .. } => false,
         })
@@ -146,47 +145,11 @@ impl Contents {
         Header { cluster_id: CLUSTER_ID, revision: self.revision }
     }
 
-    fn holds(&self, compare: &Compare) -> bool {
-        let revision =
-            |key: &str, of: fn(&KeyValue) -> Revision| self.kvs.get(key).map_or(Revision(0), of);
-        match compare {
-            Compare::ModRevision { key, is } => revision(key, |kv| kv.mod_revision) == *is,
-            Compare::CreateRevision { key, is } => revision(key, |kv| kv.create_revision) == *is,
-            Compare::CreateRevisionNot { key, is_not } => {
-                revision(key, |kv| kv.create_revision) != *is_not
-            }
-        }
-    }
-
     fn apply(&mut self, txn: &Txn, floor: Revision) -> (TxnResponse, Vec<Event>) {
-        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
-        let revision = Revision(self.revision.0 + 1).max(floor);
-        let mut gets = Vec::new();
-        let mut events = Vec::new();
-        for op in if succeeded { &txn.success } else { &txn.failure } {
-            match op {
-                Op::Put { key, value } => {
-                    let before = self.kvs.get(key);
-                    let kv = KeyValue {
-                        key: key.clone(),
-                        value: value.clone(),
-                        create_revision: before.map_or(revision, |kv| kv.create_revision),
-                        mod_revision: revision,
-                    };
-                    self.kvs.insert(key.clone(), kv.clone());
-                    events.push(Event::Put(kv));
-                }
-                Op::Delete { key } => {
-                    if self.kvs.remove(key).is_some() {
-                        events.push(Event::Delete { key: key.clone(), revision });
-                    }
-                }
-                Op::Get { key } => gets.push(self.kvs.get(key).cloned()),
-            }
-        }
-        if !events.is_empty() {
-            self.revision = revision;
-        }
-        (TxnResponse { header: self.header(), succeeded, gets }, events)
+        let next = Revision(self.revision.0 + 1).max(floor);
+        let now = self.header();
+        let (response, events) = model::apply(&mut self.kvs, txn, now, next);
+        self.revision = response.header.revision;
+        (response, events)
     }
 }

@@ -1,13 +1,12 @@
 //! etcd's members as their clients see them: transactions, snapshots, watches, status.
 
-use turnip_core::{MemberStatus, StoreError, Txn, TxnResponse};
+use turnip_core::{MemberStatus, StoreError, Txn, TxnResponse, model};
 
 use crate::time::True;
 
 use super::Inner;
 use super::event::Event;
 use super::host::HostId;
-use super::mvcc::Mvcc;
 use super::net::{Plane, Site};
 use super::raft::{MemberId, REQUEST_TIMEOUT, Raft, Role};
 use super::slots::{Reply, SlotId};
@@ -121,7 +120,7 @@ impl Inner {
         }
         request.epoch = member.epoch;
         if let Ask::Txn(txn) = &request.ask
-            && let Err(error) = Mvcc::check(txn)
+            && let Err(error) = model::check(txn)
         {
             self.etcd_answer(id, Err(error));
             return;
@@ -131,7 +130,7 @@ impl Inner {
 
     fn etcd_process(&mut self, me: MemberId, id: RequestId) {
         let reads = match &self.requests[id.0 as usize].ask {
-            Ask::Txn(txn) => Mvcc::reads_only(txn),
+            Ask::Txn(txn) => model::reads_only(txn),
             Ask::Snapshot(_) => true,
         };
         let taken = if reads { self.raft_read(me, id) } else { self.raft_propose(me, id) };

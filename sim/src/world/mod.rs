@@ -10,7 +10,6 @@ pub mod etcd;
 pub mod event;
 pub mod host;
 pub mod kernel;
-pub mod mvcc;
 pub mod names;
 pub mod net;
 mod pump;
@@ -28,6 +27,7 @@ use std::task::Waker;
 
 use ipnet::IpNet;
 use madsim::time::TimeHandle;
+use turnip_core::model::Mvcc;
 use turnip_core::{Txn, TxnResponse};
 
 use crate::check::Checker;
@@ -41,7 +41,6 @@ use etcd::{Member, Request, RequestId};
 use event::{Event, Queue};
 use host::Host;
 use kernel::HostKernel;
-use mvcc::Mvcc;
 use names::Names;
 use net::Net;
 use raft::{MemberId, RaftTiming};
