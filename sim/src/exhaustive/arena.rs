@@ -31,6 +31,11 @@ impl<T: Hash + Eq> Arena<T> {
         id
     }
 
+    /// How many different things there are.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// What has the number.
     pub(super) fn get(&self, id: u32) -> &T {
         &self.items[id as usize]

@@ -9,6 +9,7 @@ use turnip_core::{
 };
 
 use super::arena::{Arena, NumberMap};
+use super::messages::Messages;
 
 const CLUSTER_ID: u64 = 7;
 
@@ -28,16 +29,14 @@ pub(super) struct Applied {
     pub(super) store: u32,
     pub(super) response: u32,
     /// What every watch will tell; none when nothing was written.
-    pub(super) news: Option<u32>,
+    pub(super) event: Option<u32>,
 }
 
-/// Every store that was ever reached, and every transaction, answer and update, by number.
+/// Every store that was ever reached, by number, and what was said to and by it.
 pub(super) struct Stores {
     pub(super) keys: Keys,
     contents: Arena<Contents>,
-    pub(super) txns: Arena<Txn>,
-    pub(super) responses: Arena<TxnResponse>,
-    pub(super) updates: Arena<Update>,
+    pub(super) messages: Messages,
     applied: NumberMap<(u32, u32, u8), Applied>,
     snapshots: NumberMap<u32, u32>,
 }
@@ -48,9 +47,7 @@ impl Stores {
         Stores {
             keys,
             contents: Arena::default(),
-            txns: Arena::default(),
-            responses: Arena::default(),
-            updates: Arena::default(),
+            messages: Messages::default(),
             applied: NumberMap::default(),
             snapshots: NumberMap::default(),
         }
@@ -69,14 +66,14 @@ impl Stores {
         }
         let mut contents = self.contents.get(store).clone();
         let floor = Revision(REVISIONS_PER_TICK * i64::from(tick));
-        let (response, events) = contents.apply(self.txns.get(txn), floor);
+        let (response, events) = contents.apply(self.messages.txns.get(txn), floor);
         let header = response.header;
-        let news = (!events.is_empty())
-            .then(|| self.updates.intern(Update::Events(Events { header, events })));
+        let event = (!events.is_empty())
+            .then(|| self.messages.updates.intern(Update::Events(Events { header, events })));
         let applied = Applied {
             store: self.contents.intern(contents),
-            response: self.responses.intern(response),
-            news,
+            response: self.messages.responses.intern(response),
+            event,
         };
         self.applied.insert((store, txn, tick), applied);
         applied
@@ -90,20 +87,20 @@ impl Stores {
         let contents = self.contents.get(store);
         let kvs = contents.kvs.values().cloned().collect();
         let snapshot = Snapshot { header: contents.header(), kvs };
-        let update = self.updates.intern(Update::Snapshot(snapshot));
+        let update = self.messages.updates.intern(Update::Snapshot(snapshot));
         self.snapshots.insert(store, update);
         update
     }
 
     /// Whether a transaction would write now.
     pub(super) fn would_succeed(&self, store: u32, txn: u32) -> bool {
-        model::would_succeed(&self.contents.get(store).kvs, self.txns.get(txn))
+        model::would_succeed(&self.contents.get(store).kvs, self.messages.txns.get(txn))
     }
 
     /// Whether a transaction can never write any more: a revision that it compares is over.
-    pub(super) fn is_spent(&self, store: u32, txn: u32) -> bool {
+    pub(super) fn is_obsolete(&self, store: u32, txn: u32) -> bool {
         let kvs = &self.contents.get(store).kvs;
-        self.txns.get(txn).compares.iter().any(|compare| match compare {
+        self.messages.txns.get(txn).compares.iter().any(|compare| match compare {
             Compare::ModRevision { is, .. } | Compare::CreateRevision { is, .. } => {
                 *is != Revision(0) && !model::holds(kvs, compare)
             }
@@ -113,7 +110,7 @@ impl Stores {
 
     /// Whether a transaction does nothing but renew a session.
     pub(super) fn is_renewal(&self, txn: u32) -> bool {
-        let txn = self.txns.get(txn);
+        let txn = self.messages.txns.get(txn);
         let renews = |op: &Op| matches!(op, Op::Put { key, .. } if self.is_session(key));
         let exists = |compare: &Compare| match compare {
             Compare::ModRevision { is, .. } => *is != Revision(0),
@@ -123,8 +120,8 @@ impl Stores {
     }
 
     /// Whether a watch tells of nothing but the writing of a session.
-    pub(super) fn tells_renewal(&self, update: u32) -> bool {
-        match self.updates.get(update) {
+    pub(super) fn is_renewal_event(&self, update: u32) -> bool {
+        match self.messages.updates.get(update) {
             Update::Events(events) => match events.events.as_slice() {
                 [Event::Put(kv)] => {
                     self.is_session(&kv.key) && kv.create_revision != kv.mod_revision
