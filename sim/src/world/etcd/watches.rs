@@ -9,7 +9,7 @@ use crate::time::{MS, True};
 use crate::world::env::Env;
 use crate::world::event::{Event, WatchEvent};
 use crate::world::ids::{HostId, MemberId, WatchId};
-use crate::world::mvcc::Mvcc;
+use turnip_core::model::Mvcc;
 use crate::world::net::{Plane, Site};
 
 use super::member::Members;
