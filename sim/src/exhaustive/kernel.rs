@@ -170,15 +170,11 @@ impl Kernel {
                 }
                 done(Vec::new())
             }
-            KernelOp::Refresh { addresses, deadline } => {
-                let mut failed = Vec::new();
-                for assignment in addresses {
-                    match self.addresses.get_mut(&assignment.address) {
-                        Some(until) if *until > now && deadline > now => *until = deadline,
-                        _ => failed.push(late(assignment)),
-                    }
+            KernelOp::Refresh { deadline } => {
+                for until in self.addresses.values_mut().filter(|until| **until > now) {
+                    *until = deadline;
                 }
-                done(failed)
+                done(Vec::new())
             }
             KernelOp::RemoveFence => {
                 let for_ever = Instant::from_nanos(u64::MAX);
