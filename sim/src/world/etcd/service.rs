@@ -9,9 +9,9 @@ use crate::time::{MS, True};
 use crate::world::env::Env;
 use crate::world::event::{ClientEvent, Event};
 use crate::world::ids::{MemberId, RequestId, WatchId};
-use turnip_core::model::Mvcc;
 use crate::world::net::Plane;
 use crate::world::slots::Reply;
+use turnip_core::model::Mvcc;
 
 use super::journal;
 use super::member::Members;
