@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
-use turnip_core::{Exit, HostId, Lease, Node, NodeConfig, VipConfig};
+use turnip_core::{Exit, HostId, KernelOutcome, Lease, Node, NodeConfig, VipConfig};
 
 use crate::naive;
 use crate::plan::Daemon;
@@ -27,24 +27,22 @@ const RESTART_AFTER: u64 = 2 * S;
 pub async fn run(world: Rc<World>, host: usize) {
     let seam = SimHost::new(Rc::clone(&world), host);
     let plan = Rc::clone(&world.inner().env.plan);
-    let exit = match plan.params.daemon {
-        Daemon::Naive => naive::run(&world, &seam, host).await,
-        Daemon::Turnip(mutant) => {
+    // As the daemon that ships: without a fence it does not begin.
+    let exit = match (seam.adapter_starts().await, plan.params.daemon) {
+        (KernelOutcome::Failed(error), _) => Err(error),
+        (_, Daemon::Naive) => Ok(naive::run(&world, &seam, host).await),
+        (_, Daemon::Turnip(mutant)) => {
             let mut node = Node::new(node_config(&world, host), seam.now());
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }
-            drive(&world, &seam, host, node).await
-        }
-        Daemon::HeedlessAdapter => {
-            let node = Node::new(node_config(&world, host), seam.now());
-            drive(&world, &seam, host, node).await
+            Ok(drive(&world, &seam, host, node).await)
         }
     };
     let inner = &mut *world.inner();
     let env = &mut inner.env;
     env.trace(|| format!("host {host}: daemon ends: {exit:?}"));
-    if let Exit::Refused(why) = exit {
+    if let Ok(Exit::Refused(why)) = exit {
         env.count(|tally| &mut tally.refusals);
         let (at, name) = (env.now(), inner.hosts.config(host).name);
         env.record.refusals.push(Refusal { at, host, name, why });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{Either, select};
 use turnip::seams::{Clock, Command, Kernel, Store};
-use turnip_core::{Assignment, Exit, Instant, KernelOp};
+use turnip_core::{Assignment, Exit, KernelOp};
 
 use crate::rng::Rng;
 use crate::world::World;
@@ -15,6 +15,9 @@ use crate::world::seams::SimHost;
 
 /// Between two questions, in ms.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 1_000..=14_000;
+
+/// Longer than any run.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// Long enough for every question.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +52,7 @@ pub async fn run(world: &Rc<World>, seam: &SimHost, host: usize) -> Exit {
         }
         let leads = seam.member_status(STATUS_TIMEOUT).await.is_ok_and(|status| status.is_leader);
         if leads && !held {
-            let deadline = Instant::from_nanos(u64::MAX);
+            let deadline = seam.now() + FOR_EVER;
             seam.perform(KernelOp::Assume { addresses: addresses.clone(), deadline }).await;
         } else if !leads && held {
             seam.perform(KernelOp::Withdraw { addresses: addresses.clone() }).await;

@@ -139,6 +139,11 @@ impl Record {
         }
     }
 
+    /// Whether lines are kept.
+    pub fn is_tracing(&self) -> bool {
+        self.tracing
+    }
+
     /// Keeps a line, if lines are kept.
     pub fn trace(&mut self, now: True, line: impl FnOnce() -> String) {
         if self.tracing {

@@ -177,6 +177,8 @@ impl Drawing<'_> {
             | Fault::CrashLeader
             | Fault::FlapLeader { .. }
             | Fault::LoseQuorum
+            | Fault::BackUpStore
+            | Fault::RestoreStore { .. }
             | Fault::Compact => (0..params.hosts).collect(),
             Fault::CutStore { host }
             | Fault::CutEndpoint { host, .. }
@@ -191,7 +193,15 @@ impl Drawing<'_> {
             | Fault::SlowNetlink { host, .. }
             | Fault::StuckNetlink { host, .. }
             | Fault::FailingNetlink { host, .. }
+            | Fault::StallAdapter { host, .. }
+            | Fault::StallAnnouncer { host, .. }
+            | Fault::LoseAnnouncements { host, .. }
+            | Fault::Slew { host, .. }
+            | Fault::Suspend { host }
+            | Fault::ChangeRules { host }
+            | Fault::FlushRules { host }
             | Fault::StealAddress { host, .. }
+            | Fault::PlantAddress { host, .. }
             | Fault::RefuseAddress { host, .. }
             | Fault::LinkDown { host, .. }
             | Fault::LinkGone { host, .. }

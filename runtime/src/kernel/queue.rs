@@ -164,8 +164,8 @@ mod tests {
         drop((list, partly));
     }
 
-    fn refresh(_: impl IntoIterator<Item = u8>, nanos: u64) -> KernelOp {
-        KernelOp::Refresh { deadline: Instant::from_nanos(nanos) }
+    fn refresh(hosts: impl IntoIterator<Item = u8>, nanos: u64) -> KernelOp {
+        { let _ = hosts.into_iter().count(); KernelOp::Refresh { deadline: Instant::from_nanos(nanos) } }
     }
 
     #[test]

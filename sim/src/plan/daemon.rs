@@ -7,8 +7,6 @@ use turnip_core::Mutant;
 pub enum Daemon {
     /// turnip's, with perhaps one rule broken.
     Turnip(Option<Mutant>),
-    /// turnip's, with an adapter that does not look at deadlines (interleaving 11).
-    HeedlessAdapter,
     /// The original turnip's.
     Naive,
 }
@@ -16,10 +14,7 @@ pub enum Daemon {
 impl Daemon {
     /// All that break a rule of ours.
     pub fn mutants() -> Vec<Daemon> {
-        let mut all: Vec<_> =
-            Mutant::ALL.iter().map(|&mutant| Daemon::Turnip(Some(mutant))).collect();
-        all.push(Daemon::HeedlessAdapter);
-        all
+        Mutant::ALL.iter().map(|&mutant| Daemon::Turnip(Some(mutant))).collect()
     }
 
     /// Its name on the command line.
@@ -27,7 +22,6 @@ impl Daemon {
         match self {
             Daemon::Turnip(None) => "turnip".into(),
             Daemon::Turnip(Some(mutant)) => format!("{mutant:?}"),
-            Daemon::HeedlessAdapter => "HeedlessAdapter".into(),
             Daemon::Naive => "naive".into(),
         }
     }

@@ -75,6 +75,12 @@ pub enum Fault {
     FlapLeader { every: u64 },
     /// etcd forgets its history.
     Compact,
+    /// An operator makes a backup of etcd.
+    BackUpStore,
+    /// An operator stops etcd and restores it from the newest backup, or empty where there is none;
+    /// it runs again at the end. The cluster may have another id then, and the revisions be raised
+    /// by so many, as `etcdutl --bump-revision` does it.
+    RestoreStore { other_cluster: bool, raise: i64 },
     /// A daemon is killed, and started again.
     Kill { host: usize },
     /// A daemon is stopped by a signal.
@@ -93,10 +99,29 @@ pub enum Fault {
     SlowNetlink { host: usize, by: u64 },
     /// The kernel reads a message of netlink so many ns after it was sent.
     StuckNetlink { host: usize, by: u64 },
+    /// The adapter's thread gets no time for up to so many ns, between reading the clock and sending
+    /// each message.
+    StallAdapter { host: usize, by: u64 },
+    /// What a host announces to its neighbours is sent up to so many ns after its deadline was looked
+    /// at.
+    StallAnnouncer { host: usize, by: u64 },
+    /// Of what a host announces to its neighbours, so many in a thousand are lost.
+    LoseAnnouncements { host: usize, permille: u64 },
+    /// NTP makes what the kernel's timers count faster than the host's clock by so many parts per
+    /// million.
+    Slew { host: usize, ppm: i64 },
+    /// A host is suspended: its clock goes on, and the kernel's timers do not.
+    Suspend { host: usize },
+    /// Somebody changes his own rules of nftables.
+    ChangeRules { host: usize },
+    /// Somebody flushes all rules of nftables, turnip's too.
+    FlushRules { host: usize },
     /// Netlink fails, in a thousand.
     FailingNetlink { host: usize, permille: u64 },
     /// Somebody takes an address away.
     StealAddress { host: usize, vip: usize },
+    /// Somebody puts an address there.
+    PlantAddress { host: usize, vip: usize },
     /// The kernel refuses the first address of a VIP. Without an end it never takes it, not even
     /// after everything has healed.
     RefuseAddress { host: usize, vip: usize },

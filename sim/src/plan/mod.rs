@@ -49,8 +49,10 @@ pub struct Params {
     pub raft: RaftTiming,
     /// When a client gives up a connection that carries nothing, in ns.
     pub keepalive: u64,
-    /// How much the kernel rounds the fence's timeout down at most, in ns.
-    pub gate_early_max: u64,
+    /// A tick of the kernels' timers, in ns.
+    pub tick: u64,
+    /// By how many parts per million NTP makes each kernel's timers faster than its host's clock.
+    pub slews_ppm: Vec<i64>,
     /// How long after the first the last daemon is started, in ns.
     pub start_spread: u64,
     /// Whose algorithm runs.
@@ -201,7 +203,8 @@ impl Params {
             weather: Weather { delay_min: 100_000, delay_max: 400_000, tail_permille: 0, tail: 0 },
             raft: RaftTiming { heartbeat: 100 * MS, election: S, pre_vote: true, disk_max: MS },
             keepalive: 2 * S,
-            gate_early_max: 4 * MS,
+            tick: 4 * MS,
+            slews_ppm: vec![0; hosts],
             start_spread: 0,
             daemon: Daemon::Turnip(None),
         }

@@ -129,7 +129,9 @@ fn second() -> Vec<Scenario> {
     ];
     for scenario in &mut all {
         match scenario.name {
-            "stalled-refresh" => scenario.mutant = Some(Daemon::HeedlessAdapter),
+            "stalled-refresh" => {
+                scenario.mutant = Some(Daemon::Turnip(Some(Mutant::LateNotUndone)))
+            }
             "flaky-waiters" => scenario.gap_max = 5 * S,
             _ => {}
         }

@@ -36,7 +36,8 @@ fn params(rng: &mut Rng) -> Params {
     params.offsets = (0..hosts).map(|_| rng.below(10_000_000 * S)).collect();
     params.weights = (0..hosts).map(|_| *rng.pick(&[100, 100, 100, 50, 300])).collect();
     params.keepalive = rng.within(1_000..=5_000) * MS;
-    params.gate_early_max = rng.within(0..=8_000) * US;
+    params.tick = *rng.pick(&[1, 4, 4, 10]) * MS;
+    params.slews_ppm = (0..hosts).map(|_| slew(rng)).collect();
     params.start_spread = if rng.chance(500) { 0 } else { rng.below(3 * S) };
     params.daemon = Daemon::Turnip(None);
     params
@@ -93,6 +94,12 @@ fn vips(rng: &mut Rng, hosts: usize, interfaces: usize) -> Vec<VipParams> {
             policy: if mixed { policy(rng) } else { common.clone() },
         })
         .collect()
+}
+
+/// What NTP does to a kernel's timers: little, but now and then what chrony does at most.
+fn slew(rng: &mut Rng) -> i64 {
+    let most = *rng.pick(&[0, 500, 500, 83_333]);
+    rng.within_signed(-most..=most)
 }
 
 /// Rates within the margin: often at its very ends, where it hurts.

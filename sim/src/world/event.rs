@@ -1,12 +1,12 @@
 //! What can happen next.
 
 use turnip_core::Txn;
+use turnip_core::adapter::{Call, Reply as KernelReply};
 
 use crate::time::True;
 
 use super::etcd::message::Message;
 use super::ids::{HostId, MemberId, RequestId, WatchId};
-use super::kernel::KernelCall;
 use super::slots::{Reply, SlotId};
 
 /// Something that happens at a time, by the part of the world to which it happens.
@@ -72,12 +72,14 @@ pub enum ClientEvent {
 /// What happens to a host.
 #[derive(Debug)]
 pub enum HostEvent {
-    /// The adapter sends its next operation to the kernel.
-    AdapterSends { incarnation: u32 },
-    /// The kernel carries an operation out.
-    KernelActs { boot: u32, call: Box<KernelCall> },
-    /// The adapter has the kernel's acknowledgement.
-    AdapterHears { incarnation: u32, call: Box<KernelCall> },
+    /// The adapter looks for something to do.
+    AdapterLooks { incarnation: u32 },
+    /// The adapter sends a message to the kernel.
+    AdapterSends { incarnation: u32, call: Box<Call> },
+    /// The kernel reads it, whatever has become of the daemon's process.
+    KernelReads { boot: u32, incarnation: u32, call: Box<Call> },
+    /// The adapter has the kernel's answer.
+    AdapterHears { incarnation: u32, reply: Box<KernelReply> },
     /// The gate of its fence may have closed.
     GateCloses,
     /// Lifetimes of its addresses may have ended.

@@ -8,6 +8,7 @@ use crate::plan::config::HostConfig;
 use super::Inner;
 use super::event::{Event, RunEvent};
 use super::ids::{HostId, MemberId};
+use super::kernel::Failing;
 
 /// What of the plan is under way.
 pub struct Faults {
@@ -126,10 +127,16 @@ impl Inner {
             Fault::WatchLag { host, by } => self.etcd.set_watch_lag(host, by),
             Fault::SlowNetlink { host, by } => self.hosts.netlink(host).slow = by,
             Fault::StuckNetlink { host, by } => self.hosts.netlink(host).stuck = by,
+            Fault::StallAdapter { host, by } => self.hosts.netlink(host).stall = by,
             Fault::FailingNetlink { host, permille } => {
-                self.hosts.netlink(host).failing = permille;
+                self.hosts.netlink(host).failing.permille = permille;
             }
+            Fault::Slew { host, ppm } => self.hosts.slew(host, ppm, env),
+            Fault::Suspend { host } => self.suspend_host(host),
+            Fault::ChangeRules { host } => self.hosts.change_rules(host, false, env),
+            Fault::FlushRules { host } => self.hosts.change_rules(host, true, env),
             Fault::StealAddress { host, vip } => self.hosts.steal(host, vip, env),
+            Fault::PlantAddress { host, vip } => self.hosts.plant(host, vip, env),
             Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, true),
             Fault::LinkDown { host, interface } => {
                 self.hosts.set_link(host, interface, false, env);
@@ -182,7 +189,15 @@ impl Inner {
             Fault::WatchLag { host, .. } => self.etcd.set_watch_lag(host, 0),
             Fault::SlowNetlink { host, .. } => self.hosts.netlink(host).slow = 0,
             Fault::StuckNetlink { host, .. } => self.hosts.netlink(host).stuck = 0,
-            Fault::FailingNetlink { host, .. } => self.hosts.netlink(host).failing = 0,
+            Fault::StallAdapter { host, .. } => self.hosts.netlink(host).stall = 0,
+            Fault::FailingNetlink { host, .. } => {
+                self.hosts.netlink(host).failing = Failing::default();
+            }
+            Fault::Slew { host, .. } => {
+                let ppm = env.plan.params.slews_ppm[host];
+                self.hosts.slew(host, ppm, env);
+            }
+            Fault::Suspend { host } => self.wake_host(host),
             Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, false),
             Fault::LinkDown { host, interface } => {
                 self.hosts.set_link(host, interface, true, env);
@@ -203,6 +218,9 @@ impl Inner {
             | Fault::FlapLeader { .. }
             | Fault::Compact
             | Fault::StealAddress { .. }
+            | Fault::PlantAddress { .. }
+            | Fault::ChangeRules { .. }
+            | Fault::FlushRules { .. }
             | Fault::Reconfigure { .. }
             | Fault::Meddle { .. } => {}
             ref link => env.net.apply(link, false, &env.plan.params),

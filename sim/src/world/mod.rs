@@ -25,7 +25,6 @@ pub mod kernel;
 pub mod layout;
 mod links;
 mod mishaps;
-pub mod mvcc;
 pub mod names;
 pub mod net;
 mod operator;

@@ -33,6 +33,13 @@ impl SimHost {
         SimHost { world, host }
     }
 
+    /// Waits until its adapter has started.
+    pub fn adapter_starts(&self) -> impl Future<Output = KernelOutcome> + use<> {
+        let inner = &mut *self.world.inner();
+        let slot = inner.hosts.adapter_starts(self.host, &mut inner.env);
+        outcome(Wait::new(Rc::clone(&self.world), slot))
+    }
+
     /// What an operator asks of its daemon.
     pub fn commands(&self) -> impl Stream<Item = Command> + use<> {
         Commands(self.clone())
@@ -70,13 +77,7 @@ impl Store for SimHost {
 impl Kernel for SimHost {
     fn perform(&self, op: KernelOp) -> impl Future<Output = KernelOutcome> {
         let slot = self.world.inner().perform(self.host, op);
-        let wait = Wait::new(Rc::clone(&self.world), slot);
-        async move {
-            match wait.await {
-                Reply::Kernel(outcome) => outcome,
-                other => KernelOutcome::Failed(KernelError::Refused(format!("{other:?}"))),
-            }
-        }
+        outcome(Wait::new(Rc::clone(&self.world), slot))
     }
 
     async fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) {
@@ -90,6 +91,13 @@ impl Kernel for SimHost {
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {
         Told(self.clone())
+    }
+}
+
+async fn outcome(wait: Wait) -> KernelOutcome {
+    match wait.await {
+        Reply::Kernel(outcome) => outcome,
+        other => KernelOutcome::Failed(KernelError::Refused(format!("{other:?}"))),
     }
 }
 

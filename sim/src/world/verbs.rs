@@ -5,6 +5,8 @@ use turnip::seams::Command;
 
 use super::Inner;
 use super::control::Control;
+use super::env::Env;
+use super::hosts::Hosts;
 use super::ids::{HostId, MemberId};
 
 impl Inner {
@@ -64,41 +66,63 @@ impl Inner {
     pub(super) fn thaw(&mut self, host: HostId) {
         if self.hosts.is_frozen(host) {
             self.hosts.thaw(host, &mut self.env);
-            if !self.hosts.is_paused(host) {
+            if self.hosts.is_awake(host) {
                 self.controls.push(Control::Resume(host));
             }
         }
     }
 
-    /// A whole host is paused, its member too.
+    /// A whole host is paused, its member and its clock too.
     pub(super) fn pause_host(&mut self, host: HostId) {
-        if self.hosts.is_powered(host) {
-            self.set_host_paused(host, true);
-            self.controls.push(Control::Pause(host));
+        if self.hosts.is_powered(host) && self.hosts.is_awake(host) {
+            self.rest(host, |hosts, env| hosts.pause(host, true, env));
         }
     }
 
     /// A paused host goes on.
     pub(super) fn resume_host(&mut self, host: HostId) {
         if self.hosts.is_paused(host) {
-            self.set_host_paused(host, false);
-            if !self.hosts.is_frozen(host) {
-                self.controls.push(Control::Resume(host));
-            }
+            self.rest(host, |hosts, env| hosts.pause(host, false, env));
         }
     }
 
-    fn set_host_paused(&mut self, host: HostId, paused: bool) {
-        if let Some(member) = self.env.plan.params.member_on(host) {
-            self.etcd.pause(member, paused, &mut self.env);
+    /// A host is suspended, its member too; its clock goes on.
+    pub(super) fn suspend_host(&mut self, host: HostId) {
+        if self.hosts.is_powered(host) && self.hosts.is_awake(host) {
+            self.rest(host, |hosts, env| hosts.suspend(host, true, env));
         }
-        self.hosts.pause(host, paused, &mut self.env);
+    }
+
+    /// A suspended host wakes.
+    pub(super) fn wake_host(&mut self, host: HostId) {
+        if self.hosts.is_suspended(host) {
+            self.rest(host, |hosts, env| hosts.suspend(host, false, env));
+        }
+    }
+
+    /// A host comes to rest or wakes by `act`, and with it what runs on it.
+    fn rest(&mut self, host: HostId, act: impl FnOnce(&mut Hosts, &mut Env)) {
+        let was_awake = self.hosts.is_awake(host);
+        act(&mut self.hosts, &mut self.env);
+        let is_awake = self.hosts.is_awake(host);
+        if was_awake == is_awake {
+            return;
+        }
+        if let Some(member) = self.env.plan.params.member_on(host) {
+            self.etcd.pause(member, was_awake, &mut self.env);
+        }
+        if was_awake {
+            self.controls.push(Control::Pause(host));
+        } else if !self.hosts.is_frozen(host) {
+            self.controls.push(Control::Resume(host));
+        }
     }
 
     /// A host is switched off, with its member.
     pub(super) fn power_off(&mut self, host: HostId) {
         if self.hosts.is_powered(host) {
             self.resume_host(host);
+            self.wake_host(host);
             if let Some(member) = self.env.plan.params.member_on(host) {
                 self.etcd.crash(member, false, &mut self.env);
             }

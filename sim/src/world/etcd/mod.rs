@@ -17,7 +17,7 @@ use crate::plan::Params;
 use super::env::Env;
 use super::event::{Event, MemberEvent, WatchEvent};
 use super::ids::{HostId, MemberId, RequestId, WatchId};
-use super::mvcc::Mvcc;
+
 use super::net::Site;
 
 use member::Members;
@@ -210,7 +210,7 @@ impl Etcd {
         }
         request.epoch = member.epoch;
         if let Ask::Txn(txn) = &request.ask
-            && let Err(error) = Mvcc::check(txn)
+            && let Err(error) = turnip_core::model::check(txn)
         {
             self.service.answer(id, Err(error), &self.members, env);
             return;

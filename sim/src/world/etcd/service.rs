@@ -9,9 +9,9 @@ use crate::time::{MS, True};
 use crate::world::env::Env;
 use crate::world::event::{ClientEvent, Event};
 use crate::world::ids::{MemberId, RequestId, WatchId};
-use crate::world::mvcc::Mvcc;
 use crate::world::net::Plane;
 use crate::world::slots::Reply;
+use turnip_core::model::Mvcc;
 
 use super::journal;
 use super::member::Members;
@@ -58,7 +58,7 @@ impl Service {
     /// Whether a request only reads.
     pub fn reads_only(&self, id: RequestId) -> bool {
         match &self.requests.get(id).ask {
-            Ask::Txn(txn) => Mvcc::reads_only(txn),
+            Ask::Txn(txn) => turnip_core::model::reads_only(txn),
             Ask::Snapshot(_) => true,
         }
     }

@@ -9,8 +9,8 @@ use crate::time::{MS, True};
 use crate::world::env::Env;
 use crate::world::event::{Event, WatchEvent};
 use crate::world::ids::{HostId, MemberId, WatchId};
-use crate::world::mvcc::Mvcc;
 use crate::world::net::{Plane, Site};
+use turnip_core::model::Mvcc;
 
 use super::member::Members;
 

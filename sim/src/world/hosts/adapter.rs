@@ -1,171 +1,160 @@
-//! What a daemon's adapter has to do: queued as the adapter that ships does it.
+//! A daemon's way to its kernel: the adapter that ships, driven call by call.
+//!
+//! Between the adapter and the kernel time passes, and the process may be stopped: the adapter says
+//! what to send, the message is sent, the kernel reads it, the kernel's answer is read. Each is an
+//! event of its own where anything can come between.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use turnip_core::{Assignment, Instant, KernelError, KernelOp, KernelOutcome};
+use ipnet::IpNet;
+use turnip_core::adapter::{Adapter, Call, Reply as KernelReply, TimerRate};
+use turnip_core::{Assignment, Instant, KernelError, KernelOp, KernelOutcome, OpId};
 
 use crate::time::US;
 use crate::world::env::Env;
 use crate::world::event::{Event, HostEvent};
 use crate::world::ids::HostId;
-use crate::world::kernel::KernelCall;
 use crate::world::slots::{Reply, SlotId};
 
 use super::Hosts;
 
-/// What a daemon's adapter has to do.
-#[derive(Default)]
-pub struct Adapter {
-    /// What it has not sent to the kernel yet.
-    queue: VecDeque<Waiting>,
-    /// The latest deadline that any `Refresh` had.
-    renewed: Option<Instant>,
-    busy: bool,
+/// The adapter in a daemon's process, and who waits for it.
+pub struct Line {
+    adapter: Adapter,
+    /// What it looks for in the kernel.
+    pub configured: BTreeSet<IpNet>,
+    /// Who waits for which operation, with what that was.
+    waits: BTreeMap<OpId, (SlotId, Option<KernelOp>)>,
+    next: u64,
+    /// Who waits for it to have started.
+    starting: Option<SlotId>,
+    /// It is about to look for something to do.
+    awake: bool,
 }
 
-/// An operation that waits for those before it.
-struct Waiting {
-    slot: SlotId,
-    op: KernelOp,
-    /// What a later `Withdraw` took out of it.
-    cancelled: Vec<Assignment>,
-}
-
-impl Adapter {
-    fn take(&mut self, op: KernelOp, env: &mut Env) -> SlotId {
-        let slot = env.slots.open();
-        if let KernelOp::Withdraw { addresses } = &op {
-            self.cancel(&addresses.iter().cloned().collect(), env);
-        }
-        if let KernelOp::Refresh { deadline, .. } = &op {
-            self.renewed = self.renewed.max(Some(*deadline));
-        }
-        let overtaken = |waiting: &Waiting| op.overtakes(&waiting.op);
-        let place = self.queue.iter().position(overtaken).unwrap_or(self.queue.len());
-        self.queue.insert(place, Waiting { slot, op, cancelled: Vec::new() });
-        slot
-    }
-
-    /// A removal takes the place of what is still queued for its addresses; where that leaves
-    /// nothing to do, the answer comes at once.
-    fn cancel(&mut self, removed: &BTreeSet<Assignment>, env: &mut Env) {
-        for mut waiting in std::mem::take(&mut self.queue) {
-            waiting.cancelled.extend(waiting.op.cancel(removed));
-            if waiting.op.addresses().is_empty() && !waiting.cancelled.is_empty() {
-                let nothing = KernelOutcome::Done { failed: Vec::new(), until: None };
-                let outcome = nothing.with_cancelled(waiting.cancelled);
-                env.slots.complete(waiting.slot, Reply::Kernel(outcome));
-            } else {
-                self.queue.push_back(waiting);
-            }
+impl Line {
+    /// An adapter that has not started.
+    pub fn new(adapter: Adapter, configured: &[Assignment]) -> Self {
+        Line {
+            adapter,
+            configured: configured.iter().map(|one| one.address).collect(),
+            waits: BTreeMap::new(),
+            next: 0,
+            starting: None,
+            awake: false,
         }
     }
 
-    /// Whether it begins with the next operation now.
-    fn begins_next(&mut self) -> bool {
-        let begins = !self.busy && !self.queue.is_empty();
-        self.busy |= begins;
-        begins
+    /// Hands out the answers that it has.
+    fn answer(&mut self, host: HostId, env: &mut Env) {
+        while let Some((id, outcome)) = self.adapter.poll_outcome() {
+            let Some((slot, op)) = self.waits.remove(&id) else { continue };
+            env.trace(|| match &op {
+                Some(op) => format!("host {host}: kernel did {op:?}: {outcome:?}"),
+                None => format!("host {host}: kernel did what was asked: {outcome:?}"),
+            });
+            env.slots.complete(slot, Reply::Kernel(outcome));
+        }
+        if let (Some(slot), Some(started)) = (self.starting, self.adapter.started()) {
+            let outcome = match started {
+                Ok(()) => KernelOutcome::Done { failed: Vec::new(), until: None },
+                Err(error) => KernelOutcome::Failed(error.clone()),
+            };
+            env.slots.complete(slot, Reply::Kernel(outcome));
+            self.starting = None;
+        }
     }
 }
 
 impl Hosts {
-    /// The daemon gives the adapter an operation.
-    pub fn adapter_takes(&mut self, host: HostId, op: KernelOp, env: &mut Env) -> SlotId {
-        let slot = self.list[host].process.adapter.take(op, env);
-        self.adapter_next(host, env);
+    /// The daemon waits until its adapter has started.
+    pub fn adapter_starts(&mut self, host: HostId, env: &mut Env) -> SlotId {
+        let slot = env.slots.open();
+        match &mut self.list[host].process.line {
+            Some(line) => {
+                line.starting = Some(slot);
+                line.answer(host, env);
+                self.adapter_wakes(host, env);
+            }
+            None => {
+                env.slots.complete(slot, Reply::Kernel(KernelOutcome::Failed(no_process())));
+            }
+        }
         slot
     }
 
-    fn adapter_next(&mut self, host: HostId, env: &mut Env) {
+    /// The daemon gives the adapter an operation.
+    pub fn adapter_takes(&mut self, host: HostId, op: KernelOp, env: &mut Env) -> SlotId {
+        let slot = env.slots.open();
+        let now = Instant::from_nanos(self.local(host, env.now()));
+        let Some(line) = &mut self.list[host].process.line else {
+            env.slots.complete(slot, Reply::Kernel(KernelOutcome::Failed(no_process())));
+            return slot;
+        };
+        let id = OpId(line.next);
+        line.next += 1;
+        line.waits.insert(id, (slot, env.record.is_tracing().then(|| op.clone())));
+        line.adapter.handle_op(id, op, now);
+        line.answer(host, env);
+        self.adapter_wakes(host, env);
+        slot
+    }
+
+    fn adapter_wakes(&mut self, host: HostId, env: &mut Env) {
         let process = &mut self.list[host].process;
-        if process.adapter.begins_next() {
-            let event = HostEvent::AdapterSends { incarnation: process.incarnation };
+        let incarnation = process.incarnation;
+        if let Some(line) = &mut process.line
+            && !std::mem::replace(&mut line.awake, true)
+        {
             // At once, and so before the daemon's loop runs again when both were stopped.
+            let event = HostEvent::AdapterLooks { incarnation };
             env.after(0, Event::Host { host, event });
         }
     }
 
-    /// The adapter reads the clock and sends its next operation.
-    pub(super) fn adapter_sends(&mut self, host: HostId, env: &mut Env) {
-        let sent_at = self.local(host, env.now());
+    /// The adapter reads the clock and says what to send.
+    pub(super) fn adapter_looks(&mut self, host: HostId, env: &mut Env) {
+        let now = Instant::from_nanos(self.local(host, env.now()));
         let target = &mut self.list[host];
-        let adapter = &mut target.process.adapter;
-        let Some(Waiting { slot, mut op, cancelled }) = adapter.queue.pop_front() else {
-            adapter.busy = false;
-            return;
-        };
-        // What waited behind others for long is not late for that, if the session was renewed.
-        if let (
-            KernelOp::Assume { deadline, .. } | KernelOp::Refresh { deadline, .. },
-            Some(renewed),
-        ) = (&mut op, adapter.renewed)
-        {
-            *deadline = renewed.max(*deadline);
+        let rate = TimerRate { slow_ppm: target.timers_slow_ppm() };
+        let process = &mut target.process;
+        let Some(line) = &mut process.line else { return };
+        line.awake = false;
+        let call = line.adapter.poll_call(now, rate);
+        line.answer(host, env);
+        let Some(call) = call else { return };
+        let event =
+            HostEvent::AdapterSends { incarnation: process.incarnation, call: Box::new(call) };
+        if target.netlink.stall > 0 {
+            // The process gets no time between reading the clock and sending.
+            let stall = env.rng.below(target.netlink.stall);
+            env.after(stall, Event::Host { host, event });
+        } else {
+            self.event(host, event, env);
         }
-        let (failed, refused, undo) = (Vec::new(), None, false);
-        let call = KernelCall { slot, op, cancelled, sent_at, failed, refused, undo };
-        if target.kernel.heeds_deadlines && is_late(&call.op, sent_at) {
-            let late = KernelOutcome::Failed(KernelError::TooLate);
-            env.slots.complete(slot, Reply::Kernel(late));
-            adapter.busy = false;
-            self.adapter_next(host, env);
-            return;
-        }
-        self.kernel_call(host, Box::new(call), env);
     }
 
-    fn kernel_call(&mut self, host: HostId, call: Box<KernelCall>, env: &mut Env) {
-        let count = call.op.addresses().len() as u64;
+    /// The adapter sends a message to the kernel.
+    pub(super) fn adapter_sends(&mut self, host: HostId, call: Box<Call>, env: &mut Env) {
         let target = &self.list[host];
-        let duration = 20 * US + count * US + env.rng.below(40 * US) + target.netlink.stuck;
-        let event = HostEvent::KernelActs { boot: target.boot, call };
+        let calls = crate::world::kernel::Kernel::duration(&call);
+        let duration = 20 * US + calls + env.rng.below(40 * US) + target.netlink.stuck;
+        let (boot, incarnation) = (target.boot, target.process.incarnation);
+        let event = HostEvent::KernelReads { boot, incarnation, call };
         env.after(duration, Event::Host { host, event });
     }
 
-    /// The adapter has an acknowledgement, reads the clock again, and answers or undoes.
-    pub(super) fn adapter_hears(&mut self, host: HostId, mut call: Box<KernelCall>, env: &mut Env) {
-        let local = self.local(host, env.now());
-        let kernel = &self.list[host].kernel;
-        let heeds = kernel.heeds_deadlines;
-        let late = is_late(&call.op, local) || kernel.has_no_time(&call.op, local);
-        if heeds && !call.undo && late && call.refused.is_none() {
-            let addresses = call.op.addresses().to_vec();
-            call.op = KernelOp::Withdraw { addresses };
-            call.undo = true;
-            call.failed.clear();
-            self.kernel_call(host, call, env);
-            return;
+    /// The adapter has the kernel's answer, reads the clock again and goes on.
+    pub(super) fn adapter_hears(&mut self, host: HostId, reply: KernelReply, env: &mut Env) {
+        let now = Instant::from_nanos(self.local(host, env.now()));
+        if let Some(line) = &mut self.list[host].process.line {
+            line.adapter.handle_reply(reply, now);
+            line.answer(host, env);
+            self.adapter_looks(host, env);
         }
-        if heeds && !call.undo && kernel.outlives(&call, local) {
-            // The kernel read it later than thought: once more, with what is left now.
-            call.sent_at = local;
-            call.failed.clear();
-            self.kernel_call(host, call, env);
-            return;
-        }
-        let outcome = match (&call.op, call.undo, call.refused.take()) {
-            (KernelOp::List, ..) => KernelOutcome::Listed(kernel.listing()),
-            (_, _, Some(refused)) => KernelOutcome::Failed(refused),
-            (_, true, _) => KernelOutcome::Failed(KernelError::TooLate),
-            _ => {
-                let until = kernel.until(&call);
-                KernelOutcome::Done { failed: std::mem::take(&mut call.failed), until }
-            }
-        };
-        let outcome = outcome.with_cancelled(std::mem::take(&mut call.cancelled));
-        env.trace(|| format!("host {host}: kernel did {:?}: {outcome:?}", call.op));
-        env.slots.complete(call.slot, Reply::Kernel(outcome));
-        self.list[host].process.adapter.busy = false;
-        self.adapter_next(host, env);
     }
 }
 
-fn is_late(op: &KernelOp, now: u64) -> bool {
-    match op {
-        KernelOp::Assume { deadline, .. } | KernelOp::Refresh { deadline, .. } => {
-            deadline.as_nanos() <= now
-        }
-        _ => false,
-    }
+fn no_process() -> KernelError {
+    KernelError::Refused("there is no adapter any more".into())
 }

@@ -4,21 +4,27 @@ use std::collections::VecDeque;
 use std::task::Waker;
 
 use turnip::seams::Command;
-use turnip_core::KernelEvent;
+use turnip_core::{Instant, KernelEvent};
 
 use crate::plan::config::HostConfig;
-use crate::time::HostClock;
+use crate::time::{HostClock, True};
 use crate::world::event::HostEvent;
-use crate::world::kernel::HostKernel;
+use crate::world::kernel::{Failing, Kernel};
 
-use super::adapter::Adapter;
+use super::adapter::Line;
 
 /// One host.
 pub struct Host {
     /// Its clock.
     pub clock: HostClock,
+    /// The clock that its kernel's timers count.
+    ticks: HostClock,
+    /// By how many parts per million NTP makes that faster than the host's own.
+    slewed_ppm: i64,
+    /// It is suspended: the kernel's timers stand still, and the clock does not.
+    pub suspended: bool,
     /// Its kernel.
-    pub kernel: HostKernel,
+    pub kernel: Kernel,
     /// Switched on.
     pub powered: bool,
     /// Paused as a whole, as a virtual machine is.
@@ -33,7 +39,7 @@ pub struct Host {
     pub config: HostConfig,
     /// What the kernel would have done while the host was paused.
     pub deferred: Vec<HostEvent>,
-    /// For when the kernel's timers are set, in ns of the host's clock.
+    /// For when the kernel's timers are set.
     pub timers: Timers,
 }
 
@@ -44,11 +50,13 @@ pub struct Netlink {
     pub slow: u64,
     /// How long a message waits before the kernel reads it, in ns.
     pub stuck: u64,
-    /// How many operations in a thousand fail.
-    pub failing: u64,
+    /// How long the process may get no time between reading the clock and sending, in ns.
+    pub stall: u64,
+    /// What of it fails.
+    pub failing: Failing,
 }
 
-/// For when the kernel's timers are set.
+/// For when the kernel's timers are set, in ns of what they count.
 #[derive(Clone, Copy, Default)]
 pub struct Timers {
     /// The one for the fence's gate.
@@ -77,15 +85,18 @@ pub struct Process {
     /// Who sleeps on the host's clock.
     pub sleeper: Option<Waker>,
     /// Its way to the kernel.
-    pub adapter: Adapter,
+    pub line: Option<Line>,
     /// What it would have done while it was frozen.
     pub deferred: Vec<HostEvent>,
 }
 
 impl Host {
     /// A host switched on, with no daemon yet.
-    pub fn new(clock: HostClock, kernel: HostKernel, config: HostConfig) -> Self {
+    pub fn new(clock: HostClock, kernel: Kernel, config: HostConfig) -> Self {
         Host {
+            ticks: HostClock::new(0, 0),
+            slewed_ppm: 0,
+            suspended: false,
             clock,
             kernel,
             powered: true,
@@ -101,12 +112,47 @@ impl Host {
 
     /// Whether its kernel works.
     pub fn is_awake(&self) -> bool {
-        self.powered && !self.paused
+        self.powered && !self.paused && !self.suspended
     }
 
     /// Whether its daemon's process does nothing for now.
     pub fn process_rests(&self) -> bool {
-        self.process.frozen || self.paused
+        self.process.frozen || self.paused || self.suspended
+    }
+
+    /// What its kernel's timers have counted.
+    pub fn ticks(&self, now: True) -> u64 {
+        self.ticks.read(now).as_nanos()
+    }
+
+    /// When its kernel's timers have counted so much.
+    pub fn when_ticked(&self, ticks: u64) -> Option<True> {
+        self.ticks.when(Instant::from_nanos(ticks))
+    }
+
+    /// How much slower than its clock its kernel's timers are, in parts per million.
+    pub fn timers_slow_ppm(&self) -> u32 {
+        u32::try_from(-self.slewed_ppm).unwrap_or(0)
+    }
+
+    /// NTP bends what its kernel's timers count.
+    pub fn slew(&mut self, now: True, ppm: i64) {
+        self.slewed_ppm = ppm;
+        self.set_rate(now, self.clock.rate_ppm());
+    }
+
+    /// Its clock changes its rate, and what its kernel's timers count with it.
+    pub fn set_rate(&mut self, now: True, rate_ppm: i64) {
+        self.clock.set_rate(now, rate_ppm);
+        // The rates multiply; what is less than a millionth is gone.
+        let product = rate_ppm * self.slewed_ppm / 1_000_000;
+        self.ticks.set_rate(now, rate_ppm + self.slewed_ppm + product);
+    }
+
+    /// Its clocks stop and go on as it is paused or suspended.
+    pub fn set_stopped(&mut self, now: True) {
+        self.clock.set_stopped(now, self.paused);
+        self.ticks.set_stopped(now, self.paused || self.suspended);
     }
 }
 
@@ -116,7 +162,7 @@ impl Process {
         self.incarnation += 1;
         self.running = false;
         self.frozen = false;
-        self.adapter = Adapter::default();
+        self.line = None;
         self.deferred.clear();
         self.told_waker = None;
         self.commands.clear();

@@ -4,25 +4,28 @@
 mod adapter;
 mod host;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use ipnet::IpNet;
 use turnip::seams::Command;
-use turnip_core::{Assignment, Instant, KernelEvent};
+use turnip_core::adapter::{Adapter, Call};
+use turnip_core::{Assignment, Backstop, KernelEvent};
 
-use crate::plan::config::{self, HostConfig};
-use crate::plan::{Daemon, Params};
+use crate::plan::config::{self, HostConfig, VipSection};
+use crate::plan::{AddressId, Daemon, Params};
 use crate::record::Configured;
 use crate::time::{HostClock, True, US};
 
 use super::env::Env;
 use super::event::{Event, HostEvent};
 use super::ids::HostId;
-use super::kernel::{HostKernel, KernelCall};
+use super::kernel::{Affected, Kernel};
 use super::net::Site;
 
+use adapter::Line;
 use host::Host;
 pub use host::Netlink;
 
@@ -38,7 +41,9 @@ impl Hosts {
         let host = |host: HostId| {
             let clock = HostClock::new(params.offsets[host], params.rates_ppm[host]);
             let kernel = fresh_kernel(params, &env.layout.interfaces);
-            Host::new(clock, kernel, params.config(host, []))
+            let mut made = Host::new(clock, kernel, params.config(host, []));
+            made.slew(0, params.slews_ppm[host]);
+            made
         };
         Hosts { list: (0..params.hosts).map(host).collect() }
     }
@@ -88,6 +93,16 @@ impl Hosts {
         self.list[host].paused
     }
 
+    /// Whether a host is suspended.
+    pub fn is_suspended(&self, host: HostId) -> bool {
+        self.list[host].suspended
+    }
+
+    /// Whether a host's kernel works.
+    pub fn is_awake(&self, host: HostId) -> bool {
+        self.list[host].is_awake()
+    }
+
     /// Whether a host is switched on.
     pub fn is_powered(&self, host: HostId) -> bool {
         self.list[host].powered
@@ -113,7 +128,8 @@ impl Hosts {
     pub fn event(&mut self, host: HostId, event: HostEvent, env: &mut Env) {
         let target = &mut self.list[host];
         match event {
-            HostEvent::AdapterSends { incarnation }
+            HostEvent::AdapterLooks { incarnation }
+            | HostEvent::AdapterSends { incarnation, .. }
             | HostEvent::AdapterHears { incarnation, .. } => {
                 if target.process.incarnation != incarnation {
                     return;
@@ -123,11 +139,11 @@ impl Hosts {
                     return;
                 }
             }
-            HostEvent::KernelActs { boot, .. } => {
+            HostEvent::KernelReads { boot, .. } => {
                 if target.boot != boot || !target.powered {
                     return;
                 }
-                if target.paused {
+                if !target.is_awake() {
                     target.deferred.push(event);
                     return;
                 }
@@ -135,43 +151,52 @@ impl Hosts {
             _ => {}
         }
         match event {
-            HostEvent::AdapterSends { .. } => self.adapter_sends(host, env),
-            HostEvent::AdapterHears { call, .. } => self.adapter_hears(host, call, env),
-            HostEvent::KernelActs { call, .. } => self.kernel_acts(host, call, env),
-            HostEvent::GateCloses => self.kernel_timer(host, true, env),
-            HostEvent::LifetimesEnd => self.kernel_timer(host, false, env),
+            HostEvent::AdapterLooks { .. } => self.adapter_looks(host, env),
+            HostEvent::AdapterSends { call, .. } => self.adapter_sends(host, call, env),
+            HostEvent::AdapterHears { reply, .. } => self.adapter_hears(host, *reply, env),
+            HostEvent::KernelReads { incarnation, call, .. } => {
+                self.kernel_reads(host, incarnation, &call, env);
+            }
+            HostEvent::GateCloses => self.gate_closes(host, env),
+            HostEvent::LifetimesEnd => self.lifetimes_end(host, env),
             HostEvent::Start => unreachable!("the service manager's affair"),
         }
     }
 
-    /// The kernel carries an operation out, whatever has become of the daemon.
-    fn kernel_acts(&mut self, host: HostId, mut call: Box<KernelCall>, env: &mut Env) {
-        let local = self.local(host, env.now());
+    /// The kernel carries out what it reads, whatever has become of the daemon.
+    fn kernel_reads(&mut self, host: HostId, incarnation: u32, call: &Call, env: &mut Env) {
         let target = &mut self.list[host];
-        if target.kernel.act(&mut call, local, target.netlink.failing, &mut env.rng) {
-            target.process.tell(KernelEvent::AddressChanged);
+        let now = target.ticks(env.now());
+        let configured = target.process.line.as_ref().map(|line| &line.configured);
+        let none = BTreeSet::new();
+        let failing = target.netlink.failing;
+        let read =
+            target.kernel.read(call, configured.unwrap_or(&none), now, failing, &mut env.rng);
+        if target.process.incarnation != incarnation {
+            // Of an earlier process: the one that runs now does not know of it.
+            target.kernel.change_rules(false);
         }
-        self.kernel_changed(host, env);
+        self.kernel_changed(host, &read.affected, env);
         // What makes netlink slow does so after the kernel has acted: a message that is stuck
         // before that is a fault of its own, because timeouts count from when it is read.
-        let mut back = env.rng.within(5 * US..=60 * US);
         let target = &self.list[host];
+        let mut back = env.rng.within(5 * US..=60 * US);
         if target.netlink.slow > 0 {
             back += env.rng.below(target.netlink.slow);
         }
-        let incarnation = target.process.incarnation;
-        let event = HostEvent::AdapterHears { incarnation, call };
+        let event = HostEvent::AdapterHears { incarnation, reply: Box::new(read.reply) };
         env.after(back, Event::Host { host, event });
     }
 
     /// Something in the kernel changed: who answers now, and when does it change by itself?
-    fn kernel_changed(&mut self, host: HostId, env: &mut Env) {
-        self.observe(host, env);
+    fn kernel_changed(&mut self, host: HostId, affected: &Affected, env: &mut Env) {
+        self.observe(host, affected, env);
         let target = &mut self.list[host];
-        if target.paused {
+        if !target.is_awake() {
             return;
         }
-        let gate = target.kernel.gate_until().filter(|until| *until > 0);
+        let now = target.ticks(env.now());
+        let gate = target.kernel.gate_ends(now);
         let ends = target.kernel.lifetimes_end();
         for (end, is_gate) in [(gate, true), (ends, false)] {
             let Some(end) = end else { continue };
@@ -181,59 +206,88 @@ impl Hosts {
             if armed.is_some_and(|armed| armed <= end) {
                 continue;
             }
-            let at = target.clock.when(Instant::from_nanos(end));
-            // A gate that closes now is closed already.
-            let Some(at) = at.filter(|&at| at > env.now() || !is_gate) else { continue };
             *armed = Some(end);
+            let Some(at) = target.when_ticked(end) else { continue };
             let event = if is_gate { HostEvent::GateCloses } else { HostEvent::LifetimesEnd };
             env.schedule(at, Event::Host { host, event });
         }
     }
 
-    /// A timer of the kernel fired, perhaps too early.
-    fn kernel_timer(&mut self, host: HostId, is_gate: bool, env: &mut Env) {
-        let local = self.local(host, env.now());
+    /// The gate may have closed: the timer may have been set for an earlier time.
+    fn gate_closes(&mut self, host: HostId, env: &mut Env) {
         let target = &mut self.list[host];
-        *if is_gate { &mut target.timers.gate } else { &mut target.timers.lifetimes } = None;
+        target.timers.gate = None;
         if !target.is_awake() {
             return;
         }
-        if is_gate && target.kernel.has_closed_over_addresses(local) {
+        let now = target.ticks(env.now());
+        let closed = target.kernel.gate_ends(now).is_none();
+        if closed && target.kernel.silenced(now) > 0 {
             env.trace(|| format!("host {host}: the fence silences its addresses"));
             env.count(|tally| &mut tally.gates_closed);
         }
-        if !is_gate && target.kernel.expire(local) {
-            env.trace(|| format!("host {host}: the kernel ends lifetimes of addresses"));
+        let affected = if closed { Affected::All } else { Affected::Nothing };
+        self.kernel_changed(host, &affected, env);
+    }
+
+    /// Lifetimes may have ended.
+    fn lifetimes_end(&mut self, host: HostId, env: &mut Env) {
+        let target = &mut self.list[host];
+        target.timers.lifetimes = None;
+        if !target.is_awake() {
+            return;
+        }
+        let gone = target.kernel.expire(target.ticks(env.now()));
+        if !gone.is_empty() {
+            env.trace(|| format!("host {host}: the kernel ends lifetimes of {gone:?}"));
             env.count(|tally| &mut tally.lifetimes_ended);
             target.process.tell(KernelEvent::AddressChanged);
         }
-        self.kernel_changed(host, env);
+        let gone = gone.iter().map(IpNet::addr).collect();
+        self.kernel_changed(host, &Affected::Some(gone), env);
     }
 
-    /// Tells the checker who answers on this host.
-    fn observe(&mut self, host: HostId, env: &mut Env) {
-        let (now, layout) = (env.now(), Rc::clone(&env.layout));
-        for &(address, net) in &layout.addresses {
-            let answers = self.answers(host, net, now);
-            let before = env.checker.holders(address);
-            if answers == (before >> host & 1 == 1) {
-                continue;
-            }
-            // Others may have fallen silent by a timer that is due at this very instant and comes
-            // later in the queue. What matters is whether they answer.
-            for other in (0..self.list.len()).filter(|other| before >> other & 1 == 1) {
-                if other != host && answers {
-                    let still = self.answers(other, net, now);
-                    env.checker.observe(now, address, other, still);
+    /// Tells the checker who answers on this host, as far as that may have changed.
+    fn observe(&mut self, host: HostId, affected: &Affected, env: &mut Env) {
+        let layout = Rc::clone(&env.layout);
+        match affected {
+            Affected::Nothing => {}
+            Affected::Some(addresses) => {
+                for address in addresses {
+                    if let Some(&(id, net)) = layout.address_of(*address) {
+                        self.observe_address(host, id, net, env);
+                    }
                 }
             }
-            env.checker.observe(now, address, host, answers);
+            Affected::All => {
+                for &(id, net) in &layout.addresses {
+                    self.observe_address(host, id, net, env);
+                }
+            }
         }
+    }
+
+    fn observe_address(&self, host: HostId, address: AddressId, net: IpNet, env: &mut Env) {
+        let now = env.now();
+        let answers = self.answers(host, net, now);
+        let before = env.checker.holders(address);
+        if answers == (before >> host & 1 == 1) {
+            return;
+        }
+        // Others may have fallen silent by a timer that is due at this very instant and comes
+        // later in the queue. What matters is whether they answer.
+        for other in (0..self.list.len()).filter(|other| before >> other & 1 == 1) {
+            if other != host && answers {
+                let still = self.answers(other, net, now);
+                env.checker.observe(now, address, other, still);
+            }
+        }
+        env.checker.observe(now, address, host, answers);
     }
 
     fn answers(&self, host: HostId, net: IpNet, now: True) -> bool {
         let target = &self.list[host];
-        target.is_awake() && target.kernel.answers(net, self.local(host, now))
+        target.is_awake() && target.kernel.answers(net, target.ticks(now))
     }
 }
 
@@ -242,10 +296,28 @@ impl Hosts {
     /// Somebody else takes an address away.
     pub fn steal(&mut self, host: HostId, vip: usize, env: &mut Env) {
         let target = &mut self.list[host];
-        if target.kernel.steal(config::net(2 * vip)) {
+        let net = config::net(2 * vip);
+        if target.kernel.steal(net) {
             target.process.tell(KernelEvent::AddressChanged);
-            self.kernel_changed(host, env);
+            self.kernel_changed(host, &Affected::Some(vec![net.addr()]), env);
         }
+    }
+
+    /// Somebody else puts an address there.
+    pub fn plant(&mut self, host: HostId, vip: usize, env: &mut Env) {
+        let target = &mut self.list[host];
+        let net = config::net(2 * vip);
+        let interface = &env.layout.interfaces[env.plan.params.vips[vip].interface];
+        if target.kernel.plant(net, interface) {
+            target.process.tell(KernelEvent::AddressChanged);
+            self.kernel_changed(host, &Affected::Some(vec![net.addr()]), env);
+        }
+    }
+
+    /// Somebody else changes rules of nftables: his own, or all are flushed.
+    pub fn change_rules(&mut self, host: HostId, flush: bool, env: &mut Env) {
+        self.list[host].kernel.change_rules(flush);
+        self.kernel_changed(host, &Affected::All, env);
     }
 
     /// A host's kernel refuses the first address of a VIP from now on, or does no longer.
@@ -263,7 +335,7 @@ impl Hosts {
         let target = &mut self.list[host];
         if let Some(link) = target.kernel.set_link(&env.layout.interfaces[interface], up) {
             target.process.tell(KernelEvent::LinkChanged(link));
-            self.kernel_changed(host, env);
+            self.kernel_changed(host, &Affected::All, env);
         }
     }
 
@@ -278,33 +350,29 @@ impl Hosts {
             KernelEvent::LinkGone(interface)
         };
         target.process.tell(event);
-        self.kernel_changed(host, env);
+        self.kernel_changed(host, &Affected::All, env);
     }
 
     /// A daemon's process begins, with this configuration.
     pub fn begin_daemon(&mut self, host: HostId, config: HostConfig, env: &mut Env) {
-        let sections = config.vips.iter();
-        let configured: Vec<Assignment> = sections
-            .flat_map(|(&name, section)| {
-                section.addresses.iter().map(move |&id| (name, section, id))
-            })
-            .map(|(name, section, id)| Assignment {
-                vip: env.layout.names.vip(name).clone(),
-                interface: Arc::clone(&env.layout.interfaces[section.interface]),
-                address: config::net(id),
-            })
-            .collect();
         env.checker.joins(host, config.cluster);
         env.names_of[host] = config.name;
         let at = env.now();
         env.record.configs.push(Configured { at, host, config: config.clone() });
+        let configured = assignments(&config, env);
+        let params = &env.plan.params;
+        let backstop = params.backstop.unwrap_or(Backstop::Fence);
+        let mut adapter = Adapter::new(configured.iter().cloned(), backstop);
+        if let Daemon::Turnip(Some(mutant)) = params.daemon {
+            adapter.set_mutant(mutant);
+        }
         let target = &mut self.list[host];
         target.config = config;
         target.process.running = true;
         target.process.frozen = false;
         target.process.told.clear();
-        target.kernel.configure(&configured);
-        self.kernel_changed(host, env);
+        target.process.line = Some(Line::new(adapter, &configured));
+        target.kernel.new_process();
     }
 
     /// A daemon's process ends.
@@ -332,21 +400,37 @@ impl Hosts {
 
     /// A host's clock changes its rate; what waits for it looks again.
     pub fn set_clock_rate(&mut self, host: HostId, rate_ppm: i64, env: &mut Env) {
-        self.list[host].clock.set_rate(env.now(), rate_ppm);
+        self.list[host].set_rate(env.now(), rate_ppm);
+        self.rearm(host, env);
+    }
+
+    /// NTP makes what a host's kernel counts faster than its clock by so many parts per million.
+    pub fn slew(&mut self, host: HostId, ppm: i64, env: &mut Env) {
+        self.list[host].slew(env.now(), ppm);
         self.rearm(host, env);
     }
 
     /// Pauses a whole host, clock and all, or lets it go on.
     pub fn pause(&mut self, host: HostId, paused: bool, env: &mut Env) {
+        self.list[host].paused = paused;
+        self.rest(host, env);
+    }
+
+    /// Suspends a host, whose clock goes on, or wakes it.
+    pub fn suspend(&mut self, host: HostId, suspended: bool, env: &mut Env) {
+        self.list[host].suspended = suspended;
+        self.rest(host, env);
+    }
+
+    fn rest(&mut self, host: HostId, env: &mut Env) {
         let target = &mut self.list[host];
-        target.paused = paused;
-        target.clock.set_stopped(env.now(), paused);
-        if !paused {
+        target.set_stopped(env.now());
+        if target.is_awake() {
             for event in std::mem::take(&mut target.deferred) {
                 env.after(0, Event::Host { host, event });
             }
-            self.undefer(host, env);
         }
+        self.undefer(host, env);
         self.rearm(host, env);
     }
 
@@ -360,7 +444,8 @@ impl Hosts {
         let before = std::mem::replace(&mut target.kernel, kernel);
         target.kernel.refuses = before.refuses;
         target.deferred.clear();
-        self.kernel_changed(host, env);
+        target.timers = host::Timers::default();
+        self.kernel_changed(host, &Affected::All, env);
     }
 
     /// A host is switched on again.
@@ -379,7 +464,7 @@ impl Hosts {
 
     fn rearm(&mut self, host: HostId, env: &mut Env) {
         self.list[host].timers = host::Timers::default();
-        self.kernel_changed(host, env);
+        self.kernel_changed(host, &Affected::All, env);
         if let Some(waker) = self.list[host].process.sleeper.take() {
             waker.wake();
         }
@@ -422,8 +507,22 @@ impl Hosts {
 }
 
 /// A kernel just booted.
-fn fresh_kernel(params: &Params, interfaces: &[Arc<str>]) -> HostKernel {
-    let mut kernel = HostKernel::new(params.backstop, interfaces, params.gate_early_max);
-    kernel.heeds_deadlines = params.daemon != Daemon::HeedlessAdapter;
-    kernel
+fn fresh_kernel(params: &Params, interfaces: &[Arc<str>]) -> Kernel {
+    Kernel::new(interfaces, params.tick, params.backstop.is_some())
+}
+
+/// Every address that a daemon with this configuration may ever ask for.
+fn assignments(config: &HostConfig, env: &Env) -> Vec<Assignment> {
+    let layout = &env.layout;
+    let of_section = |(&name, section): (&usize, &VipSection)| {
+        let (vip, interface) = (layout.names.vip(name).clone(), section.interface);
+        let interface = Arc::clone(&layout.interfaces[interface]);
+        let one = move |&id: &AddressId| Assignment {
+            vip: vip.clone(),
+            interface: Arc::clone(&interface),
+            address: config::net(id),
+        };
+        section.addresses.iter().map(one).collect::<Vec<_>>()
+    };
+    config.vips.iter().flat_map(of_section).collect()
 }
