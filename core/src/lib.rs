@@ -35,6 +35,8 @@ mod config;
 mod kernel;
 mod keys;
 pub mod lease;
+#[cfg(feature = "model")]
+pub mod model;
 mod mutant;
 mod name;
 mod node;

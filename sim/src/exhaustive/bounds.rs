@@ -5,6 +5,8 @@ use std::time::Duration;
 use turnip_core::{Lease, Mutant};
 
 use super::daemon::TICK;
+use super::files::Files;
+use super::state::Trouble;
 
 /// The bounds of a world.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +39,24 @@ pub struct Options {
     pub stops_max: u8,
     /// Only the first host has joined when it all begins; the others may start at any time.
     pub alone: bool,
+    /// How often a daemon may start with another configuration file.
+    pub changes_max: u8,
+    /// How many renewals may be lost; 255: any number.
+    pub losses_max: u8,
+    /// How often a watch may stand still, where all is prompt.
+    pub deaf_max: u8,
+    /// What is on its way arrives before anything else happens, but for what the bounds permit:
+    /// then more can be looked at of what time brings.
+    pub prompt: bool,
+    /// A daemon that was killed does not start again.
+    pub stay_down: bool,
+    /// The configuration files.
+    pub files: Files,
+    /// For how many ticks in a row an address may be nobody's that somebody could have; 255: any.
+    pub gap_max: u8,
+    /// From one in two to the power of so many states of the last tick on, all goes well, and
+    /// must come to rest.
+    pub rest_zeros: u32,
     /// Additions and refreshes take their time too, not removals only.
     pub slow_kernel: bool,
     /// The fence silences at the deadline. Without it only the daemon does, and neither it nor its
@@ -64,9 +84,36 @@ impl Default for Options {
             drains_max: 0,
             stops_max: 0,
             alone: false,
+            changes_max: 0,
+            losses_max: u8::MAX,
+            deaf_max: 0,
+            prompt: false,
+            stay_down: false,
+            files: Files::One,
+            gap_max: u8::MAX,
+            rest_zeros: 4,
             slow_kernel: false,
             fence: true,
             mutant: None,
+        }
+    }
+}
+
+impl Options {
+    /// How often there may be such a trouble.
+    pub(super) fn max(&self, trouble: Trouble) -> u8 {
+        match trouble {
+            Trouble::Late => self.late_max,
+            Trouble::Slow => self.slow_max,
+            Trouble::Stall => self.stalls_max,
+            Trouble::Crash => self.crashes_max,
+            Trouble::Reboot => self.reboots_max,
+            Trouble::Move => self.moves_max,
+            Trouble::Drain => self.drains_max,
+            Trouble::Stop => self.stops_max,
+            Trouble::Change => self.changes_max,
+            Trouble::Loss => self.losses_max,
+            Trouble::Deaf => self.deaf_max,
         }
     }
 }
@@ -145,6 +192,19 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "no-fence",
             "only the daemon takes addresses away, in time",
             Options { fence: false, ..calm },
+        ),
+        one(
+            "rename",
+            "a VIP is renamed and named as before, with kills and a late request",
+            Options {
+                ticks_max: 0,
+                files: Files::Rename,
+                changes_max: 2,
+                crashes_max: 2,
+                late_max: 1,
+                prompt: true,
+                ..calm
+            },
         ),
         one("three", "three hosts and their leases", Options { nodes: 3, ticks_max: 2, ..calm }),
         one(
@@ -271,7 +331,7 @@ pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
         Mutant::NonceReused => "late",
         Mutant::RefuseLateRenewal => "kill-late",
         Mutant::GuardIgnored => "no-fence",
-        Mutant::ExpiryRestarts => return None,
+        _ => return None,
     };
     let mut world = small_worlds().into_iter().find(|world| world.name == name)?;
     world.options.mutant = Some(mutant);
