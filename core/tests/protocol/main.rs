@@ -58,8 +58,7 @@ fn every_interleaving_is_cited_by_a_scenario_of_the_simulator() {
     let scenarios: BTreeSet<Citation> = workspace()
         .iter()
         .filter(|source| source.is_scenario())
-        .flat_map(Source::citations)
-        .map(|(citation, _)| citation)
+        .flat_map(Source::citations_by_stories)
         .collect();
     let missing = page.interleavings.keys().map(|number| Citation::Interleaving(*number));
     let missing = missing.filter(|one| !scenarios.contains(one)).map(|one| one.to_string());

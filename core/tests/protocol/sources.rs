@@ -72,6 +72,12 @@ impl Source {
         of_tests.map(|(citation, _)| citation).collect()
     }
 
+    /// What a scenario's story cites, as whoever runs it is told.
+    pub fn citations_by_stories(&self) -> Vec<Citation> {
+        let told = self.citations().into_iter().filter(|(_, line)| !self.is_comment(*line));
+        told.map(|(citation, _)| citation).collect()
+    }
+
     /// Whether it is a scenario of the simulator.
     pub fn is_scenario(&self) -> bool {
         self.path.starts_with("sim/src/scenario")
