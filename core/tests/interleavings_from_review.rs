@@ -29,8 +29,7 @@ fn the_14th_a_vip_renamed_and_back_is_not_held_at_the_revision_that_a_late_freei
     world.hosts[0].config.vips = new();
     world.restart(0);
     world.hosts[0].hold_commits = true;
-    let frees =
-        |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
+    let frees = |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
     let mut late = None;
     for _ in 0..500 {
         world.run(MS);
@@ -170,4 +169,38 @@ fn the_17th_a_place_that_may_still_be_yielded_is_not_used() {
     assert_eq!(world.holders(), [0], "{}", world.story());
     assert!(!world.etcd.apply(&late.unwrap()).succeeded);
     at_most_one_holder(&mut world, 1000);
+}
+
+/// Interleaving 19.
+#[test]
+fn the_19th_what_the_process_before_published_does_not_land_on_the_record_of_one_that_holds() {
+    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", KEEP)])]);
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    world.etcd.put("/turnip/main/intents/drain/a", r#"{"v":1}"#);
+    world.hosts[0].hold_commits = true;
+    let yields = |txn: &Txn| {
+        let says = |value: &Vec<u8>| String::from_utf8_lossy(value).contains("\"yields\":true");
+        txn.success.iter().any(|op| matches!(op, Op::Put { value, .. } if says(value)))
+    };
+    let mut late = None;
+    while late.is_none() {
+        world.run(MS);
+        while let Some((_, txn)) = world.hosts[0].commits.front().cloned() {
+            if yields(&txn) {
+                late = Some(txn);
+                break;
+            }
+            world.deliver(0);
+        }
+    }
+    // The daemon is killed with that on its way, the drain ends, and it starts again.
+    world.etcd.delete("/turnip/main/intents/drain/a");
+    world.restart(0);
+    world.hosts[0].hold_commits = false;
+    world.run(3000 * MS);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    assert!(!world.etcd.apply(&late.unwrap()).succeeded, "the record was written anew before");
+    at_most_one_holder(&mut world, 3000);
 }
