@@ -59,7 +59,7 @@ impl World {
 
     /// The order in which such requests were sent means nothing.
     pub(super) fn leave_late(&mut self, state: &mut State, txn: u32) {
-        if !self.stores.is_obsolete(state.store, txn) {
+        if self.may_be_late(txn) && !self.stores.is_obsolete(state.store, txn) {
             let at = state.late.partition_point(|&other| other < txn);
             state.late.insert(at, txn);
         }
