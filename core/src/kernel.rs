@@ -33,7 +33,7 @@ pub struct PresentAddress {
     pub interface: Arc<str>,
     /// Address and prefix length.
     pub address: IpNet,
-    /// Whether it carries turnip's mark.
+    /// Whether it carries turnip's mark; and, of a configured one, whether the fence lets it pass.
     pub marked: bool,
 }
 
@@ -76,10 +76,10 @@ pub enum KernelOp {
         /// When they must be silent at the latest.
         deadline: Instant,
     },
-    /// Let all addresses held go on until `deadline`. The addresses are there.
+    /// Let everything that was assumed, and not withdrawn since, go on until `deadline`; and what
+    /// an earlier process left, if the first `List` found it and it answers still. What does not go
+    /// on is among the outcome's `failed`; `Failed(TooLate)` when nothing does.
     Refresh {
-        /// All addresses that are held.
-        addresses: Vec<Assignment>,
         /// When they must be silent at the latest.
         deadline: Instant,
     },
@@ -105,25 +105,26 @@ impl KernelOp {
         }
     }
 
-    /// Takes the addresses that a later `Withdraw` removes out of what an `Assume` or a `Refresh`
-    /// is still to do, and gives them: their answer is [`KernelError::TooLate`], see
+    /// Takes the addresses that a later `Withdraw` removes out of what an `Assume` is still to do,
+    /// and gives them: their answer is [`KernelError::TooLate`], see
     /// [`KernelOutcome::with_cancelled`].
     pub fn cancel(&mut self, removed: &BTreeSet<Assignment>) -> Vec<Assignment> {
         match self {
-            KernelOp::Assume { addresses, .. } | KernelOp::Refresh { addresses, .. } => {
+            KernelOp::Assume { addresses, .. } => {
                 addresses.extract_if(.., |assignment| removed.contains(assignment)).collect()
             }
-            KernelOp::List | KernelOp::Withdraw { .. } | KernelOp::RemoveFence => Vec::new(),
+            KernelOp::List
+            | KernelOp::Refresh { .. }
+            | KernelOp::Withdraw { .. }
+            | KernelOp::RemoveFence => Vec::new(),
         }
     }
 
-    /// The addresses that it is about; none for `List` and `RemoveFence`, which are about all.
+    /// The addresses that it is about; none for those that are about all.
     pub fn addresses(&self) -> &[Assignment] {
         match self {
-            KernelOp::Assume { addresses, .. }
-            | KernelOp::Refresh { addresses, .. }
-            | KernelOp::Withdraw { addresses } => addresses,
-            KernelOp::List | KernelOp::RemoveFence => &[],
+            KernelOp::Assume { addresses, .. } | KernelOp::Withdraw { addresses } => addresses,
+            KernelOp::List | KernelOp::Refresh { .. } | KernelOp::RemoveFence => &[],
         }
     }
 }
@@ -210,7 +211,7 @@ mod tests {
         [
             KernelOp::List,
             KernelOp::Assume { addresses: addresses.clone(), deadline },
-            KernelOp::Refresh { addresses: addresses.clone(), deadline },
+            KernelOp::Refresh { deadline },
             KernelOp::Withdraw { addresses },
             KernelOp::RemoveFence,
         ]
@@ -231,7 +232,7 @@ mod tests {
     fn what_is_withdrawn_is_cancelled_where_it_is_still_to_answer_and_nowhere_else() {
         let removed = assignments([2, 3]).into_iter().collect();
         for mut op in all() {
-            let cancels = matches!(op, KernelOp::Assume { .. } | KernelOp::Refresh { .. });
+            let cancels = matches!(op, KernelOp::Assume { .. });
             let before = op.clone();
             let cancelled = op.cancel(&removed);
             if cancels {

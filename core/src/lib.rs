@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+pub mod adapter;
 mod config;
 mod kernel;
 mod keys;
@@ -66,6 +67,7 @@ mod view;
 mod vip;
 
 pub use action::{Action, Exit, OpId, TxnId};
+pub use adapter::Adapter;
 pub use config::{NodeConfig, Policy, VipConfig};
 pub use kernel::{
     Assignment, KernelError, KernelEvent, KernelOp, KernelOutcome, Link, Listing, PresentAddress,

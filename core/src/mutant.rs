@@ -38,12 +38,50 @@ pub enum Mutant {
     ExpiryRestarts,
     /// Nothing is taken away at `deadline - g`; only the kernel's backstop is left.
     GuardIgnored,
+    /// 11: the gate is closed and opened, and not refused, where its time may be over.
+    ExpiredGateMoved,
+    /// 11: a refresh that the kernel refused because the gate had closed opens it again.
+    RefreshReopensGate,
+    /// A gate that opens anew lets through what was held before it closed.
+    EarlierHeldRevived,
+    /// The gate is set without a ticket: it stays open by as much as a process stalled before.
+    NoTicket,
+    /// What came too late is left where it is.
+    LateNotUndone,
+    /// Lifetimes are given by when an operation was asked, not by when it is sent.
+    ClockReadInQueue,
+    /// A lifetime that the kernel counts from later than thought stays as it is.
+    LifetimeNotLookedAtAgain,
+    /// Without the fence, a lifetime is rounded up.
+    LifetimeRoundedUp,
+    /// The kernel's timers are taken to be as fast as the host's clock.
+    TimerRateIgnored,
+    /// A withdrawal waits behind what puts addresses there.
+    WithdrawalWaits,
+    /// A withdrawal leaves what waits as it is.
+    WithdrawalCancelsNothing,
+    /// What another session was renewed to still counts.
+    RenewedOutlivesSession,
+    /// What an earlier process fenced, and is not configured any more, is fenced no more.
+    FormerNotFenced,
+    /// Addresses are put there before the gate is set.
+    AddressBeforeGate,
+    /// Addresses are taken away before the fence is shut for them.
+    DeleteBeforeShut,
+    /// What could not be put there is let pass all the same.
+    FailedLetPass,
+    /// What a closing of the gate left out is not told.
+    LeftOutUntold,
+    /// What is there but silent is taken for held.
+    SilentTakenForHeld,
+    /// What others change in the fence is not looked at.
+    ForeignChangesIgnored,
 }
 
 #[cfg(feature = "mutants")]
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 15] = [
+    pub const ALL: [Mutant; 34] = [
         Mutant::DeadlineFromAnswer,
         Mutant::HolderIgnoresDrift,
         Mutant::WaiterIgnoresDrift,
@@ -59,5 +97,24 @@ impl Mutant {
         Mutant::RefuseLateRenewal,
         Mutant::ExpiryRestarts,
         Mutant::GuardIgnored,
+        Mutant::ExpiredGateMoved,
+        Mutant::RefreshReopensGate,
+        Mutant::EarlierHeldRevived,
+        Mutant::NoTicket,
+        Mutant::LateNotUndone,
+        Mutant::ClockReadInQueue,
+        Mutant::LifetimeNotLookedAtAgain,
+        Mutant::LifetimeRoundedUp,
+        Mutant::TimerRateIgnored,
+        Mutant::WithdrawalWaits,
+        Mutant::WithdrawalCancelsNothing,
+        Mutant::RenewedOutlivesSession,
+        Mutant::FormerNotFenced,
+        Mutant::AddressBeforeGate,
+        Mutant::DeleteBeforeShut,
+        Mutant::FailedLetPass,
+        Mutant::LeftOutUntold,
+        Mutant::SilentTakenForHeld,
+        Mutant::ForeignChangesIgnored,
     ];
 }

@@ -79,7 +79,7 @@ impl Node {
         // of the new deadline too.
         let coming = |vip: &Vip| matches!(vip.presence, Presence::Adding(_));
         if !held.is_empty() || self.vips.iter().any(coming) {
-            let op = KernelOp::Refresh { addresses: self.assignments(&held), deadline };
+            let op = KernelOp::Refresh { deadline };
             self.kernel(PendingOp::Refresh(held), op);
         }
     }

@@ -48,12 +48,11 @@ impl Fuzz {
     pub(super) fn queue(&mut self, id: OpId, op: KernelOp) {
         let now = self.now;
         match &op {
-            KernelOp::Assume { addresses, deadline }
-            | KernelOp::Refresh { addresses, deadline } => {
+            KernelOp::Assume { deadline, .. } | KernelOp::Refresh { deadline } => {
                 assert!(now < *deadline, "{op:?} after its deadline:\n{}", self.tale());
                 assert!(!self.stopped_at_once, "{op:?} after the stop:\n{}", self.tale());
                 assert_eq!(Some(*deadline), self.node.deadline(), "{}", self.tale());
-                if matches!(op, KernelOp::Assume { .. }) {
+                if let KernelOp::Assume { addresses, .. } = &op {
                     self.ask(addresses, Asked::Assume);
                 }
             }
@@ -80,7 +79,7 @@ impl Fuzz {
     /// A removal takes the place of what is queued for its addresses.
     pub(super) fn supersede(&mut self, gone: &BTreeSet<ipnet::IpNet>) {
         for (_, op) in &mut self.ops {
-            if let KernelOp::Assume { addresses, .. } | KernelOp::Refresh { addresses, .. } = op {
+            if let KernelOp::Assume { addresses, .. } = op {
                 addresses.retain(|assignment| !gone.contains(&assignment.address));
             }
         }

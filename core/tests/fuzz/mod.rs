@@ -224,7 +224,11 @@ impl Fuzz {
                 }
                 all(addresses)
             }
-            KernelOp::Refresh { addresses, .. } => all(addresses),
+            KernelOp::Refresh { .. } => {
+                let held: Vec<_> =
+                    self.config.vips.iter().flat_map(|vip| vip.assignments()).collect();
+                all(&held)
+            }
             KernelOp::RemoveFence => Vec::new(),
         };
         let outcome = KernelOutcome::Done { failed, until: None };

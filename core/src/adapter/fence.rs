@@ -1,0 +1,152 @@
+//! What the fence should be like, and whether it is.
+//!
+//! The fence knows all VIPs, those that are held, and the gate, an element that ends at the
+//! deadline. A packet to or from a VIP passes only while the VIP is held *and* the gate is open. The
+//! deadline is the session's and so common to all that is held: moving it costs the same for one
+//! VIP and for ten thousand.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::call::{Change, FenceContents, GateFound, Structure};
+use super::gate::{PATIENCE_MAX, TIMEOUT_MIN};
+use crate::time::Instant;
+
+/// The gate, as far as the adapter knows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Gate {
+    Closed,
+    /// Opened by this adapter, until then at the latest.
+    Open(Instant),
+    /// As an earlier process left it, open or not.
+    Inherited,
+    /// It was open until then, and went when the tables were made anew: its time is not over.
+    Lost(Instant),
+}
+
+/// The record of what this adapter made of the fence.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Fence {
+    vips: BTreeSet<IpAddr>,
+    /// What an earlier process fenced, is not configured any more, and may be on the host still:
+    /// another host may hold it by now. Never held here.
+    former: BTreeSet<IpAddr>,
+    held: BTreeSet<IpAddr>,
+    pub(super) gate: Gate,
+    /// By an orderly stop: then it is not missing.
+    pub(super) removed: bool,
+}
+
+impl Fence {
+    pub(super) fn new(vips: BTreeSet<IpAddr>) -> Self {
+        let (former, held) = (BTreeSet::new(), BTreeSet::new());
+        Fence { vips, former, held, gate: Gate::Closed, removed: false }
+    }
+
+    /// Takes over what an earlier process left, and gives what must be held no more. What it had
+    /// as a VIP stays fenced, unless `forgets`.
+    pub(super) fn inherit(&mut self, found: &FenceContents, forgets: bool) -> Vec<IpAddr> {
+        if found.structure == Structure::Absent {
+            return Vec::new();
+        }
+        self.held = found.held.intersection(&self.vips).copied().collect();
+        self.gate = Gate::Inherited;
+        let earlier = found.vips.union(&found.held);
+        if !forgets {
+            self.former = earlier.filter(|one| !self.vips.contains(one)).copied().collect();
+        }
+        found.held.difference(&self.vips).copied().collect()
+    }
+
+    /// Nothing is held and the gate is closed.
+    pub(super) fn let_go(&mut self) {
+        self.held.clear();
+        self.gate = Gate::Closed;
+    }
+
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        self.held.contains(&address)
+    }
+
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Those of the addresses that are not held.
+    pub(super) fn not_held(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        addresses.iter().copied().filter(|address| !self.held.contains(address)).collect()
+    }
+
+    /// Takes note that these are held as well; or that they alone are.
+    pub(super) fn hold(&mut self, addresses: &[IpAddr], alone: bool) {
+        if alone {
+            self.held.clear();
+        }
+        self.held.extend(addresses);
+    }
+
+    /// Takes note that these are held no more; gives those that were.
+    pub(super) fn release_held(&mut self, addresses: &[IpAddr]) -> Vec<IpAddr> {
+        addresses.iter().copied().filter(|address| self.held.remove(address)).collect()
+    }
+
+    /// What is fenced although it is not configured, and is not among those `present`.
+    pub(super) fn former_gone(&self, present: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+        self.former.difference(present).copied().collect()
+    }
+
+    pub(super) fn has_former(&self) -> bool {
+        !self.former.is_empty()
+    }
+
+    pub(super) fn forget_former(&mut self, gone: &[IpAddr]) {
+        self.former.retain(|address| !gone.contains(address));
+    }
+
+    /// The layout that keeps what is held and the gate.
+    pub(super) fn layout(&self) -> Change {
+        Change::Layout { vips: self.fenced() }
+    }
+
+    /// Everything but the gate, in place of whatever is there.
+    pub(super) fn made_anew(&self) -> Vec<Change> {
+        let mut changes = vec![Change::LayoutAnew { vips: self.fenced() }];
+        if !self.held.is_empty() {
+            changes.push(Change::AddHeld(self.held.iter().copied().collect()));
+        }
+        changes
+    }
+
+    /// Takes note that the tables were made anew, and the gate is gone with the old ones.
+    pub(super) fn lose_gate(&mut self) {
+        self.removed = false;
+        self.gate = match self.gate {
+            Gate::Open(until) | Gate::Lost(until) if !self.held.is_empty() => Gate::Lost(until),
+            _ => Gate::Closed,
+        };
+    }
+
+    /// Whether what was found at `now` is as it should be.
+    pub(super) fn is_as_it_should_be(&self, found: &FenceContents, now: Instant) -> bool {
+        // Timeouts are set short of the deadline.
+        const SURELY_OPEN: Duration = PATIENCE_MAX.saturating_add(TIMEOUT_MIN);
+        let gate = match self.gate {
+            Gate::Closed | Gate::Lost(_) => found.gate == GateFound::Closed,
+            Gate::Open(until) if until.since(now) > SURELY_OPEN => found.gate == GateFound::Open,
+            // Its time may be over, or not.
+            Gate::Open(_) | Gate::Inherited => true,
+        };
+        let fenced =
+            |address: &IpAddr| self.vips.contains(address) || self.former.contains(address);
+        gate && found.structure == Structure::AsMade
+            && found.held == self.held
+            && found.vips.len() == self.vips.len() + self.former.len()
+            && found.vips.iter().all(fenced)
+    }
+
+    /// All that is silent unless it is held.
+    fn fenced(&self) -> Vec<IpAddr> {
+        self.vips.union(&self.former).copied().collect()
+    }
+}
