@@ -214,6 +214,7 @@ pub fn small_worlds() -> Vec<SmallWorld> {
                 alone: true,
                 one_unlucky: true,
                 late_freeing: true,
+                deaf_max: 1,
                 ..calm
             },
         ),
@@ -342,7 +343,7 @@ pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
         Mutant::NonceReused => "late",
         Mutant::RefuseLateRenewal => "kill-late",
         Mutant::GuardIgnored => "no-fence",
-        Mutant::ExpiryRestarts => return None,
+        _ => return None,
     };
     let mut world = small_worlds().into_iter().find(|world| world.name == name)?;
     world.options.mutant = Some(mutant);

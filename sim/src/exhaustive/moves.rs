@@ -154,7 +154,7 @@ impl World {
             moves.extend(hosts.map(|host| Move::Drain { host, on: on(host) }));
         }
         // Without a fence the daemon and its kernel are taken to be quick: the guard is for that.
-        let busy = |host: &Host| !self.options.fence && self.kernels.next_op(host.kernel).is_some();
+        let busy = |host: &Host| !self.options.fence && self.adapters.call(host.kernel).is_some();
         if state.tick < self.options.ticks_max && !state.hosts.iter().any(busy) {
             self.ticks(state, [Fate::Prompt; 3], 0, moves);
         }
@@ -214,7 +214,7 @@ impl World {
         } else if !host.watch.is_empty() {
             moves.push(Move::Watch { host: index });
         }
-        if host.life == Life::Running && self.kernels.next_op(host.kernel).is_some() {
+        if host.life == Life::Running && self.adapters.call(host.kernel).is_some() {
             moves.push(Move::Perform { host: index });
         }
     }
