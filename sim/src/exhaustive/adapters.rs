@@ -153,13 +153,11 @@ impl Side {
     fn run(&mut self, now: Instant, is_slow: impl Fn(&Call) -> bool) {
         for round in 0.. {
             assert!(round < 1000, "the adapter calls the kernel for ever");
-            if self.call.is_some() {
-                return;
-            }
-            let Some(adapter) = &mut self.adapter else { return };
-            self.call = adapter.poll_call(now, TimerRate::TRUE);
-            if self.call.as_ref().is_some_and(|call| !is_slow(call)) {
-                self.perform(now);
+            let None = self.call else { return };
+            self.call = self.adapter.as_mut().and_then(|it| it.poll_call(now, TimerRate::TRUE));
+            match &self.call {
+                Some(call) if !is_slow(call) => self.perform(now),
+                _ => return,
             }
         }
     }
