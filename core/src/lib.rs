@@ -51,6 +51,8 @@ mod config;
 mod kernel;
 mod keys;
 pub mod lease;
+#[cfg(feature = "model")]
+pub mod model;
 mod mutant;
 mod name;
 mod node;

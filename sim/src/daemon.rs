@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
-use turnip_core::{Exit, HostId, Lease, Node, NodeConfig, Policy, VipConfig};
+use turnip_core::{Exit, HostId, KernelOutcome, Lease, Node, NodeConfig, VipConfig};
 
 use crate::naive;
-use crate::plan::{Daemon, Params, PolicyParams};
+use crate::plan::Daemon;
+use crate::plan::config::{self, LeaseParams};
+use crate::record::Refusal;
 use crate::time::S;
 use crate::world::World;
-use crate::world::event::Event;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
 
@@ -25,89 +26,74 @@ const RESTART_AFTER: u64 = 2 * S;
 /// Runs a host's daemon from start to exit.
 pub async fn run(world: Rc<World>, host: usize) {
     let seam = SimHost::new(Rc::clone(&world), host);
-    let plan = Rc::clone(&world.inner().plan);
-    let exit = match plan.params.daemon {
-        Daemon::Naive => naive::run(&world, &seam, host).await,
-        Daemon::Turnip(mutant) => {
-            let mut node = Node::new(config(&world, host), seam.now());
+    let plan = Rc::clone(&world.inner().env.plan);
+    // As the daemon that ships: without a fence it does not begin.
+    let exit = match (seam.adapter_starts().await, plan.params.daemon) {
+        (KernelOutcome::Failed(error), _) => Err(error),
+        (_, Daemon::Naive) => Ok(naive::run(&world, &seam, host).await),
+        (_, Daemon::Turnip(mutant)) => {
+            let mut node = Node::new(node_config(&world, host), seam.now());
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }
-            drive(&world, &seam, host, node).await
-        }
-        Daemon::HeedlessAdapter => {
-            let node = Node::new(config(&world, host), seam.now());
-            drive(&world, &seam, host, node).await
+            Ok(drive(&world, &seam, host, node).await)
         }
     };
-    let mut inner = world.inner();
-    inner.trace(|| format!("host {host}: daemon ends: {exit:?}"));
-    inner.daemon_ends(host);
-    if let Exit::Refused(why) = exit {
-        inner.count(|tally| &mut tally.refusals);
-        inner.record.refusals.push((host, why));
+    let inner = &mut *world.inner();
+    let env = &mut inner.env;
+    env.trace(|| format!("host {host}: daemon ends: {exit:?}"));
+    if let Ok(Exit::Refused(why)) = exit {
+        env.count(|tally| &mut tally.refusals);
+        let (at, name) = (env.now(), inner.hosts.config(host).name);
+        env.record.refusals.push(Refusal { at, host, name, why });
     }
-    if !inner.is_kept_down(host) {
-        let at = inner.now + RESTART_AFTER;
-        inner.schedule(at, Event::Start { host });
-    }
+    inner.daemon_ended(host, RESTART_AFTER);
 }
 
 async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Exit {
     let observe = |observation: Observation<'_>| match observation {
         Observation::Report(report) => {
-            world.inner().trace(|| format!("host {host}: {report}"));
+            world.inner().env.trace(|| format!("host {host}: {report}"));
         }
         Observation::Turn => {
-            let mut inner = world.inner();
-            inner.record.turns += 1;
-            assert!(inner.record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
+            let record = &mut world.inner().env.record;
+            record.turns += 1;
+            assert!(record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
         }
     };
     driver::run(node, seam, seam, seam, seam.commands(), observe).await
 }
 
-fn config(world: &World, host: usize) -> NodeConfig {
+fn node_config(world: &World, host: usize) -> NodeConfig {
     let inner = world.inner();
-    let params = &inner.plan.params;
-    let state = &inner.hosts[host];
-    let vips = state.vips.iter().map(|&vip| VipConfig {
-        name: inner.names.vip(vip).clone(),
-        addresses: inner.vip_addresses[vip].iter().copied().collect(),
-        interface: Arc::clone(&inner.interface),
-        policy: policy(&params.vips[vip].policy, host),
+    let (params, layout, hosts) = (&inner.env.plan.params, &inner.env.layout, &inner.hosts);
+    let config = hosts.config(host);
+    let vips = config.vips.iter().map(|(&name, section)| VipConfig {
+        name: layout.names.vip(name).clone(),
+        addresses: section.addresses.iter().map(|&id| config::net(id)).collect(),
+        interface: Arc::clone(&layout.interfaces[section.interface]),
+        policy: section.policy,
     });
     NodeConfig {
-        cluster: Names::cluster(),
-        name: inner.names.node(host).clone(),
-        host: HostId(format!("m{host}/b{}/n0", state.boot).into()),
-        process: (host as u64) << 32 | u64::from(state.incarnation),
-        lease: lease(params),
+        cluster: Names::cluster(config.cluster),
+        name: layout.names.node(config.name).clone(),
+        host: HostId(format!("m{host}/b{}/n0", hosts.boot(host)).into()),
+        process: (host as u64) << 32 | u64::from(hosts.incarnation(host)),
+        lease: lease(config.lease, params.drift_ppm),
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
-        weight: params.weights[host],
+        weight: config.weight,
         vips: vips.collect(),
         version: "sim".into(),
     }
 }
 
-/// The lease that a run's parameters make.
+/// The lease that a configuration makes.
 ///
 /// # Panics
-/// When they make none: plans are drawn so that they do.
-pub fn lease(params: &Params) -> Lease {
+/// When it makes none: plans are drawn so that they do.
+pub fn lease(params: LeaseParams, drift_ppm: u32) -> Lease {
     let renew = params.renew_ms.map(Duration::from_millis);
     let guard = params.guard_ms.map(Duration::from_millis);
     let duration = Duration::from_millis(params.lease_ms);
-    Lease::with(duration, renew, guard, Some(params.drift_ppm)).expect("a safe lease")
-}
-
-/// A host's part in a policy.
-pub fn policy(params: &PolicyParams, host: usize) -> Policy {
-    match params {
-        PolicyParams::Leader => Policy::Leader,
-        PolicyParams::Spread => Policy::Spread,
-        PolicyParams::Priority { priorities, preempt } => {
-            Policy::Priority { priority: priorities[host], preempt: *preempt }
-        }
-    }
+    Lease::with(duration, renew, guard, Some(drift_ppm)).expect("a safe lease")
 }

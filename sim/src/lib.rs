@@ -29,4 +29,5 @@ mod swarm;
 mod tests;
 mod time;
 mod timeline;
+mod timing;
 mod world;

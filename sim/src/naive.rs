@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{Either, select};
 use turnip::seams::{Clock, Command, Kernel, Store};
-use turnip_core::{Assignment, Exit, Instant, KernelOp};
+use turnip_core::{Assignment, Exit, KernelOp};
 
 use crate::rng::Rng;
 use crate::world::World;
@@ -16,6 +16,9 @@ use crate::world::seams::SimHost;
 /// Between two questions, in ms.
 const PAUSE_MS: std::ops::RangeInclusive<u64> = 1_000..=14_000;
 
+/// Longer than any run.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
 /// Long enough for every question.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -23,16 +26,15 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn run(world: &Rc<World>, seam: &SimHost, host: usize) -> Exit {
     let (mut rng, addresses) = {
         let inner = world.inner();
-        let life = u64::from(inner.hosts[host].incarnation);
-        let rng = Rng::new(inner.plan.seed ^ (host as u64) << 32 ^ life, "naive");
-        let addresses: Vec<Assignment> = inner
-            .vip_addresses
+        let layout = &inner.env.layout;
+        let life = u64::from(inner.hosts.incarnation(host));
+        let rng = Rng::new(inner.env.plan.seed ^ (host as u64) << 32 ^ life, "naive");
+        let addresses: Vec<Assignment> = layout
+            .addresses
             .iter()
-            .enumerate()
-            .flat_map(|(vip, nets)| nets.iter().map(move |net| (vip, *net)))
-            .map(|(vip, address)| Assignment {
-                vip: inner.names.vip(vip).clone(),
-                interface: inner.interface.clone(),
+            .map(|&(id, address)| Assignment {
+                vip: layout.names.vip(id / 2).clone(),
+                interface: layout.interfaces[0].clone(),
                 address,
             })
             .collect();
@@ -50,7 +52,7 @@ pub async fn run(world: &Rc<World>, seam: &SimHost, host: usize) -> Exit {
         }
         let leads = seam.member_status(STATUS_TIMEOUT).await.is_ok_and(|status| status.is_leader);
         if leads && !held {
-            let deadline = Instant::from_nanos(u64::MAX);
+            let deadline = seam.now() + FOR_EVER;
             seam.perform(KernelOp::Assume { addresses: addresses.clone(), deadline }).await;
         } else if !leads && held {
             seam.perform(KernelOp::Withdraw { addresses: addresses.clone() }).await;

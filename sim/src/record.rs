@@ -1,5 +1,6 @@
 //! What is written down of a run.
 
+use crate::plan::config::HostConfig;
 use crate::time::{S, True};
 
 /// A line in a run's timeline.
@@ -82,6 +83,30 @@ tally! {
     refusals,
 }
 
+/// A daemon refused to run, or to go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// When.
+    pub at: True,
+    /// On which host.
+    pub host: usize,
+    /// The host whose name its node had.
+    pub name: usize,
+    /// Why.
+    pub why: String,
+}
+
+/// A daemon was started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Configured {
+    /// When.
+    pub at: True,
+    /// On which host.
+    pub host: usize,
+    /// With what configuration.
+    pub config: HostConfig,
+}
+
 /// Everything written down of one run.
 #[derive(Debug)]
 pub struct Record {
@@ -92,8 +117,10 @@ pub struct Record {
     pub marks: Vec<(True, Mark)>,
     /// Counts.
     pub tally: Tally,
-    /// Daemons that refused to run, or to go on, and why.
-    pub refusals: Vec<(usize, String)>,
+    /// Daemons that refused to run, or to go on.
+    pub refusals: Vec<Refusal>,
+    /// With what daemons were started.
+    pub configs: Vec<Configured>,
     /// Turns of the daemons' loops.
     pub turns: u64,
 }
@@ -107,8 +134,14 @@ impl Record {
             marks: Vec::new(),
             tally: Tally::default(),
             refusals: Vec::new(),
+            configs: Vec::new(),
             turns: 0,
         }
+    }
+
+    /// Whether lines are kept.
+    pub fn is_tracing(&self) -> bool {
+        self.tracing
     }
 
     /// Keeps a line, if lines are kept.

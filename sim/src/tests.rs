@@ -3,7 +3,7 @@
 use crate::plan::{Daemon, Plan};
 use crate::run;
 use crate::scenario;
-use crate::swarm::crowd;
+use crate::swarm::runner;
 
 /// A hash of our own keeping (FNV-1a), so that a trace's hash can be compared between machines.
 fn hash(lines: &[String]) -> u64 {
@@ -41,11 +41,11 @@ fn every_rule_that_can_be_broken_has_a_scenario() {
 #[test]
 fn the_same_seed_gives_the_same_trace_byte_for_byte() {
     for seed in [3, 14, 15] {
-        let trace = move |()| run::run(&crowd::plan(seed, Daemon::Turnip(None)), true).trace;
+        let trace = move |()| run::run(&runner::plan(seed, Daemon::Turnip(None)), true).trace;
         // In a thread that has run nothing else, and in one that has.
         let fresh = std::thread::spawn(move || trace(())).join().unwrap();
         run::run(&Plan::quiet(), false);
-        let used = run::run(&crowd::plan(seed, Daemon::Turnip(None)), true).trace;
+        let used = run::run(&runner::plan(seed, Daemon::Turnip(None)), true).trace;
         assert!(!fresh.is_empty());
         assert_eq!(hash(&fresh), hash(&used), "seed {seed}");
         assert_eq!(fresh, used, "seed {seed}");
@@ -88,7 +88,7 @@ fn a_failing_plan_shrinks_to_what_is_enough() {
 #[test]
 fn a_short_swarm_of_seeds_keeps_the_promise() {
     for seed in 0..20 {
-        let outcome = run::run(&crowd::plan(seed, Daemon::Turnip(None)), false);
+        let outcome = run::run(&runner::plan(seed, Daemon::Turnip(None)), false);
         assert_eq!(outcome.failures, Vec::new(), "turnip-sim run --seed {seed} --trace");
     }
 }

@@ -51,6 +51,11 @@ impl HostClock {
         Some(self.since + (left * PPM as u128).div_ceil(rate) as u64)
     }
 
+    /// What it gains on true time, in parts per million.
+    pub fn rate_ppm(&self) -> i64 {
+        self.rate_ppm
+    }
+
     /// Goes on with another rate from `now`.
     pub fn set_rate(&mut self, now: True, rate_ppm: i64) {
         self.rebase(now);

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Fault, Plan, Step};
+use crate::plan::{Fault, Plan, Step, config};
 use crate::record::Mark;
 use crate::run::Outcome;
 use crate::time::{S, True};
@@ -22,9 +22,14 @@ struct Drawing<'a> {
     lane: f64,
 }
 
+/// How many rows of bars a host has; with more VIPs than that, several share one.
+fn rows(plan: &Plan) -> usize {
+    plan.params.vips.len().clamp(1, 40)
+}
+
 /// The run as an SVG picture.
 pub fn svg(plan: &Plan, outcome: &Outcome, title: &str) -> String {
-    let lane = 34.0 + BAR * plan.params.vips.len().min(40) as f64;
+    let lane = 34.0 + BAR * rows(plan) as f64;
     let mut drawing = Drawing { plan, outcome, svg: String::new(), lane };
     drawing.draw(title);
     drawing.svg
@@ -132,8 +137,7 @@ impl Drawing<'_> {
     }
 
     fn fault(&mut self, step: &Step) {
-        let end = step.lasts.map_or(self.plan.heal_at, |lasts| step.at + lasts);
-        let end = end.min(self.plan.heal_at.max(step.at));
+        let end = step.ends(self.plan.heal_at.max(step.at)).min(self.plan.end_at);
         let (x, width) = (self.x(step.at), (self.x(end) - self.x(step.at)).max(1.5));
         let text = escape(&format!("{:?}", step.fault));
         for host in self.hosts_of(&step.fault) {
@@ -169,9 +173,13 @@ impl Drawing<'_> {
             Fault::CrashMember { member }
             | Fault::PauseMember { member }
             | Fault::SlowDisk { member, .. } => vec![lane(params.site_of(*member))],
-            Fault::MoveLeader | Fault::CrashLeader | Fault::FlapLeader { .. } | Fault::Compact => {
-                (0..params.hosts).collect()
-            }
+            Fault::MoveLeader
+            | Fault::CrashLeader
+            | Fault::FlapLeader { .. }
+            | Fault::LoseQuorum
+            | Fault::BackUpStore
+            | Fault::RestoreStore { .. }
+            | Fault::Compact => (0..params.hosts).collect(),
             Fault::CutStore { host }
             | Fault::CutEndpoint { host, .. }
             | Fault::DeafTo { host }
@@ -185,9 +193,19 @@ impl Drawing<'_> {
             | Fault::SlowNetlink { host, .. }
             | Fault::StuckNetlink { host, .. }
             | Fault::FailingNetlink { host, .. }
+            | Fault::StallAdapter { host, .. }
+            | Fault::StallAnnouncer { host, .. }
+            | Fault::LoseAnnouncements { host, .. }
+            | Fault::Slew { host, .. }
+            | Fault::Suspend { host }
+            | Fault::ChangeRules { host }
+            | Fault::FlushRules { host }
             | Fault::StealAddress { host, .. }
-            | Fault::LinkDown { host }
-            | Fault::LinkGone { host }
+            | Fault::PlantAddress { host, .. }
+            | Fault::RefuseAddress { host, .. }
+            | Fault::LinkDown { host, .. }
+            | Fault::LinkGone { host, .. }
+            | Fault::Reconfigure { host, .. }
             | Fault::Drain { host }
             | Fault::Pin { host, .. }
             | Fault::Meddle { host, .. } => vec![*host],
@@ -225,17 +243,18 @@ impl Drawing<'_> {
 
     fn bars(&mut self) {
         for held in &self.outcome.held {
-            let row = (held.vip % 40) as f64;
+            let vip = held.address / 2;
+            let row = (vip % rows(self.plan)) as f64;
             let _ = writeln!(
                 self.svg,
                 "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{}\" rx=\"2\" fill=\"{}\">\
-                 <title>v{} on host {} from {:.3} s to {:.3} s</title></rect>",
+                 <title>{} on host {} from {:.3} s to {:.3} s</title></rect>",
                 self.x(held.from),
                 self.y(held.host) + 21.0 + BAR * row,
                 (self.x(held.to) - self.x(held.from)).max(0.8),
                 BAR - 3.0,
-                COLOURS[held.vip % COLOURS.len()],
-                held.vip,
+                COLOURS[vip % COLOURS.len()],
+                config::net(held.address),
                 held.host,
                 held.from as f64 / S as f64,
                 held.to as f64 / S as f64,
@@ -248,12 +267,12 @@ impl Drawing<'_> {
             let _ = writeln!(
                 self.svg,
                 "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#d60000\" \
-                 fill-opacity=\"0.6\"><title>v{} on two hosts for {} ns</title></rect>",
+                 fill-opacity=\"0.6\"><title>{} on two hosts for {} ns</title></rect>",
                 self.x(span.from),
                 TOP - 12.0,
                 (self.x(span.to) - self.x(span.from)).max(2.0),
                 self.lane * self.plan.params.hosts as f64 + 8.0,
-                span.vip,
+                config::net(span.address),
                 span.length()
             );
         }

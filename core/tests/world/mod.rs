@@ -26,56 +26,15 @@ impl Etcd {
         Header { cluster_id: self.cluster_id, revision: Revision(self.revision) }
     }
 
-    fn holds(&self, compare: &Compare) -> bool {
-        let created = |key| self.kvs.get(key).map_or(Revision(0), |kv| kv.create_revision);
-        match compare {
-            Compare::ModRevision { key, is } => {
-                self.kvs.get(key).map_or(Revision(0), |kv| kv.mod_revision) == *is
-            }
-            Compare::CreateRevision { key, is } => created(key) == *is,
-            Compare::CreateRevisionNot { key, is_not } => created(key) != *is_not,
-        }
-    }
-
     pub fn apply(&mut self, txn: &Txn) -> TxnResponse {
         for ops in [txn.compares.len(), txn.success.len(), txn.failure.len()] {
             assert!(ops <= OPS_PER_TXN_MAX, "etcd refuses {ops} operations");
         }
-        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
-        let branch = if succeeded { &txn.success } else { &txn.failure };
-        let revision = self.revision + 1;
-        let mut gets = Vec::new();
-        let mut wrote = false;
-        for op in branch {
-            match op {
-                Op::Put { key, value } => {
-                    wrote = true;
-                    let create =
-                        self.kvs.get(key).map_or(Revision(revision), |k| k.create_revision);
-                    let kv = KeyValue {
-                        key: key.clone(),
-                        value: value.clone(),
-                        create_revision: create,
-                        mod_revision: Revision(revision),
-                    };
-                    self.kvs.insert(key.clone(), kv.clone());
-                    self.history.push((revision, Event::Put(kv)));
-                }
-                Op::Delete { key } => {
-                    if self.kvs.remove(key).is_some() {
-                        wrote = true;
-                        let event =
-                            Event::Delete { key: key.clone(), revision: Revision(revision) };
-                        self.history.push((revision, event));
-                    }
-                }
-                Op::Get { key } => gets.push(self.kvs.get(key).cloned()),
-            }
-        }
-        if wrote {
-            self.revision = revision;
-        }
-        TxnResponse { header: self.header(), succeeded, gets }
+        let (now, next) = (self.header(), Revision(self.revision + 1));
+        let (response, events) = model::apply(&mut self.kvs, txn, now, next);
+        self.revision = response.header.revision.0;
+        self.history.extend(events.into_iter().map(|event| (next.0, event)));
+        response
     }
 
     pub fn put(&mut self, key: &str, value: &str) {

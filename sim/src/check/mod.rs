@@ -1,20 +1,25 @@
-//! The checker: who answered for which VIP when, in true time.
+//! The checker: who answered for which address when, in true time.
+//!
+//! It goes by addresses, not by VIPs: two hosts that call an address by different names overlap as
+//! any others do.
 
+use crate::plan::AddressId;
 use crate::time::True;
 
 /// Hosts, as bits.
 pub type Hosts = u32;
 
-/// A time in which a VIP was not answered for by exactly one host.
+/// A time in which an address was not answered for by exactly one host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {
-    /// Which VIP.
-    pub vip: usize,
+    /// Which address.
+    pub address: AddressId,
     /// Who answered; two or more for an overlap, nobody for a gap.
     pub hosts: Hosts,
     /// From, in ns.
     pub from: True,
-    /// To, in ns.
+    /// To, in ns. An overlap may have no length: one host began at the instant at which the other
+    /// ended, and before it.
     pub to: True,
 }
 
@@ -25,11 +30,11 @@ impl Span {
     }
 }
 
-/// A host answered for a VIP.
+/// A host answered for an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
-    /// Which VIP.
-    pub vip: usize,
+    /// Which address.
+    pub address: AddressId,
     /// Which host.
     pub host: usize,
     /// From, in ns.
@@ -38,87 +43,113 @@ pub struct Held {
     pub to: True,
 }
 
+/// An address came to another host than the one that had it last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// Which address.
+    pub address: AddressId,
+    /// To which host.
+    pub to: usize,
+    /// When, in ns.
+    pub at: True,
+}
+
 #[derive(Clone, Default)]
-struct Vip {
-    /// Who answers on one of its addresses at least.
-    some: Hosts,
-    /// Who answers on all of them.
-    all: Hosts,
+struct Address {
+    /// Who answers for it.
+    answering: Hosts,
     since: True,
     /// Since when each host has answered.
     from: Vec<True>,
+    last_holder: Option<usize>,
+    last_change: True,
 }
 
 /// Watches who answers.
 pub struct Checker {
-    vips: Vec<Vip>,
-    /// Times with two hosts or more.
+    addresses: Vec<Address>,
+    /// Each host's cluster: between two clusters an address is not turnip's to keep apart.
+    clusters: Vec<usize>,
+    /// Times with two hosts or more of one cluster.
     pub overlaps: Vec<Span>,
-    /// Times with none that answered on all of a VIP's addresses, while gaps were watched.
+    /// Times with hosts of different clusters.
+    pub foreign_overlaps: Vec<Span>,
+    /// Times in which nobody answered, while gaps were watched.
     pub gaps: Vec<Span>,
     /// Who answered when.
     pub held: Vec<Held>,
-    /// When each VIP last came to another host, or to none.
-    pub last_change: Vec<True>,
-    /// How often each VIP came to another host.
-    pub moves: Vec<u64>,
-    last_holder: Vec<Option<usize>>,
+    /// Addresses that came to another host. The first time is none.
+    pub moves: Vec<Move>,
     watching_gaps: bool,
 }
 
 impl Checker {
-    /// Nobody answers for so many VIPs.
-    pub fn new(vips: usize, hosts: usize) -> Self {
-        let vip = Vip { from: vec![0; hosts], ..Vip::default() };
+    /// For addresses with numbers below `addresses`; nobody answers yet, and all hosts are of one
+    /// cluster.
+    pub fn new(addresses: usize, hosts: usize) -> Self {
+        let address = Address { from: vec![0; hosts], ..Address::default() };
         Checker {
-            vips: vec![vip; vips],
+            addresses: vec![address; addresses],
+            clusters: vec![0; hosts],
             overlaps: Vec::new(),
+            foreign_overlaps: Vec::new(),
             gaps: Vec::new(),
             held: Vec::new(),
-            last_change: vec![0; vips],
-            moves: vec![0; vips],
-            last_holder: vec![None; vips],
+            moves: Vec::new(),
             watching_gaps: true,
         }
     }
 
-    /// What a host answers now: on some of the VIP's addresses, on all of them.
-    pub fn observe(&mut self, now: True, vip: usize, host: usize, some: bool, all: bool) {
-        let state = &mut self.vips[vip];
+    /// A host belongs to a cluster from now on.
+    pub fn joins(&mut self, host: usize, cluster: usize) {
+        self.clusters[host] = cluster;
+    }
+
+    /// Whether a host answers for an address now.
+    pub fn observe(&mut self, now: True, address: AddressId, host: usize, answers: bool) {
         let bit = 1 << host;
-        let set = |hosts: Hosts, on: bool| if on { hosts | bit } else { hosts & !bit };
-        let (some, all) = (set(state.some, some), set(state.all, all));
-        if (some, all) == (state.some, state.all) {
+        let before = self.addresses[address].answering;
+        let after = if answers { before | bit } else { before & !bit };
+        if after == before {
             return;
         }
-        self.close(vip, now);
-        let state = &mut self.vips[vip];
-        if some & !state.some != 0 {
+        self.close(address, now);
+        let state = &mut self.addresses[address];
+        if answers {
             state.from[host] = now;
-            if self.last_holder[vip] != Some(host) {
-                self.last_holder[vip] = Some(host);
-                self.moves[vip] += 1;
+            let last = state.last_holder.replace(host);
+            if last.is_some_and(|last| last != host) {
+                self.moves.push(Move { address, to: host, at: now });
             }
-        } else if state.some & !some != 0 {
-            self.held.push(Held { vip, host, from: state.from[host], to: now });
+        } else {
+            self.held.push(Held { address, host, from: state.from[host], to: now });
         }
-        (state.some, state.all, state.since) = (some, all, now);
-        self.last_change[vip] = now;
+        (state.answering, state.since, state.last_change) = (after, now, now);
     }
 
     /// Ends what lasts until now, and counts it.
-    fn close(&mut self, vip: usize, now: True) {
-        let state = &self.vips[vip];
-        let span = Span { vip, hosts: state.some, from: state.since, to: now };
-        if span.length() == 0 {
-            return;
+    fn close(&mut self, address: AddressId, now: True) {
+        let state = &self.addresses[address];
+        let span = Span { address, hosts: state.answering, from: state.since, to: now };
+        if span.hosts.count_ones() > 1 {
+            if self.share_a_cluster(span.hosts) {
+                self.overlaps.push(span);
+            } else {
+                self.foreign_overlaps.push(span);
+            }
         }
-        if state.some.count_ones() > 1 {
-            self.overlaps.push(span);
-        }
-        if state.all == 0 && self.watching_gaps {
+        if span.hosts == 0 && span.length() > 0 && self.watching_gaps {
             self.gaps.push(span);
         }
+    }
+
+    fn share_a_cluster(&self, hosts: Hosts) -> bool {
+        let mut clusters: Vec<usize> = (0..self.clusters.len())
+            .filter(|host| hosts >> host & 1 == 1)
+            .map(|host| self.clusters[host])
+            .collect();
+        clusters.sort_unstable();
+        clusters.windows(2).any(|pair| pair[0] == pair[1])
     }
 
     /// From now on nobody is expected to answer.
@@ -129,47 +160,64 @@ impl Checker {
 
     /// Accounts for everything up to now.
     pub fn finish(&mut self, now: True) {
-        for vip in 0..self.vips.len() {
-            self.close(vip, now);
-            let state = &mut self.vips[vip];
+        for address in 0..self.addresses.len() {
+            self.close(address, now);
+            let state = &mut self.addresses[address];
             state.since = now;
             for host in 0..state.from.len() {
-                if state.some & (1 << host) != 0 {
-                    self.held.push(Held { vip, host, from: state.from[host], to: now });
+                if state.answering & (1 << host) != 0 {
+                    self.held.push(Held { address, host, from: state.from[host], to: now });
                     state.from[host] = now;
                 }
             }
         }
     }
 
-    /// Who answers for a VIP now.
-    pub fn holders(&self, vip: usize) -> Hosts {
-        self.vips[vip].some
+    /// Who answers for an address now.
+    pub fn holders(&self, address: AddressId) -> Hosts {
+        self.addresses[address].answering
     }
 
-    /// Who answers on all addresses of a VIP now.
-    pub fn whole_holders(&self, vip: usize) -> Hosts {
-        self.vips[vip].all
+    /// When that last changed.
+    pub fn last_change(&self, address: AddressId) -> True {
+        self.addresses[address].last_change
     }
 
-    /// The longest time that a VIP was answered for by two hosts or more, in ns.
+    /// The most often that an address came to another host.
+    pub fn moves_max(&self) -> u64 {
+        let mut moves = vec![0; self.addresses.len()];
+        self.moves.iter().for_each(|one| moves[one.address] += 1);
+        moves.into_iter().max().unwrap_or_default()
+    }
+
+    /// The longest time that an address was answered for by two hosts of one cluster or more, in ns.
     pub fn overlap_max(&self) -> u64 {
-        // Neighbouring spans are one overlap, with different hosts in it.
-        let mut longest = 0;
-        let mut spans = self.overlaps.clone();
-        spans.sort_by_key(|span| (span.vip, span.from));
-        let mut run: Option<Span> = None;
-        for span in spans {
-            run = match run {
-                Some(before) if before.vip == span.vip && before.to == span.from => {
-                    Some(Span { to: span.to, ..before })
-                }
-                _ => Some(span),
-            };
-            longest = longest.max(run.map_or(0, |run| run.length()));
-        }
-        longest
+        longest(&self.overlaps)
     }
+
+    /// The same for hosts of different clusters.
+    pub fn foreign_overlap_max(&self) -> u64 {
+        longest(&self.foreign_overlaps)
+    }
+}
+
+/// The longest of the times that the spans make up: neighbouring ones are one overlap, with different
+/// hosts in it.
+fn longest(spans: &[Span]) -> u64 {
+    let mut spans = spans.to_vec();
+    spans.sort_by_key(|span| (span.address, span.from));
+    let mut longest = 0;
+    let mut run: Option<Span> = None;
+    for span in spans {
+        run = match run {
+            Some(before) if before.address == span.address && before.to == span.from => {
+                Some(Span { to: span.to, ..before })
+            }
+            _ => Some(span),
+        };
+        longest = longest.max(run.map_or(0, |run| run.length()));
+    }
+    longest
 }
 
 #[cfg(test)]
@@ -179,23 +227,38 @@ mod tests {
     #[test]
     fn two_hosts_that_answer_at_once_overlap_for_as_long_as_both_do() {
         let mut checker = Checker::new(1, 3);
-        checker.observe(10, 0, 0, true, true);
-        checker.observe(20, 0, 1, true, true);
-        checker.observe(25, 0, 2, true, true);
-        checker.observe(30, 0, 0, false, false);
-        checker.observe(31, 0, 2, false, false);
+        checker.observe(10, 0, 0, true);
+        checker.observe(20, 0, 1, true);
+        checker.observe(25, 0, 2, true);
+        checker.observe(30, 0, 0, false);
+        checker.observe(31, 0, 2, false);
         checker.finish(40);
         assert_eq!(checker.overlap_max(), 11);
-        assert_eq!(checker.gaps, [Span { vip: 0, hosts: 0, from: 0, to: 10 }]);
+        assert_eq!(checker.gaps, [Span { address: 0, hosts: 0, from: 0, to: 10 }]);
     }
 
     #[test]
-    fn a_vip_that_answers_on_one_of_its_addresses_only_is_a_gap_and_may_overlap() {
+    fn a_host_that_answers_before_the_other_is_silent_overlaps_within_an_instant_too() {
         let mut checker = Checker::new(1, 2);
-        checker.observe(0, 0, 0, true, false);
-        checker.observe(5, 0, 1, true, true);
-        checker.finish(7);
-        assert_eq!(checker.gaps.len(), 1);
-        assert_eq!(checker.overlap_max(), 2);
+        checker.observe(0, 0, 0, true);
+        checker.observe(5, 0, 0, false);
+        checker.observe(5, 0, 1, true);
+        assert_eq!(checker.overlaps, [], "in this order nothing is wrong");
+        checker.observe(7, 0, 0, true);
+        checker.observe(7, 0, 1, false);
+        assert_eq!(checker.overlaps, [Span { address: 0, hosts: 3, from: 7, to: 7 }]);
+    }
+
+    #[test]
+    fn hosts_of_different_clusters_overlap_apart_from_the_others() {
+        let mut checker = Checker::new(1, 3);
+        checker.joins(2, 1);
+        checker.observe(0, 0, 0, true);
+        checker.observe(1, 0, 2, true);
+        checker.observe(3, 0, 1, true);
+        checker.observe(4, 0, 2, false);
+        checker.finish(9);
+        assert_eq!(checker.foreign_overlap_max(), 2);
+        assert_eq!(checker.overlap_max(), 6);
     }
 }

@@ -1,9 +1,9 @@
 //! The command line.
 
+mod mutants;
 mod search;
 mod single;
 mod tables;
-mod teeth;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,6 +77,9 @@ struct SwarmArgs {
     /// How many threads; as many as there are processors when absent.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Runs all seeds, and prints a line for each that fails, instead of shrinking the first.
+    #[arg(long)]
+    keep_going: bool,
     /// Begins no new seed after so many minutes.
     #[arg(long)]
     minutes: Option<f64>,
@@ -164,8 +167,8 @@ pub fn main() -> ExitCode {
     let well = match cli.command {
         Command::Run(args) => single::run(&args),
         Command::Swarm(args) => single::swarm(&args),
-        Command::Scenario(args) => teeth::scenario(&args),
-        Command::Mutants(args) => teeth::mutants(&args),
+        Command::Scenario(args) => mutants::scenario(&args),
+        Command::Mutants(args) => mutants::mutants(&args),
         Command::Bounds(args) => tables::bounds(&args),
         Command::Exhaustive(args) => search::exhaustive(&args),
         Command::Speed => tables::speed(),

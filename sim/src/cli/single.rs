@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::plan::{Daemon, Plan};
 use crate::run::{self, Failure, Outcome};
 use crate::shrink;
-use crate::swarm::crowd::{self, Crowd};
+use crate::swarm::runner::{self, SwarmConfig};
 use crate::timeline;
 
 use super::{RunArgs, Show, SwarmArgs, jobs};
 
 pub(super) fn run(args: &RunArgs) -> bool {
-    let mut plan = crowd::plan(args.seed, args.algorithm);
+    let mut plan = runner::plan(args.seed, args.algorithm);
     if let Some(kept) = &args.steps {
         plan = plan.with_steps(kept);
     }
@@ -85,37 +85,48 @@ pub(super) fn report(outcome: &Outcome) {
 }
 
 pub(super) fn swarm(args: &SwarmArgs) -> bool {
-    let crowd = Crowd {
+    let config = SwarmConfig {
         from: args.from,
         seeds: args.seeds,
         jobs: jobs(args.jobs),
         limit: args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
         daemon: Daemon::Turnip(None),
+        keep_going: args.keep_going,
     };
-    let bar = bar(crowd.seeds);
-    let outcome = crowd::run_crowd(&crowd, |done, _| bar.set_position(done));
+    let bar = bar(config.seeds);
+    let outcome = runner::run_swarm(&config, |done, _| bar.set_position(done));
     bar.finish_and_clear();
     println!(
         "{} seeds from {}: {:.0} simulated s in {:.1} s on {} threads, {:.0} a second",
         outcome.seeds,
-        crowd.from,
+        config.from,
         outcome.simulated_secs,
         outcome.wall.as_secs_f64(),
-        crowd.jobs,
+        config.jobs,
         outcome.simulated_secs / outcome.wall.as_secs_f64(),
     );
     for (name, count) in outcome.tally.named() {
         println!("  {name:20} {count:10}");
     }
-    println!("longest overlap {} ns", outcome.overlap_max);
-    let mut well = true;
-    if let Some((seed, failures)) = outcome.failed.first() {
+    println!(
+        "longest overlap {} ns; {} ns where two clusters have one address",
+        outcome.overlap_max, outcome.foreign_overlap_max
+    );
+    let mut well = outcome.failed.is_empty();
+    if args.keep_going {
+        for (seed, failures) in &outcome.failed {
+            println!(
+                "FAILED: seed {seed}: {} failures, the first: {}",
+                failures.len(),
+                failures[0]
+            );
+        }
+    } else if let Some((seed, failures)) = outcome.failed.first() {
         explain(*seed, &failures[0]);
-        well = false;
     }
     // A quiet swarm proves nothing.
     let quiet = outcome.tally.named().into_iter().filter(|(name, count)| {
-        *count == 0 && crowd::MUST_HAPPEN.contains(name) && outcome.seeds >= 100
+        *count == 0 && runner::MUST_HAPPEN.contains(name) && outcome.seeds >= 100
     });
     for (name, _) in quiet {
         println!("FAILED: there were no {name} in {} seeds: nothing was tested", outcome.seeds);
@@ -127,7 +138,7 @@ pub(super) fn swarm(args: &SwarmArgs) -> bool {
 fn explain(seed: u64, failure: &Failure) {
     println!("FAILED: seed {seed}: {failure}");
     println!("  turnip-sim run --seed {seed} --trace");
-    let plan = crowd::plan(seed, Daemon::Turnip(None));
+    let plan = runner::plan(seed, Daemon::Turnip(None));
     let kept = shrink::shrink(&plan, failure);
     let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
     println!("{} of its {} faults are enough:", kept.len(), plan.steps.len());

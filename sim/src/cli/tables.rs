@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::bounds::{self, Bound, Naive};
 use crate::plan::{Daemon, Fault, Plan};
 use crate::run;
-use crate::swarm::crowd;
+use crate::swarm::runner;
 use crate::time::{MS, S};
 
 use super::{BoundsArgs, Format};
@@ -101,7 +101,7 @@ pub(super) fn speed() -> bool {
     let begin = Instant::now();
     let mut secs = 0.0;
     for seed in 0..100 {
-        let plan = crowd::plan(seed, Daemon::Turnip(None));
+        let plan = runner::plan(seed, Daemon::Turnip(None));
         run::run(&plan, false);
         secs += plan.end_at as f64 / S as f64;
     }

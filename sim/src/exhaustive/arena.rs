@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::rc::Rc;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 /// Keeps one of each, by number.
 pub(super) struct Arena<T> {
     items: Vec<Rc<T>>,
@@ -27,6 +29,11 @@ impl<T: Hash + Eq> Arena<T> {
         self.items.push(Rc::clone(&item));
         self.ids.insert(item, id);
         id
+    }
+
+    /// How many different things there are.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
     }
 
     /// What has the number.
@@ -71,15 +78,43 @@ impl Hasher for Mixer {
         self.write_u64(number as u64);
     }
 
+    fn write_u128(&mut self, number: u128) {
+        self.write_u64((number >> 64) as u64);
+        self.write_u64(number as u64);
+    }
+
     fn write_u64(&mut self, number: u64) {
         let mixed = (self.0.rotate_left(23) ^ number).wrapping_mul(0xD6E8_FEB8_6659_FD93);
         self.0 = mixed ^ (mixed >> 32);
     }
 }
 
-/// 64 bits that stand for a state.
-pub(super) fn fingerprint(state: &[u8]) -> u64 {
-    let mut mixer = Mixer(state.len() as u64);
-    mixer.write(state);
-    mixer.finish()
+/// 128 bits that stand for a state: two different ones that share them are not to be expected
+/// among as many as fit into a computer (some 10^-22 for two hundred million).
+pub(super) fn fingerprint(state: &[u8]) -> u128 {
+    xxh3_128(state)
+}
+
+/// The same for whatever can be hashed: the bytes that it gives to a hasher are its state.
+#[derive(Default)]
+pub(super) struct Identity(Vec<u8>);
+
+impl Identity {
+    /// What stands for `item`.
+    pub(super) fn of(&mut self, item: &impl Hash) -> u128 {
+        self.0.clear();
+        item.hash(self);
+        fingerprint(&self.0)
+    }
+}
+
+impl Hasher for Identity {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Nobody asks for these.
+    fn finish(&self) -> u64 {
+        unreachable!("identities have 128 bits")
+    }
 }

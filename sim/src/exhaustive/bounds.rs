@@ -5,6 +5,8 @@ use std::time::Duration;
 use turnip_core::{Lease, Mutant};
 
 use super::daemon::TICK;
+use super::files::Files;
+use super::state::Trouble;
 
 /// The bounds of a world.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +39,29 @@ pub struct Options {
     pub stops_max: u8,
     /// Only the first host has joined when it all begins; the others may start at any time.
     pub alone: bool,
+    /// How often a daemon may start with another configuration file.
+    pub changes_max: u8,
+    /// How many renewals may be lost; 255: any number.
+    pub losses_max: u8,
+    /// How often a watch may stand still, where all is prompt.
+    pub deaf_max: u8,
+    /// What is on its way arrives before anything else happens, but for what the bounds permit:
+    /// then more can be looked at of what time brings.
+    pub prompt: bool,
+    /// Only requests that free a VIP are ever late; what else a killed daemon had sent is lost.
+    pub late_freeing: bool,
+    /// Daemons are killed, stopped and started with other files, and hosts are booted again, on
+    /// the first host only.
+    pub one_unlucky: bool,
+    /// A daemon that was killed does not start again.
+    pub stay_down: bool,
+    /// The configuration files.
+    pub files: Files,
+    /// For how many ticks in a row an address may be nobody's that somebody could have; 255: any.
+    pub gap_max: u8,
+    /// From one in two to the power of so many states of the last tick on, all goes well, and
+    /// must come to rest.
+    pub rest_zeros: u32,
     /// Additions and refreshes take their time too, not removals only.
     pub slow_kernel: bool,
     /// The fence silences at the deadline. Without it only the daemon does, and neither it nor its
@@ -64,9 +89,38 @@ impl Default for Options {
             drains_max: 0,
             stops_max: 0,
             alone: false,
+            changes_max: 0,
+            losses_max: u8::MAX,
+            deaf_max: 0,
+            prompt: false,
+            late_freeing: false,
+            one_unlucky: false,
+            stay_down: false,
+            files: Files::One,
+            gap_max: u8::MAX,
+            rest_zeros: 4,
             slow_kernel: false,
             fence: true,
             mutant: None,
+        }
+    }
+}
+
+impl Options {
+    /// How often there may be such a trouble.
+    pub(super) fn max(&self, trouble: Trouble) -> u8 {
+        match trouble {
+            Trouble::Late => self.late_max,
+            Trouble::Slow => self.slow_max,
+            Trouble::Stall => self.stalls_max,
+            Trouble::Crash => self.crashes_max,
+            Trouble::Reboot => self.reboots_max,
+            Trouble::Move => self.moves_max,
+            Trouble::Drain => self.drains_max,
+            Trouble::Stop => self.stops_max,
+            Trouble::Change => self.changes_max,
+            Trouble::Loss => self.losses_max,
+            Trouble::Deaf => self.deaf_max,
         }
     }
 }
@@ -145,6 +199,24 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "no-fence",
             "only the daemon takes addresses away, in time",
             Options { fence: false, ..calm },
+        ),
+        one(
+            "rename",
+            "a VIP is renamed and named as before, with kills and a late request",
+            Options {
+                ticks_max: 2,
+                files: Files::Rename,
+                changes_max: 2,
+                crashes_max: 2,
+                late_max: 1,
+                losses_max: 0,
+                prompt: true,
+                alone: true,
+                one_unlucky: true,
+                late_freeing: true,
+                deaf_max: 1,
+                ..calm
+            },
         ),
         one("three", "three hosts and their leases", Options { nodes: 3, ticks_max: 2, ..calm }),
         one(
@@ -271,7 +343,7 @@ pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
         Mutant::NonceReused => "late",
         Mutant::RefuseLateRenewal => "kill-late",
         Mutant::GuardIgnored => "no-fence",
-        Mutant::ExpiryRestarts => return None,
+        _ => return None,
     };
     let mut world = small_worlds().into_iter().find(|world| world.name == name)?;
     world.options.mutant = Some(mutant);

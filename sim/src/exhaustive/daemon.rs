@@ -1,18 +1,17 @@
 //! The real core, remembered: the same node given the same input does the same again, so each
 //! such step is computed once.
 
-use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::time::Duration;
 
 use turnip_core::{
-    Action, Assignment, Backstop, ClusterName, Exit, HostId, Instant, KernelError, KernelOp,
-    KernelOutcome, Lease, Link, Listing, Mutant, Node, NodeConfig, OpId, Policy, PresentAddress,
+    Action, Backstop, ClusterName, Exit, HostId, Instant, Lease, Mutant, Node, NodeConfig, OpId,
     StoreError, TxnId, VipConfig,
 };
 
-use super::arena::{Mixer, NumberMap};
-use super::store::Stores;
+use super::arena::{Identity, NumberMap};
+use super::files::Files;
+use super::messages::Messages;
 
 /// True time goes by in steps of this.
 pub(super) const TICK: Duration = Duration::from_millis(100);
@@ -23,9 +22,6 @@ const RATES_PERCENT: [u32; 3] = [90, 110, 100];
 
 /// More than a node ever asks for in one.
 const IDS_PER_TICK: u64 = 64;
-
-/// The interface of the VIP.
-const INTERFACE: &str = "eth0";
 
 /// What a node is told.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,28 +38,16 @@ pub(super) enum Input {
     },
     Kernel {
         id: u32,
-        outcome: Outcome,
+        outcome: u32,
     },
 }
 
-/// How the kernel answers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Outcome {
-    Done,
-    TooLate,
-    Listed { present: bool },
-}
-
-/// What a node asks for, as far as it matters to the world. Times are of its own clock, in µs.
+/// What a node asks for, as far as it matters to the world.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Effect {
     Follow,
     Commit { id: u32, txn: u32 },
-    List { id: u32 },
-    Assume { id: u32, until: u32 },
-    Refresh { id: u32, until: u32 },
-    Withdraw { id: u32 },
-    RemoveFence { id: u32 },
+    Kernel { id: u32, op: u32 },
     Exit { refused: bool },
 }
 
@@ -81,8 +65,10 @@ pub(super) struct Step {
 pub(super) struct Daemons {
     lease: Lease,
     mutant: Option<Mutant>,
+    files: Vec<Vec<VipConfig>>,
     slots: Vec<Slot>,
-    ids: NumberMap<u64, u32>,
+    ids: NumberMap<u128, u32>,
+    identity: Identity,
     kept: usize,
     epoch: u32,
     steps: NumberMap<(u32, u8, Input), Step>,
@@ -111,6 +97,8 @@ pub(super) struct Start {
     pub(super) incarnation: u8,
     /// How often the host has been booted again.
     pub(super) boots: u8,
+    /// Which configuration file it reads.
+    pub(super) file: u8,
 }
 
 /// How a node state first came to be.
@@ -121,12 +109,14 @@ enum Origin {
 }
 
 impl Daemons {
-    pub(super) fn new(lease: Lease, mutant: Option<Mutant>) -> Self {
+    pub(super) fn new(lease: Lease, files: Files, mutant: Option<Mutant>) -> Self {
         Daemons {
             lease,
             mutant,
+            files: files.list(),
             slots: Vec::new(),
             ids: NumberMap::default(),
+            identity: Identity::default(),
             kept: 0,
             epoch: 0,
             steps: NumberMap::default(),
@@ -136,14 +126,14 @@ impl Daemons {
     }
 
     /// A daemon that starts.
-    pub(super) fn start(&mut self, stores: &mut Stores, start: Start, tick: u8) -> Step {
+    pub(super) fn start(&mut self, messages: &mut Messages, start: Start, tick: u8) -> Step {
         if let Some(step) = self.starts.get(&(start, tick))
             && self.said.is_none()
         {
             return step.clone();
         }
         let node = self.started(start, tick);
-        let step = self.settle(stores, node, Origin::Start { start, tick });
+        let step = self.settle(messages, node, Origin::Start { start, tick });
         self.starts.insert((start, tick), step.clone());
         step
     }
@@ -159,7 +149,7 @@ impl Daemons {
     /// What node number `node` of host `host` makes of `input`.
     pub(super) fn step(
         &mut self,
-        stores: &mut Stores,
+        messages: &mut Messages,
         (host, node): (usize, u32),
         tick: u8,
         input: Input,
@@ -170,15 +160,15 @@ impl Daemons {
         {
             return step.clone();
         }
-        let mut next = self.node(stores, node);
-        feed(&mut next, stores, (host, tick), input);
-        let step = self.settle(stores, next, Origin::Step { node, host, tick, input });
+        let mut next = self.node(messages, node);
+        feed(&mut next, messages, (host, tick), input);
+        let step = self.settle(messages, next, Origin::Step { node, host, tick, input });
         self.steps.insert(key, step.clone());
         step
     }
 
     /// The node of that number, made again where it was forgotten.
-    fn node(&mut self, stores: &Stores, node: u32) -> Node {
+    fn node(&mut self, messages: &Messages, node: u32) -> Node {
         let mut steps = Vec::new();
         let mut at = node as usize;
         let mut made = loop {
@@ -200,7 +190,7 @@ impl Daemons {
             }
         };
         for (when, input) in steps.into_iter().rev() {
-            feed(&mut made, stores, when, input);
+            feed(&mut made, messages, when, input);
             while made.poll_action().is_some() {}
         }
         if self.slots[node as usize].kept.is_none() {
@@ -222,15 +212,13 @@ impl Daemons {
         }
     }
 
-    fn settle(&mut self, stores: &mut Stores, mut node: Node, origin: Origin) -> Step {
+    fn settle(&mut self, messages: &mut Messages, mut node: Node, origin: Origin) -> Step {
         let mut effects = Vec::new();
         while let Some(action) = node.poll_action() {
-            effects.extend(self.effect(stores, action));
+            effects.extend(self.effect(messages, action));
         }
-        let mut mixer = Mixer::default();
-        node.hash(&mut mixer);
         let next = u32::try_from(self.slots.len()).expect("fewer than 2^32 nodes");
-        let number = *self.ids.entry(mixer.finish()).or_insert(next);
+        let number = *self.ids.entry(self.identity.of(&node)).or_insert(next);
         if number == next {
             let timeout = node.poll_timeout().map_or(u32::MAX, micros);
             self.slots.push(Slot { origin, timeout, kept: None, epoch: self.epoch });
@@ -239,25 +227,14 @@ impl Daemons {
         Step { node: number, effects: effects.into() }
     }
 
-    fn effect(&mut self, stores: &mut Stores, action: Action) -> Option<Effect> {
+    fn effect(&mut self, messages: &mut Messages, action: Action) -> Option<Effect> {
         Some(match action {
             Action::Follow { .. } => Effect::Follow,
             Action::Commit { id, txn, .. } => {
-                Effect::Commit { id: small(id.0), txn: stores.txns.intern(txn) }
+                Effect::Commit { id: small(id.0), txn: messages.txns.intern(txn) }
             }
             Action::Kernel { id, op } => {
-                let id = small(id.0);
-                match op {
-                    KernelOp::List => Effect::List { id },
-                    KernelOp::Assume { deadline, .. } => {
-                        Effect::Assume { id, until: micros(deadline) }
-                    }
-                    KernelOp::Refresh { deadline, .. } => {
-                        Effect::Refresh { id, until: micros(deadline) }
-                    }
-                    KernelOp::Withdraw { .. } => Effect::Withdraw { id },
-                    KernelOp::RemoveFence => Effect::RemoveFence { id },
-                }
+                Effect::Kernel { id: small(id.0), op: messages.ops.intern(op) }
             }
             Action::Exit(exit) => Effect::Exit { refused: exit != Exit::Stopped },
             Action::Report(report) => {
@@ -281,7 +258,7 @@ impl Daemons {
         (self.slots.len(), self.steps.len())
     }
 
-    fn config(&self, Start { host, incarnation, boots }: Start) -> NodeConfig {
+    fn config(&self, Start { host, incarnation, boots, file }: Start) -> NodeConfig {
         let name = host_name(host);
         NodeConfig {
             cluster: cluster(),
@@ -291,14 +268,14 @@ impl Daemons {
             lease: self.lease,
             backstop: Backstop::Fence,
             weight: 100,
-            vips: vec![vip()],
+            vips: self.files[usize::from(file)].clone(),
             version: String::new(),
         }
     }
 }
 
 /// Gives `node` an input.
-fn feed(node: &mut Node, stores: &Stores, (host, tick): (usize, u8), input: Input) {
+fn feed(node: &mut Node, messages: &Messages, (host, tick): (usize, u8), input: Input) {
     let now = clock(host, tick);
     node.skip_ids_to(IDS_PER_TICK * u64::from(tick));
     match input {
@@ -306,14 +283,15 @@ fn feed(node: &mut Node, stores: &Stores, (host, tick): (usize, u8), input: Inpu
         Input::Stop => node.handle_stop(now),
         Input::Committed { id, response } => {
             let answer = match response {
-                Some(response) => Ok(stores.responses.get(response).clone()),
+                Some(response) => Ok(messages.responses.get(response).clone()),
                 None => Err(StoreError::Unavailable("no answer".to_owned())),
             };
             node.handle_committed(TxnId(id.into()), answer, now);
         }
-        Input::Watch { update } => node.handle_update(stores.updates.get(update).clone(), now),
+        Input::Watch { update } => node.handle_update(messages.updates.get(update).clone(), now),
         Input::Kernel { id, outcome } => {
-            node.handle_kernel_outcome(OpId(id.into()), kernel_outcome(outcome), now);
+            let outcome = messages.outcomes.get(outcome).clone();
+            node.handle_kernel_outcome(OpId(id.into()), outcome, now);
         }
     }
 }
@@ -329,7 +307,7 @@ pub(super) fn host_name(host: usize) -> &'static str {
 }
 
 /// What the clock of a host reads. Each has an epoch of its own.
-fn clock(host: usize, tick: u8) -> Instant {
+pub(super) fn clock(host: usize, tick: u8) -> Instant {
     let epoch = Instant::from_nanos((host as u64 + 1) * 1_000_000_000);
     epoch + TICK * u32::from(tick) * RATES_PERCENT[host] / 100
 }
@@ -343,39 +321,6 @@ fn micros(at: Instant) -> u32 {
     u32::try_from(at.as_nanos() / 1000).expect("the world is young")
 }
 
-fn small(id: u64) -> u32 {
+pub(super) fn small(id: u64) -> u32 {
     u32::try_from(id).expect("the world is young")
-}
-
-/// The only VIP.
-pub(super) fn vip() -> VipConfig {
-    VipConfig {
-        name: "v".parse().expect("a name"),
-        addresses: ["10.0.0.50/32".parse().expect("an address")].into(),
-        interface: INTERFACE.into(),
-        policy: Policy::Priority { priority: 0, preempt: false },
-    }
-}
-
-fn kernel_outcome(outcome: Outcome) -> KernelOutcome {
-    let assignments = || vip().assignments().collect::<Vec<Assignment>>();
-    match outcome {
-        Outcome::Done => KernelOutcome::Done { failed: Vec::new(), until: None },
-        Outcome::TooLate => {
-            let failed = assignments().into_iter().map(|a| (a, KernelError::TooLate)).collect();
-            KernelOutcome::Done { failed, until: None }
-        }
-        Outcome::Listed { present } => {
-            let there = assignments().into_iter().filter(|_| present);
-            let addresses = there
-                .map(|a| PresentAddress {
-                    interface: a.interface,
-                    address: a.address,
-                    marked: true,
-                })
-                .collect();
-            let links = vec![Link { name: INTERFACE.into(), up: true }];
-            KernelOutcome::Listed(Listing { addresses, links })
-        }
-    }
 }

@@ -21,14 +21,20 @@
 //! numbers instead of several kilobytes. That needs memory that grows while the model runs, which
 //! a model checker such as stateright does not give to its models.
 
+mod adapters;
 mod arena;
 mod bounds;
 mod daemon;
+mod explain;
+mod files;
+mod hosts;
+mod kernel;
+mod messages;
 mod moves;
+mod rest;
 mod search;
 mod state;
 mod store;
-mod tell;
 mod world;
 
 use std::fmt;
@@ -36,6 +42,7 @@ use std::fmt;
 use turnip_core::Mutant;
 
 pub use bounds::{Options, SmallWorld, large_worlds, small_worlds, where_it_shows, wide_world};
+pub use files::Files;
 pub use world::Violation;
 
 use world::World;
@@ -49,6 +56,10 @@ pub struct Report {
     pub nodes: usize,
     /// How many different steps of a single node were computed.
     pub steps: usize,
+    /// How many different kernels, with what waited for them.
+    pub kernels: usize,
+    /// From how many states of the last tick on it was checked that all comes to rest.
+    pub rested: usize,
     /// How many moves the farthest state is away.
     pub depth: usize,
     /// Whether everything within the bounds was visited.
@@ -56,6 +67,9 @@ pub struct Report {
     /// What went wrong, if anything did, and the shortest way there, a line a move.
     pub violation: Option<(Violation, Vec<String>)>,
 }
+
+/// All comes to rest in so many ticks, and six leases.
+const REST_TICKS: u32 = 20;
 
 /// Searches the world within its bounds.
 ///
@@ -72,18 +86,23 @@ pub fn run(options: Options) -> Report {
 pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize)) -> Report {
     assert!((1..=3).contains(&options.nodes), "one to three hosts, not {}", options.nodes);
     let mut world = World::new(options, bounds::lease(&options));
-    let found = search::search(&mut world, options.states_max, |states, depth, _| {
-        progress(states, depth);
-    });
+    let bounds = search::Bounds {
+        states_max: options.states_max,
+        rest_ticks_max: REST_TICKS + 6 * options.lease_ticks,
+        rest_zeros: options.rest_zeros,
+    };
+    let found = search::search(&mut world, bounds, |states, depth, _| progress(states, depth));
     let (nodes, steps) = world.daemons.len();
     let violation = found.violation.map(|(violation, path)| {
-        let told = tell::tell(&mut world, &path);
-        (violation, told)
+        let lines = explain::explain(&mut world, &path);
+        (violation, lines)
     });
     Report {
         states: found.states,
         nodes,
         steps,
+        kernels: world.adapters.len(),
+        rested: found.rested,
         depth: found.depth,
         exhausted: found.exhausted,
         violation,
@@ -102,7 +121,7 @@ pub fn check(mut say: impl FnMut(String)) -> bool {
         say(format!("{}: {}: {report}", world.name, world.about));
     }
     say(format!("{total} states in all"));
-    for mutant in Mutant::ALL {
+    for &mutant in Mutant::ALL {
         let Some(world) = where_it_shows(mutant) else {
             say(format!("{mutant:?}: does no harm that could show here"));
             continue;
@@ -124,7 +143,13 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Violation::Overlap(one, other) => {
-                write!(f, "{one} and {other} answer for v at the same instant")
+                write!(f, "{one} and {other} answer for the same address at the same instant")
+            }
+            Violation::Nobody(address) => {
+                write!(f, "at rest nobody holds {address}, although somebody could")
+            }
+            Violation::Gap(ticks) => {
+                write!(f, "for {ticks} ticks nobody holds an address, although somebody could")
             }
             Violation::Refusal(name) => {
                 write!(f, "{name} refuses to run although nobody else has its name")
@@ -135,7 +160,7 @@ impl fmt::Display for Violation {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { states, nodes, steps, depth, exhausted, violation } = self;
+        let Report { states, nodes, steps, kernels, rested, depth, exhausted, violation } = self;
         let all = match (exhausted, violation) {
             (true, _) => "all there are",
             (false, None) => "and there are more",
@@ -143,7 +168,8 @@ impl fmt::Display for Report {
         };
         write!(
             f,
-            "{states} states visited ({all}), up to {depth} moves deep; {nodes} states of single nodes, {steps} steps"
+            "{states} states visited ({all}), up to {depth} moves deep; {nodes} states of single nodes, \
+             {steps} steps, {kernels} kernels; {rested} come to rest"
         )?;
         if let Some((violation, path)) = violation {
             write!(f, "\n{violation}, after {} moves:", path.len())?;

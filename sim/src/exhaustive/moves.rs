@@ -1,6 +1,6 @@
 //! The things that can happen, and which of them can happen next.
 
-use super::state::{Host, LOST, Life, State};
+use super::state::{Host, LOST, Life, State, Trouble};
 use super::world::World;
 
 /// What becomes of the renewal that a host sends at a tick, and of what its daemon does.
@@ -16,6 +16,19 @@ pub(super) enum Fate {
     Late,
     /// The daemon does not run at all.
     Stalled,
+}
+
+impl Fate {
+    /// The trouble that it is, if it is one that is counted.
+    fn trouble(self) -> Option<Trouble> {
+        match self {
+            Fate::Prompt => None,
+            Fate::Lost => Some(Trouble::Loss),
+            Fate::Slow => Some(Trouble::Slow),
+            Fate::Late => Some(Trouble::Late),
+            Fate::Stalled => Some(Trouble::Stall),
+        }
+    }
 }
 
 pub(super) const FATES: [Fate; 5] =
@@ -37,17 +50,19 @@ pub(super) enum Move {
     Delay { host: u8, nth: u8 },
     /// A transaction that nobody waits for lands.
     LandLate { nth: u8 },
-    /// The watch tells the next news.
-    Tell { host: u8 },
+    /// A node hears the next event of its watch.
+    Watch { host: u8 },
     /// The kernel performs the next operation.
     Perform { host: u8 },
     /// The daemon is killed; what it sent may still land, its kernel keeps what it has.
     Kill { host: u8 },
     /// The host is booted again: nothing is left in its kernel.
     Reboot { host: u8 },
-    /// The daemon starts again.
-    Start { host: u8 },
-    /// The operator pins the VIP to a host.
+    /// The daemon starts again, with that configuration file.
+    Start { host: u8, file: u8 },
+    /// A node's watch stands still, or goes on.
+    Deafen { host: u8, on: bool },
+    /// The operator pins v to a host.
     Pin { host: u8 },
     /// The operator drains a host, or no longer does.
     Drain { host: u8, on: bool },
@@ -69,14 +84,15 @@ impl Move {
             Move::Answer { host, nth } => (3, host, nth),
             Move::Delay { host, nth } => (4, host, nth),
             Move::LandLate { nth } => (5, 0, nth),
-            Move::Tell { host } => (6, host, 0),
+            Move::Watch { host } => (6, host, 0),
             Move::Perform { host } => (7, host, 0),
             Move::Kill { host } => (8, host, 0),
-            Move::Start { host } => (9, host, 0),
+            Move::Start { host, file } => (9, host, file),
             Move::Pin { host } => (10, host, 0),
             Move::Stop { host } => (11, host, 0),
             Move::Drain { host, on } => (12, host, on.into()),
             Move::Reboot { host } => (13, host, 0),
+            Move::Deafen { host, on } => (14, host, on.into()),
         };
         (kind << 12) | (u16::from(host) << 8) | u16::from(nth)
     }
@@ -95,14 +111,15 @@ impl Move {
             3 => Move::Answer { host, nth },
             4 => Move::Delay { host, nth },
             5 => Move::LandLate { nth },
-            6 => Move::Tell { host },
+            6 => Move::Watch { host },
             7 => Move::Perform { host },
             8 => Move::Kill { host },
-            9 => Move::Start { host },
+            9 => Move::Start { host, file: nth },
             10 => Move::Pin { host },
             11 => Move::Stop { host },
             12 => Move::Drain { host, on: nth != 0 },
-            _ => Move::Reboot { host },
+            13 => Move::Reboot { host },
+            _ => Move::Deafen { host, on: nth != 0 },
         }
     }
 }
@@ -111,33 +128,46 @@ impl World {
     /// Everything that can happen next.
     pub(super) fn moves(&self, state: &State, moves: &mut Vec<Move>) {
         moves.clear();
-        let (options, spent) = (&self.options, &state.spent);
+        let asks = |host: &Host| host.requests.iter().any(|request| request.txn != LOST);
+        let first = self.options.prompt && state.hosts.iter().any(asks);
         for (index, host) in state.hosts.iter().enumerate() {
-            let index = u8::try_from(index).expect("few");
-            self.moves_of(state, index, host, moves);
+            self.arrivals_of(state, small(index), host, moves);
+            if !first {
+                self.troubles_of(state, small(index), host, moves);
+            }
+        }
+        if first {
+            return;
         }
         for (nth, &txn) in state.late.iter().enumerate() {
             if self.stores.would_succeed(state.store, txn) {
-                moves.push(Move::LandLate { nth: u8::try_from(nth).expect("few") });
+                moves.push(Move::LandLate { nth: small(nth) });
             }
         }
-        if spent.moves < options.moves_max {
-            for host in 0..u8::try_from(options.nodes).expect("few") {
-                if state.pinned != host + 1 {
-                    moves.push(Move::Pin { host });
-                }
-            }
+        let hosts = 0..small(self.options.nodes);
+        if self.may(state, Trouble::Move) {
+            let elsewhere = hosts.clone().filter(|host| state.pinned != host + 1);
+            moves.extend(elsewhere.map(|host| Move::Pin { host }));
         }
-        if spent.drains < options.drains_max {
-            for host in 0..u8::try_from(options.nodes).expect("few") {
-                moves.push(Move::Drain { host, on: state.drained & (1 << host) == 0 });
-            }
+        if self.may(state, Trouble::Drain) {
+            let on = |host: u8| state.drained & (1 << host) == 0;
+            moves.extend(hosts.map(|host| Move::Drain { host, on: on(host) }));
         }
         // Without a fence the daemon and its kernel are taken to be quick: the guard is for that.
-        let busy = |host: &Host| !options.fence && !host.ops.is_empty();
-        if state.tick < options.ticks_max && !state.hosts.iter().any(busy) {
+        let busy = |host: &Host| !self.options.fence && self.adapters.call(host.kernel).is_some();
+        if state.tick < self.options.ticks_max && !state.hosts.iter().any(busy) {
             self.ticks(state, [Fate::Prompt; 3], 0, moves);
         }
+    }
+
+    /// Whether a request may land when nobody waits for it any more.
+    pub(super) fn may_be_late(&self, txn: u32) -> bool {
+        !self.options.late_freeing || self.stores.frees(txn)
+    }
+
+    /// Whether the bounds permit one more of those troubles.
+    fn may(&self, state: &State, trouble: Trouble) -> bool {
+        state.used.of(trouble) < self.options.max(trouble)
     }
 
     /// A tick with every combination of fates that the bounds permit.
@@ -148,16 +178,12 @@ impl World {
         if state.hosts[from].life != Life::Running {
             return self.ticks(state, fates, from + 1, moves);
         }
-        let (options, spent) = (&self.options, &state.spent);
         for fate in FATES {
             let before = fates[..from].iter().filter(|f| **f == fate).count();
-            let within = |spent: u8, max: u8| usize::from(spent) + before < usize::from(max);
-            let may = match fate {
-                Fate::Prompt | Fate::Lost => true,
-                Fate::Slow => within(spent.slow, options.slow_max),
-                Fate::Late => within(spent.late, options.late_max),
-                Fate::Stalled => within(spent.stalls, options.stalls_max),
-            };
+            let may = fate.trouble().is_none_or(|trouble| {
+                let used = usize::from(state.used.of(trouble)) + before;
+                used < usize::from(self.options.max(trouble))
+            });
             if may {
                 let mut fates = fates;
                 fates[from] = fate;
@@ -166,42 +192,68 @@ impl World {
         }
     }
 
-    fn moves_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
-        let (options, spent) = (&self.options, &state.spent);
-        match host.life {
-            Life::Running => {}
-            Life::Killed => return moves.push(Move::Start { host: index }),
-            Life::Stopped | Life::Refused => return,
-        }
-        for nth in 0..u8::try_from(host.requests.len()).expect("few") {
+    /// What is on its way to or from a host.
+    fn arrivals_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
+        for nth in 0..small(host.requests.len()) {
             if host.requests[usize::from(nth)].txn == LOST {
                 continue;
             }
             moves.push(Move::Commit { host: index, nth });
-            if spent.slow < options.slow_max {
+            if self.may(state, Trouble::Slow) {
                 moves.push(Move::Land { host: index, nth });
             }
-            if spent.late < options.late_max {
+            if self.may(state, Trouble::Late)
+                && self.may_be_late(host.requests[usize::from(nth)].txn)
+            {
                 moves.push(Move::Delay { host: index, nth });
             }
         }
-        for nth in 0..u8::try_from(host.answers.len()).expect("few") {
-            moves.push(Move::Answer { host: index, nth });
+        moves.extend((0..small(host.answers.len())).map(|nth| Move::Answer { host: index, nth }));
+        if host.deaf {
+            moves.push(Move::Deafen { host: index, on: false });
+        } else if !host.watch.is_empty() {
+            moves.push(Move::Watch { host: index });
         }
-        if !host.watch.is_empty() {
-            moves.push(Move::Tell { host: index });
-        }
-        if !host.ops.is_empty() {
+        if host.life == Life::Running && self.adapters.call(host.kernel).is_some() {
             moves.push(Move::Perform { host: index });
         }
-        if spent.crashes < options.crashes_max {
-            moves.push(Move::Kill { host: index });
+    }
+
+    /// What else can befall a host. Where all is prompt, it waits for what is on its way.
+    fn troubles_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
+        match host.life {
+            Life::Running => {}
+            Life::Killed | Life::Stopped => return self.starts_of(state, index, host, moves),
+            Life::Refused => return,
         }
-        if spent.reboots < options.reboots_max {
-            moves.push(Move::Reboot { host: index });
-        }
-        if spent.stops < options.stops_max {
-            moves.push(Move::Stop { host: index });
+        for (trouble, next) in [
+            (Trouble::Crash, Move::Kill { host: index }),
+            (Trouble::Reboot, Move::Reboot { host: index }),
+            (Trouble::Stop, Move::Stop { host: index }),
+            (Trouble::Deaf, Move::Deafen { host: index, on: true }),
+        ] {
+            let spared = match trouble {
+                Trouble::Deaf => host.deaf,
+                _ => self.options.one_unlucky && index != 0,
+            };
+            if self.may(state, trouble) && !spared {
+                moves.push(next);
+            }
         }
     }
+
+    /// A daemon that was killed can start again as it was; with another file, any that ended can.
+    fn starts_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
+        let again = host.life == Life::Killed && !self.options.stay_down;
+        let spared = self.options.one_unlucky && index != 0;
+        let changed = self.may(state, Trouble::Change) && !spared;
+        let may = |file| if file == host.file { again } else { changed };
+        let files = 0..self.files;
+        moves.extend(files.filter(|&f| may(f)).map(|file| Move::Start { host: index, file }));
+    }
+}
+
+/// Everything of which there are several is few here.
+fn small(count: usize) -> u8 {
+    u8::try_from(count).expect("few")
 }

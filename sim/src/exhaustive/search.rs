@@ -5,15 +5,18 @@ use std::hash::BuildHasherDefault;
 
 use super::arena::{Mixer, fingerprint};
 use super::moves::Move;
+use super::rest::Rest;
 use super::state::State;
 use super::world::{Violation, World};
 
-type Fingerprints = HashSet<u64, BuildHasherDefault<Mixer>>;
+type Fingerprints = HashSet<u128, BuildHasherDefault<Mixer>>;
 
 /// What a search came to.
 pub(super) struct Found {
     pub(super) states: usize,
     pub(super) depth: usize,
+    /// From how many states on it was checked that all comes to rest.
+    pub(super) rested: usize,
     /// Whether there was nothing left to look at.
     pub(super) exhausted: bool,
     pub(super) violation: Option<(Violation, Vec<Move>)>,
@@ -37,11 +40,21 @@ impl Trail {
     }
 }
 
+/// How far to search.
+pub(super) struct Bounds {
+    /// Visit no more states than these.
+    pub(super) states_max: usize,
+    /// Check that it comes to rest in so many ticks, from those states of the last tick whose
+    /// fingerprint ends with so many zeros.
+    pub(super) rest_ticks_max: u32,
+    pub(super) rest_zeros: u32,
+}
+
 /// Visits every state that can be reached from the initial one, nearest first, until one is
 /// wrong, there is none left, or `states_max` have been visited. `progress` is told now and then.
 pub(super) fn search(
     world: &mut World,
-    states_max: usize,
+    bounds: Bounds,
     mut progress: impl FnMut(usize, usize, &World),
 ) -> Found {
     let mut bytes = Vec::new();
@@ -54,6 +67,8 @@ pub(super) fn search(
     frontier.push_back((0, 0, bytes.as_slice().into()));
     let mut moves = Vec::new();
     let mut depth = 0;
+    let mut rested = 0;
+    let mut rest = Rest::default();
 
     while let Some((index, at_depth, encoded)) = frontier.pop_front() {
         depth = at_depth as usize;
@@ -63,19 +78,29 @@ pub(super) fn search(
             let mut successor = state.clone();
             world.apply(&mut successor, next);
             successor.encode(&mut bytes);
-            if !seen.insert(fingerprint(&bytes)) {
+            let known = fingerprint(&bytes);
+            if !seen.insert(known) {
                 continue;
             }
             let number = trail.parents.len();
             trail.parents.push(index);
             trail.moves.push(next.encode());
-            if let Some(violation) = world.violation(&successor) {
-                let path = trail.path_to(number);
+            let mut wrong = world.violation(&successor).map(|violation| (violation, Vec::new()));
+            let last = successor.tick == world.options.ticks_max;
+            if wrong.is_none() && last && known.trailing_zeros() >= bounds.rest_zeros {
+                rested += 1;
+                wrong = rest.check(world, &successor, bounds.rest_ticks_max);
+            }
+            if let Some((violation, further)) = wrong {
+                let mut path = trail.path_to(number);
+                path.extend(further);
+                let violation = Some((violation, path));
                 return Found {
                     states: number,
                     depth: depth + 1,
+                    rested,
                     exhausted: false,
-                    violation: Some((violation, path)),
+                    violation,
                 };
             }
             if number.is_multiple_of(1_000_000) {
@@ -84,10 +109,10 @@ pub(super) fn search(
             let number = u32::try_from(number).expect("fewer than 2^32 states");
             frontier.push_back((number, at_depth + 1, bytes.as_slice().into()));
         }
-        if trail.parents.len() >= states_max {
+        if trail.parents.len() >= bounds.states_max {
             break;
         }
     }
     let exhausted = frontier.is_empty();
-    Found { states: trail.parents.len(), depth, exhausted, violation: None }
+    Found { states: trail.parents.len(), depth, rested, exhausted, violation: None }
 }

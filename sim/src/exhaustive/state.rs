@@ -1,35 +1,65 @@
 //! A state of the small world, as a handful of small numbers.
 
-use turnip_core::{Instant, KernelOp};
-
-use super::daemon::clock_micros;
-
 /// The whole world at one instant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct State {
     pub(super) tick: u8,
     pub(super) store: u32,
-    /// Which host the operator pinned the VIP to, plus one; 0: none.
+    /// Which host the operator pinned v to, plus one; 0: none.
     pub(super) pinned: u8,
     /// A bit for each host that the operator drains.
     pub(super) drained: u8,
-    pub(super) spent: Spent,
+    pub(super) used: Used,
+    /// For how many ticks an address has been nobody's that somebody could have; counted only
+    /// where there is a bound on it.
+    pub(super) gap: u8,
     /// Requests that nobody waits for any more and that may still land.
     pub(super) late: Vec<u32>,
     pub(super) hosts: Vec<Host>,
 }
 
-/// How many of the bounded troubles there have been.
+/// What can go wrong, or be done to the world, a bounded number of times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trouble {
+    /// A request is told to have failed and may land later.
+    Late,
+    /// An answer is delayed after the commit.
+    Slow,
+    /// A daemon stalls for a tick.
+    Stall,
+    /// A daemon is killed.
+    Crash,
+    /// A host is booted again.
+    Reboot,
+    /// The operator moves a VIP.
+    Move,
+    /// The operator drains a host, or undoes that.
+    Drain,
+    /// The operator stops a daemon.
+    Stop,
+    /// A daemon starts with another configuration file.
+    Change,
+    /// A renewal is lost.
+    Loss,
+    /// A watch stands still.
+    Deaf,
+}
+
+/// How many kinds of trouble there are.
+const TROUBLES: usize = 11;
+
+/// How many troubles of each kind there have been.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Spent {
-    pub(super) late: u8,
-    pub(super) slow: u8,
-    pub(super) stalls: u8,
-    pub(super) crashes: u8,
-    pub(super) reboots: u8,
-    pub(super) moves: u8,
-    pub(super) drains: u8,
-    pub(super) stops: u8,
+pub(super) struct Used([u8; TROUBLES]);
+
+impl Used {
+    pub(super) fn count(&mut self, trouble: Trouble) {
+        self.0[trouble as usize] += 1;
+    }
+
+    pub(super) fn of(&self, trouble: Trouble) -> u8 {
+        self.0[trouble as usize]
+    }
 }
 
 /// One host: its daemon, its kernel, and what is on its way to or from them.
@@ -41,18 +71,17 @@ pub(super) struct Host {
     pub(super) incarnation: u8,
     /// How often the host was booted again.
     pub(super) boots: u8,
-    /// The VIP is on its interface.
-    pub(super) present: bool,
-    /// Until when the fence lets it answer, on the host's clock, in µs.
-    pub(super) until: u32,
+    /// Which configuration file its daemon started with.
+    pub(super) file: u8,
+    /// Its watch stands still.
+    pub(super) deaf: bool,
+    pub(super) kernel: u32,
     /// What the watch has yet to tell.
     pub(super) watch: Vec<u32>,
     /// Transactions that have not reached the store.
     pub(super) requests: Vec<Request>,
     /// Answers that have not reached the node.
     pub(super) answers: Vec<Answer>,
-    /// Kernel operations that have not been performed.
-    pub(super) ops: Vec<QueuedOp>,
 }
 
 /// Whether the daemon runs.
@@ -83,48 +112,12 @@ pub(super) struct Answer {
     pub(super) old: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct QueuedOp {
-    pub(super) id: u32,
-    pub(super) kind: OpKind,
-    pub(super) until: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum OpKind {
-    Assume,
-    Refresh,
-    Withdraw,
-}
-
-impl OpKind {
-    /// An operation of this kind, of which nothing but the kind counts.
-    pub(super) fn op(self) -> KernelOp {
-        let (addresses, deadline) = (Vec::new(), Instant::ZERO);
-        match self {
-            OpKind::Assume => KernelOp::Assume { addresses, deadline },
-            OpKind::Refresh => KernelOp::Refresh { addresses, deadline },
-            OpKind::Withdraw => KernelOp::Withdraw { addresses },
-        }
-    }
-}
-
 impl State {
-    /// The hosts that answer for the VIP at this instant. Without a fence nothing but the daemon
-    /// silences an address.
-    pub(super) fn answering(&self, fence: bool) -> impl Iterator<Item = usize> + '_ {
-        let answers = move |(index, host): &(usize, &Host)| {
-            host.present && (!fence || clock_micros(*index, self.tick) < host.until)
-        };
-        self.hosts.iter().enumerate().filter(answers).map(|(index, _)| index)
-    }
-
     /// Equal states have equal bytes and the other way round.
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         bytes.clear();
-        let Spent { late, slow, stalls, crashes, reboots, moves, drains, stops } = self.spent;
-        bytes.extend([self.tick, self.pinned, self.drained]);
-        bytes.extend([late, slow, stalls, crashes, reboots, moves, drains, stops]);
+        bytes.extend([self.tick, self.pinned, self.drained, self.gap]);
+        bytes.extend(self.used.0);
         let mut to = Writer(bytes);
         to.number(self.store);
         to.all(&self.late, |to, txn| to.number(*txn));
@@ -133,16 +126,15 @@ impl State {
 
     pub(super) fn decode(bytes: &[u8]) -> State {
         let mut from = Reader(bytes);
-        let [tick, pinned, drained] = from.bytes();
-        let [late, slow, stalls, crashes, reboots, moves, drains, stops] = from.bytes();
-        let spent = Spent { late, slow, stalls, crashes, reboots, moves, drains, stops };
+        let [tick, pinned, drained, gap] = from.bytes();
+        let used = Used(from.bytes());
         let store = from.number();
         let late = from.all(Reader::number);
         let mut hosts = Vec::with_capacity(3);
         while !from.0.is_empty() {
             hosts.push(Host::decode(&mut from));
         }
-        State { tick, store, pinned, drained, spent, late, hosts }
+        State { tick, store, pinned, drained, used, gap, late, hosts }
     }
 }
 
@@ -154,12 +146,12 @@ impl Host {
             life: Life::Killed,
             incarnation: 0,
             boots: 0,
-            present: false,
-            until: 0,
+            file: 0,
+            deaf: false,
+            kernel: 0,
             watch: Vec::new(),
             requests: Vec::new(),
             answers: Vec::new(),
-            ops: Vec::new(),
         }
     }
 
@@ -170,9 +162,10 @@ impl Host {
             Life::Stopped => 2,
             Life::Refused => 3,
         };
-        to.0.extend([life << 1 | u8::from(self.present), self.incarnation, self.boots]);
+        let flags = self.file << 3 | life << 1 | u8::from(self.deaf);
+        to.0.extend([flags, self.incarnation, self.boots]);
         to.number(self.node);
-        to.number(self.until);
+        to.number(self.kernel);
         to.all(&self.watch, |to, update| to.number(*update));
         to.all(&self.requests, |to, request| {
             to.number(request.id);
@@ -182,45 +175,28 @@ impl Host {
             to.number(answer.id << 1 | u32::from(answer.old));
             to.number(answer.response);
         });
-        to.all(&self.ops, |to, op| {
-            let kind = match op.kind {
-                OpKind::Assume => 0,
-                OpKind::Refresh => 1,
-                OpKind::Withdraw => 2,
-            };
-            to.number(op.id << 2 | kind);
-            to.number(op.until);
-        });
     }
 
     fn decode(from: &mut Reader<'_>) -> Host {
         let [flags, incarnation, boots] = from.bytes();
         Host {
-            life: match flags >> 1 {
+            life: match flags >> 1 & 3 {
                 0 => Life::Running,
                 1 => Life::Killed,
                 2 => Life::Stopped,
                 _ => Life::Refused,
             },
-            present: flags & 1 != 0,
+            deaf: flags & 1 != 0,
+            file: flags >> 3,
             incarnation,
             boots,
             node: from.number(),
-            until: from.number(),
+            kernel: from.number(),
             watch: from.all(Reader::number),
             requests: from.all(|from| Request { id: from.number(), txn: from.number() }),
             answers: from.all(|from| {
                 let id = from.number();
                 Answer { id: id >> 1, old: id & 1 != 0, response: from.number() }
-            }),
-            ops: from.all(|from| {
-                let id = from.number();
-                let kind = match id & 3 {
-                    0 => OpKind::Assume,
-                    1 => OpKind::Refresh,
-                    _ => OpKind::Withdraw,
-                };
-                QueuedOp { id: id >> 2, kind, until: from.number() }
             }),
         }
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use turnip_core::{
     Compare, Event, Events, Header, KeyKind, KeyValue, Keys, Op, Revision, Snapshot, Txn,
-    TxnResponse, Update,
+    TxnResponse, Update, model,
 };
 
 use super::arena::{Arena, NumberMap};
+use super::messages::Messages;
 
 const CLUSTER_ID: u64 = 7;
 
@@ -28,16 +29,14 @@ pub(super) struct Applied {
     pub(super) store: u32,
     pub(super) response: u32,
     /// What every watch will tell; none when nothing was written.
-    pub(super) news: Option<u32>,
+    pub(super) event: Option<u32>,
 }
 
-/// Every store that was ever reached, and every transaction, answer and update, by number.
+/// Every store that was ever reached, by number, and what was said to and by it.
 pub(super) struct Stores {
     pub(super) keys: Keys,
     contents: Arena<Contents>,
-    pub(super) txns: Arena<Txn>,
-    pub(super) responses: Arena<TxnResponse>,
-    pub(super) updates: Arena<Update>,
+    pub(super) messages: Messages,
     applied: NumberMap<(u32, u32, u8), Applied>,
     snapshots: NumberMap<u32, u32>,
 }
@@ -48,9 +47,7 @@ impl Stores {
         Stores {
             keys,
             contents: Arena::default(),
-            txns: Arena::default(),
-            responses: Arena::default(),
-            updates: Arena::default(),
+            messages: Messages::default(),
             applied: NumberMap::default(),
             snapshots: NumberMap::default(),
         }
@@ -69,14 +66,14 @@ impl Stores {
         }
         let mut contents = self.contents.get(store).clone();
         let floor = Revision(REVISIONS_PER_TICK * i64::from(tick));
-        let (response, events) = contents.apply(self.txns.get(txn), floor);
+        let (response, events) = contents.apply(self.messages.txns.get(txn), floor);
         let header = response.header;
-        let news = (!events.is_empty())
-            .then(|| self.updates.intern(Update::Events(Events { header, events })));
+        let event = (!events.is_empty())
+            .then(|| self.messages.updates.intern(Update::Events(Events { header, events })));
         let applied = Applied {
             store: self.contents.intern(contents),
-            response: self.responses.intern(response),
-            news,
+            response: self.messages.responses.intern(response),
+            event,
         };
         self.applied.insert((store, txn, tick), applied);
         applied
@@ -90,23 +87,22 @@ impl Stores {
         let contents = self.contents.get(store);
         let kvs = contents.kvs.values().cloned().collect();
         let snapshot = Snapshot { header: contents.header(), kvs };
-        let update = self.updates.intern(Update::Snapshot(snapshot));
+        let update = self.messages.updates.intern(Update::Snapshot(snapshot));
         self.snapshots.insert(store, update);
         update
     }
 
     /// Whether a transaction would write now.
     pub(super) fn would_succeed(&self, store: u32, txn: u32) -> bool {
-        let contents = self.contents.get(store);
-        self.txns.get(txn).compares.iter().all(|compare| contents.holds(compare))
+        model::would_succeed(&self.contents.get(store).kvs, self.messages.txns.get(txn))
     }
 
     /// Whether a transaction can never write any more: a revision that it compares is over.
-    pub(super) fn is_spent(&self, store: u32, txn: u32) -> bool {
-        let contents = self.contents.get(store);
-        self.txns.get(txn).compares.iter().any(|compare| match compare {
+    pub(super) fn is_obsolete(&self, store: u32, txn: u32) -> bool {
+        let kvs = &self.contents.get(store).kvs;
+        self.messages.txns.get(txn).compares.iter().any(|compare| match compare {
             Compare::ModRevision { is, .. } | Compare::CreateRevision { is, .. } => {
-                *is != Revision(0) && !contents.holds(compare)
+                *is != Revision(0) && !model::holds(kvs, compare)
             }
             Compare::CreateRevisionNot { .. } => false,
         })
@@ -114,7 +110,7 @@ impl Stores {
 
     /// Whether a transaction does nothing but renew a session.
     pub(super) fn is_renewal(&self, txn: u32) -> bool {
-        let txn = self.txns.get(txn);
+        let txn = self.messages.txns.get(txn);
         let renews = |op: &Op| matches!(op, Op::Put { key, .. } if self.is_session(key));
         let exists = |compare: &Compare| match compare {
             Compare::ModRevision { is, .. } => *is != Revision(0),
@@ -123,9 +119,15 @@ impl Stores {
         txn.success.len() == 1 && renews(&txn.success[0]) && txn.compares.iter().all(exists)
     }
 
+    /// Whether a transaction frees a VIP.
+    pub(super) fn frees(&self, txn: u32) -> bool {
+        let frees = |op: &Op| matches!(op, Op::Delete { key } if matches!(self.keys.kind(key), KeyKind::Vip(_)));
+        self.messages.txns.get(txn).success.iter().any(frees)
+    }
+
     /// Whether a watch tells of nothing but the writing of a session.
-    pub(super) fn tells_renewal(&self, update: u32) -> bool {
-        match self.updates.get(update) {
+    pub(super) fn is_renewal_event(&self, update: u32) -> bool {
+        match self.messages.updates.get(update) {
             Update::Events(events) => match events.events.as_slice() {
                 [Event::Put(kv)] => {
                     self.is_session(&kv.key) && kv.create_revision != kv.mod_revision
@@ -146,47 +148,11 @@ impl Contents {
         Header { cluster_id: CLUSTER_ID, revision: self.revision }
     }
 
-    fn holds(&self, compare: &Compare) -> bool {
-        let revision =
-            |key: &str, of: fn(&KeyValue) -> Revision| self.kvs.get(key).map_or(Revision(0), of);
-        match compare {
-            Compare::ModRevision { key, is } => revision(key, |kv| kv.mod_revision) == *is,
-            Compare::CreateRevision { key, is } => revision(key, |kv| kv.create_revision) == *is,
-            Compare::CreateRevisionNot { key, is_not } => {
-                revision(key, |kv| kv.create_revision) != *is_not
-            }
-        }
-    }
-
     fn apply(&mut self, txn: &Txn, floor: Revision) -> (TxnResponse, Vec<Event>) {
-        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
-        let revision = Revision(self.revision.0 + 1).max(floor);
-        let mut gets = Vec::new();
-        let mut events = Vec::new();
-        for op in if succeeded { &txn.success } else { &txn.failure } {
-            match op {
-                Op::Put { key, value } => {
-                    let before = self.kvs.get(key);
-                    let kv = KeyValue {
-                        key: key.clone(),
-                        value: value.clone(),
-                        create_revision: before.map_or(revision, |kv| kv.create_revision),
-                        mod_revision: revision,
-                    };
-                    self.kvs.insert(key.clone(), kv.clone());
-                    events.push(Event::Put(kv));
-                }
-                Op::Delete { key } => {
-                    if self.kvs.remove(key).is_some() {
-                        events.push(Event::Delete { key: key.clone(), revision });
-                    }
-                }
-                Op::Get { key } => gets.push(self.kvs.get(key).cloned()),
-            }
-        }
-        if !events.is_empty() {
-            self.revision = revision;
-        }
-        (TxnResponse { header: self.header(), succeeded, gets }, events)
+        let next = Revision(self.revision.0 + 1).max(floor);
+        let now = self.header();
+        let (response, events) = model::apply(&mut self.kvs, txn, now, next);
+        self.revision = response.header.revision;
+        (response, events)
     }
 }

@@ -1,23 +1,27 @@
 //! What comes of the things that happen in the small world.
 
+use ipnet::IpNet;
 use turnip_core::records::{DrainRecord, PinRecord, encode};
-use turnip_core::{Keys, Lease, NodeName, Op, Txn};
+use turnip_core::{Keys, Lease, NodeName, Op, Txn, VipConfig};
 
 use super::Options;
-use super::daemon::{
-    Daemons, Effect, Input, Outcome, Start, Step, clock_micros, cluster, host_name, vip,
-};
+use super::adapters::{Adapters, KernelInput};
+use super::daemon::{Daemons, Input, clock, cluster, host_name};
 use super::moves::{Fate, Move};
-use super::state::{Answer, Host, LOST, Life, OpKind, QueuedOp, Request, Spent, State};
+use super::state::{Answer, Host, LOST, Life, Request, State, Trouble, Used};
 use super::store::Stores;
 
 /// What must never be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Violation {
-    /// Two hosts answer for the VIP at the same instant.
+    /// Two hosts answer for the same address at the same instant.
     Overlap(&'static str, &'static str),
     /// A daemon takes another of its own processes for a stranger and ends.
     Refusal(&'static str),
+    /// All is well, and has been for a long time, and still nobody holds this address.
+    Nobody(IpNet),
+    /// Nobody has held an address for so many ticks, though somebody could have.
+    Gap(u8),
 }
 
 /// The rules by which one state leads to the next, and all that is remembered of them.
@@ -25,7 +29,11 @@ pub(super) struct World {
     pub(super) options: Options,
     pub(super) stores: Stores,
     pub(super) daemons: Daemons,
-    /// Transactions of the operator's, for each host: pin the VIP to it, undrain it, drain it.
+    pub(super) adapters: Adapters,
+    /// How many configuration files there are, and the addresses in each.
+    pub(super) files: u8,
+    pub(super) addresses: Vec<Vec<IpNet>>,
+    /// Transactions of the operator's, for each host: pin v to it, undrain it, drain it.
     pins: Vec<u32>,
     drains: Vec<[u32; 2]>,
 }
@@ -34,71 +42,144 @@ impl World {
     pub(super) fn new(options: Options, lease: Lease) -> Self {
         let keys = Keys::new(&cluster());
         let mut stores = Stores::new(keys.clone());
-        let mut write = |op| stores.txns.intern(Txn { success: vec![op], ..Txn::default() });
+        let files = options.files.list();
+        let mut write =
+            |op| stores.messages.txns.intern(Txn { success: vec![op], ..Txn::default() });
         let mut pins = Vec::new();
         let mut drains = Vec::new();
         for name in (0..options.nodes).map(host_name) {
             let node: NodeName = name.parse().expect("a name");
             let (key, value) = (keys.drain(&node), encode(&DrainRecord {}));
             pins.push(write(Op::Put {
-                key: keys.pin(&vip().name),
+                key: keys.pin(&files[0][0].name),
                 value: encode(&PinRecord { node }),
             }));
             drains.push([write(Op::Delete { key: key.clone() }), write(Op::Put { key, value })]);
         }
-        let daemons = Daemons::new(lease, options.mutant);
-        World { options, stores, daemons, pins, drains }
+        let of_vip = |vip: &VipConfig| vip.addresses.iter().copied().collect::<Vec<_>>();
+        let of_file = |vips: &Vec<VipConfig>| vips.iter().flat_map(of_vip).collect();
+        World {
+            options,
+            stores,
+            daemons: Daemons::new(lease, options.files, options.mutant),
+            adapters: Adapters::new(&options),
+            files: u8::try_from(files.len()).expect("few"),
+            addresses: files.iter().map(of_file).collect(),
+            pins,
+            drains,
+        }
     }
 
-    /// Every host has joined (or only the first, where it is to be alone), the first one holds the
-    /// VIP, and nothing is on its way.
+    /// Every host has joined (or only the first, where it is to be alone), the first one holds all
+    /// VIPs, and nothing is on its way.
     pub(super) fn initial(&mut self) -> State {
         let mut state = State {
             tick: 0,
             store: self.stores.empty(),
             pinned: 0,
             drained: 0,
-            spent: Spent::default(),
+            used: Used::default(),
+            gap: 0,
             late: Vec::new(),
             hosts: Vec::new(),
         };
         for host in 0..self.options.nodes {
             state.hosts.push(Host::off());
             if host == 0 || !self.options.alone {
-                self.start(&mut state, host);
-                self.calm(&mut state);
+                self.start(&mut state, host, 0);
+                self.calm(&mut state, |_| {});
             }
         }
         state
     }
 
-    /// Lets everything that is on its way arrive.
-    fn calm(&mut self, state: &mut State) {
-        let mut moves = Vec::new();
-        loop {
-            self.moves(state, &mut moves);
-            let orderly = |m: &&Move| {
-                matches!(m, Move::Commit { .. } | Move::Tell { .. } | Move::Perform { .. })
-            };
-            match moves.iter().find(orderly) {
-                Some(&next) => self.apply(state, next),
-                None => return,
-            }
+    /// Lets everything that is on its way arrive; `each` is told what does.
+    pub(super) fn calm(&mut self, state: &mut State, mut each: impl FnMut(Move)) {
+        while let Some(next) = self.arrival(state, true) {
+            each(next);
+            self.apply_one(state, next);
         }
+    }
+
+    /// Something that is on its way and arrives next when all goes well; `all`: also what goes to
+    /// the store or comes from it late.
+    fn arrival(&self, state: &State, all: bool) -> Option<Move> {
+        (0..state.hosts.len()).find_map(|index| {
+            let host = u8::try_from(index).expect("few");
+            let at = &state.hosts[index];
+            if self.adapters.call(at.kernel).is_some() {
+                return Some(Move::Perform { host });
+            }
+            if at.life != Life::Running {
+                return None;
+            }
+            if all && at.deaf {
+                return Some(Move::Deafen { host, on: false });
+            }
+            if !at.deaf && !at.watch.is_empty() {
+                return Some(Move::Watch { host });
+            }
+            if all && !at.answers.is_empty() {
+                return Some(Move::Answer { host, nth: 0 });
+            }
+            let nth = at.requests.iter().position(|request| request.txn != LOST)?;
+            all.then(|| Move::Commit { host, nth: u8::try_from(nth).expect("few") })
+        })
     }
 
     /// What is wrong with a state, if anything is.
     pub(super) fn violation(&self, state: &State) -> Option<Violation> {
-        let mut answering = state.answering(self.options.fence);
-        if let (Some(one), Some(other)) = (answering.next(), answering.next()) {
-            return Some(Violation::Overlap(host_name(one), host_name(other)));
+        let mut answering = self.answering(state);
+        while let Some((one, address)) = answering.next() {
+            if let Some((other, _)) = answering.clone().find(|(_, other)| *other == address) {
+                return Some(Violation::Overlap(host_name(one), host_name(other)));
+            }
+        }
+        if state.gap > self.options.gap_max {
+            return Some(Violation::Gap(state.gap));
         }
         let refused = state.hosts.iter().position(|host| host.life == Life::Refused)?;
         Some(Violation::Refusal(host_name(refused)))
     }
 
+    /// The hosts that answer at this instant, and for which address. Without a fence nothing but
+    /// the daemon silences an address.
+    pub(super) fn answering<'a>(
+        &'a self,
+        state: &'a State,
+    ) -> impl Iterator<Item = (usize, IpNet)> + Clone + 'a {
+        state.hosts.iter().enumerate().flat_map(move |(index, host)| {
+            let now = self.options.fence.then(|| clock(index, state.tick));
+            self.adapters.answering(host.kernel, now).map(move |address| (index, address))
+        })
+    }
+
+    /// An address that nobody answers for, although a host that may hold it is there.
+    pub(super) fn missing(&self, state: &State) -> Option<IpNet> {
+        let able = |index: usize, host: &Host| {
+            let ends = host.life == Life::Killed && self.options.stay_down;
+            let alive = matches!(host.life, Life::Running | Life::Killed) && !ends;
+            alive && host.incarnation > 0 && state.drained & (1 << index) == 0
+        };
+        let able = state.hosts.iter().enumerate().filter(|(index, host)| able(*index, host));
+        let mut wanted = able.flat_map(|(_, host)| &self.addresses[usize::from(host.file)]);
+        let answered = |address: &IpNet| self.answering(state).any(|(_, other)| other == *address);
+        wanted.find(|address| !answered(address)).copied()
+    }
+
     /// Makes `state` what it is after `next`.
     pub(super) fn apply(&mut self, state: &mut State, next: Move) {
+        self.apply_one(state, next);
+        if self.options.prompt {
+            while self.violation(state).is_none()
+                && let Some(next) = self.arrival(state, false)
+            {
+                self.apply_one(state, next);
+            }
+        }
+    }
+
+    fn apply_one(&mut self, state: &mut State, next: Move) {
         match next {
             Move::Tick { fates } => self.tick(state, fates),
             Move::Commit { host, nth } => {
@@ -106,11 +187,11 @@ impl World {
                 let request = state.hosts[host].requests.remove(nth.into());
                 let response = self.land(state, request.txn);
                 let input = Input::Committed { id: request.id, response: Some(response) };
-                self.tell_node(state, host, input);
+                self.feed(state, host, input);
                 self.echo(state, host);
             }
             Move::Land { host, nth } => {
-                state.spent.slow += 1;
+                state.used.count(Trouble::Slow);
                 let host = usize::from(host);
                 let request = state.hosts[host].requests.remove(nth.into());
                 let response = self.land(state, request.txn);
@@ -121,51 +202,58 @@ impl World {
                 let host = usize::from(host);
                 let answer = state.hosts[host].answers.remove(nth.into());
                 let input = Input::Committed { id: answer.id, response: Some(answer.response) };
-                self.tell_node(state, host, input);
+                self.feed(state, host, input);
             }
             Move::Delay { host, nth } => {
-                state.spent.late += 1;
+                state.used.count(Trouble::Late);
                 let host = usize::from(host);
                 let request = state.hosts[host].requests.remove(nth.into());
                 self.leave_late(state, request.txn);
                 let input = Input::Committed { id: request.id, response: None };
-                self.tell_node(state, host, input);
+                self.feed(state, host, input);
             }
             Move::LandLate { nth } => {
                 let txn = state.late.remove(nth.into());
                 self.land(state, txn);
             }
-            Move::Tell { host } => {
-                let host = usize::from(host);
-                self.tell_news(state, host);
+            Move::Watch { host } => self.hear(state, host.into()),
+            Move::Deafen { host, on } => {
+                if on {
+                    state.used.count(Trouble::Deaf);
+                }
+                state.hosts[usize::from(host)].deaf = on;
             }
-            Move::Perform { host } => self.perform_next(state, host.into()),
+            Move::Perform { host } => self.kernel(state, host.into(), KernelInput::Perform),
             Move::Kill { host } => {
-                state.spent.crashes += 1;
+                state.used.count(Trouble::Crash);
                 self.kill(state, host.into());
             }
             Move::Reboot { host } => {
-                state.spent.reboots += 1;
+                state.used.count(Trouble::Reboot);
                 self.kill(state, host.into());
-                let host = &mut state.hosts[usize::from(host)];
-                host.boots += 1;
-                host.present = false;
-                host.until = 0;
+                self.kernel(state, host.into(), KernelInput::Reboot);
+                state.hosts[usize::from(host)].boots += 1;
             }
-            Move::Start { host } => self.start(state, host.into()),
+            Move::Start { host, file } => {
+                let host = usize::from(host);
+                if state.hosts[host].file != file {
+                    state.used.count(Trouble::Change);
+                }
+                self.start(state, host, file);
+            }
             Move::Pin { host } => {
-                state.spent.moves += 1;
+                state.used.count(Trouble::Move);
                 state.pinned = host + 1;
                 self.land(state, self.pins[usize::from(host)]);
             }
             Move::Drain { host, on } => {
-                state.spent.drains += 1;
+                state.used.count(Trouble::Drain);
                 state.drained ^= 1 << host;
                 self.land(state, self.drains[usize::from(host)][usize::from(on)]);
             }
             Move::Stop { host } => {
-                state.spent.stops += 1;
-                self.tell_node(state, host.into(), Input::Stop);
+                state.used.count(Trouble::Stop);
+                self.feed(state, host.into(), Input::Stop);
             }
         }
     }
@@ -177,7 +265,7 @@ impl World {
                 continue;
             }
             if fate == Fate::Stalled {
-                state.spent.stalls += 1;
+                state.used.count(Trouble::Stall);
                 continue;
             }
             // A request that has not landed within a renew interval is given up, and an answer
@@ -188,7 +276,7 @@ impl World {
             state.hosts[index].answers = young;
             state.hosts[index].answers.iter_mut().for_each(|answer| answer.old = true);
             for id in lost.iter().map(|r| r.id).chain(old.iter().map(|a| a.id)) {
-                self.tell_node(state, index, Input::Committed { id, response: None });
+                self.feed(state, index, Input::Committed { id, response: None });
             }
             self.wake(state, index);
         }
@@ -196,6 +284,9 @@ impl World {
             if fate != Fate::Stalled {
                 self.renew(state, index, fate);
             }
+        }
+        if self.options.gap_max < u8::MAX {
+            state.gap = if self.missing(state).is_some() { state.gap + 1 } else { 0 };
         }
     }
 
@@ -205,6 +296,10 @@ impl World {
         let renewal = |world: &World, request: &Request| {
             request.txn != LOST && world.stores.is_renewal(request.txn)
         };
+        let counts_losses = self.options.max(Trouble::Loss) < u8::MAX;
+        if fate == Fate::Lost && counts_losses && state.hosts[index].life == Life::Running {
+            state.used.count(Trouble::Loss);
+        }
         while let Some(nth) = state.hosts[index].requests.iter().position(|r| renewal(self, r)) {
             match fate {
                 Fate::Prompt | Fate::Slow => {
@@ -212,10 +307,10 @@ impl World {
                     let slow = fate == Fate::Slow;
                     let next =
                         if slow { Move::Land { host, nth } } else { Move::Commit { host, nth } };
-                    self.apply(state, next);
+                    self.apply_one(state, next);
                 }
                 Fate::Late => {
-                    state.spent.late += 1;
+                    state.used.count(Trouble::Late);
                     let txn = state.hosts[index].requests[nth].txn;
                     state.hosts[index].requests[nth].txn = LOST;
                     self.leave_late(state, txn);
@@ -224,194 +319,4 @@ impl World {
             }
         }
     }
-
-    /// A node that follows closely hears at once what it has just written itself.
-    fn echo(&mut self, state: &mut State, index: usize) {
-        if let [news] = state.hosts[index].watch.as_slice()
-            && self.stores.tells_renewal(*news)
-        {
-            self.tell_news(state, index);
-        }
-    }
-
-    /// The watch tells the next news. Renewals come in one batch: of several that a node hears at
-    /// the same instant only the last matters.
-    fn tell_news(&mut self, state: &mut State, index: usize) {
-        loop {
-            let update = state.hosts[index].watch.remove(0);
-            let renewal = self.stores.tells_renewal(update);
-            self.tell_node(state, index, Input::Watch { update });
-            let more = state.hosts[index].watch.first();
-            if !renewal || more.is_none_or(|news| !self.stores.tells_renewal(*news)) {
-                return;
-            }
-        }
-    }
-
-    fn wake(&mut self, state: &mut State, index: usize) {
-        let now = clock_micros(index, state.tick);
-        for round in 0.. {
-            assert!(round < 10, "a node wants to be called for ever");
-            let host = &state.hosts[index];
-            if host.life != Life::Running || self.daemons.timeout(host.node) > now {
-                return;
-            }
-            self.tell_node(state, index, Input::Wake);
-        }
-    }
-
-    /// A transaction reaches the store, and every watch has something to tell.
-    fn land(&mut self, state: &mut State, txn: u32) -> u32 {
-        let applied = self.stores.apply(state.store, txn, state.tick);
-        state.store = applied.store;
-        if let Some(news) = applied.news {
-            for host in state.hosts.iter_mut().filter(|host| host.life == Life::Running) {
-                host.watch.push(news);
-            }
-            let stores = &self.stores;
-            state.late.retain(|&txn| !stores.is_spent(applied.store, txn));
-        }
-        applied.response
-    }
-
-    /// The order in which such requests were sent means nothing.
-    fn leave_late(&mut self, state: &mut State, txn: u32) {
-        if !self.stores.is_spent(state.store, txn) {
-            let at = state.late.partition_point(|&other| other < txn);
-            state.late.insert(at, txn);
-        }
-    }
-
-    fn kill(&mut self, state: &mut State, index: usize) {
-        let host = &mut state.hosts[index];
-        host.life = Life::Killed;
-        host.node = 0;
-        host.watch.clear();
-        host.answers.clear();
-        host.ops.clear();
-        let requests = std::mem::take(&mut host.requests);
-        for request in requests.iter().filter(|request| request.txn != LOST) {
-            self.leave_late(state, request.txn);
-        }
-    }
-
-    fn start(&mut self, state: &mut State, index: usize) {
-        let host = &mut state.hosts[index];
-        host.life = Life::Running;
-        host.incarnation += 1;
-        let start = Start { host: index, incarnation: host.incarnation, boots: host.boots };
-        let step = self.daemons.start(&mut self.stores, start, state.tick);
-        state.hosts[index].node = step.node;
-        self.carry_out(state, index, &step);
-        self.wake(state, index);
-    }
-
-    fn tell_node(&mut self, state: &mut State, index: usize, input: Input) {
-        let node = (index, state.hosts[index].node);
-        let step = self.daemons.step(&mut self.stores, node, state.tick, input);
-        state.hosts[index].node = step.node;
-        self.carry_out(state, index, &step);
-    }
-
-    fn carry_out(&mut self, state: &mut State, index: usize, step: &Step) {
-        for effect in step.effects.iter() {
-            self.carry_out_one(state, index, *effect);
-        }
-    }
-
-    fn carry_out_one(&mut self, state: &mut State, index: usize, effect: Effect) {
-        let now = clock_micros(index, state.tick);
-        match effect {
-            Effect::Follow => {
-                let snapshot = self.stores.snapshot(state.store);
-                let watch = &mut state.hosts[index].watch;
-                watch.clear();
-                watch.push(snapshot);
-            }
-            Effect::Commit { id, txn } => {
-                state.hosts[index].requests.push(Request { id, txn });
-            }
-            Effect::List { id } => {
-                let present = state.hosts[index].present;
-                let outcome = Outcome::Listed { present };
-                self.tell_node(state, index, Input::Kernel { id, outcome });
-            }
-            Effect::Assume { id, until } => {
-                queue(state, index, QueuedOp { id, kind: OpKind::Assume, until });
-                self.perform_quick(state, index);
-            }
-            Effect::Refresh { id, until } => {
-                queue(state, index, QueuedOp { id, kind: OpKind::Refresh, until });
-                self.perform_quick(state, index);
-            }
-            Effect::Withdraw { id } => {
-                // There is one VIP: what waits for it and puts it there is cancelled as a whole.
-                let queued = &mut state.hosts[index].ops;
-                let puts = |op: &mut QueuedOp| op.kind != OpKind::Withdraw;
-                let cancelled: Vec<_> = queued.extract_if(.., puts).collect();
-                queue(state, index, QueuedOp { id, kind: OpKind::Withdraw, until: now });
-                for op in cancelled {
-                    let outcome = Outcome::TooLate;
-                    self.tell_node(state, index, Input::Kernel { id: op.id, outcome });
-                }
-            }
-            Effect::RemoveFence { id } => {
-                state.hosts[index].until = u32::MAX;
-                let outcome = Outcome::Done;
-                self.tell_node(state, index, Input::Kernel { id, outcome });
-            }
-            Effect::Exit { refused } => {
-                let host = &mut state.hosts[index];
-                host.life = if refused { Life::Refused } else { Life::Stopped };
-                host.watch.clear();
-                host.answers.clear();
-                let requests = std::mem::take(&mut host.requests);
-                for request in requests.iter().filter(|request| request.txn != LOST) {
-                    self.leave_late(state, request.txn);
-                }
-            }
-        }
-    }
-
-    /// What is not slow in this world is performed at once. An addition or a refresh that comes
-    /// later only answers for a shorter time.
-    fn perform_quick(&mut self, state: &mut State, index: usize) {
-        let slow = |kind| match kind {
-            OpKind::Withdraw => true,
-            OpKind::Assume | OpKind::Refresh => self.options.slow_kernel,
-        };
-        if state.hosts[index].ops.first().is_some_and(|op| !slow(op.kind)) {
-            self.perform_next(state, index);
-        }
-    }
-
-    fn perform_next(&mut self, state: &mut State, index: usize) {
-        let now = clock_micros(index, state.tick);
-        let host = &mut state.hosts[index];
-        let op = host.ops.remove(0);
-        let outcome = match op.kind {
-            OpKind::Withdraw => {
-                host.present = false;
-                host.until = 0;
-                Outcome::Done
-            }
-            _ if op.until <= now => Outcome::TooLate,
-            OpKind::Refresh if !host.present => Outcome::TooLate,
-            OpKind::Assume | OpKind::Refresh => {
-                host.present = true;
-                host.until = op.until;
-                Outcome::Done
-            }
-        };
-        self.tell_node(state, index, Input::Kernel { id: op.id, outcome });
-        self.perform_quick(state, index);
-    }
-}
-
-/// Queues an operation for the kernel of a host, as adapters do.
-fn queue(state: &mut State, index: usize, op: QueuedOp) {
-    let queued = &mut state.hosts[index].ops;
-    let overtaken = |waiting: &QueuedOp| op.kind.op().overtakes(&waiting.kind.op());
-    let place = queued.iter().position(overtaken).unwrap_or(queued.len());
-    queued.insert(place, op);
 }

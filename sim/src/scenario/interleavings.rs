@@ -129,7 +129,9 @@ fn second() -> Vec<Scenario> {
     ];
     for scenario in &mut all {
         match scenario.name {
-            "stalled-refresh" => scenario.mutant = Some(Daemon::HeedlessAdapter),
+            "stalled-refresh" => {
+                scenario.mutant = Some(Daemon::Turnip(Some(Mutant::LateNotUndone)))
+            }
             "flaky-waiters" => scenario.gap_max = 5 * S,
             _ => {}
         }
@@ -226,6 +228,7 @@ fn unseen_session() -> Plan {
         together: false,
         vips: vec![VipParams {
             addresses: 1,
+            interface: 0,
             policy: PolicyParams::Priority { priorities: vec![100, 50, 25, 0], preempt: true },
         }],
         ..Params::plain(4, 3, 1)

@@ -4,7 +4,7 @@
 mod found;
 mod interleavings;
 
-use crate::plan::{Daemon, Plan};
+use crate::plan::{Daemon, Plan, config};
 use crate::run::Outcome;
 use crate::time::S;
 
@@ -40,8 +40,8 @@ impl Scenario {
             && gap.length() > self.gap_max
         {
             complaints.push(format!(
-                "v{} was answered by nobody for {:.3} s from {:.3} s; at most {:.3} s are fine",
-                gap.vip,
+                "{} was answered by nobody for {:.3} s from {:.3} s; at most {:.3} s are fine",
+                config::net(gap.address).addr(),
                 gap.length() as f64 / S as f64,
                 gap.from as f64 / S as f64,
                 self.gap_max as f64 / S as f64,

@@ -5,18 +5,22 @@ use turnip_core::Backstop;
 use crate::plan::{Daemon, Params, Plan, PolicyParams, VipParams};
 use crate::rng::Rng;
 use crate::time::{MS, S, US};
-use crate::world::net::Weather;
-use crate::world::raft::RaftTiming;
+use crate::timing::{RaftTiming, Weather};
 
-use super::faults;
+use super::{drills, faults};
 
 /// The plan of a seed. Everything in it keeps to the assumptions A1 to A3.
 pub fn draw(seed: u64) -> Plan {
     let rng = &mut Rng::new(seed, "plan");
-    let params = params(rng);
-    let mut plan = Plan { seed, params, steps: Vec::new(), heal_at: 0, stop_at: 0, end_at: 0 };
-    plan.lasting(rng.within(40..=120) * S);
+    let mut plan = Plan { seed, params: params(rng), ..Plan::quiet() };
+    plan.quiet = if rng.chance(150) { rng.within(60..=240) * S } else { 5 * S };
+    if rng.chance(250) {
+        drills::draw(rng, &mut plan);
+        return plan;
+    }
+    plan.heal_at = rng.within(40..=120) * S;
     plan.steps = faults::draw(rng, &plan);
+    plan.lasting(plan.heal_at);
     plan
 }
 
@@ -26,12 +30,14 @@ fn params(rng: &mut Rng) -> Params {
     let mut params = Params::plain(hosts, members, 0);
     params.together = rng.chance(750);
     lease(rng, &mut params);
-    params.vips = vips(rng, hosts);
+    params.interfaces = *rng.pick(&[1, 1, 1, 2, 3]);
+    params.vips = vips(rng, hosts, params.interfaces);
     params.rates_ppm = rates(rng, hosts, params.drift_ppm);
     params.offsets = (0..hosts).map(|_| rng.below(10_000_000 * S)).collect();
     params.weights = (0..hosts).map(|_| *rng.pick(&[100, 100, 100, 50, 300])).collect();
     params.keepalive = rng.within(1_000..=5_000) * MS;
-    params.gate_early_max = rng.within(0..=8_000) * US;
+    params.tick = *rng.pick(&[1, 4, 4, 10]) * MS;
+    params.slews_ppm = (0..hosts).map(|_| slew(rng)).collect();
     params.start_spread = if rng.chance(500) { 0 } else { rng.below(3 * S) };
     params.daemon = Daemon::Turnip(None);
     params
@@ -67,8 +73,10 @@ fn lease(rng: &mut Rng, params: &mut Params) {
     };
 }
 
-fn vips(rng: &mut Rng, hosts: usize) -> Vec<VipParams> {
-    let count = *rng.pick(&[1, 2, 3, 5, 10, 10, 30]);
+fn vips(rng: &mut Rng, hosts: usize, interfaces: usize) -> Vec<VipParams> {
+    let few = *rng.pick(&[1, 2, 3, 5, 10, 10, 30]);
+    // Enough for several transactions and several calls of the kernel; they cost time.
+    let count = if rng.chance(15) { rng.within(100..=150) as usize } else { few };
     let policy = |rng: &mut Rng| match rng.below(4) {
         0 => PolicyParams::Leader,
         1 | 2 => PolicyParams::Spread,
@@ -82,9 +90,16 @@ fn vips(rng: &mut Rng, hosts: usize) -> Vec<VipParams> {
     (0..count)
         .map(|_| VipParams {
             addresses: if rng.chance(200) { 2 } else { 1 },
+            interface: rng.index(interfaces),
             policy: if mixed { policy(rng) } else { common.clone() },
         })
         .collect()
+}
+
+/// What NTP does to a kernel's timers: little, but now and then what chrony does at most.
+fn slew(rng: &mut Rng) -> i64 {
+    let most = *rng.pick(&[0, 500, 500, 83_333]);
+    rng.within_signed(-most..=most)
 }
 
 /// Rates within the margin: often at its very ends, where it hurts.

@@ -4,11 +4,11 @@ use crate::plan::{Fault, Mishap, Plan, Step, TxnKind};
 use crate::rng::Rng;
 use crate::time::{MS, S};
 
-use super::plots;
+use super::{configs, patterns};
 
 /// The kinds of faults that a run may have. Each run has only some of them, so that no kind
 /// always hides another.
-const KINDS: u64 = 27;
+const KINDS: u64 = 30;
 
 /// The faults of a run, in no particular order.
 pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Step> {
@@ -17,12 +17,24 @@ pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Step> {
         return Vec::new();
     }
     let mean_pause = rng.within(300..=8_000) * MS;
-    let plots = *rng.pick(&[0, 0, 100, 400]);
+    let share = *rng.pick(&[0, 0, 100, 400]);
+    let share_of_configs = *rng.pick(&[0, 0, 100, 400]);
     let mut steps = Vec::new();
+    if rng.chance(250) {
+        configs::from_the_start(rng, plan, &mut steps);
+    }
     let mut at = rng.below(5 * S);
     while at < plan.heal_at {
-        if rng.chance(plots) {
-            plots::draw(rng, plan, at, &mut steps);
+        if rng.chance(share) {
+            patterns::draw(rng, plan, at, &mut steps);
+            at += rng.within(1..=2 * mean_pause);
+            continue;
+        }
+        if rng.chance(share_of_configs) {
+            match rng.below(4) {
+                0 => configs::rolled_out(rng, plan, at, &mut steps),
+                _ => configs::with_a_restart(rng, plan, at, &mut steps),
+            }
             at += rng.within(1..=2 * mean_pause);
             continue;
         }
@@ -30,7 +42,7 @@ pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Step> {
         steps.push(Step { at, lasts: Some(duration(rng)), fault: fault(rng, plan, kind) });
         at += rng.within(1..=2 * mean_pause);
     }
-    // The later parts of a plot may fall behind the healing, after which nothing goes wrong.
+    // The later parts of a pattern may fall behind the healing, after which nothing goes wrong.
     steps.retain(|step| step.at < plan.heal_at);
     steps
 }
@@ -47,6 +59,7 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: u64) -> Fault {
     let host = rng.index(params.hosts);
     let member = rng.index(params.members);
     let vip = rng.index(params.vips.len());
+    let interface = rng.index(params.interfaces);
     let (from, to) = (rng.index(sites), rng.index(sites));
     match kind {
         0 => Fault::Cut { from, to },
@@ -79,11 +92,14 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: u64) -> Fault {
         24 => rng
             .pick(&[
                 Fault::StealAddress { host, vip },
-                Fault::LinkDown { host },
-                Fault::LinkGone { host },
+                Fault::LinkDown { host, interface },
+                Fault::LinkGone { host, interface },
             ])
             .clone(),
         25 => rng.pick(&[Fault::Drain { host }, Fault::Pin { vip, host }]).clone(),
+        26 => Fault::RefuseAddress { host, vip },
+        27 => Fault::LoseQuorum,
+        28 => Fault::Reconfigure { host, change: configs::change(rng, params) },
         _ => meddle(rng, host, lease),
     }
 }

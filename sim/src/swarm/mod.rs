@@ -1,8 +1,10 @@
 //! The swarm: whole plans drawn from seeds.
 
-pub mod crowd;
+mod configs;
 mod draw;
+mod drills;
 mod faults;
-mod plots;
+mod patterns;
+pub mod runner;
 
 pub use draw::draw;

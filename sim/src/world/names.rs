@@ -2,7 +2,7 @@
 
 use turnip_core::{ClusterName, KeyKind, Keys, NodeName, Op, Txn, VipName, records};
 
-use crate::plan::TxnKind;
+use crate::plan::{NameId, TxnKind};
 
 /// The names that hosts and VIPs have in every run.
 pub struct Names {
@@ -12,18 +12,20 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of so many hosts and VIPs.
+    /// The names of so many hosts and VIPs; each VIP has a second name to go by.
     pub fn new(hosts: usize, vips: usize) -> Self {
+        let seconds = (0..vips).map(|vip| format!("w{vip}").parse().expect("a valid name"));
         Names {
-            keys: Keys::new(&Self::cluster()),
+            keys: Keys::new(&Self::cluster(0)),
             nodes: (0..hosts).map(node_name).collect(),
-            vips: (0..vips).map(vip_name).collect(),
+            vips: (0..vips).map(vip_name).chain(seconds).collect(),
         }
     }
 
-    /// The cluster's name.
-    pub fn cluster() -> ClusterName {
-        "sim".parse().expect("a valid name")
+    /// A cluster's name.
+    pub fn cluster(number: usize) -> ClusterName {
+        let text = if number == 0 { "sim".to_owned() } else { format!("sim{number}") };
+        text.parse().expect("a valid name")
     }
 
     /// A host's node.
@@ -32,7 +34,7 @@ impl Names {
     }
 
     /// A VIP.
-    pub fn vip(&self, vip: usize) -> &VipName {
+    pub fn vip(&self, vip: NameId) -> &VipName {
         &self.vips[vip]
     }
 
@@ -56,9 +58,10 @@ impl Names {
         self.keys.pin(&self.vips[vip])
     }
 
-    /// What a transaction of `host` is for; nothing when it is none of turnip's.
-    pub fn kind(&self, host: usize, txn: &Txn) -> Option<TxnKind> {
-        let own = self.nodes.get(host)?;
+    /// What a transaction is for, of the host whose name is that of `own`; nothing when it is none of
+    /// turnip's.
+    pub fn kind(&self, own: usize, txn: &Txn) -> Option<TxnKind> {
+        let own = self.nodes.get(own)?;
         let kinds = txn.success.iter().filter_map(|op| match op {
             Op::Get { .. } => None,
             Op::Delete { key } => match self.keys.kind(key) {

@@ -4,6 +4,7 @@
 
 use crate::rng::Rng;
 use crate::time::{MS, US};
+use crate::timing::Weather;
 
 /// A place on the network: a host, or a machine of an etcd member that is apart.
 pub type Site = usize;
@@ -15,19 +16,6 @@ pub enum Plane {
     Peer,
     /// Hosts with etcd's members.
     Client,
-}
-
-/// The usual weather on all links.
-#[derive(Clone, Debug)]
-pub struct Weather {
-    /// One-way delay at least, in ns.
-    pub delay_min: u64,
-    /// One-way delay mostly at most, in ns.
-    pub delay_max: u64,
-    /// How many messages in a thousand are late by up to `tail`.
-    pub tail_permille: u64,
-    /// In ns.
-    pub tail: u64,
 }
 
 #[derive(Clone, Default)]

@@ -10,7 +10,8 @@ use madsim::time::{Instant, Sleep};
 
 use crate::time::True;
 
-use super::{Control, World};
+use super::World;
+use super::control::Control;
 
 /// The future that runs the world until the end of its plan. It calls back for what concerns the
 /// daemons' futures.
@@ -33,20 +34,15 @@ impl<F: FnMut(Control)> Pump<F> {
     fn run(&mut self) -> Option<True> {
         loop {
             let mut inner = self.world.inner();
-            let present = inner.now;
-            let Some((at, event)) = inner.queue.pop(present) else {
-                return inner.queue.next_at();
+            let Some(event) = inner.env.agenda.pop() else {
+                return inner.env.agenda.next_at();
             };
-            inner.now = at;
-            inner.dispatch(event);
+            let controls = inner.dispatch(event);
             if inner.over {
                 return None;
             }
-            if !inner.controls.is_empty() {
-                let controls = std::mem::take(&mut inner.controls);
-                drop(inner);
-                controls.into_iter().for_each(&mut self.control);
-            }
+            drop(inner);
+            controls.into_iter().for_each(&mut self.control);
         }
     }
 }
@@ -56,18 +52,13 @@ impl<F: FnMut(Control) + Unpin> Future for Pump<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // What is scheduled while it runs needs no waking.
-        self.world.inner().armed = 0;
+        self.world.inner().env.agenda.runner_wakes();
         loop {
             let Some(next) = self.run() else { return Poll::Ready(()) };
-            let mut inner = self.world.inner();
-            if inner.pump.is_none() {
-                inner.pump = Some(cx.waker().clone());
-            }
-            drop(inner);
             let at = self.begin + Duration::from_nanos(next);
             self.sleep.as_mut().reset(at);
             if self.sleep.as_mut().poll(cx).is_pending() {
-                self.world.inner().armed = next;
+                self.world.inner().env.agenda.runner_sleeps(cx.waker(), next);
                 return Poll::Pending;
             }
         }

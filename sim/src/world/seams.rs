@@ -13,20 +13,12 @@ use turnip_core::{
     StoreError, Txn, TxnResponse, Update,
 };
 
-use crate::plan::Mishap;
 use crate::time::MS;
 
-use super::etcd::{Ask, Request, RequestId};
+use super::World;
 use super::event::Event;
-use super::host::HostId;
-use super::net::Plane;
-use super::raft::MemberId;
-use super::slots::{Reply, SlotId, Wait};
-use super::watch::{Watch, WatchId};
-use super::{Inner, World};
-
-/// How long the first read of a watch may take, in ns.
-const OPEN_TIMEOUT: u64 = 1_000 * MS;
+use super::ids::{HostId, WatchId};
+use super::slots::{Reply, SlotId};
 
 /// A host's store, kernel and clock.
 #[derive(Clone)]
@@ -41,6 +33,13 @@ impl SimHost {
         SimHost { world, host }
     }
 
+    /// Waits until its adapter has started.
+    pub fn adapter_starts(&self) -> impl Future<Output = KernelOutcome> + use<> {
+        let inner = &mut *self.world.inner();
+        let slot = inner.hosts.adapter_starts(self.host, &mut inner.env);
+        outcome(Wait::new(Rc::clone(&self.world), slot))
+    }
+
     /// What an operator asks of its daemon.
     pub fn commands(&self) -> impl Stream<Item = Command> + use<> {
         Commands(self.clone())
@@ -53,12 +52,12 @@ impl Store for SimHost {
         prefix: String,
         elsewhere: bool,
     ) -> impl Stream<Item = Result<Update, StoreError>> {
-        let id = self.world.inner().client_follows(self.host, prefix, elsewhere);
+        let id = self.world.inner().follow(self.host, prefix, elsewhere);
         Follow { world: Rc::clone(&self.world), id }
     }
 
     async fn commit(&self, txn: Txn, timeout: Duration) -> Result<TxnResponse, StoreError> {
-        let slot = self.world.inner().client_commits(self.host, txn, timeout);
+        let slot = self.world.inner().commit(self.host, txn, timeout);
         match Wait::new(Rc::clone(&self.world), slot).await {
             Reply::Txn(answer) => answer,
             other => unreachable!("a transaction answered by {other:?}"),
@@ -66,7 +65,7 @@ impl Store for SimHost {
     }
 
     async fn member_status(&self, timeout: Duration) -> Result<MemberStatus, StoreError> {
-        let slot = self.world.inner().client_asks_status(self.host, timeout);
+        let slot = self.world.inner().ask_status(self.host, timeout);
         match Wait::new(Rc::clone(&self.world), slot).await {
             Reply::Status(answer) => answer,
             Reply::Txn(Err(error)) => Err(error),
@@ -77,22 +76,16 @@ impl Store for SimHost {
 
 impl Kernel for SimHost {
     fn perform(&self, op: KernelOp) -> impl Future<Output = KernelOutcome> {
-        let slot = self.world.inner().adapter_takes(self.host, op);
-        let wait = Wait::new(Rc::clone(&self.world), slot);
-        async move {
-            match wait.await {
-                Reply::Kernel(outcome) => outcome,
-                other => KernelOutcome::Failed(KernelError::Refused(format!("{other:?}"))),
-            }
-        }
+        let slot = self.world.inner().perform(self.host, op);
+        outcome(Wait::new(Rc::clone(&self.world), slot))
     }
 
     async fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) {
-        let mut inner = self.world.inner();
-        if inner.local(self.host) < deadline.as_nanos() {
-            inner.count(|tally| &mut tally.announcements);
-            let host = self.host;
-            inner.trace(|| format!("host {host} announces {addresses:?}"));
+        let inner = &mut *self.world.inner();
+        let (host, env) = (self.host, &mut inner.env);
+        if inner.hosts.local(host, env.now()) < deadline.as_nanos() {
+            env.count(|tally| &mut tally.announcements);
+            env.trace(|| format!("host {host} announces {addresses:?}"));
         }
     }
 
@@ -101,10 +94,17 @@ impl Kernel for SimHost {
     }
 }
 
+async fn outcome(wait: Wait) -> KernelOutcome {
+    match wait.await {
+        Reply::Kernel(outcome) => outcome,
+        other => KernelOutcome::Failed(KernelError::Refused(format!("{other:?}"))),
+    }
+}
+
 impl Clock for SimHost {
     fn now(&self) -> Instant {
         let inner = self.world.inner();
-        inner.hosts[self.host].clock.read(inner.now)
+        inner.hosts.clock(self.host).read(inner.env.now())
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> {
@@ -112,7 +112,7 @@ impl Clock for SimHost {
     }
 
     fn unix_ms(&self) -> u64 {
-        1_700_000_000_000 + self.world.inner().now / MS
+        1_700_000_000_000 + self.world.inner().env.now() / MS
     }
 }
 
@@ -128,24 +128,22 @@ impl Future for SleepUntil {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let (deadline, host) = (self.deadline, self.at.host);
         let world = Rc::clone(&self.at.world);
-        let mut inner = world.inner();
-        let clock = &inner.hosts[host].clock;
-        if clock.read(inner.now) >= deadline {
+        let inner = &mut *world.inner();
+        let env = &mut inner.env;
+        let clock = inner.hosts.clock(host);
+        if clock.read(env.now()) >= deadline {
             return Poll::Ready(());
         }
         let when = clock.when(deadline);
-        match &mut inner.hosts[host].sleeper {
-            Some(waker) if waker.will_wake(cx.waker()) => {}
-            waker => *waker = Some(cx.waker().clone()),
-        }
+        inner.hosts.sleep(host, cx);
         // The clock may have changed its rate since the last time.
         if let Some(slot) = self.slot.take() {
-            inner.slots.release(slot);
+            env.slots.release(slot);
         }
-        let slot = inner.slots.open();
-        let _ = inner.slots.poll(slot, cx);
+        let slot = env.slots.open();
+        let _ = env.slots.poll(slot, cx);
         if let Some(when) = when {
-            inner.schedule(when, Event::Wake { slot });
+            env.schedule(when, Event::Wake { slot });
         }
         self.slot = Some(slot);
         Poll::Pending
@@ -155,7 +153,7 @@ impl Future for SleepUntil {
 impl Drop for SleepUntil {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
-            self.at.world.inner().slots.release(slot);
+            self.at.world.inner().env.slots.release(slot);
         }
     }
 }
@@ -169,33 +167,14 @@ impl Stream for Follow {
     type Item = Result<Update, StoreError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut inner = self.world.inner();
-        let now = inner.now;
-        let watch = &mut inner.watches[self.id.0 as usize];
-        match watch.inbox.front() {
-            Some((at, _)) if *at <= now => {
-                let (_, update) = watch.inbox.pop_front().expect("there is a front");
-                if update.is_err() {
-                    inner.count(|tally| &mut tally.watches_broken);
-                }
-                Poll::Ready(Some(update))
-            }
-            None if watch.over => Poll::Ready(None),
-            _ => {
-                watch.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        let inner = &mut *self.world.inner();
+        inner.etcd.poll_watch(self.id, &mut inner.env, cx)
     }
 }
 
 impl Drop for Follow {
     fn drop(&mut self) {
-        let mut inner = self.world.inner();
-        let watch = &mut inner.watches[self.id.0 as usize];
-        watch.over = true;
-        watch.inbox.clear();
-        watch.waker = None;
+        self.world.inner().etcd.unwatch(self.id);
     }
 }
 
@@ -205,15 +184,7 @@ impl Stream for Told {
     type Item = KernelEvent;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<KernelEvent>> {
-        let mut inner = self.0.world.inner();
-        let host = &mut inner.hosts[self.0.host];
-        match host.told.pop_front() {
-            Some(event) => Poll::Ready(Some(event)),
-            None => {
-                host.told_waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        self.0.world.inner().hosts.poll_told(self.0.host, cx).map(Some)
     }
 }
 
@@ -223,152 +194,33 @@ impl Stream for Commands {
     type Item = Command;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Command>> {
-        let mut inner = self.0.world.inner();
-        let host = &mut inner.hosts[self.0.host];
-        match host.commands.pop_front() {
-            Some(command) => Poll::Ready(Some(command)),
-            None => {
-                host.commands_waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
+        self.0.world.inner().hosts.poll_command(self.0.host, cx).map(Some)
     }
 }
 
-/// The client's side of etcd, as the daemon's adapter does it: one endpoint at a time, the next
-/// one after an error.
-impl Inner {
-    fn client_commits(&mut self, host: HostId, txn: Txn, timeout: Duration) -> SlotId {
-        let slot = self.slots.open();
-        let endpoint = self.hosts[host].endpoint;
-        let local = Instant::from_nanos(self.local(host)) + timeout;
-        // A clock that stands still lets nobody give up.
-        if let Some(at) = self.hosts[host].clock.when(local) {
-            self.schedule(at, Event::GiveUp { slot, host, endpoint });
-        }
-        let mishap = self.mishap(host, &txn);
-        let mut request = Request::new(host, Some(slot), Ask::Txn(txn), self.now);
-        request.endpoint = endpoint;
-        let mut extra = 0;
-        match mishap {
-            Some(Mishap::LoseRequest) => return slot,
-            Some(Mishap::LoseAnswer) => request.lose_answer = true,
-            Some(Mishap::DelayRequest(by)) => extra = by,
-            Some(Mishap::DelayAnswer(by)) => request.delay_answer = by,
-            None => {}
-        }
-        let id = self.add_request(request);
-        self.client_sends(id, extra);
-        slot
-    }
+/// A wait as a future. Dropping it gives the wait up, and takes nothing back.
+struct Wait {
+    world: Rc<World>,
+    id: SlotId,
+}
 
-    fn client_sends(&mut self, id: RequestId, extra: u64) {
-        let request = &mut self.requests[id.0 as usize];
-        let host = request.host;
-        let member = self.hosts[host].endpoints[request.endpoint];
-        request.member = member;
-        let site = self.members[member].site;
-        if let Some(delay) = self.net.delay(Plane::Client, host, site, &mut self.rng) {
-            self.schedule(self.now + delay + extra, Event::Request { request: id });
-        }
+impl Wait {
+    /// Waits in `world` for the end of `id`.
+    fn new(world: Rc<World>, id: SlotId) -> Self {
+        Wait { world, id }
     }
+}
 
-    /// A member's process does not run, or it knows no leader: the request was not carried out, the
-    /// next may be asked.
-    pub fn client_refused(&mut self, id: RequestId) {
-        let request = &mut self.requests[id.0 as usize];
-        request.refusals += 1;
-        let Some(host) = self.hosts.get_mut(request.host) else { return };
-        let tried = request.endpoint;
-        let next = (tried + 1) % host.endpoints.len();
-        match request.slot {
-            Some(slot) => {
-                if host.endpoint == tried {
-                    host.endpoint = next;
-                }
-                if !self.slots.is_open(slot) {
-                    return;
-                }
-                if request.refusals < host.endpoints.len() {
-                    request.endpoint = next;
-                    self.client_sends(id, 0);
-                } else {
-                    let error = StoreError::Unavailable("no member takes it".into());
-                    self.slots.complete(slot, Reply::Txn(Err(error)));
-                }
-            }
-            None => {
-                if let &Ask::Snapshot(watch) = &request.ask {
-                    self.watch_break(watch, "the member refuses", 0);
-                }
-            }
-        }
+impl Future for Wait {
+    type Output = Reply;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        self.world.inner().env.slots.poll(self.id, cx)
     }
+}
 
-    /// A client has waited long enough.
-    pub fn client_gives_up(&mut self, slot: SlotId, host: HostId, endpoint: usize) {
-        let error = StoreError::Unavailable("no answer in time".into());
-        if self.slots.complete(slot, Reply::Txn(Err(error))) {
-            self.count(|tally| &mut tally.timeouts);
-            let host = &mut self.hosts[host];
-            if host.endpoint == endpoint {
-                host.endpoint = (endpoint + 1) % host.endpoints.len();
-            }
-        }
-    }
-
-    fn client_asks_status(&mut self, host: HostId, timeout: Duration) -> SlotId {
-        let slot = self.slots.open();
-        let Some(member) = self.hosts[host].member else {
-            let error = StoreError::Refused("no etcd member is local".into());
-            self.slots.complete(slot, Reply::Status(Err(error)));
-            return slot;
-        };
-        let reaches = self.net.reaches(Plane::Client, host, host);
-        if reaches && !self.members[member].paused {
-            let delay = self.rng.within(50_000..=200_000);
-            self.schedule(self.now + delay, Event::Status { slot, member });
-        } else {
-            let local = Instant::from_nanos(self.local(host)) + timeout;
-            if let Some(at) = self.hosts[host].clock.when(local) {
-                let endpoint = usize::MAX;
-                self.schedule(at, Event::GiveUp { slot, host, endpoint });
-            }
-        }
-        slot
-    }
-
-    /// A member is asked for its status.
-    pub fn status_asked(&mut self, slot: SlotId, member: MemberId) {
-        let status = self.etcd_status(member);
-        self.slots.complete(slot, Reply::Status(status));
-    }
-
-    fn client_follows(&mut self, host: HostId, prefix: String, elsewhere: bool) -> WatchId {
-        let target = &mut self.hosts[host];
-        if elsewhere {
-            target.watch_endpoint = (target.watch_endpoint + 1) % target.endpoints.len();
-        }
-        let endpoint = target.watch_endpoint;
-        let member = target.endpoints[endpoint];
-        let epoch = self.members[member].epoch;
-        let id = WatchId(self.watches.len() as u32);
-        self.watches.push(Watch::new(host, member, epoch, prefix));
-        self.count(|tally| &mut tally.watches);
-        self.trace(|| format!("host {host} follows at member {member}"));
-        let mut request = Request::new(host, None, Ask::Snapshot(id), self.now);
-        request.endpoint = endpoint;
-        let request = self.add_request(request);
-        self.client_sends(request, 0);
-        self.schedule(self.now + OPEN_TIMEOUT, Event::WatchOpens { watch: id });
-        id
-    }
-
-    /// A watch that has not begun by now will not.
-    pub fn watch_opens_late(&mut self, id: WatchId) {
-        let watch = &self.watches[id.0 as usize];
-        if !watch.has_begun() {
-            self.watch_break(id, "no snapshot in time", 0);
-        }
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.world.inner().env.slots.release(self.id);
     }
 }

@@ -1,13 +1,8 @@
 //! Where daemons wait for answers of the world.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use turnip_core::{KernelOutcome, MemberStatus, StoreError, TxnResponse};
-
-use super::World;
 
 /// Names a wait. A name is never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,32 +92,5 @@ impl Slots {
             slot.waker = None;
             self.free.push(id.index);
         }
-    }
-}
-
-/// A wait as a future. Dropping it gives the wait up, and takes nothing back.
-pub struct Wait {
-    world: Rc<World>,
-    id: SlotId,
-}
-
-impl Wait {
-    /// Waits in `world` for the end of `id`.
-    pub fn new(world: Rc<World>, id: SlotId) -> Self {
-        Wait { world, id }
-    }
-}
-
-impl Future for Wait {
-    type Output = Reply;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
-        self.world.inner().slots.poll(self.id, cx)
-    }
-}
-
-impl Drop for Wait {
-    fn drop(&mut self) {
-        self.world.inner().slots.release(self.id);
     }
 }

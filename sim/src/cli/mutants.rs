@@ -3,7 +3,7 @@
 use crate::plan::Daemon;
 use crate::run;
 use crate::scenario::{self, Scenario};
-use crate::swarm::crowd::{self, Crowd};
+use crate::swarm::runner::{self, SwarmConfig};
 
 use super::single;
 use super::{MutantsArgs, ScenarioArgs, jobs};
@@ -65,12 +65,13 @@ pub(super) fn mutants(args: &MutantsArgs) -> bool {
     let mut well = true;
     println!("{:24} {:>8}  by the swarm / by its scenario", "mutant", "seeds");
     for daemon in Daemon::mutants() {
-        let crowd = Crowd {
+        let config = SwarmConfig {
             from: args.from,
             seeds: args.seeds,
             jobs: jobs(args.jobs),
             limit: None,
             daemon,
+            keep_going: false,
         };
         let by_scenario = scenario::all().into_iter().find_map(|scenario| {
             (scenario.mutant == Some(daemon)).then_some(())?;
@@ -78,7 +79,7 @@ pub(super) fn mutants(args: &MutantsArgs) -> bool {
             let complaint = scenario.complaints(&outcome).into_iter().next()?;
             Some(format!("{}: {complaint}", scenario.name))
         });
-        let by_swarm = crowd::run_crowd(&crowd, |_, _| {});
+        let by_swarm = runner::run_swarm(&config, |_, _| {});
         let caught = by_swarm.failed.first();
         let seeds = caught.map_or("-".into(), |(seed, _)| (seed - args.from + 1).to_string());
         let swarm = caught.map_or("not caught".into(), |(_, failures)| failures[0].to_string());

@@ -1,7 +1,8 @@
 //! A path through the world, in words.
 
+use turnip_core::adapter::Call;
 use turnip_core::records::{VipRecord, decode};
-use turnip_core::{KeyKind, Op};
+use turnip_core::{Assignment, KeyKind, Op};
 
 use super::daemon::host_name;
 use super::moves::{Fate, Move};
@@ -9,24 +10,33 @@ use super::state::{Life, State};
 use super::world::World;
 
 /// One line for each move: when, what, what the nodes said to it, and who answers then.
-pub(super) fn tell(world: &mut World, path: &[Move]) -> Vec<String> {
+pub(super) fn explain(world: &mut World, path: &[Move]) -> Vec<String> {
     let mut state = world.initial();
-    path.iter().map(|&next| tell_one(world, &mut state, next)).collect()
+    path.iter().map(|&next| explain_one(world, &mut state, next)).collect()
 }
 
-fn tell_one(world: &mut World, state: &mut State, next: Move) -> String {
+fn explain_one(world: &mut World, state: &mut State, next: Move) -> String {
     let what = describe(world, state, next);
     world.daemons.said = Some(Vec::new());
     world.apply(state, next);
     let said = world.daemons.said.take().unwrap_or_default();
-    let answering: Vec<&str> = state.answering(world.options.fence).map(host_name).collect();
-    let answering = match answering.as_slice() {
-        [] => "nobody answers".to_owned(),
-        [name] => format!("{name} answers"),
-        names => format!("{} answer", names.join(" and ")),
-    };
+    let answering = answering(world, state);
     let said = if said.is_empty() { String::new() } else { format!("; says: {}", said.join("; ")) };
     format!("tick {}: {what} [{answering}]{said}", state.tick)
+}
+
+/// Who answers; where there are several addresses, for which.
+fn answering(world: &World, state: &State) -> String {
+    let several = world.addresses.iter().any(|file| file.len() > 1);
+    let who = world.answering(state).map(|(host, address)| match several {
+        true => format!("{} for {}", host_name(host), address.addr()),
+        false => host_name(host).to_owned(),
+    });
+    match who.collect::<Vec<_>>().as_slice() {
+        [] => "nobody answers".to_owned(),
+        [name] if !several => format!("{name} answers"),
+        names => format!("{} answer", names.join(" and ")),
+    }
 }
 
 fn describe(world: &World, state: &State, next: Move) -> String {
@@ -40,7 +50,7 @@ fn describe(world: &World, state: &State, next: Move) -> String {
             let fates = fates.iter().zip(&state.hosts).enumerate();
             let fates = fates.filter(|(_, (_, host))| host.life == Life::Running);
             let fates: Vec<String> =
-                fates.map(|(index, (fate, _))| tell_fate(host_name(index), *fate)).collect();
+                fates.map(|(index, (fate, _))| explain_fate(host_name(index), *fate)).collect();
             format!("time goes on; {}", fates.join(", "))
         }
         Move::Commit { host, nth } => format!("{} is committed and answered", request(host, nth)),
@@ -55,14 +65,20 @@ fn describe(world: &World, state: &State, next: Move) -> String {
             let txn = state.late[usize::from(nth)];
             format!("late, the {} is committed", purpose(world, txn))
         }
-        Move::Tell { host } => format!("{} hears the next news", name(host)),
+        Move::Watch { host } => format!("{} hears the next event", name(host)),
+        Move::Deafen { host, on: true } => format!("the watch of {} stands still", name(host)),
+        Move::Deafen { host, on: false } => format!("the watch of {} goes on", name(host)),
         Move::Perform { host } => {
-            let op = state.hosts[usize::from(host)].ops[0];
-            format!("the kernel of {} performs: {:?}", name(host), op.kind)
+            let kernel = state.hosts[usize::from(host)].kernel;
+            let call = world.adapters.call(kernel).map(explain_call).unwrap_or_default();
+            format!("the kernel of {} performs: {call}", name(host))
         }
         Move::Kill { host } => format!("the daemon of {} is killed", name(host)),
         Move::Reboot { host } => format!("the host {} is booted again", name(host)),
-        Move::Start { host } => format!("the daemon of {} starts again", name(host)),
+        Move::Start { host, file } => {
+            let starts = format!("the daemon of {} starts again", name(host));
+            if world.files == 1 { starts } else { format!("{starts}, with file {file}") }
+        }
         Move::Pin { host } => format!("the operator wants v on {}", name(host)),
         Move::Drain { host, on: true } => format!("the operator drains {}", name(host)),
         Move::Drain { host, on: false } => {
@@ -72,7 +88,7 @@ fn describe(world: &World, state: &State, next: Move) -> String {
     }
 }
 
-fn tell_fate(name: &str, fate: Fate) -> String {
+fn explain_fate(name: &str, fate: Fate) -> String {
     match fate {
         Fate::Prompt => format!("{name} can renew"),
         Fate::Lost => format!("{name} cannot renew"),
@@ -82,11 +98,25 @@ fn tell_fate(name: &str, fate: Fate) -> String {
     }
 }
 
+fn explain_call(call: &Call) -> String {
+    match call {
+        Call::Put { addresses, .. } => format!("put {}", explain_addresses(addresses)),
+        Call::Delete { addresses } => format!("delete {}", explain_addresses(addresses)),
+        Call::Change(transaction) => format!("change the fence: {:?}", transaction.changes),
+        Call::List | Call::ReadFence | Call::RemoveFence => format!("{call:?}"),
+    }
+}
+
+fn explain_addresses(addresses: &[Assignment]) -> String {
+    let one = |a: &Assignment| format!("{} of {}", a.address.addr(), a.vip);
+    addresses.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 /// What a transaction is for, by the keys that it writes.
 pub(super) fn purpose(world: &World, txn: u32) -> String {
     let keys = &world.stores.keys;
     let short = |key: &str| key.trim_start_matches(keys.prefix()).to_owned();
-    let ops = world.stores.txns.get(txn).success.iter().filter_map(|op| match op {
+    let ops = world.stores.messages.txns.get(txn).success.iter().filter_map(|op| match op {
         Op::Put { key, value } => Some(match (keys.kind(key), decode::<VipRecord>(value)) {
             (KeyKind::Vip(_), Ok(record)) => format!("{} = {}", short(key), record.node),
             _ => format!("put {}", short(key)),

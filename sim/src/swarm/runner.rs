@@ -13,7 +13,7 @@ use super::draw;
 
 /// What a swarm is made of.
 #[derive(Clone, Debug)]
-pub struct Crowd {
+pub struct SwarmConfig {
     /// The first seed.
     pub from: u64,
     /// How many.
@@ -24,11 +24,13 @@ pub struct Crowd {
     pub limit: Option<Duration>,
     /// Whose algorithm runs.
     pub daemon: Daemon,
+    /// Does not stop at the first seed that fails.
+    pub keep_going: bool,
 }
 
 /// What became of a swarm.
 #[derive(Debug, Default)]
-pub struct CrowdOutcome {
+pub struct SwarmOutcome {
     /// Seeds that were run.
     pub seeds: u64,
     /// Seeds that failed, lowest first, with how.
@@ -41,6 +43,8 @@ pub struct CrowdOutcome {
     pub wall: Duration,
     /// The longest overlap, in ns.
     pub overlap_max: u64,
+    /// The longest overlap of hosts of different clusters, in ns.
+    pub foreign_overlap_max: u64,
 }
 
 /// What must have happened in a swarm of some size: else it tested nothing.
@@ -86,32 +90,34 @@ fn is_harmless_to_daemons(fault: &Fault) -> bool {
     )
 }
 
-/// Runs a swarm until a seed fails; `progress` is told how many seeds are done and how many of them failed.
-pub fn run_crowd(crowd: &Crowd, progress: impl Fn(u64, usize) + Sync) -> CrowdOutcome {
+/// Runs a swarm until a seed fails, or to its end; `progress` is told how many seeds are done and how many of them failed.
+pub fn run_swarm(config: &SwarmConfig, progress: impl Fn(u64, usize) + Sync) -> SwarmOutcome {
     // The only real clock in the simulator: it decides when to stop, never what happens.
     let now = Instant::now;
     let begin = now();
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let shared = Mutex::new(CrowdOutcome::default());
+    let shared = Mutex::new(SwarmOutcome::default());
     std::thread::scope(|scope| {
-        for _ in 0..crowd.jobs.max(1) {
+        for _ in 0..config.jobs.max(1) {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= crowd.seeds || crowd.limit.is_some_and(|l| now() - begin > l) {
+                    if number >= config.seeds || config.limit.is_some_and(|l| now() - begin > l) {
                         break;
                     }
-                    let seed = crowd.from.wrapping_add(number);
-                    let plan = plan(seed, crowd.daemon);
+                    let seed = config.from.wrapping_add(number);
+                    let plan = plan(seed, config.daemon);
                     let outcome = run::run(&plan, false);
                     let mut shared = shared.lock().unwrap_or_else(|e| e.into_inner());
                     shared.seeds += 1;
                     shared.simulated_secs += plan.end_at as f64 / S as f64;
                     shared.tally.add(&outcome.tally);
                     shared.overlap_max = shared.overlap_max.max(outcome.overlap_max);
+                    shared.foreign_overlap_max =
+                        shared.foreign_overlap_max.max(outcome.foreign_overlap_max);
                     if !outcome.failures.is_empty() {
                         shared.failed.push((seed, outcome.failures));
-                        stop.store(true, Ordering::Relaxed);
+                        stop.fetch_or(!config.keep_going, Ordering::Relaxed);
                     }
                     progress(shared.seeds, shared.failed.len());
                 }

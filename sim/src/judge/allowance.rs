@@ -1,0 +1,297 @@
+//! What a fault explains: how long an address may go unanswered because of it, how often it may move,
+//! and for how long things may be out of order.
+//!
+//! All of it is in one table, [`Durations::allowance`], and follows from the protocol's durations, in
+//! true time and rounded to the worse side. It holds for a fault that meets a cluster in order.
+
+use turnip_core::Backstop;
+
+use crate::plan::{Change, Fault, LeaseParams, Plan, Step};
+use crate::time::{MS, S, True, US};
+
+const PPM: u64 = 1_000_000;
+
+/// A plan's durations, in ns of true time.
+#[derive(Clone, Copy, Debug)]
+pub struct Durations {
+    /// The longest from the last news of a host until another may expire it: `L(1 + rho)` on the
+    /// slowest clock, of the longest lease.
+    pub silence: u64,
+    /// For how long a host can be kept from renewing and still loses nothing: `L(1 - rho)` on the
+    /// fastest clock, less what the last renewal may have aged, and less the guard; of the shortest
+    /// lease.
+    pub bears: u64,
+    /// The longest interval between renewals; and how long one waits for its answer.
+    pub renew: u64,
+    /// A transaction, from when it is sent until the answer is there.
+    pub commit: u64,
+    /// A message from one machine to another.
+    pub hop: u64,
+    /// An operation of the kernel.
+    pub kernel: u64,
+    /// How long the store may be away for a client when a member is lost: an election with one split
+    /// vote, and two requests until the client has found a member that answers.
+    pub outage: u64,
+    /// A connection that carries nothing is given up.
+    pub keepalive: u64,
+    /// How long another host must be preferred until an address moves to it, and the move.
+    pub settle: u64,
+    /// A planned move, from silence here to answers there.
+    pub hand_over: u64,
+    /// Until a free address is claimed by the last in rank.
+    pub claims: u64,
+}
+
+/// What a fault explains.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    /// The longest gap, in ns.
+    pub gap: u64,
+    /// How often an address may come to another host.
+    pub moves: u64,
+    /// How long after its begin things may be out of order, in ns.
+    pub after_begin: u64,
+    /// And after its end.
+    pub after_end: u64,
+    /// Things may be out of order as long as it lasts.
+    pub unsteady: bool,
+}
+
+/// Nothing is said about gaps and moves.
+const ANY: u64 = u64::MAX;
+
+impl Durations {
+    /// Those of a plan.
+    pub fn of(plan: &Plan) -> Self {
+        let params = &plan.params;
+        let rho = u64::from(params.drift_ppm);
+        // The longest and the shortest that a duration on a host's clock takes in true time.
+        let slow = |local: u64| local * PPM / (PPM - rho) + 1;
+        let fast = |local: u64| local * PPM / (PPM + rho);
+        let leases: Vec<LeaseParams> = plan.leases().collect();
+        let lease = leases.iter().map(|lease| lease.lease_ms * MS).max().unwrap_or_default();
+        let renew =
+            slow(leases.iter().map(|lease| lease.renew_ms() * MS).max().unwrap_or_default());
+
+        let weather = &params.weather;
+        let tail = if weather.tail_permille > 0 { weather.tail } else { 0 };
+        let hop = weather.delay_max + tail;
+        let disk = params.raft.disk_max;
+        // To the member, to the leader, to a follower and its disk, and all the way back. As many
+        // VIPs as many make several transactions, one after the other.
+        let batches = 1 + params.vips.len() as u64 / 50;
+        let commit = (6 * hop + 2 * disk + MS) * batches;
+        let kernel = 200 * US + 4 * US * params.vips.len() as u64;
+
+        let bears = |lease: &LeaseParams| {
+            let duration = lease.lease_ms * MS;
+            let holding = fast(duration - duration * rho / PPM);
+            let aged = slow(lease.renew_ms() * MS) + commit;
+            // Lifetimes are whole seconds, and end one early.
+            let coarse = if params.backstop == Some(Backstop::Lifetime) { 2 * S } else { 0 };
+            holding.saturating_sub(aged + slow(lease.guard_ms() * MS) + coarse + 2 * kernel)
+        };
+        let outage = 4 * params.raft.election + 2 * renew + 2 * commit;
+        let hand_over = 2 * kernel + 2 * commit + 2 * hop + 2 * MS;
+        Durations {
+            silence: slow(lease + lease * rho / PPM),
+            bears: leases.iter().map(bears).min().unwrap_or_default(),
+            renew,
+            commit,
+            hop,
+            kernel,
+            outage,
+            keepalive: params.keepalive,
+            // It begins right after a renewal was answered, and when the other was heard lately.
+            settle: slow(lease) + 3 * renew + hand_over,
+            hand_over,
+            claims: params.hosts as u64 * renew / 2,
+        }
+    }
+
+    /// The start of all daemons: etcd's first election, the sessions, first claims by whoever is
+    /// there, and what settles after that.
+    pub fn start(&self, plan: &Plan) -> u64 {
+        plan.params.start_spread + 2 * self.outage + 2 * self.settle + S
+    }
+
+    /// A host falls silent and the store is well. Others wait for its lease; they may lose a race
+    /// among themselves, and try again.
+    fn death(&self) -> u64 {
+        self.silence + 4 * self.commit + 2 * self.hop + 2 * self.kernel + self.renew + self.claims
+    }
+
+    /// Whoever cannot hold an address says so before passing it on, so that nobody hands it back; what
+    /// was said before may still be on its way.
+    fn refusal(&self) -> u64 {
+        2 * self.commit + self.hand_over
+    }
+
+    /// **The table.** One line a kind of fault, with the reason.
+    pub fn allowance(&self, plan: &Plan, step: &Step) -> Allowance {
+        let lasts = step.ends(plan.heal_at).saturating_sub(step.at);
+        let changed = |host: usize| {
+            plan.steps.iter().any(
+                |step| matches!(&step.fault, Fault::Reconfigure { host: of, .. } if *of == host),
+            )
+        };
+        let Durations { silence, bears, commit, outage, settle, hand_over, .. } = *self;
+        let return_of_host = silence + 4 * commit + settle;
+        // A new process lists addresses, reads the store, and renews.
+        let resume = 4 * commit + 2 * self.kernel;
+        match &step.fault {
+            // What comes of it is told by the run: another configuration makes whatever it makes.
+            Fault::Kill { host } | Fault::Restart { host } | Fault::PowerOff { host }
+                if changed(*host) =>
+            {
+                Allowance {
+                    after_begin: self.death() + outage + settle,
+                    after_end: 2 * return_of_host + outage + 5 * S,
+                    ..Self::nothing_said()
+                }
+            }
+            // The kernel keeps the addresses until the lease ends, and a successor resumes.
+            Fault::Kill { .. } if lasts + resume < bears => Self::unnoticed(resume),
+            Fault::Freeze { .. } if lasts + 2 * commit < bears => Self::unnoticed(2 * commit),
+            // Nor is a cut noticed that ends in time for a renewal; one request may wait in vain.
+            Fault::CutStore { .. } if lasts + 2 * self.renew + 2 * commit < bears => {
+                Self::unnoticed(3 * self.renew + self.keepalive)
+            }
+            // The others wait for its lease. Who comes back is first in line again, after settling.
+            Fault::Kill { .. } | Fault::Freeze { .. } => Allowance {
+                gap: self.death(),
+                moves: 4,
+                after_begin: self.death() + settle,
+                after_end: return_of_host + outage,
+                unsteady: false,
+            },
+            Fault::CutStore { .. } => Allowance {
+                gap: self.death(),
+                moves: 4,
+                after_begin: self.death() + settle,
+                after_end: self.keepalive + return_of_host + outage,
+                unsteady: false,
+            },
+            // The same, and perhaps its member led: the election is not added to the lease, but what
+            // the lease still lacks when it is over is waited for.
+            Fault::PowerOff { .. } | Fault::Isolate { .. } => Allowance {
+                gap: self.death() + outage,
+                moves: 4,
+                after_begin: self.death() + outage + settle,
+                after_end: self.keepalive + return_of_host + 2 * outage,
+                unsteady: false,
+            },
+            // Break before make: removed, handed over in one commit, put there. The service manager
+            // starts it again, and it is first in line again.
+            Fault::Restart { .. } => Allowance {
+                gap: hand_over,
+                moves: 2,
+                after_begin: silence + settle,
+                after_end: silence + return_of_host + outage + 3 * S,
+                unsteady: false,
+            },
+            // Away at once, and back after settling.
+            Fault::Drain { .. } | Fault::Pin { .. } => Allowance {
+                gap: hand_over,
+                moves: 2,
+                after_begin: 2 * S + settle,
+                after_end: 6 * S + settle,
+                unsteady: false,
+            },
+            Fault::LinkDown { .. } | Fault::LinkGone { .. } => Allowance {
+                gap: self.refusal(),
+                moves: 2,
+                after_begin: S + settle,
+                after_end: S + settle,
+                unsteady: false,
+            },
+            // Its renewal fails as well; it is taken away, tried once more, and passed on. It is tried
+            // again within a minute, but never where somebody has it.
+            Fault::RefuseAddress { .. } => Allowance {
+                gap: self.refusal() + 2 * self.renew,
+                moves: 2,
+                after_begin: S + 2 * self.renew + settle,
+                after_end: 61 * S + settle,
+                unsteady: false,
+            },
+            // Seen at once, and put back: told, listed, added.
+            Fault::StealAddress { .. } => Allowance {
+                gap: 6 * self.kernel + 2 * MS,
+                moves: 0,
+                after_begin: S,
+                after_end: 0,
+                unsteady: false,
+            },
+            // Nobody loses anything while the store is away for less than a lease bears. When it is
+            // away for longer, everybody does, and gets back what they had: the others give them the
+            // time to be heard.
+            Fault::LoseQuorum => Allowance {
+                gap: (lasts + outage).saturating_sub(bears),
+                moves: 0,
+                after_begin: 0,
+                after_end: self.keepalive + outage + settle,
+                unsteady: true,
+            },
+            Fault::CrashLeader | Fault::CrashMember { .. } | Fault::PauseMember { .. } => {
+                Allowance {
+                    gap: outage.saturating_sub(bears),
+                    moves: 0,
+                    after_begin: self.keepalive + outage + settle,
+                    after_end: self.keepalive + outage + settle,
+                    unsteady: false,
+                }
+            }
+            Fault::MoveLeader => Allowance {
+                gap: 0,
+                moves: 0,
+                after_begin: outage + settle,
+                after_end: 0,
+                unsteady: false,
+            },
+            Fault::Compact => Self::unnoticed(S),
+            Fault::WatchLag { by, .. } if *by < self.renew => Self::unnoticed(S),
+            // Within the margin.
+            Fault::Drift { .. } => Self::unnoticed(0),
+            // It does something when the daemon is started, and that has its own line.
+            Fault::Reconfigure { change, .. } => match change {
+                // But for mistakes of which nobody says how they go.
+                Change::Cluster { .. } | Change::NameOf { .. } => {
+                    Allowance { unsteady: true, ..Self::nothing_said() }
+                }
+                _ => Allowance { after_begin: 0, after_end: 0, gap: 0, moves: 0, unsteady: false },
+            },
+            // A mishap waits for its transaction until everything heals.
+            Fault::Meddle { .. } => {
+                Allowance { after_end: plan.heal_at, unsteady: true, ..Self::nothing_said() }
+            }
+            Fault::FailingNetlink { .. } | Fault::SlowNetlink { .. } => {
+                Allowance { after_end: 61 * S + settle, unsteady: true, ..Self::nothing_said() }
+            }
+            _ => Allowance {
+                after_end: self.keepalive + return_of_host + 2 * outage,
+                unsteady: true,
+                ..Self::nothing_said()
+            },
+        }
+    }
+
+    /// Nobody without the logs can tell that anything happened.
+    fn unnoticed(after_end: u64) -> Allowance {
+        Allowance { gap: 0, moves: 0, after_begin: 0, after_end, unsteady: true }
+    }
+
+    fn nothing_said() -> Allowance {
+        Allowance { gap: ANY, moves: ANY, after_begin: 0, after_end: 0, unsteady: false }
+    }
+}
+
+impl Allowance {
+    /// When a step explains gaps and moves.
+    pub fn windows(&self, plan: &Plan, step: &Step) -> Vec<(True, True)> {
+        let end = step.ends(plan.heal_at);
+        if self.unsteady {
+            return vec![(step.at, end.saturating_add(self.after_end))];
+        }
+        vec![(step.at, step.at + self.after_begin), (end, end.saturating_add(self.after_end))]
+    }
+}

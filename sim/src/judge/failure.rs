@@ -1,0 +1,91 @@
+//! What must not be.
+
+use std::fmt;
+
+use crate::check::{Hosts, Span};
+use crate::plan::config;
+use crate::time::{S, True};
+
+/// Something that must not be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// Two hosts answered at once.
+    Overlap(Span),
+    /// Nobody answered although somebody could, or for longer than a fault explains.
+    Gap { span: Span, limit: u64, why: String },
+    /// An address moved for no reason, or more often than a fault explains.
+    Moved { address: usize, at: True, count: u64, limit: u64, why: String },
+    /// After everything healed, a VIP was not on exactly one host, whole.
+    NotHeld { vip: usize, hosts: Vec<usize> },
+    /// After everything healed, a VIP still moved when all should have been in order.
+    NotSettled { vip: usize, after_ns: u64 },
+    /// After everything healed, a VIP was not where its policy wants it.
+    Misplaced { vip: usize, on: usize, wanted: usize },
+    /// A daemon that was asked to stop did not.
+    StillRuns { host: usize },
+    /// A stopped daemon left something behind.
+    LeftBehind { host: usize, what: String },
+    /// A stopped daemon left its session in the store.
+    SessionLeft { host: usize },
+    /// A daemon refused to run, or to go on, without a reason.
+    Refused { host: usize, why: String },
+    /// Something panicked.
+    Panicked(String),
+}
+
+/// Hosts by number.
+pub fn numbers(hosts: Hosts) -> Vec<usize> {
+    (0..32).filter(|host| hosts >> host & 1 == 1).collect()
+}
+
+fn secs(ns: u64) -> f64 {
+    ns as f64 / S as f64
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Overlap(span) => write!(
+                f,
+                "{} was answered on hosts {:?} at once for {} ns from {:.9} s",
+                config::net(span.address).addr(),
+                numbers(span.hosts),
+                span.length(),
+                secs(span.from)
+            ),
+            Failure::Gap { span, limit, why } => write!(
+                f,
+                "{} was answered by nobody for {:.3} s from {:.3} s; at most {:.3} s are fine: {why}",
+                config::net(span.address).addr(),
+                secs(span.length()),
+                secs(span.from),
+                secs(*limit)
+            ),
+            Failure::Moved { address, at, count, limit, why } => write!(
+                f,
+                "{} moved {count} times, at {:.3} s for instance; at most {limit} are fine: {why}",
+                config::net(*address).addr(),
+                secs(*at)
+            ),
+            Failure::NotHeld { vip, hosts } => {
+                write!(f, "after healing v{vip} was on hosts {hosts:?} instead of exactly one")
+            }
+            Failure::NotSettled { vip, after_ns } => {
+                write!(f, "v{vip} still moved {:.3} s after everything had healed", secs(*after_ns))
+            }
+            Failure::Misplaced { vip, on, wanted } => write!(
+                f,
+                "after healing v{vip} stayed on host {on}; its policy wants host {wanted}"
+            ),
+            Failure::StillRuns { host } => write!(f, "host {host}'s daemon did not stop"),
+            Failure::LeftBehind { host, what } => {
+                write!(f, "host {host}'s daemon stopped and left behind {what}")
+            }
+            Failure::SessionLeft { host } => {
+                write!(f, "host {host}'s daemon stopped and left its session")
+            }
+            Failure::Refused { host, why } => write!(f, "host {host}'s daemon refused: {why}"),
+            Failure::Panicked(what) => write!(f, "panicked: {what}"),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Gaps and moves: each has a fault that explains it, or should not be.
+//!
+//! The time in which a fault may keep things out of order is its window. Windows that touch are one
+//! episode. In an episode of a single fault a gap is no longer, and moves are no more, than the table
+//! of [allowances](super::allowance) says. Outside all episodes nothing moves, and no address is
+//! unanswered that some host could have.
+
+use std::collections::BTreeMap;
+
+use crate::check::{Move, Span};
+use crate::plan::config::VipSection;
+use crate::plan::{AddressId, Fault, NameId, Plan, PolicyParams, Step};
+use crate::time::True;
+use crate::world::Inner;
+
+use super::Failure;
+use super::allowance::{Allowance, Durations};
+
+/// Several faults whose windows touch.
+#[derive(Clone, Debug)]
+struct Episode {
+    from: True,
+    to: True,
+    /// The faults; none for the start and for healing.
+    steps: Vec<usize>,
+    /// It is more than its faults: the start, or healing.
+    special: bool,
+}
+
+struct Gaps<'a> {
+    inner: &'a Inner,
+    plan: &'a Plan,
+    durations: Durations,
+    episodes: Vec<Episode>,
+}
+
+/// What is wrong with a run's gaps and moves.
+///
+/// Not judged are networks on which a message may be late by a third of a lease, now and then and
+/// for no reason; and clusters of one host.
+pub fn judge(inner: &Inner) -> Vec<Failure> {
+    let plan = &*inner.env.plan;
+    if plan.params.weather.tail_permille > 0 || plan.params.hosts < 2 {
+        return Vec::new();
+    }
+    let durations = Durations::of(plan);
+    let episodes = episodes(plan, &durations);
+    let gaps = Gaps { inner, plan, durations, episodes };
+    let mut failures = Vec::new();
+    for gap in &inner.env.checker.gaps {
+        if inner.env.layout.addresses.iter().any(|(address, _)| *address == gap.address) {
+            failures.extend(gaps.judge_gap(gap));
+        }
+    }
+    failures.extend(gaps.judge_moves(&inner.env.checker.moves));
+    failures
+}
+
+fn episodes(plan: &Plan, durations: &Durations) -> Vec<Episode> {
+    let special = |from, to| Episode { from, to, steps: Vec::new(), special: true };
+    let mut all = vec![
+        special(0, durations.start(plan)),
+        special(plan.heal_at, plan.heal_at + plan.convergence()),
+    ];
+    for (index, step) in plan.steps.iter().enumerate() {
+        let windows = durations.allowance(plan, step).windows(plan, step);
+        let episode = |(from, to)| Episode { from, to, steps: vec![index], special: false };
+        all.extend(windows.into_iter().filter(|(from, to)| from < to).map(episode));
+    }
+    all.sort_by_key(|episode| episode.from);
+    let mut merged: Vec<Episode> = Vec::new();
+    for episode in all {
+        match merged.last_mut() {
+            Some(last) if episode.from <= last.to => {
+                last.to = last.to.max(episode.to);
+                last.special |= episode.special;
+                last.steps.extend(episode.steps);
+                last.steps.sort_unstable();
+                last.steps.dedup();
+            }
+            _ => merged.push(episode),
+        }
+    }
+    merged
+}
+
+impl Gaps<'_> {
+    fn judge_gap(&self, gap: &Span) -> Option<Failure> {
+        for piece in self.outside(gap) {
+            if let Some(host) = self.able(piece.address, piece.from, None) {
+                let why = format!("host {host} could have had it");
+                return Some(Failure::Gap { span: piece, limit: 0, why });
+            }
+        }
+        let (step, allowance) = self.lone_fault(gap.from)?;
+        let limit = allowance.gap.saturating_add(self.refusals(step));
+        if gap.length() > limit && self.able(gap.address, step.at, Some(step)).is_some() {
+            let why = format!("after {step}");
+            return Some(Failure::Gap { span: *gap, limit, why });
+        }
+        None
+    }
+
+    /// What of a gap is outside all episodes.
+    fn outside(&self, gap: &Span) -> Vec<Span> {
+        let mut pieces = Vec::new();
+        let mut from = gap.from;
+        for episode in &self.episodes {
+            if episode.from > from && from < gap.to {
+                pieces.push(Span { from, to: gap.to.min(episode.from), ..*gap });
+            }
+            from = from.max(episode.to);
+        }
+        if from < gap.to {
+            pieces.push(Span { from, ..*gap });
+        }
+        pieces
+    }
+
+    /// The only fault that explains what happens at a time, if there is just one.
+    fn lone_fault(&self, at: True) -> Option<(&Step, Allowance)> {
+        let episode = self.episode(at).filter(|episode| !episode.special)?;
+        let [step] = episode.steps[..] else { return None };
+        let step = &self.plan.steps[step];
+        Some((step, self.durations.allowance(self.plan, step)))
+    }
+
+    fn episode(&self, at: True) -> Option<&Episode> {
+        self.episodes.iter().find(|episode| episode.from <= at && at <= episode.to)
+    }
+
+    /// Who is claimed by a host whose kernel refuses it is passed on again.
+    fn refusals(&self, step: &Step) -> u64 {
+        let active = self.active(step.at).filter(|active| *active != step);
+        let refuses = active.filter(|step| matches!(step.fault, Fault::RefuseAddress { .. }));
+        let refusal = 3 * self.durations.commit + self.durations.hand_over + self.durations.renew;
+        refuses.count() as u64 * refusal
+    }
+
+    fn judge_moves(&self, moves: &[Move]) -> Vec<Failure> {
+        let mut by_episode: BTreeMap<(Option<usize>, AddressId), Vec<&Move>> = BTreeMap::new();
+        for one in moves.iter().filter(|one| one.at < self.plan.stop_at) {
+            let at = one.at;
+            let episode = self.episodes.iter().position(|e| e.from <= at && at <= e.to);
+            by_episode.entry((episode, one.address)).or_default().push(one);
+        }
+        let too_many = by_episode.into_iter().filter_map(|((episode, address), moves)| {
+            let at = moves[0].at;
+            let (limit, why) = match episode {
+                None => (0, "nothing had happened".to_owned()),
+                Some(_) => {
+                    let (step, allowance) = self.lone_fault(at)?;
+                    let limit = allowance.moves.saturating_add(self.follows_leader(address, step));
+                    (limit, format!("after {step}"))
+                }
+            };
+            let count = moves.len() as u64;
+            (count > limit).then_some(Failure::Moved { address, at, count, limit, why })
+        });
+        too_many.collect()
+    }
+
+    /// How often an address may move because leadership of etcd does, to and fro.
+    fn follows_leader(&self, address: AddressId, step: &Step) -> u64 {
+        let follows = self.plan.params.vips[address / 2].policy == PolicyParams::Leader;
+        let moves_leadership =
+            !matches!(step.fault, Fault::StealAddress { .. } | Fault::Kill { .. });
+        if follows && moves_leadership { 4 } else { 0 }
+    }
+
+    fn active(&self, at: True) -> impl Iterator<Item = &Step> {
+        let heal_at = self.plan.heal_at;
+        self.plan.steps.iter().filter(move |step| step.at <= at && at < step.ends(heal_at))
+    }
+
+    /// A host that could have an address at a time at which nothing changes; but for the one that
+    /// `except` befalls.
+    ///
+    /// None where hosts that run disagree about what belongs together: then a VIP that is held may
+    /// lack the address rightly.
+    fn able(&self, address: AddressId, at: True, except: Option<&Step>) -> Option<usize> {
+        let active: Vec<&Step> = self.active(at).filter(|step| Some(*step) != except).collect();
+        if !self.has_quorum(&active) {
+            return None;
+        }
+        (0..self.plan.params.hosts).find(|&host| {
+            let Some((name, section)) = self.section(host, address, at) else { return false };
+            let hit = |step: &&Step| is_hit(&step.fault, host, address, section.interface);
+            !active.iter().any(hit) && !except.iter().any(hit) && self.all_agree(name, section, at)
+        })
+    }
+
+    fn has_quorum(&self, active: &[&Step]) -> bool {
+        let params = &self.plan.params;
+        let mut down = vec![false; params.members];
+        let mut unknown = 0;
+        for step in active {
+            match step.fault {
+                Fault::CrashMember { member } | Fault::PauseMember { member } => {
+                    down[member] = true
+                }
+                Fault::PowerOff { host: site }
+                | Fault::PauseHost { host: site }
+                | Fault::Isolate { site } => {
+                    for member in 0..params.members {
+                        down[member] |= params.site_of(member) == site;
+                    }
+                }
+                Fault::CrashLeader => unknown += 1,
+                Fault::LoseQuorum => return false,
+                _ => {}
+            }
+        }
+        let down = down.iter().filter(|down| **down).count() + unknown;
+        2 * (params.members.saturating_sub(down)) > params.members
+    }
+
+    /// The VIP to which an address belongs in the configuration that a host's daemon was started with.
+    fn section(&self, host: usize, address: AddressId, at: True) -> Option<(NameId, &VipSection)> {
+        let start =
+            self.inner.env.record.configs.iter().rfind(|one| one.host == host && one.at <= at)?;
+        let sections = start.config.vips.iter();
+        sections
+            .map(|(name, section)| (*name, section))
+            .find(|(_, s)| s.addresses.contains(&address))
+    }
+
+    /// Whether all hosts that know the name or one of the addresses mean the same addresses.
+    fn all_agree(&self, name: NameId, section: &VipSection, at: True) -> bool {
+        (0..self.plan.params.hosts).all(|host| {
+            let start =
+                self.inner.env.record.configs.iter().rfind(|one| one.host == host && one.at <= at);
+            start.is_none_or(|start| {
+                start.config.cluster == 0
+                    && start.config.vips.iter().all(|(other, theirs)| {
+                        let touches =
+                            *other == name || !theirs.addresses.is_disjoint(&section.addresses);
+                        !touches || theirs.addresses == section.addresses
+                    })
+            })
+        })
+    }
+}
+
+/// Whether a fault keeps a host from having an address.
+fn is_hit(fault: &Fault, hit: usize, address: AddressId, on: usize) -> bool {
+    match *fault {
+        Fault::Kill { host }
+        | Fault::Restart { host }
+        | Fault::Freeze { host }
+        | Fault::PowerOff { host }
+        | Fault::PauseHost { host }
+        | Fault::Isolate { site: host }
+        | Fault::CutStore { host }
+        | Fault::Drain { host } => host == hit,
+        Fault::LinkDown { host, interface } | Fault::LinkGone { host, interface } => {
+            host == hit && interface == on
+        }
+        Fault::RefuseAddress { host, vip } => host == hit && vip == address / 2,
+        _ => false,
+    }
+}

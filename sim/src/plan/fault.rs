@@ -1,0 +1,190 @@
+//! What can go wrong, or be done by an operator.
+
+use std::fmt;
+
+use crate::time::{S, True};
+
+use super::config::Change;
+
+/// What a client's transaction is for, as far as a network that is out to get it can tell.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TxnKind {
+    /// Renews a session.
+    Renew,
+    /// Opens one.
+    Open,
+    /// Deletes one's own.
+    Close,
+    /// Deletes another's.
+    Expire,
+    /// Names its sender as owner.
+    Claim,
+    /// Names another as owner, or nobody.
+    HandOver,
+    /// Says what its sender can take.
+    Publish,
+}
+
+/// What befalls a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mishap {
+    /// It never arrives.
+    LoseRequest,
+    /// It is carried out, and its sender never learns.
+    LoseAnswer,
+    /// It arrives this much later, in ns.
+    DelayRequest(u64),
+    /// Its answer does.
+    DelayAnswer(u64),
+}
+
+/// Something that goes wrong, or that an operator does. Most end by themselves after a while.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// Nothing gets from one site to another.
+    Cut { from: usize, to: usize },
+    /// A site hears nobody and is heard by nobody.
+    Isolate { site: usize },
+    /// A host's clients reach no member; the members reach each other.
+    CutStore { host: usize },
+    /// A host's clients reach one member no more.
+    CutEndpoint { host: usize, member: usize },
+    /// A host is heard by the members, and does not hear them: answers and watches are cut.
+    DeafTo { host: usize },
+    /// Members on two sides do not hear each other; clients reach all.
+    SplitMembers { side: Vec<usize> },
+    /// Everything between two sides is cut.
+    Split { side: Vec<usize> },
+    /// Messages take longer by so many ns.
+    Slow { from: usize, to: usize, by: u64 },
+    /// Segments are lost, in a thousand.
+    Lossy { from: usize, to: usize, permille: u64 },
+    /// A member's process ends.
+    CrashMember { member: usize },
+    /// A member's process is stopped by a signal.
+    PauseMember { member: usize },
+    /// A member's disk takes longer by so many ns.
+    SlowDisk { member: usize, by: u64 },
+    /// A majority of the members' processes is stopped by signals.
+    LoseQuorum,
+    /// Whoever leads gives leadership to the member after it.
+    MoveLeader,
+    /// Whoever leads crashes and comes back.
+    CrashLeader,
+    /// Leadership moves every `every` ns.
+    FlapLeader { every: u64 },
+    /// etcd forgets its history.
+    Compact,
+    /// An operator makes a backup of etcd.
+    BackUpStore,
+    /// An operator stops etcd and restores it from the newest backup, or empty where there is none;
+    /// it runs again at the end. The cluster may have another id then, and the revisions be raised
+    /// by so many, as `etcdutl --bump-revision` does it.
+    RestoreStore { other_cluster: bool, raise: i64 },
+    /// A daemon is killed, and started again.
+    Kill { host: usize },
+    /// A daemon is stopped by a signal.
+    Freeze { host: usize },
+    /// A daemon is stopped in an orderly way, and started again.
+    Restart { host: usize },
+    /// A host is switched off, and on again.
+    PowerOff { host: usize },
+    /// A whole host is paused, its clock too, as a virtual machine is.
+    PauseHost { host: usize },
+    /// A host's clock changes its rate.
+    Drift { host: usize, ppm: i64 },
+    /// What a host hears on its watch is late by so many ns.
+    WatchLag { host: usize, by: u64 },
+    /// Netlink takes longer by up to so many ns.
+    SlowNetlink { host: usize, by: u64 },
+    /// The kernel reads a message of netlink so many ns after it was sent.
+    StuckNetlink { host: usize, by: u64 },
+    /// The adapter's thread gets no time for up to so many ns, between reading the clock and sending
+    /// each message.
+    StallAdapter { host: usize, by: u64 },
+    /// What a host announces to its neighbours is sent up to so many ns after its deadline was looked
+    /// at.
+    StallAnnouncer { host: usize, by: u64 },
+    /// Of what a host announces to its neighbours, so many in a thousand are lost.
+    LoseAnnouncements { host: usize, permille: u64 },
+    /// NTP makes what the kernel's timers count faster than the host's clock by so many parts per
+    /// million.
+    Slew { host: usize, ppm: i64 },
+    /// A host is suspended: its clock goes on, and the kernel's timers do not.
+    Suspend { host: usize },
+    /// Somebody changes his own rules of nftables.
+    ChangeRules { host: usize },
+    /// Somebody flushes all rules of nftables, turnip's too.
+    FlushRules { host: usize },
+    /// Netlink fails, in a thousand.
+    FailingNetlink { host: usize, permille: u64 },
+    /// Somebody takes an address away.
+    StealAddress { host: usize, vip: usize },
+    /// Somebody puts an address there.
+    PlantAddress { host: usize, vip: usize },
+    /// The kernel refuses the first address of a VIP. Without an end it never takes it, not even
+    /// after everything has healed.
+    RefuseAddress { host: usize, vip: usize },
+    /// An interface goes down.
+    LinkDown { host: usize, interface: usize },
+    /// An interface is gone.
+    LinkGone { host: usize, interface: usize },
+    /// An operator drains a host.
+    Drain { host: usize },
+    /// An operator pins a VIP to a host.
+    Pin { vip: usize, host: usize },
+    /// A host's configuration file changes, and back at the end. Its daemon goes on with what it read
+    /// when it was started.
+    Reconfigure { host: usize, change: Change },
+    /// Of a host's transactions of one kind, the next `count` after `skip` have a mishap.
+    Meddle { host: usize, kind: TxnKind, skip: u32, count: u32, mishap: Mishap },
+}
+
+/// A fault at its time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// When it begins, in ns.
+    pub at: True,
+    /// How long it lasts, in ns; until everything heals when absent.
+    pub lasts: Option<u64>,
+    /// What.
+    pub fault: Fault,
+}
+
+impl Fault {
+    /// Whether it makes a host's kernel refuse addresses, which are tried again after a while.
+    pub fn makes_the_kernel_refuse(&self) -> bool {
+        matches!(
+            self,
+            Fault::FailingNetlink { .. } | Fault::SlowNetlink { .. } | Fault::RefuseAddress { .. }
+        )
+    }
+}
+
+impl Step {
+    /// Whether it goes on when everything else heals.
+    pub fn is_for_ever(&self) -> bool {
+        self.lasts.is_none() && matches!(self.fault, Fault::RefuseAddress { .. })
+    }
+
+    /// When it ends, in a plan that heals at `heal_at`.
+    pub fn ends(&self, heal_at: True) -> True {
+        match self.lasts {
+            _ if self.is_for_ever() => True::MAX,
+            Some(lasts) => (self.at + lasts).min(heal_at),
+            None => heal_at,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:9.3} s", self.at as f64 / S as f64)?;
+        match self.lasts {
+            Some(lasts) => write!(f, " for {:7.3} s", lasts as f64 / S as f64)?,
+            None if self.is_for_ever() => write!(f, " for ever")?,
+            None => write!(f, " until healed")?,
+        }
+        write!(f, ": {:?}", self.fault)
+    }
+}

@@ -1,0 +1,227 @@
+//! A run's plan: the cluster, the weather, and what goes wrong when. The whole of it is data, so
+//! that a failing run can be told again with less of it.
+
+pub mod config;
+mod daemon;
+mod fault;
+
+use turnip_core::Backstop;
+
+use crate::time::{MS, S, True};
+use crate::timing::{RaftTiming, Weather};
+
+pub use config::{AddressId, Change, LeaseParams, NameId};
+pub use daemon::Daemon;
+pub use fault::{Fault, Mishap, Step, TxnKind};
+
+/// A cluster and its settings.
+#[derive(Clone, Debug)]
+pub struct Params {
+    /// How many turnip hosts.
+    pub hosts: usize,
+    /// How many etcd members.
+    pub members: usize,
+    /// The members run on the first hosts, not on machines of their own.
+    pub together: bool,
+    /// How many interfaces each host has for VIPs.
+    pub interfaces: usize,
+    /// The VIPs, as everybody's configuration has them.
+    pub vips: Vec<VipParams>,
+    /// `L` in ms.
+    pub lease_ms: u64,
+    /// `r` in ms; the usual proportion when absent.
+    pub renew_ms: Option<u64>,
+    /// `g` in ms; the usual proportion when absent.
+    pub guard_ms: Option<u64>,
+    /// `rho` in parts per million.
+    pub drift_ppm: u32,
+    /// What silences an address when the daemon cannot; nothing for the original turnip.
+    pub backstop: Option<Backstop>,
+    /// How each host's clock gains on true time, in parts per million.
+    pub rates_ppm: Vec<i64>,
+    /// What each host's clock reads at the beginning, in ns.
+    pub offsets: Vec<u64>,
+    /// Each host's share under `spread`.
+    pub weights: Vec<u32>,
+    /// The network.
+    pub weather: Weather,
+    /// etcd.
+    pub raft: RaftTiming,
+    /// When a client gives up a connection that carries nothing, in ns.
+    pub keepalive: u64,
+    /// A tick of the kernels' timers, in ns.
+    pub tick: u64,
+    /// By how many parts per million NTP makes each kernel's timers faster than its host's clock.
+    pub slews_ppm: Vec<i64>,
+    /// How long after the first the last daemon is started, in ns.
+    pub start_spread: u64,
+    /// Whose algorithm runs.
+    pub daemon: Daemon,
+}
+
+/// A VIP.
+#[derive(Clone, Debug)]
+pub struct VipParams {
+    /// How many addresses move as one.
+    pub addresses: usize,
+    /// Which of a host's interfaces carries them.
+    pub interface: usize,
+    /// Who should own it.
+    pub policy: PolicyParams,
+}
+
+/// A policy with every host's part in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PolicyParams {
+    /// Follows the raft leader.
+    Leader,
+    /// Weighted rendezvous hashing.
+    Spread,
+    /// One priority a host.
+    Priority {
+        /// Of each host.
+        priorities: Vec<u32>,
+        /// Whether a higher one takes the VIP away.
+        preempt: bool,
+    },
+}
+
+/// A whole run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed of the weather, and of everything else when the plan was drawn.
+    pub seed: u64,
+    /// The cluster.
+    pub params: Params,
+    /// What happens.
+    pub steps: Vec<Step>,
+    /// How long everything is watched after it should be in order again, in ns.
+    pub quiet: u64,
+    /// When everything heals, in ns.
+    pub heal_at: True,
+    /// When all daemons are stopped in an orderly way, in ns.
+    pub stop_at: True,
+    /// The end, in ns.
+    pub end_at: True,
+}
+
+impl Plan {
+    /// A quiet run of a plain cluster: three hosts with a member on each, two VIPs, the default
+    /// lease. Scenarios begin with it.
+    pub fn quiet() -> Self {
+        let mut plan = Plan {
+            seed: 1,
+            params: Params::plain(3, 3, 2),
+            steps: Vec::new(),
+            quiet: 5 * S,
+            heal_at: 0,
+            stop_at: 0,
+            end_at: 0,
+        };
+        plan.lasting(30 * S);
+        plan
+    }
+
+    /// Sets the length of the phase in which things go wrong; healing and stopping follow.
+    pub fn lasting(&mut self, duration: u64) {
+        self.heal_at = duration;
+        self.stop_at = duration + self.convergence() + self.quiet;
+        self.end_at = self.stop_at + 4 * self.lease_ms_max() * MS + 10 * S;
+    }
+
+    /// The longest that everything may take to be in order again after the last fault: an
+    /// election, what is left of connections, a new session, an expiry, a settling delay; daemons
+    /// that are started with another configuration, one after the other; and what the kernel
+    /// refused, which is tried again within a minute.
+    pub fn convergence(&self) -> u64 {
+        let Params { raft, keepalive, .. } = &self.params;
+        let has = |kind: fn(&Fault) -> bool| self.steps.iter().any(|step| kind(&step.fault));
+        let restarts = has(|fault| matches!(fault, Fault::Reconfigure { .. }));
+        let refusals = has(Fault::makes_the_kernel_refuse);
+        2 * raft.election * 3
+            + keepalive
+            + 4 * self.lease_ms_max() * MS
+            + 10 * S
+            + u64::from(restarts) * (5 * S + 2 * self.lease_ms_max() * MS)
+            + u64::from(refusals) * 61 * S
+    }
+
+    /// The longest lease of any host, in ms.
+    pub fn lease_ms_max(&self) -> u64 {
+        self.leases().map(|lease| lease.lease_ms).max().unwrap_or_default()
+    }
+
+    /// Every lease that a host may have.
+    pub fn leases(&self) -> impl Iterator<Item = LeaseParams> + '_ {
+        let changed = self.steps.iter().filter_map(|step| match &step.fault {
+            Fault::Reconfigure { change: Change::Lease(lease), .. } => Some(*lease),
+            _ => None,
+        });
+        changed.chain([self.params.lease()])
+    }
+
+    /// The plan with only some of its steps.
+    pub fn with_steps(&self, kept: &[usize]) -> Plan {
+        let steps = kept.iter().filter_map(|&index| self.steps.get(index).cloned());
+        Plan { steps: steps.collect(), ..self.clone() }
+    }
+
+    /// Adds a fault that begins at `at_ms` and lasts `for_ms`.
+    pub fn fault(&mut self, at_ms: u64, for_ms: u64, fault: Fault) -> &mut Self {
+        self.steps.push(Step { at: at_ms * MS, lasts: Some(for_ms * MS), fault });
+        self
+    }
+
+    /// Adds a change of a host's configuration that stays until everything heals.
+    pub fn reconfigure(&mut self, at_ms: u64, host: usize, change: Change) -> &mut Self {
+        let fault = Fault::Reconfigure { host, change };
+        self.steps.push(Step { at: at_ms * MS, lasts: None, fault });
+        self
+    }
+}
+
+impl Params {
+    /// Hosts with a member on each as far as they go, VIPs spread, clocks that agree.
+    pub fn plain(hosts: usize, members: usize, vips: usize) -> Self {
+        Params {
+            hosts,
+            members,
+            together: true,
+            interfaces: 1,
+            vips: vec![
+                VipParams { addresses: 1, interface: 0, policy: PolicyParams::Spread };
+                vips
+            ],
+            lease_ms: 3_000,
+            renew_ms: None,
+            guard_ms: None,
+            drift_ppm: 10_000,
+            backstop: Some(Backstop::Fence),
+            rates_ppm: vec![0; hosts],
+            offsets: (0..hosts as u64).map(|host| (host + 1) * 1_000 * S).collect(),
+            weights: vec![100; hosts],
+            weather: Weather { delay_min: 100_000, delay_max: 400_000, tail_permille: 0, tail: 0 },
+            raft: RaftTiming { heartbeat: 100 * MS, election: S, pre_vote: true, disk_max: MS },
+            keepalive: 2 * S,
+            tick: 4 * MS,
+            slews_ppm: vec![0; hosts],
+            start_spread: 0,
+            daemon: Daemon::Turnip(None),
+        }
+    }
+
+    /// How many sites the network has.
+    pub fn sites(&self) -> usize {
+        if self.together { self.hosts.max(self.members) } else { self.hosts + self.members }
+    }
+
+    /// The member that runs on a host.
+    pub fn member_on(&self, host: usize) -> Option<usize> {
+        (self.together && host < self.members).then_some(host)
+    }
+
+    /// Where a member runs.
+    pub fn site_of(&self, member: usize) -> usize {
+        if self.together { member } else { self.hosts + member }
+    }
+}

@@ -1,0 +1,115 @@
+//! Faults that belong together: each pattern sets out for one interleaving that chance alone seldom
+//! finds, with its timings drawn at random.
+
+use crate::plan::{Change, Fault, Mishap, Plan, Step, TxnKind};
+use crate::rng::Rng;
+use crate::time::{MS, S, True};
+
+struct Pattern<'a> {
+    steps: &'a mut Vec<Step>,
+    at: True,
+}
+
+impl Pattern<'_> {
+    /// A step so many ns after the pattern's beginning.
+    fn add(&mut self, after: u64, lasts: u64, fault: Fault) {
+        self.steps.push(Step { at: self.at + after, lasts: Some(lasts), fault });
+    }
+}
+
+/// Adds one pattern that begins at `at`.
+pub fn draw(rng: &mut Rng, plan: &Plan, at: True, steps: &mut Vec<Step>) {
+    let pattern = Pattern { steps, at };
+    match rng.below(8) {
+        0 | 1 => late_hand_over(rng, plan, pattern),
+        2 => lagging_claimer(rng, plan, pattern),
+        3 => lagging_owner(rng, plan, pattern),
+        4 => late_renewal(rng, plan, pattern),
+        5 | 6 => late_freeing(rng, plan, pattern),
+        _ => stalled_refresh(rng, plan, pattern),
+    }
+}
+
+/// A hand-over lands late, when its owner has changed its mind, or its process (6, 7).
+fn late_hand_over(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
+    let lease = plan.params.lease_ms;
+    let host = rng.index(plan.params.hosts);
+    let by = rng.within(20..=2 * lease) * MS;
+    let mishap =
+        *rng.pick(&[Mishap::DelayRequest(by), Mishap::DelayRequest(by), Mishap::LoseAnswer]);
+    let count = rng.within(1..=2) as u32;
+    let meddle = Fault::Meddle { host, kind: TxnKind::HandOver, skip: 0, count, mishap };
+    pattern.add(0, 2 * lease * MS, meddle);
+    pattern.add(MS, rng.within(10..=lease) * MS, Fault::Drain { host });
+    if rng.chance(600) {
+        let after = rng.within(3..=lease) * MS;
+        pattern.add(after, rng.within(5..=lease / 3) * MS, Fault::Kill { host });
+    }
+}
+
+/// A host whose watch lags wants what another host's new session has (8).
+fn lagging_claimer(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
+    let lease = plan.params.lease_ms;
+    let host = rng.index(plan.params.hosts);
+    let other = rng.index(plan.params.hosts);
+    let by = rng.within(lease / 6..=2 * lease) * MS;
+    pattern.add(0, 5 * lease * MS, Fault::WatchLag { host, by });
+    let after = rng.within(1..=lease) * MS;
+    let restart = rng.chance(500);
+    let fault =
+        if restart { Fault::Restart { host: other } } else { Fault::PowerOff { host: other } };
+    pattern.add(after, rng.within(1..=lease / 2) * MS, fault);
+}
+
+/// A host whose watch lags takes a VIP and passes it on before the news has come (9).
+fn lagging_owner(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
+    let lease = plan.params.lease_ms;
+    let host = rng.index(plan.params.hosts);
+    let by = rng.within(lease / 6..=lease) * MS;
+    pattern.add(0, 6 * lease * MS, Fault::WatchLag { host, by });
+    let mut after = rng.within(1..=lease) * MS;
+    for _ in 0..3 {
+        let lasts = rng.within(10..=lease) * MS;
+        pattern.add(after, lasts, Fault::Drain { host });
+        after += lasts + rng.within(10..=2 * lease) * MS;
+    }
+}
+
+/// A killed daemon's last renewal lands when its successor has read the key (12).
+fn late_renewal(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
+    let lease = plan.params.lease_ms;
+    let host = rng.index(plan.params.hosts);
+    let by = rng.within(5..=lease / 3) * MS;
+    let (kind, mishap) = (TxnKind::Renew, Mishap::DelayRequest(by));
+    pattern.add(0, S, Fault::Meddle { host, kind, skip: 0, count: 1, mishap });
+    let renew = lease / 6;
+    pattern.add(rng.within(1..=renew + 5) * MS, rng.within(1..=renew) * MS, Fault::Kill { host });
+}
+
+/// A refresh waits in a process that is stopped until its lease is over (11).
+fn stalled_refresh(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
+    let lease = plan.params.lease_ms;
+    let host = rng.index(plan.params.hosts);
+    pattern.add(0, 6 * lease * MS, Fault::SlowNetlink { host, by: lease / 3 * MS });
+    let after = rng.within(1..=lease) * MS;
+    pattern.add(after, rng.within(lease..=3 * lease) * MS, Fault::Freeze { host });
+}
+
+/// A VIP's name changes and changes back while what gives the old name free is late (14).
+fn late_freeing(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
+    let lease = plan.params.lease_ms;
+    let host = rng.index(plan.params.hosts);
+    let by = rng.within(lease / 3..=2 * lease) * MS;
+    let (kind, mishap) = (TxnKind::HandOver, Mishap::DelayRequest(by));
+    pattern.add(0, 3 * lease * MS, Fault::Meddle { host, kind, skip: 0, count: 3, mishap });
+    let renamed = rng.within(30..=lease) * MS;
+    let vips = plan.params.vips.len();
+    for vip in 0..vips.min(3) {
+        let change = Change::Rename { vip, to: vips + vip };
+        pattern.add(0, renamed, Fault::Reconfigure { host, change });
+    }
+    let quick = |rng: &mut Rng| rng.within(1..=lease / 8) * MS;
+    pattern.add(MS, quick(rng), Fault::Kill { host });
+    let again = renamed + rng.below(lease / 4) * MS;
+    pattern.add(again, quick(rng), Fault::Kill { host });
+}

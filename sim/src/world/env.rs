@@ -1,0 +1,98 @@
+//! What every part of the world works with: time, chance, the network, whoever waits, and what is
+//! written down.
+//!
+//! A part owns its own state and sees no other part's. What follows from what it does, it puts on
+//! the [agenda](Agenda), or returns.
+
+use std::rc::Rc;
+
+use crate::check::Checker;
+use turnip_core::Txn;
+
+use crate::plan::{Plan, TxnKind};
+use crate::record::{Record, Tally};
+use crate::rng::Rng;
+use crate::time::True;
+
+use super::agenda::Agenda;
+use super::event::Event;
+use super::ids::HostId;
+use super::layout::Layout;
+use super::net::{Net, Plane, Site};
+use super::slots::Slots;
+
+/// What every part works with.
+pub struct Env {
+    /// The run's plan.
+    pub plan: Rc<Plan>,
+    /// Names and addresses.
+    pub layout: Rc<Layout>,
+    /// The host whose name each host's node has.
+    pub names_of: Vec<usize>,
+    /// Chance.
+    pub rng: Rng,
+    /// The network.
+    pub net: Net,
+    /// Waits of the daemons.
+    pub slots: Slots,
+    /// The time, and what will happen.
+    pub agenda: Agenda,
+    /// Who answers, and what follows from it.
+    pub checker: Checker,
+    /// What is written down.
+    pub record: Record,
+}
+
+impl Env {
+    /// The environment at the beginning of a run.
+    pub fn new(plan: &Rc<Plan>, tracing: bool) -> Self {
+        let params = &plan.params;
+        let layout = Layout::new(params);
+        Env {
+            plan: Rc::clone(plan),
+            names_of: (0..params.hosts).collect(),
+            rng: Rng::new(plan.seed, "weather"),
+            net: Net::new(params.sites(), params.weather.clone()),
+            slots: Slots::default(),
+            agenda: Agenda::new(),
+            checker: Checker::new(2 * params.vips.len(), params.hosts),
+            record: Record::new(tracing),
+            layout: Rc::new(layout),
+        }
+    }
+
+    /// True time.
+    pub fn now(&self) -> True {
+        self.agenda.now()
+    }
+
+    /// Lets `event` happen at `at`, or now if that has passed.
+    pub fn schedule(&mut self, at: True, event: Event) {
+        self.agenda.schedule(at, event);
+    }
+
+    /// Lets `event` happen in `delay` ns.
+    pub fn after(&mut self, delay: u64, event: Event) {
+        self.agenda.schedule(self.agenda.now() + delay, event);
+    }
+
+    /// How long a message takes that is sent now; nothing when the link is cut.
+    pub fn delay(&mut self, plane: Plane, from: Site, to: Site) -> Option<u64> {
+        self.net.delay(plane, from, to, &mut self.rng)
+    }
+
+    /// What a transaction of a host is for; nothing when it is none of turnip's.
+    pub fn kind(&self, host: HostId, txn: &Txn) -> Option<TxnKind> {
+        self.layout.names.kind(*self.names_of.get(host)?, txn)
+    }
+
+    /// Writes a line of the trace, if there is one.
+    pub fn trace(&mut self, line: impl FnOnce() -> String) {
+        self.record.trace(self.agenda.now(), line);
+    }
+
+    /// Counts something that happened.
+    pub fn count(&mut self, which: impl FnOnce(&mut Tally) -> &mut u64) {
+        *which(&mut self.record.tally) += 1;
+    }
+}

@@ -1,0 +1,56 @@
+//! What is written down of etcd.
+
+use turnip_core::{Op, Txn, TxnResponse};
+
+use crate::plan::TxnKind;
+use crate::record::{Mark, Tally};
+use crate::world::env::Env;
+use crate::world::ids::{HostId, MemberId};
+
+/// A member won an election.
+pub fn leads(member: MemberId, term: u64, env: &mut Env) {
+    env.count(|tally| &mut tally.elections);
+    env.record.mark(env.now(), Mark::Leads { member, term });
+    env.trace(|| format!("member {member} leads term {term}"));
+}
+
+/// A leader learnt that it leads no more, or crashed.
+pub fn deposed(member: MemberId, env: &mut Env) {
+    env.record.mark(env.now(), Mark::Deposed { member });
+    env.trace(|| format!("member {member} leads no more"));
+}
+
+/// A transaction was carried out.
+pub fn committed(host: HostId, txn: &Txn, response: &TxnResponse, env: &mut Env) {
+    let Some(kind) = env.kind(host, txn) else { return };
+    if response.succeeded {
+        let counter: fn(&mut Tally) -> &mut u64 = match kind {
+            TxnKind::Renew => |tally| &mut tally.renewals,
+            TxnKind::Open => |tally| &mut tally.sessions_opened,
+            TxnKind::Close => |tally| &mut tally.sessions_closed,
+            TxnKind::Expire => |tally| &mut tally.sessions_expired,
+            TxnKind::Claim => |tally| &mut tally.claims,
+            TxnKind::HandOver => |tally| &mut tally.handovers,
+            TxnKind::Publish => |tally| &mut tally.publications,
+        };
+        env.count(counter);
+    } else {
+        env.count(|tally| &mut tally.compares_failed);
+    }
+    let (revision, succeeded) = (response.header.revision, response.succeeded);
+    env.trace(|| {
+        let ops: Vec<String> = txn.success.iter().map(brief).collect();
+        format!(
+            "etcd: {kind:?} of host {host}, revision {revision}, succeeded {succeeded}: {}",
+            ops.join(", ")
+        )
+    });
+}
+
+fn brief(op: &Op) -> String {
+    match op {
+        Op::Put { key, value } => format!("{key} = {}", String::from_utf8_lossy(value)),
+        Op::Delete { key } => format!("{key} deleted"),
+        Op::Get { key } => format!("{key}?"),
+    }
+}

@@ -1,0 +1,229 @@
+//! The run's plan: how faults begin and end.
+
+use turnip_core::records::{DrainRecord, PinRecord, encode};
+
+use crate::plan::Fault;
+use crate::plan::config::HostConfig;
+
+use super::Inner;
+use super::event::{Event, RunEvent};
+use super::ids::{HostId, MemberId};
+use super::kernel::Failing;
+
+/// What of the plan is under way.
+pub struct Faults {
+    active: Vec<bool>,
+    crashed_leaders: Vec<MemberId>,
+}
+
+impl Faults {
+    /// Nothing of so many steps.
+    pub fn new(steps: usize) -> Self {
+        Faults { active: vec![false; steps], crashed_leaders: Vec::new() }
+    }
+}
+
+impl Inner {
+    /// A step of the plan begins.
+    pub(super) fn step_begins(&mut self, index: usize) {
+        let step = self.env.plan.steps[index].clone();
+        self.env.trace(|| format!("fault begins: {:?}", step.fault));
+        self.faults.active[index] = true;
+        self.begin(index, &step.fault);
+        if let Some(lasts) = step.lasts {
+            self.env.after(lasts, Event::Run(RunEvent::StepEnds { index }));
+        }
+    }
+
+    /// A step's effect ends, by itself or because everything heals.
+    pub(super) fn step_ends(&mut self, index: usize) {
+        if std::mem::take(&mut self.faults.active[index]) {
+            let fault = self.env.plan.steps[index].fault.clone();
+            self.env.trace(|| format!("fault ends: {fault:?}"));
+            self.end(&fault);
+        }
+    }
+
+    /// Everything that is still wrong is set right.
+    pub(super) fn heal(&mut self) {
+        self.env.trace(|| "everything heals".to_owned());
+        for index in 0..self.faults.active.len() {
+            if !self.env.plan.steps[index].is_for_ever() {
+                self.step_ends(index);
+            }
+        }
+        self.mishaps.clear();
+        self.env.net.calm();
+        for member in 0..self.etcd.size() {
+            self.start_member(member);
+        }
+        for host in 0..self.hosts.len() {
+            self.start_daemon(host);
+            // What it was started with is not what its file says now, for all alike.
+            if *self.hosts.config(host) != self.config_of(host) {
+                self.stop_daemon(host);
+            }
+        }
+        // An operator's removals may have met an election: once more, while nothing goes wrong.
+        let plan = std::rc::Rc::clone(&self.env.plan);
+        for step in &plan.steps {
+            if matches!(step.fault, Fault::Drain { .. } | Fault::Pin { .. }) {
+                self.end(&step.fault);
+            }
+        }
+    }
+
+    /// What a host's configuration file says now.
+    pub(super) fn config_of(&self, host: HostId) -> HostConfig {
+        let plan = &self.env.plan;
+        let steps = plan.steps.iter().zip(&self.faults.active).filter(|(_, active)| **active);
+        let changes = steps.filter_map(|(step, _)| match &step.fault {
+            Fault::Reconfigure { host: of, change } if *of == host => Some(change),
+            _ => None,
+        });
+        plan.params.config(host, changes)
+    }
+
+    /// Whether a step of the plan keeps a host's daemon down.
+    pub fn is_kept_down(&self, host: HostId) -> bool {
+        let keeps_down = |fault: &Fault| matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } if *h == host);
+        let mut steps = self.env.plan.steps.iter().zip(&self.faults.active);
+        steps.any(|(step, active)| *active && keeps_down(&step.fault))
+    }
+
+    /// Leadership moves, again and again while the step lasts.
+    pub(super) fn flap(&mut self, index: usize) {
+        if let (true, &Fault::FlapLeader { every }) =
+            (self.faults.active[index], &self.env.plan.steps[index].fault)
+        {
+            self.etcd.move_leader(&mut self.env);
+            self.env.after(every, Event::Run(RunEvent::Flap { index }));
+        }
+    }
+
+    fn begin(&mut self, index: usize, fault: &Fault) {
+        let env = &mut self.env;
+        match *fault {
+            Fault::CrashMember { member } => self.crash_member(member),
+            Fault::PauseMember { member } => self.etcd.pause(member, true, env),
+            Fault::LoseQuorum => self.pause_majority(true),
+            Fault::SlowDisk { member, by } => self.etcd.set_disk_slow(member, by),
+            Fault::MoveLeader => self.etcd.move_leader(env),
+            Fault::CrashLeader => {
+                // Which one it is turns out now; the step's end must bring back the same one.
+                if let Some(member) = self.etcd.leader() {
+                    self.faults.crashed_leaders.push(member);
+                    self.crash_member(member);
+                }
+            }
+            Fault::FlapLeader { .. } => self.flap(index),
+            Fault::Compact => self.etcd.compact(),
+            Fault::Kill { host } => self.kill(host),
+            Fault::Freeze { host } => self.freeze(host),
+            Fault::Restart { host } => self.stop_daemon(host),
+            Fault::PowerOff { host } => self.power_off(host),
+            Fault::PauseHost { host } => self.pause_host(host),
+            Fault::Drift { host, ppm } => self.hosts.set_clock_rate(host, ppm, env),
+            Fault::WatchLag { host, by } => self.etcd.set_watch_lag(host, by),
+            Fault::SlowNetlink { host, by } => self.hosts.netlink(host).slow = by,
+            Fault::StuckNetlink { host, by } => self.hosts.netlink(host).stuck = by,
+            Fault::StallAdapter { host, by } => self.hosts.netlink(host).stall = by,
+            Fault::FailingNetlink { host, permille } => {
+                self.hosts.netlink(host).failing.permille = permille;
+            }
+            Fault::Slew { host, ppm } => self.hosts.slew(host, ppm, env),
+            Fault::Suspend { host } => self.suspend_host(host),
+            Fault::ChangeRules { host } => self.hosts.change_rules(host, false, env),
+            Fault::FlushRules { host } => self.hosts.change_rules(host, true, env),
+            Fault::StealAddress { host, vip } => self.hosts.steal(host, vip, env),
+            Fault::PlantAddress { host, vip } => self.hosts.plant(host, vip, env),
+            Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, true),
+            Fault::LinkDown { host, interface } => {
+                self.hosts.set_link(host, interface, false, env);
+            }
+            Fault::LinkGone { host, interface } => {
+                self.hosts.set_link_there(host, interface, false, env);
+            }
+            Fault::Reconfigure { .. } => {}
+            Fault::Drain { host } => {
+                let key = env.layout.names.drain(host);
+                let value = Some(encode(&DrainRecord {}));
+                self.operator.intend(key, value, &mut self.etcd, env);
+            }
+            Fault::Pin { vip, host } => {
+                let names = &env.layout.names;
+                let (key, node) = (names.pin(vip), names.node(host).clone());
+                let value = Some(encode(&PinRecord { node }));
+                self.operator.intend(key, value, &mut self.etcd, env);
+            }
+            Fault::Meddle { host, kind, skip, count, mishap } => {
+                self.mishaps.add(host, kind, skip, count, mishap);
+            }
+            ref link => {
+                env.net.apply(link, true, &env.plan.params);
+                self.etcd.look(env);
+            }
+        }
+    }
+
+    fn end(&mut self, fault: &Fault) {
+        let env = &mut self.env;
+        match *fault {
+            Fault::CrashMember { member } => self.start_member(member),
+            Fault::PauseMember { member } => self.etcd.pause(member, false, env),
+            Fault::SlowDisk { member, .. } => self.etcd.set_disk_slow(member, 0),
+            Fault::CrashLeader => {
+                if !self.faults.crashed_leaders.is_empty() {
+                    let member = self.faults.crashed_leaders.remove(0);
+                    self.start_member(member);
+                }
+            }
+            Fault::Kill { host } | Fault::Restart { host } => self.start_daemon(host),
+            Fault::Freeze { host } => self.thaw(host),
+            Fault::PowerOff { host } => self.power_on(host),
+            Fault::PauseHost { host } => self.resume_host(host),
+            Fault::Drift { host, .. } => {
+                let rate = env.plan.params.rates_ppm[host];
+                self.hosts.set_clock_rate(host, rate, env);
+            }
+            Fault::WatchLag { host, .. } => self.etcd.set_watch_lag(host, 0),
+            Fault::SlowNetlink { host, .. } => self.hosts.netlink(host).slow = 0,
+            Fault::StuckNetlink { host, .. } => self.hosts.netlink(host).stuck = 0,
+            Fault::StallAdapter { host, .. } => self.hosts.netlink(host).stall = 0,
+            Fault::FailingNetlink { host, .. } => {
+                self.hosts.netlink(host).failing = Failing::default();
+            }
+            Fault::Slew { host, .. } => {
+                let ppm = env.plan.params.slews_ppm[host];
+                self.hosts.slew(host, ppm, env);
+            }
+            Fault::Suspend { host } => self.wake_host(host),
+            Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, false),
+            Fault::LinkDown { host, interface } => {
+                self.hosts.set_link(host, interface, true, env);
+            }
+            Fault::LinkGone { host, interface } => {
+                self.hosts.set_link_there(host, interface, true, env);
+            }
+            Fault::LoseQuorum => self.pause_majority(false),
+            Fault::Drain { host } => {
+                let key = env.layout.names.drain(host);
+                self.operator.intend(key, None, &mut self.etcd, env);
+            }
+            Fault::Pin { vip, .. } => {
+                let key = env.layout.names.pin(vip);
+                self.operator.intend(key, None, &mut self.etcd, env);
+            }
+            Fault::MoveLeader
+            | Fault::FlapLeader { .. }
+            | Fault::Compact
+            | Fault::StealAddress { .. }
+            | Fault::PlantAddress { .. }
+            | Fault::ChangeRules { .. }
+            | Fault::FlushRules { .. }
+            | Fault::Reconfigure { .. }
+            | Fault::Meddle { .. } => {}
+            ref link => env.net.apply(link, false, &env.plan.params),
+        }
+    }
+}

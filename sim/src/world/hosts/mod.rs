@@ -1,0 +1,528 @@
+//! The hosts: each a kernel, a clock, and a daemon with its adapter, that can be killed, frozen,
+//! paused and switched off.
+
+mod adapter;
+mod host;
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use ipnet::IpNet;
+use turnip::seams::Command;
+use turnip_core::adapter::{Adapter, Call};
+use turnip_core::{Assignment, Backstop, KernelEvent};
+
+use crate::plan::config::{self, HostConfig, VipSection};
+use crate::plan::{AddressId, Daemon, Params};
+use crate::record::Configured;
+use crate::time::{HostClock, True, US};
+
+use super::env::Env;
+use super::event::{Event, HostEvent};
+use super::ids::HostId;
+use super::kernel::{Affected, Kernel};
+use super::net::Site;
+
+use adapter::Line;
+use host::Host;
+pub use host::Netlink;
+
+/// All hosts.
+pub struct Hosts {
+    list: Vec<Host>,
+}
+
+impl Hosts {
+    /// All switched on, with no daemon yet.
+    pub fn new(env: &Env) -> Self {
+        let params = &env.plan.params;
+        let host = |host: HostId| {
+            let clock = HostClock::new(params.offsets[host], params.rates_ppm[host]);
+            let kernel = fresh_kernel(params, &env.layout.interfaces);
+            let mut made = Host::new(clock, kernel, params.config(host, []));
+            made.slew(0, params.slews_ppm[host]);
+            made
+        };
+        Hosts { list: (0..params.hosts).map(host).collect() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// What a host's clock reads.
+    pub fn local(&self, host: HostId, now: True) -> u64 {
+        self.list[host].clock.read(now).as_nanos()
+    }
+
+    /// A host's clock.
+    pub fn clock(&self, host: HostId) -> &HostClock {
+        &self.list[host].clock
+    }
+
+    /// Which boot of a host it is.
+    pub fn boot(&self, host: HostId) -> u32 {
+        self.list[host].boot
+    }
+
+    /// Which process of a host's daemon it is.
+    pub fn incarnation(&self, host: HostId) -> u32 {
+        self.list[host].process.incarnation
+    }
+
+    /// What the newest process of a host's daemon was configured with.
+    pub fn config(&self, host: HostId) -> &HostConfig {
+        &self.list[host].config
+    }
+
+    /// Whether a host's daemon runs, or is frozen.
+    pub fn is_running(&self, host: HostId) -> bool {
+        self.list[host].process.running
+    }
+
+    /// Whether a host's daemon is stopped by a signal.
+    pub fn is_frozen(&self, host: HostId) -> bool {
+        self.list[host].process.frozen
+    }
+
+    /// Whether a host is paused as a whole.
+    pub fn is_paused(&self, host: HostId) -> bool {
+        self.list[host].paused
+    }
+
+    /// Whether a host is suspended.
+    pub fn is_suspended(&self, host: HostId) -> bool {
+        self.list[host].suspended
+    }
+
+    /// Whether a host's kernel works.
+    pub fn is_awake(&self, host: HostId) -> bool {
+        self.list[host].is_awake()
+    }
+
+    /// Whether a host is switched on.
+    pub fn is_powered(&self, host: HostId) -> bool {
+        self.list[host].powered
+    }
+
+    /// Whether the machine at a site is on, and not paused.
+    pub fn site_is_up(&self, site: Site) -> bool {
+        self.list.get(site).is_none_or(Host::is_awake)
+    }
+
+    /// What is left of turnip on a host: addresses with its mark, and whether the fence is there.
+    pub fn leftovers(&self, host: HostId) -> (Vec<IpNet>, bool) {
+        self.list[host].kernel.leftovers()
+    }
+
+    /// What is wrong with a host's netlink.
+    pub fn netlink(&mut self, host: HostId) -> &mut Netlink {
+        &mut self.list[host].netlink
+    }
+
+    /// Something happens to a host. What would happen to a daemon or a kernel that rests waits for
+    /// it.
+    pub fn event(&mut self, host: HostId, event: HostEvent, env: &mut Env) {
+        let target = &mut self.list[host];
+        match event {
+            HostEvent::AdapterLooks { incarnation }
+            | HostEvent::AdapterSends { incarnation, .. }
+            | HostEvent::AdapterHears { incarnation, .. } => {
+                if target.process.incarnation != incarnation {
+                    return;
+                }
+                if target.process_rests() {
+                    target.process.deferred.push(event);
+                    return;
+                }
+            }
+            HostEvent::KernelReads { boot, .. } => {
+                if target.boot != boot || !target.powered {
+                    return;
+                }
+                if !target.is_awake() {
+                    target.deferred.push(event);
+                    return;
+                }
+            }
+            _ => {}
+        }
+        match event {
+            HostEvent::AdapterLooks { .. } => self.adapter_looks(host, env),
+            HostEvent::AdapterSends { call, .. } => self.adapter_sends(host, call, env),
+            HostEvent::AdapterHears { reply, .. } => self.adapter_hears(host, *reply, env),
+            HostEvent::KernelReads { incarnation, call, .. } => {
+                self.kernel_reads(host, incarnation, &call, env);
+            }
+            HostEvent::GateCloses => self.gate_closes(host, env),
+            HostEvent::LifetimesEnd => self.lifetimes_end(host, env),
+            HostEvent::Start => unreachable!("the service manager's affair"),
+        }
+    }
+
+    /// The kernel carries out what it reads, whatever has become of the daemon.
+    fn kernel_reads(&mut self, host: HostId, incarnation: u32, call: &Call, env: &mut Env) {
+        let target = &mut self.list[host];
+        let now = target.ticks(env.now());
+        let configured = target.process.line.as_ref().map(|line| &line.configured);
+        let none = BTreeSet::new();
+        let failing = target.netlink.failing;
+        let read =
+            target.kernel.read(call, configured.unwrap_or(&none), now, failing, &mut env.rng);
+        if target.process.incarnation != incarnation {
+            // Of an earlier process: the one that runs now does not know of it.
+            target.kernel.change_rules(false);
+        }
+        self.kernel_changed(host, &read.affected, env);
+        // What makes netlink slow does so after the kernel has acted: a message that is stuck
+        // before that is a fault of its own, because timeouts count from when it is read.
+        let target = &self.list[host];
+        let mut back = env.rng.within(5 * US..=60 * US);
+        if target.netlink.slow > 0 {
+            back += env.rng.below(target.netlink.slow);
+        }
+        let event = HostEvent::AdapterHears { incarnation, reply: Box::new(read.reply) };
+        env.after(back, Event::Host { host, event });
+    }
+
+    /// Something in the kernel changed: who answers now, and when does it change by itself?
+    fn kernel_changed(&mut self, host: HostId, affected: &Affected, env: &mut Env) {
+        self.observe(host, affected, env);
+        let target = &mut self.list[host];
+        if !target.is_awake() {
+            return;
+        }
+        let now = target.ticks(env.now());
+        let gate = target.kernel.gate_ends(now);
+        let ends = target.kernel.lifetimes_end();
+        for (end, is_gate) in [(gate, true), (ends, false)] {
+            let Some(end) = end else { continue };
+            let timers = &mut target.timers;
+            let armed = if is_gate { &mut timers.gate } else { &mut timers.lifetimes };
+            // One timer is enough: when it fires too early, it is set anew.
+            if armed.is_some_and(|armed| armed <= end) {
+                continue;
+            }
+            *armed = Some(end);
+            let Some(at) = target.when_ticked(end) else { continue };
+            let event = if is_gate { HostEvent::GateCloses } else { HostEvent::LifetimesEnd };
+            env.schedule(at, Event::Host { host, event });
+        }
+    }
+
+    /// The gate may have closed: the timer may have been set for an earlier time.
+    fn gate_closes(&mut self, host: HostId, env: &mut Env) {
+        let target = &mut self.list[host];
+        target.timers.gate = None;
+        if !target.is_awake() {
+            return;
+        }
+        let now = target.ticks(env.now());
+        let closed = target.kernel.gate_ends(now).is_none();
+        if closed && target.kernel.silenced(now) > 0 {
+            env.trace(|| format!("host {host}: the fence silences its addresses"));
+            env.count(|tally| &mut tally.gates_closed);
+        }
+        let affected = if closed { Affected::All } else { Affected::Nothing };
+        self.kernel_changed(host, &affected, env);
+    }
+
+    /// Lifetimes may have ended.
+    fn lifetimes_end(&mut self, host: HostId, env: &mut Env) {
+        let target = &mut self.list[host];
+        target.timers.lifetimes = None;
+        if !target.is_awake() {
+            return;
+        }
+        let gone = target.kernel.expire(target.ticks(env.now()));
+        if !gone.is_empty() {
+            env.trace(|| format!("host {host}: the kernel ends lifetimes of {gone:?}"));
+            env.count(|tally| &mut tally.lifetimes_ended);
+            target.process.tell(KernelEvent::AddressChanged);
+        }
+        let gone = gone.iter().map(IpNet::addr).collect();
+        self.kernel_changed(host, &Affected::Some(gone), env);
+    }
+
+    /// Tells the checker who answers on this host, as far as that may have changed.
+    fn observe(&mut self, host: HostId, affected: &Affected, env: &mut Env) {
+        let layout = Rc::clone(&env.layout);
+        match affected {
+            Affected::Nothing => {}
+            Affected::Some(addresses) => {
+                for address in addresses {
+                    if let Some(&(id, net)) = layout.address_of(*address) {
+                        self.observe_address(host, id, net, env);
+                    }
+                }
+            }
+            Affected::All => {
+                for &(id, net) in &layout.addresses {
+                    self.observe_address(host, id, net, env);
+                }
+            }
+        }
+    }
+
+    fn observe_address(&self, host: HostId, address: AddressId, net: IpNet, env: &mut Env) {
+        let now = env.now();
+        let answers = self.answers(host, net, now);
+        let before = env.checker.holders(address);
+        if answers == (before >> host & 1 == 1) {
+            return;
+        }
+        // Others may have fallen silent by a timer that is due at this very instant and comes
+        // later in the queue. What matters is whether they answer.
+        for other in (0..self.list.len()).filter(|other| before >> other & 1 == 1) {
+            if other != host && answers {
+                let still = self.answers(other, net, now);
+                env.checker.observe(now, address, other, still);
+            }
+        }
+        env.checker.observe(now, address, host, answers);
+    }
+
+    fn answers(&self, host: HostId, net: IpNet, now: True) -> bool {
+        let target = &self.list[host];
+        target.is_awake() && target.kernel.answers(net, target.ticks(now))
+    }
+}
+
+/// What befalls hosts.
+impl Hosts {
+    /// Somebody else takes an address away.
+    pub fn steal(&mut self, host: HostId, vip: usize, env: &mut Env) {
+        let target = &mut self.list[host];
+        let net = config::net(2 * vip);
+        if target.kernel.steal(net) {
+            target.process.tell(KernelEvent::AddressChanged);
+            self.kernel_changed(host, &Affected::Some(vec![net.addr()]), env);
+        }
+    }
+
+    /// Somebody else puts an address there.
+    pub fn plant(&mut self, host: HostId, vip: usize, env: &mut Env) {
+        let target = &mut self.list[host];
+        let net = config::net(2 * vip);
+        let interface = &env.layout.interfaces[env.plan.params.vips[vip].interface];
+        if target.kernel.plant(net, interface) {
+            target.process.tell(KernelEvent::AddressChanged);
+            self.kernel_changed(host, &Affected::Some(vec![net.addr()]), env);
+        }
+    }
+
+    /// Somebody else changes rules of nftables: his own, or all are flushed.
+    pub fn change_rules(&mut self, host: HostId, flush: bool, env: &mut Env) {
+        self.list[host].kernel.change_rules(flush);
+        self.kernel_changed(host, &Affected::All, env);
+    }
+
+    /// A host's kernel refuses the first address of a VIP from now on, or does no longer.
+    pub fn refuse(&mut self, host: HostId, vip: usize, refuses: bool) {
+        let (net, refused) = (config::net(2 * vip), &mut self.list[host].kernel.refuses);
+        if refuses {
+            refused.insert(net)
+        } else {
+            refused.remove(&net)
+        };
+    }
+
+    /// A link of a host goes down or up.
+    pub fn set_link(&mut self, host: HostId, interface: usize, up: bool, env: &mut Env) {
+        let target = &mut self.list[host];
+        if let Some(link) = target.kernel.set_link(&env.layout.interfaces[interface], up) {
+            target.process.tell(KernelEvent::LinkChanged(link));
+            self.kernel_changed(host, &Affected::All, env);
+        }
+    }
+
+    /// A link of a host disappears, with its addresses, or comes back.
+    pub fn set_link_there(&mut self, host: HostId, interface: usize, there: bool, env: &mut Env) {
+        let interface = Arc::clone(&env.layout.interfaces[interface]);
+        let target = &mut self.list[host];
+        let event = if there {
+            KernelEvent::LinkChanged(target.kernel.add_link(&interface))
+        } else {
+            target.kernel.remove_link(&interface);
+            KernelEvent::LinkGone(interface)
+        };
+        target.process.tell(event);
+        self.kernel_changed(host, &Affected::All, env);
+    }
+
+    /// A daemon's process begins, with this configuration.
+    pub fn begin_daemon(&mut self, host: HostId, config: HostConfig, env: &mut Env) {
+        env.checker.joins(host, config.cluster);
+        env.names_of[host] = config.name;
+        let at = env.now();
+        env.record.configs.push(Configured { at, host, config: config.clone() });
+        let configured = assignments(&config, env);
+        let params = &env.plan.params;
+        let backstop = params.backstop.unwrap_or(Backstop::Fence);
+        let mut adapter = Adapter::new(configured.iter().cloned(), backstop);
+        if let Daemon::Turnip(Some(mutant)) = params.daemon {
+            adapter.set_mutant(mutant);
+        }
+        let target = &mut self.list[host];
+        target.config = config;
+        target.process.running = true;
+        target.process.frozen = false;
+        target.process.told.clear();
+        target.process.line = Some(Line::new(adapter, &configured));
+        target.kernel.new_process();
+    }
+
+    /// A daemon's process ends.
+    pub fn end_daemon(&mut self, host: HostId) {
+        self.list[host].process.end();
+    }
+
+    /// A daemon's process is stopped by a signal.
+    pub fn freeze(&mut self, host: HostId) {
+        self.list[host].process.frozen = true;
+    }
+
+    /// A daemon's process goes on.
+    pub fn thaw(&mut self, host: HostId, env: &mut Env) {
+        self.list[host].process.frozen = false;
+        self.undefer(host, env);
+    }
+
+    /// An operator asks a daemon for something.
+    pub fn command(&mut self, host: HostId, command: Command) {
+        if self.list[host].process.running {
+            self.list[host].process.command(command);
+        }
+    }
+
+    /// A host's clock changes its rate; what waits for it looks again.
+    pub fn set_clock_rate(&mut self, host: HostId, rate_ppm: i64, env: &mut Env) {
+        self.list[host].set_rate(env.now(), rate_ppm);
+        self.rearm(host, env);
+    }
+
+    /// NTP makes what a host's kernel counts faster than its clock by so many parts per million.
+    pub fn slew(&mut self, host: HostId, ppm: i64, env: &mut Env) {
+        self.list[host].slew(env.now(), ppm);
+        self.rearm(host, env);
+    }
+
+    /// Pauses a whole host, clock and all, or lets it go on.
+    pub fn pause(&mut self, host: HostId, paused: bool, env: &mut Env) {
+        self.list[host].paused = paused;
+        self.rest(host, env);
+    }
+
+    /// Suspends a host, whose clock goes on, or wakes it.
+    pub fn suspend(&mut self, host: HostId, suspended: bool, env: &mut Env) {
+        self.list[host].suspended = suspended;
+        self.rest(host, env);
+    }
+
+    fn rest(&mut self, host: HostId, env: &mut Env) {
+        let target = &mut self.list[host];
+        target.set_stopped(env.now());
+        if target.is_awake() {
+            for event in std::mem::take(&mut target.deferred) {
+                env.after(0, Event::Host { host, event });
+            }
+        }
+        self.undefer(host, env);
+        self.rearm(host, env);
+    }
+
+    /// A host is switched off: its kernel and its daemon are gone.
+    pub fn power_off(&mut self, host: HostId, env: &mut Env) {
+        let target = &mut self.list[host];
+        target.process.end();
+        target.powered = false;
+        target.boot += 1;
+        let kernel = fresh_kernel(&env.plan.params, &env.layout.interfaces);
+        let before = std::mem::replace(&mut target.kernel, kernel);
+        target.kernel.refuses = before.refuses;
+        target.deferred.clear();
+        target.timers = host::Timers::default();
+        self.kernel_changed(host, &Affected::All, env);
+    }
+
+    /// A host is switched on again.
+    pub fn power_on(&mut self, host: HostId) {
+        self.list[host].powered = true;
+    }
+
+    fn undefer(&mut self, host: HostId, env: &mut Env) {
+        let target = &mut self.list[host];
+        if !target.process_rests() {
+            for event in std::mem::take(&mut target.process.deferred) {
+                env.after(0, Event::Host { host, event });
+            }
+        }
+    }
+
+    fn rearm(&mut self, host: HostId, env: &mut Env) {
+        self.list[host].timers = host::Timers::default();
+        self.kernel_changed(host, &Affected::All, env);
+        if let Some(waker) = self.list[host].process.sleeper.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What a daemon waits for.
+impl Hosts {
+    /// What the kernel has told it.
+    pub fn poll_told(&mut self, host: HostId, cx: &mut Context<'_>) -> Poll<KernelEvent> {
+        let process = &mut self.list[host].process;
+        match process.told.pop_front() {
+            Some(event) => Poll::Ready(event),
+            None => {
+                process.told_waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// What an operator asks of it.
+    pub fn poll_command(&mut self, host: HostId, cx: &mut Context<'_>) -> Poll<Command> {
+        let process = &mut self.list[host].process;
+        match process.commands.pop_front() {
+            Some(command) => Poll::Ready(command),
+            None => {
+                process.commands_waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Its clock has not come to a reading yet: it is woken when the clock changes its rate.
+    pub fn sleep(&mut self, host: HostId, cx: &mut Context<'_>) {
+        match &mut self.list[host].process.sleeper {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            waker => *waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+/// A kernel just booted.
+fn fresh_kernel(params: &Params, interfaces: &[Arc<str>]) -> Kernel {
+    Kernel::new(interfaces, params.tick, params.backstop.is_some())
+}
+
+/// Every address that a daemon with this configuration may ever ask for.
+fn assignments(config: &HostConfig, env: &Env) -> Vec<Assignment> {
+    let layout = &env.layout;
+    let of_section = |(&name, section): (&usize, &VipSection)| {
+        let (vip, interface) = (layout.names.vip(name).clone(), section.interface);
+        let interface = Arc::clone(&layout.interfaces[interface]);
+        let one = move |&id: &AddressId| Assignment {
+            vip: vip.clone(),
+            interface: Arc::clone(&interface),
+            address: config::net(id),
+        };
+        section.addresses.iter().map(one).collect::<Vec<_>>()
+    };
+    config.vips.iter().flat_map(of_section).collect()
+}

@@ -1,0 +1,58 @@
+//! The operator, who writes intents and removes them.
+
+use std::collections::BTreeMap;
+
+use turnip_core::{Op, Txn};
+
+use crate::time::S;
+
+use super::env::Env;
+use super::etcd::Etcd;
+use super::etcd::request::{Ask, Request};
+use super::event::{Event, Wish};
+
+/// What the operator wants.
+#[derive(Default)]
+pub struct Operator {
+    /// The newest wish about each key, by number.
+    wishes: BTreeMap<String, u64>,
+}
+
+impl Operator {
+    /// Writes or removes an intent. A removal is repeated, so that one that meets an election does
+    /// not leave a host drained for good.
+    pub fn intend(&mut self, key: String, value: Option<Vec<u8>>, etcd: &mut Etcd, env: &mut Env) {
+        let removes = value.is_none();
+        let op = match value {
+            Some(value) => Op::Put { key: key.clone(), value },
+            None => Op::Delete { key: key.clone() },
+        };
+        let txn = Txn { success: vec![op], ..Txn::default() };
+        let number = self.wishes.entry(key.clone()).or_default();
+        *number += 1;
+        let wish = Wish { key, number: *number, txn };
+        if removes {
+            for later in [2 * S, 5 * S] {
+                env.after(later, Event::Intend { wish: Box::new(wish.clone()) });
+            }
+        }
+        self.submit(wish, etcd, env);
+    }
+
+    /// A transaction goes to whoever leads, and is tried again while nobody does; but not once the
+    /// operator wants something else of the same key.
+    pub fn submit(&self, wish: Wish, etcd: &mut Etcd, env: &mut Env) {
+        if self.wishes.get(&wish.key) != Some(&wish.number) {
+            return;
+        }
+        let Some(leader) = etcd.leader() else {
+            return env.after(S, Event::Intend { wish: Box::new(wish) });
+        };
+        // The operator is at none of the hosts.
+        let nowhere = env.plan.params.hosts;
+        let mut request = Request::new(nowhere, None, Ask::Txn(wish.txn), env.now());
+        request.member = leader;
+        let id = etcd.add(request);
+        env.after(S / 1000, Event::Request { request: id });
+    }
+}
