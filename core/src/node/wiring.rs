@@ -214,6 +214,12 @@ impl Node {
             let (own, vips) = (&self.own, &mut self.host.vips);
             match news {
                 News::OwnStanding => self.own_standing_changed(),
+                News::Drained(drained) => {
+                    if !drained {
+                        vips.forget_failures();
+                    }
+                    self.own_standing_changed();
+                }
                 News::SessionOver { session, is_deleted, why } => {
                     // Its deletion at the end of an orderly stop is no loss.
                     if !(is_deleted && self.shutdown.is_closing()) {
@@ -221,7 +227,10 @@ impl Node {
                     }
                     self.session_over();
                 }
-                News::Resuming => vips.resumed(own, &self.cluster.view, &self.publication),
+                News::Resuming => {
+                    self.publication.resumed(own, &self.cluster.view);
+                    vips.resumed(own, &self.cluster.view, &self.publication);
+                }
                 News::KeepNothing => vips.mark_all_dirty(),
                 News::Extended { deadline, was_late } => {
                     if was_late {

@@ -21,6 +21,7 @@
 //! numbers instead of several kilobytes. That needs memory that grows while the model runs, which
 //! a model checker such as stateright does not give to its models.
 
+mod adapters;
 mod arena;
 mod bounds;
 mod daemon;
@@ -100,7 +101,7 @@ pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize
         states: found.states,
         nodes,
         steps,
-        kernels: world.kernels.len(),
+        kernels: world.adapters.len(),
         rested: found.rested,
         depth: found.depth,
         exhausted: found.exhausted,
@@ -120,8 +121,8 @@ pub fn check(mut say: impl FnMut(String)) -> bool {
         say(format!("{}: {}: {report}", world.name, world.about));
     }
     say(format!("{total} states in all"));
-    for mutant in Mutant::ALL {
-        let Some(world) = where_it_shows(*mutant) else {
+    for &mutant in Mutant::ALL {
+        let Some(world) = where_it_shows(mutant) else {
             say(format!("{mutant:?}: does no harm that could show here"));
             continue;
         };
