@@ -19,6 +19,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
     let inner = &mut *world.inner();
     let now = inner.env.now();
     inner.env.checker.finish(now);
+    inner.env.neighbours.finish(now);
     let mut failures = Vec::new();
     if inner.env.plan.params.daemon != Daemon::Naive {
         failures.extend(inner.env.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
