@@ -1,8 +1,13 @@
-//! The arithmetic of the lease: how long a holder may hold, how long others must wait.
+//! The lease and every other duration of the protocol: how long a holder may hold, how long others
+//! must wait, how often things are tried again.
 //!
 //! Every comparison of two hosts' times is here. A holder counts `L(1 - rho)` from before it sent
 //! the renewal; another counts `L(1 + rho)` from after it heard of it. With clocks whose rates
-//! are within `rho` of true time, the first always ends before the second.
+//! are within `rho` of true time (A1), the first never ends after the second.
+//!
+//! Only the holding time and the patience are about safety. The other durations are about how soon
+//! an address is back, and how steady it is; those that depend on each other are derived from each
+//! other here, or a test below says how they are related.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,6 +15,36 @@ use std::time::Duration;
 use crate::time::Instant;
 
 const PPM: u64 = 1_000_000;
+
+/// When an address is announced again after the first time: neighbours miss one, and a switch may
+/// just have come up.
+pub(crate) const ANNOUNCE_AGAIN_AFTER: [Duration; 2] =
+    [Duration::from_secs(1), Duration::from_secs(3)];
+/// How long a removal that the kernel refused waits for the next.
+pub(crate) const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How long a listing that failed waits for the next.
+pub(crate) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long a VIP is left alone at most after the kernel refused it.
+const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// A snapshot may take this long at least, at the first attempt.
+const SNAPSHOT_TIME_MIN: Duration = Duration::from_millis(100);
+/// So often the time that a snapshot may take is doubled: it can be large.
+const SNAPSHOT_DOUBLINGS: u32 = 5;
+/// How much more seldom the etcd member is asked when no VIP follows it.
+const MEMBER_SELDOM: u32 = 10;
+
+/// How long a VIP is left alone after the kernel refused it `refusals` times in a row before: 1 s,
+/// doubling up to a minute (rule 7).
+pub(crate) fn back_off(refusals: u32) -> Duration {
+    Duration::from_secs(1 << refusals.min(6)).min(BACK_OFF_MAX)
+}
+
+/// After an outage of the store another node gets so long to be heard before it may be expired (rule
+/// 3), a twelfth of the `patience` with it: it sends a renewal within an eighteenth of its lease
+/// ([`Lease::unanswered_delay`]), and that takes as long as the own one that was just answered.
+pub(crate) fn grace(patience: Duration) -> Duration {
+    patience / 12
+}
 
 /// The durations of a session. Cannot hold a combination that is unsafe.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -112,7 +147,7 @@ impl Lease {
     pub const DURATION_MIN: Duration = Duration::from_millis(200);
     /// The longest lease.
     pub const DURATION_MAX: Duration = Duration::from_secs(600);
-    /// The shortest lease where the kernel's expiry of addresses is the backstop (2.8).
+    /// The shortest lease where the kernel's expiry of addresses is the backstop (rule 8).
     pub const DURATION_MIN_BY_LIFETIME: Duration = Duration::from_secs(4);
     /// The shortest renew interval.
     pub const RENEW_MIN: Duration = Duration::from_millis(20);
@@ -212,8 +247,9 @@ impl Lease {
         self.drift_ppm
     }
 
-    /// The same proportions for a session that declared another duration: a resumed session keeps
-    /// the one it has, a changed setting takes effect with the next.
+    /// The lease of a session that an earlier process declared with another duration: a changed
+    /// setting takes effect with the next session (rule 6). The proportions that are configured
+    /// stay; where they do not fit the declared duration, they are the default ones.
     ///
     /// # Errors
     /// When the declared duration is out of range.
@@ -221,7 +257,13 @@ impl Lease {
         if duration == self.duration {
             return Ok(*self);
         }
-        Self::with(duration, None, None, Some(self.drift_ppm))
+        let scaled = |part: Duration| {
+            let nanos = part.as_nanos() * duration.as_nanos() / self.duration.as_nanos();
+            Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        };
+        let drift_ppm = Some(self.drift_ppm);
+        Self::with(duration, scaled(self.renew), scaled(self.guard), drift_ppm)
+            .or_else(|_| Self::with(duration, None, None, drift_ppm))
     }
 
     /// `L(1 - rho)`: how long a renewal lets its sender hold, from before it was sent (rule 1).
@@ -235,6 +277,67 @@ impl Lease {
         duration + self.margin(duration)
     }
 
+    // ---- what follows from them, for liveness
+
+    /// How long after a renewal without an answer the next one is sent: no longer than a third of
+    /// the default interval, whatever the node's own is, for the others count on it when an outage
+    /// ends (see [`grace`]).
+    pub(crate) fn unanswered_delay(&self) -> Duration {
+        self.renew.min(self.duration / 6) / 3
+    }
+
+    /// How long an own renewal may take to come back on the watch, and how long the watch may be in
+    /// doubt before renewing stops (rule 9).
+    pub(crate) fn echo_time(&self) -> Duration {
+        2 * self.renew
+    }
+
+    /// How long a snapshot may take after `tries` attempts in a row without one: at first half of the
+    /// time in which renewing goes on without news, so that a member that does not answer, in an
+    /// election for instance, leaves time for another one.
+    pub(crate) fn snapshot_time(&self, tries: u32) -> Duration {
+        self.renew.max(SNAPSHOT_TIME_MIN) * (1 << tries.min(SNAPSHOT_DOUBLINGS))
+    }
+
+    /// A delay for things that failed: long enough not to flood, short enough to matter in a lease.
+    pub(crate) fn retry_delay(&self) -> Duration {
+        self.renew / 3
+    }
+
+    /// The same for what an operator asked for.
+    pub(crate) fn urgent_retry_delay(&self) -> Duration {
+        self.retry_delay() / 8
+    }
+
+    /// Between one rank's claim of a free VIP and the next.
+    pub(crate) fn claim_delay(&self) -> Duration {
+        self.renew / 2
+    }
+
+    /// How long another node must be the preferred one before a VIP moves to it.
+    ///
+    /// As long as a lease, because what makes it the preferred one often shakes the store too: a
+    /// member that returns from a cut may depose etcd's leader, and that election must be over.
+    pub(crate) fn settling_delay(&self) -> Duration {
+        self.duration
+    }
+
+    /// How recently a renewal must have been answered for a move that can wait.
+    pub(crate) fn fresh_answer(&self) -> Duration {
+        self.renew / 10
+    }
+
+    /// How long a node with `lease` may be silent and still look alive: a VIP that is handed to one
+    /// that is about to run out would be dark until then. Its renew interval is taken to be ours.
+    pub(crate) fn alive_within(&self, lease: Duration) -> Duration {
+        (self.renew * 3 / 2).max(lease / 4)
+    }
+
+    /// How often the local etcd member is asked whether it leads.
+    pub(crate) fn member_interval(&self, a_vip_follows_it: bool) -> Duration {
+        if a_vip_follows_it { self.renew } else { MEMBER_SELDOM * self.renew }
+    }
+
     fn margin(&self, duration: Duration) -> Duration {
         let nanos = u128::from(self.drift_ppm) * duration.as_nanos();
         let rounded_up = nanos.div_ceil(u128::from(PPM));
@@ -243,7 +346,7 @@ impl Lease {
 }
 
 /// The lifetime, in seconds, with which an address goes to the kernel at `now` when it must be
-/// silent at `deadline`; none when it must not go there at all (2.8).
+/// silent at `deadline`; none when it must not go there at all (rule 8).
 ///
 /// Beside the fence the lifetime only cleans up: what is left, rounded up. As the proof itself it
 /// must end before the deadline although the kernel is up to a second late.
@@ -285,6 +388,50 @@ mod tests {
                 assert!(held_for <= waited_for);
             }
         }
+    }
+
+    #[test]
+    fn after_an_outage_there_is_time_for_the_next_renewal_of_everybody_and_for_its_answer() {
+        for renew in [None, Some(Duration::from_millis(50)), Some(Duration::from_millis(920))] {
+            let lease = Lease::with(3 * SECOND, renew, None, None).unwrap();
+            let sent_within = lease.unanswered_delay();
+            assert!(sent_within <= lease.duration() / 18);
+            assert!(grace(lease.patience(lease.duration())) >= sent_within + lease.duration() / 36);
+        }
+    }
+
+    #[test]
+    fn a_member_that_does_not_answer_leaves_time_to_follow_another_and_a_large_snapshot_gets_its_own()
+     {
+        let lease = Lease::new(SECOND).unwrap();
+        assert!(lease.snapshot_time(0) < lease.echo_time());
+        assert!(lease.snapshot_time(9) > 5 * SECOND);
+    }
+
+    #[test]
+    fn who_renews_as_rarely_as_allowed_looks_alive_between_two_renewals() {
+        let rarely = Lease::with(3 * SECOND, Some(Duration::from_millis(920)), None, None).unwrap();
+        assert!(rarely.alive_within(3 * SECOND) > rarely.renew());
+        assert!(rarely.alive_within(3 * SECOND) < rarely.holding());
+    }
+
+    #[test]
+    fn a_session_that_is_resumed_with_another_duration_keeps_the_configured_proportions() {
+        let ms = Duration::from_millis;
+        let configured = Lease::with(ms(10_000), Some(ms(2_000)), Some(ms(1_000)), None).unwrap();
+        let resumed = configured.for_session_of(ms(3_000)).unwrap();
+        assert_eq!((resumed.renew(), resumed.guard()), (ms(600), ms(300)));
+        assert_eq!(resumed.holding(), ms(2_970));
+        let tiny = Lease::with(ms(10_000), Some(ms(30)), Some(ms(50)), None).unwrap();
+        let resumed = tiny.for_session_of(ms(300)).unwrap();
+        assert_eq!((resumed.renew(), resumed.guard()), (ms(50), ms(20)), "the default ones");
+        assert!(configured.for_session_of(ms(1)).is_err());
+    }
+
+    #[test]
+    fn the_wait_after_a_refusal_doubles_up_to_a_minute() {
+        let waits: Vec<u64> = (0..8).map(|refusals| back_off(refusals).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
     }
 
     #[test]

@@ -64,7 +64,6 @@ mod store;
 mod time;
 mod timer;
 mod view;
-mod vip;
 
 pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
@@ -77,7 +76,7 @@ pub use lease::{Backstop, Lease, LeaseError};
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
-pub use node::Node;
+pub use node::{Node, transitions_in_markdown};
 pub use report::{Level, Report};
 pub use store::{
     Compare, Event, Events, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op, Snapshot,

@@ -1,120 +1,130 @@
 //! Rules to break, one at a time, to show that the tests notice.
 //!
 //! Only with the feature `mutants`, and inert until one is set: the simulator sets one to show
-//! that its checker catches it. The numbers are those of the interleavings at the end of the
-//! design.
+//! that its checker catches it. What each breaks is a rule, an interleaving or an assumption of the
+//! protocol's page.
 
-/// One broken rule.
-#[cfg_attr(not(feature = "mutants"), allow(dead_code))]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Mutant {
-    /// 1: the deadline counts from when the answer came.
-    DeadlineFromAnswer,
-    /// 2: the holder leaves no margin for drift.
-    HolderIgnoresDrift,
-    /// 2: whoever waits leaves no margin for drift.
-    WaiterIgnoresDrift,
-    /// 3: an expiry does not compare the session's mod_revision.
-    ExpireUncompared,
-    /// 4: a VIP is claimed from a session that is merely late.
-    ClaimFromTheLate,
-    /// 5: a hand-over does not wait until the kernel has acknowledged the removal.
-    HandOverBeforeRemoval,
-    /// 6: a VIP whose hand-over may still land comes back to its owner as it is.
-    KeepAfterHandOver,
-    /// 6: the same, when the owner was killed and resumed in between.
-    KeepAfterResume,
-    /// 7: a hand-over compares its successor's session only.
-    HandOverUncompared,
-    /// 8: a claim trusts the view that the named session is gone.
-    ClaimByView,
-    /// 9: what a node knows may go back to an older revision.
-    ViewGoesBack,
-    /// 10: two attempts of a renewal share a nonce.
-    NonceReused,
-    /// 12: a resuming node takes its predecessor's last write for a second daemon.
-    RefuseLateRenewal,
-    /// 13: a failed renewal of one's own starts the count of every expiry again.
-    ExpiryRestarts,
-    /// Nothing is taken away at `deadline - g`; only the kernel's backstop is left.
-    GuardIgnored,
-    /// 11: the gate is closed and opened, and not refused, where its time may be over.
-    ExpiredGateMoved,
-    /// 11: a refresh that the kernel refused because the gate had closed opens it again.
-    RefreshReopensGate,
-    /// A gate that opens anew lets through what was held before it closed.
-    EarlierHeldRevived,
-    /// The gate is set without a ticket: it stays open by as much as a process stalled before.
-    NoTicket,
-    /// What came too late is left where it is.
-    LateNotUndone,
-    /// Lifetimes are given by when an operation was asked, not by when it is sent.
-    ClockReadInQueue,
-    /// A lifetime that the kernel counts from later than thought stays as it is.
-    LifetimeNotLookedAtAgain,
-    /// Without the fence, a lifetime is rounded up.
-    LifetimeRoundedUp,
-    /// The kernel's timers are taken to be as fast as the host's clock.
-    TimerRateIgnored,
-    /// A withdrawal waits behind what puts addresses there.
-    WithdrawalWaits,
-    /// A withdrawal leaves what waits as it is.
-    WithdrawalCancelsNothing,
-    /// What another session was renewed to still counts.
-    RenewedOutlivesSession,
-    /// What an earlier process fenced, and is not configured any more, is fenced no more.
-    FormerNotFenced,
-    /// Addresses are put there before the gate is set.
-    AddressBeforeGate,
-    /// Addresses are taken away before the fence is shut for them.
-    DeleteBeforeShut,
-    /// What could not be put there is let pass all the same.
-    FailedLetPass,
-    /// What a closing of the gate left out is not told.
-    LeftOutUntold,
-    /// What is there but silent is taken for held.
-    SilentTakenForHeld,
-    /// What others change in the fence is not looked at.
-    ForeignChangesIgnored,
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident: $breaks:literal,)+) => {
+        /// One broken rule.
+        #[cfg_attr(not(feature = "mutants"), allow(dead_code))]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Mutant {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        #[cfg(feature = "mutants")]
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &'static [Mutant] = &[$(Mutant::$name),+];
+
+            /// What it breaks, as the sources cite the protocol.
+            pub fn breaks(self) -> &'static str {
+                match self {
+                    $(Mutant::$name => $breaks,)+
+                }
+            }
+        }
+    };
 }
 
-#[cfg(feature = "mutants")]
-impl Mutant {
-    /// All of them.
-    pub const ALL: [Mutant; 34] = [
-        Mutant::DeadlineFromAnswer,
-        Mutant::HolderIgnoresDrift,
-        Mutant::WaiterIgnoresDrift,
-        Mutant::ExpireUncompared,
-        Mutant::ClaimFromTheLate,
-        Mutant::HandOverBeforeRemoval,
-        Mutant::KeepAfterHandOver,
-        Mutant::KeepAfterResume,
-        Mutant::HandOverUncompared,
-        Mutant::ClaimByView,
-        Mutant::ViewGoesBack,
-        Mutant::NonceReused,
-        Mutant::RefuseLateRenewal,
-        Mutant::ExpiryRestarts,
-        Mutant::GuardIgnored,
-        Mutant::ExpiredGateMoved,
-        Mutant::RefreshReopensGate,
-        Mutant::EarlierHeldRevived,
-        Mutant::NoTicket,
-        Mutant::LateNotUndone,
-        Mutant::ClockReadInQueue,
-        Mutant::LifetimeNotLookedAtAgain,
-        Mutant::LifetimeRoundedUp,
-        Mutant::TimerRateIgnored,
-        Mutant::WithdrawalWaits,
-        Mutant::WithdrawalCancelsNothing,
-        Mutant::RenewedOutlivesSession,
-        Mutant::FormerNotFenced,
-        Mutant::AddressBeforeGate,
-        Mutant::DeleteBeforeShut,
-        Mutant::FailedLetPass,
-        Mutant::LeftOutUntold,
-        Mutant::SilentTakenForHeld,
-        Mutant::ForeignChangesIgnored,
-    ];
+mutants! {
+    /// The deadline counts from when the answer came.
+    DeadlineFromAnswer: "rule 1, interleaving 1",
+    /// The holder leaves no margin for drift.
+    HolderIgnoresDrift: "rule 1, interleaving 2",
+    /// Whoever waits leaves no margin for drift.
+    WaiterIgnoresDrift: "rule 3, interleaving 2",
+    /// Two attempts of a renewal share a nonce.
+    NonceReused: "rule 1, interleaving 10",
+    /// Nothing is taken away at `deadline - g`; only the kernel's backstop is left.
+    GuardIgnored: "rule 2.3",
+    /// An expiry does not compare the session's mod_revision.
+    ExpireUncompared: "rule 3, interleaving 3",
+    /// A failed renewal of one's own starts the count of every expiry again.
+    ExpiryRestarts: "rule 3, interleaving 13",
+    /// A dead node is waited for twice as long as is needed.
+    PatienceDoubled: "rule 3.1",
+    /// After an outage of the store nobody is given the time to speak.
+    NoGrace: "rule 3.5",
+    /// A VIP is claimed from a session that is merely late.
+    ClaimFromTheLate: "rule 4, interleaving 4",
+    /// A claim trusts the view that the named session is gone.
+    ClaimByView: "rule 4, interleaving 8",
+    /// A hand-over does not wait until the kernel has acknowledged the removal.
+    HandOverBeforeRemoval: "rule 5, interleaving 5",
+    /// A VIP whose hand-over may still land comes back to its owner as it is.
+    KeepAfterHandOver: "rule 5, interleaving 6",
+    /// A hand-over compares its successor's session only.
+    HandOverUncompared: "rule 5, interleaving 7",
+    /// What a node knows may go back to an older revision.
+    ViewGoesBack: "rule 2.2, interleaving 9",
+    /// A VIP whose hand-over may still land comes back to an owner that was killed and resumed.
+    KeepAfterResume: "rule 6, interleaving 6",
+    /// A resuming node takes its predecessor's last write for a second daemon.
+    RefuseLateRenewal: "rule 6, interleaving 12",
+    /// A resuming node takes an address that is there for proof that it is there under this name.
+    KeepRenamed: "rule 6.4, interleaving 14",
+    /// What was published in one session counts in the next.
+    ActiveOutlivesSession: "rule 4.6",
+    /// Another definition is published while the address of the old one is still there.
+    PublishBeforeRemoval: "rule 4.9",
+    /// What is not configured here is given free without a look at whether it has changed.
+    FreeUncompared: "rule 5.6",
+    /// Of two VIPs with one address the second is put there as well as the first.
+    ConflictIgnored: "rule 4.7",
+    /// Nobody looks at what somebody else did to the addresses.
+    NoRepair: "rule 7.1",
+    /// An owner that cannot hold a VIP keeps it for itself.
+    SitsOnVip: "rule 7.4",
+    /// A VIP is given up for a node whose kernel refused it the last time.
+    FailureForgotten: "rule 7.7, interleaving 16",
+    /// A node that cannot hold a VIP keeps its place as the first with the address.
+    NeverYields: "rule 4.10, interleaving 17",
+    /// That place is given up while the address is still there.
+    YieldsWhileHeld: "rule 4.10, interleaving 17",
+    /// Who cannot hear goes on renewing.
+    RenewWhileStale: "rule 9.3",
+    /// A store that turned out to be another one changes nothing.
+    KeepAfterRollback: "A2, rule 9.4",
+    /// Addresses are assumed at once from a store that turned out to be another one.
+    ResumeAfterRollback: "A2, rule 9.5, interleaving 15",
+    /// The gate is closed and opened, and not refused, where its time may be over.
+    ExpiredGateMoved: "rule 8.4, interleaving 11",
+    /// A refresh that the kernel refused because the gate had closed opens it again.
+    RefreshReopensGate: "rule 8.5, interleaving 11",
+    /// A gate that opens anew lets through what was held before it closed.
+    EarlierHeldRevived: "rule 8.5",
+    /// The gate is set without a ticket: it stays open by as much as a process stalled before.
+    NoTicket: "rule 8.17, interleaving 18",
+    /// What came too late is left where it is.
+    LateNotUndone: "rule 8.2",
+    /// Lifetimes are given by when an operation was asked, not by when it is sent.
+    ClockReadInQueue: "rule 8.1",
+    /// A lifetime that the kernel counts from later than thought stays as it is.
+    LifetimeNotLookedAtAgain: "rule 8.2",
+    /// Without the fence, a lifetime is rounded up.
+    LifetimeRoundedUp: "rule 8.8",
+    /// The kernel's timers are taken to be as fast as the host's clock.
+    TimerRateIgnored: "A3, rule 8.11",
+    /// A withdrawal waits behind what puts addresses there.
+    WithdrawalWaits: "rule 8.9",
+    /// A withdrawal leaves what waits as it is.
+    WithdrawalCancelsNothing: "rule 8.9",
+    /// What another session was renewed to still counts.
+    RenewedOutlivesSession: "rule 8.10",
+    /// What an earlier process fenced, and is not configured any more, is fenced no more.
+    FormerNotFenced: "rule 8.12",
+    /// Addresses are put there before the gate is set.
+    AddressBeforeGate: "rule 8.6",
+    /// Addresses are taken away before the fence is shut for them.
+    DeleteBeforeShut: "rule 8.6",
+    /// What could not be put there is let pass all the same.
+    FailedLetPass: "rule 8.6",
+    /// What a closing of the gate left out is not told.
+    LeftOutUntold: "rule 8.5",
+    /// What is there but silent is taken for held.
+    SilentTakenForHeld: "rule 8.12",
+    /// What others change in the fence is not looked at.
+    ForeignChangesIgnored: "rule 8.13",
 }

@@ -8,8 +8,17 @@ use std::fmt;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::Policy;
-use crate::name::{NodeName, VipName};
+use crate::name::{NodeName, Revision, VipName};
 use crate::records::{MemberRecord, NodeRecord};
+
+/// Where an operator wants a VIP.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Pin {
+    /// The node.
+    pub node: NodeName,
+    /// At which revision the pin was written.
+    pub since: Revision,
+}
 
 /// A live, healthy, undrained node that can take a VIP and defines it as we do.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -22,6 +31,18 @@ pub struct Candidate {
     pub priority: u32,
     /// The raft term in which its host's etcd member says that it leads, if it does.
     pub leads_term: Option<u64>,
+    /// When it last tried to hold the VIP its kernel refused, as of this revision.
+    pub failed_at: Option<Revision>,
+}
+
+impl Candidate {
+    /// Whether its last attempt to hold the VIP failed, so that nobody gives up for it a VIP that
+    /// works (rule 7). A pin to it that was written later is worth another attempt.
+    pub fn fails(&self, pin: Option<&Pin>) -> bool {
+        let wanted_since =
+            pin.filter(|pin| pin.node == self.name).map_or(Revision(0), |pin| pin.since);
+        self.failed_at.is_some_and(|at| at >= wanted_since)
+    }
 }
 
 /// Why a node is no candidate for a VIP.
@@ -39,6 +60,8 @@ pub enum Unfit {
     Blocked(String),
     /// Its definition of the VIP is another one.
     DefinedOtherwise,
+    /// It could take the VIP, but its kernel refused when it last tried (rule 7).
+    LastAttemptFailed,
 }
 
 impl fmt::Display for Unfit {
@@ -50,6 +73,9 @@ impl fmt::Display for Unfit {
             Unfit::NotConfigured => "it is not configured there",
             Unfit::Blocked(why) => why,
             Unfit::DefinedOtherwise => "it is defined in another way there",
+            Unfit::LastAttemptFailed => {
+                "its kernel refused the address when it last tried; another pin has it try once more"
+            }
         })
     }
 }
@@ -87,6 +113,7 @@ pub fn candidate(
         weight: record.weight,
         priority: offer.priority,
         leads_term: record.member.as_ref().and_then(MemberRecord::leads_term),
+        failed_at: offer.failed_at,
     })
 }
 
@@ -94,13 +121,14 @@ pub fn candidate(
 /// not, and so on.
 ///
 /// `owner` is who has it now: it stays first where the policy has no reason to move it. `pinned`
-/// is where an operator wants it; a pin to a node that is no candidate is of no effect.
+/// is where an operator wants it; a pin to a node that is no candidate is of no effect. A node whose
+/// last attempt failed comes after all others.
 pub fn rank(
     policy: Policy,
     vip: &VipName,
     candidates: &[Candidate],
     owner: Option<&NodeName>,
-    pinned: Option<&NodeName>,
+    pinned: Option<&Pin>,
 ) -> Vec<NodeName> {
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
     let owns = |candidate: &Candidate| Some(&candidate.name) == owner;
@@ -117,7 +145,7 @@ pub fn rank(
             (Reverse(!preempt && owns(c)), Reverse(c.priority), Reverse(owns(c)), c.name.clone())
         }),
     }
-    ranked.sort_by_key(|c| Some(&c.name) != pinned);
+    ranked.sort_by_key(|c| (c.fails(pinned), Some(&c.name) != pinned.map(|pin| &pin.node)));
     ranked.into_iter().map(|candidate| candidate.name.clone()).collect()
 }
 
@@ -143,7 +171,7 @@ mod tests {
 
     fn node(name: &str) -> Candidate {
         let name = name.parse().unwrap();
-        Candidate { name, weight: 100, priority: 0, leads_term: None }
+        Candidate { name, weight: 100, priority: 0, leads_term: None, failed_at: None }
     }
 
     fn first(policy: Policy, vip: &str, candidates: &[Candidate], owner: Option<&str>) -> String {
@@ -176,8 +204,13 @@ mod tests {
             version: String::new(),
         };
         let of = |record: &NodeRecord| candidate(&name, Some(record), false, &vip, "d");
-        let expected =
-            Candidate { name: name.clone(), weight: 50, priority: 7, leads_term: Some(4) };
+        let expected = Candidate {
+            name: name.clone(),
+            weight: 50,
+            priority: 7,
+            leads_term: Some(4),
+            failed_at: None,
+        };
         assert_eq!(of(&fit), Ok(expected));
 
         assert_eq!(candidate(&name, None, false, &vip, "d"), Err(Unfit::NotLive));
@@ -243,9 +276,25 @@ mod tests {
         let vip = "v".parse().unwrap();
         let unpinned = rank(Policy::Spread, &vip, &candidates, None, None);
         let last = unpinned.last().unwrap();
-        let pinned = rank(Policy::Spread, &vip, &candidates, None, Some(last));
+        let pin = |node: &NodeName, since| Pin { node: node.clone(), since: Revision(since) };
+        let pinned = rank(Policy::Spread, &vip, &candidates, None, Some(&pin(last, 1)));
         assert_eq!(&pinned[0], last);
-        let gone = "gone".parse().unwrap();
+        let gone = pin(&"gone".parse().unwrap(), 1);
         assert_eq!(rank(Policy::Spread, &vip, &candidates, None, Some(&gone)), unpinned);
+    }
+
+    #[test]
+    fn a_node_whose_last_attempt_failed_comes_last_until_a_later_pin_wants_it() {
+        let mut candidates = vec![node("a"), node("b")];
+        (candidates[1].priority, candidates[1].failed_at) = (10, Some(Revision(7)));
+        let vip = "v".parse().unwrap();
+        let policy = Policy::Priority { priority: 0, preempt: true };
+        let first = |since| {
+            let pin = Pin { node: "b".parse().unwrap(), since: Revision(since) };
+            rank(policy, &vip, &candidates, None, Some(&pin))[0].to_string()
+        };
+        assert_eq!(rank(policy, &vip, &candidates, None, None)[0].as_str(), "a");
+        assert_eq!(first(6), "a", "it failed after it was pinned");
+        assert_eq!(first(8), "b", "the operator wants another attempt");
     }
 }

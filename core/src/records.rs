@@ -105,6 +105,15 @@ pub struct VipOffer {
     /// Why the node cannot take it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+    /// The node cannot take it, has nothing of it on its interface, and gives up its right as the
+    /// first with these addresses: before it takes the VIP again it publishes it anew, as the
+    /// youngest (rule 7).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub yields: bool,
+    /// The kernel refused the VIP when the node last tried to hold it, as of this revision: nobody
+    /// gives up a VIP that works for such a node (rule 7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Revision>,
 }
 
 impl VipOffer {
@@ -122,6 +131,8 @@ impl VipOffer {
             priority,
             defined_at: None,
             blocked: None,
+            yields: false,
+            failed_at: None,
         }
     }
 }
@@ -218,6 +229,10 @@ impl std::error::Error for UnreadableRecord {}
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Serialize)]

@@ -20,7 +20,7 @@ pub enum Level {
 /// A transition that an operator wants to see.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Report {
-    /// A session stands.
+    /// A session is established.
     SessionOpened {
         /// The new session.
         session: SessionId,
@@ -30,7 +30,7 @@ pub enum Report {
         /// The session.
         session: SessionId,
     },
-    /// The session is over; everything that it held is forfeited.
+    /// The session is over; everything that it held must be taken away.
     SessionLost {
         /// The session.
         session: SessionId,
@@ -46,13 +46,13 @@ pub enum Report {
     },
     /// Renewals succeed again.
     RenewalsSucceed,
-    /// The watch fell silent or broke.
-    Deaf {
+    /// The watch fell silent or broke: what is known of etcd may be stale.
+    WatchStale {
         /// Why.
         why: String,
     },
     /// The view is complete again.
-    Hearing,
+    WatchRestored,
     /// Another node's session ran out and was deleted by this node.
     Expired {
         /// The other node.
@@ -90,14 +90,14 @@ pub enum Report {
         /// The address.
         assignment: Assignment,
     },
-    /// A VIP was handed to another node, or given free.
+    /// A VIP was handed over to another node, or released.
     HandedOver {
         /// The VIP.
         vip: VipName,
-        /// The successor; none when the VIP is free now.
+        /// The successor; none when the VIP has no owner now.
         to: Option<NodeName>,
     },
-    /// Somebody else had changed an address, and it was set right.
+    /// Somebody else had changed an address; it is being repaired.
     Repairing {
         /// The VIP.
         vip: VipName,
@@ -125,7 +125,7 @@ pub enum Report {
         /// The VIP.
         vip: VipName,
     },
-    /// An address of a turnip that ran here before and is not configured any more.
+    /// An address of an earlier turnip on this host that is no longer configured.
     Stray {
         /// The address.
         assignment: Assignment,
@@ -150,12 +150,12 @@ pub enum Report {
     Drained(bool),
     /// The local etcd member became the raft leader, or ceased to be.
     RaftLeader(bool),
-    /// The store is not the one it was: everything starts afresh.
+    /// The store is not the one it was: everything starts over.
     StoreChanged {
         /// What showed it.
         why: String,
     },
-    /// The node's name is taken; it is watched whether its holder lives.
+    /// The node's name is taken; the node waits to see whether its holder is alive.
     NameContested {
         /// What is known of the holder.
         why: String,
@@ -168,7 +168,7 @@ impl Report {
         match self {
             Report::SessionLost { .. }
             | Report::RenewalsFail { .. }
-            | Report::Deaf { .. }
+            | Report::WatchStale { .. }
             | Report::Repairing { .. }
             | Report::Stray { .. }
             | Report::PinIgnored { .. }
@@ -185,9 +185,9 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Report::SessionOpened { session } => write!(f, "session {session} stands"),
+            Report::SessionOpened { session } => write!(f, "session {session} established"),
             Report::SessionResumed { session } => {
-                write!(f, "resumed session {session} of the process before")
+                write!(f, "resumed session {session} of an earlier process")
             }
             Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
             Report::RenewalsFail { why, left } => write!(
@@ -196,9 +196,13 @@ impl fmt::Display for Report {
                 left.as_secs_f64()
             ),
             Report::RenewalsSucceed => f.write_str("renewals succeed again"),
-            Report::Deaf { why } => write!(f, "following etcd afresh: {why}"),
-            Report::Hearing => f.write_str("following etcd"),
-            Report::Expired { node } => write!(f, "expired the session of {node}: it fell silent"),
+            Report::WatchStale { why } => {
+                write!(f, "watch of etcd is stale, starting it again: {why}")
+            }
+            Report::WatchRestored => f.write_str("watch of etcd is up to date"),
+            Report::Expired { node } => {
+                write!(f, "expired the session of {node}: it was not renewed in time")
+            }
             Report::Assuming { assignment, token, .. } => {
                 write!(f, "assuming {assignment} (token {token})")
             }
@@ -209,10 +213,10 @@ impl fmt::Display for Report {
             Report::Forfeited { assignment, .. } => write!(f, "forfeited {assignment}"),
             Report::HandedOver { vip, to: Some(to) } => write!(f, "handed {vip} over to {to}"),
             Report::HandedOver { vip, to: None } => {
-                write!(f, "gave {vip} free: no other node can take it")
+                write!(f, "released {vip}: no other node can take it")
             }
             Report::Repairing { what, count, .. } => {
-                write!(f, "{what}; setting that right (repair {count} since the start)")
+                write!(f, "{what}; repairing it (repair {count} since the start)")
             }
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
@@ -220,7 +224,7 @@ impl fmt::Display for Report {
             Report::Stray { assignment } => {
                 write!(
                     f,
-                    "taking away {assignment}: turnip put it there and it is not configured any more"
+                    "taking away {assignment}: turnip put it there, and it is no longer configured"
                 )
             }
             Report::Unreadable { key, why } => write!(f, "leaving {key} alone: {why}"),
@@ -234,10 +238,13 @@ impl fmt::Display for Report {
                 f.write_str("the local etcd member is not the raft leader")
             }
             Report::StoreChanged { why } => {
-                write!(f, "dropping everything and starting afresh: {why}")
+                write!(f, "dropping everything and starting over: {why}")
             }
             Report::NameContested { why } => {
-                write!(f, "this node's name is taken: {why}; watching whether it is renewed")
+                write!(
+                    f,
+                    "this node's name is taken: {why}; waiting to see whether that session is renewed"
+                )
             }
         }
     }

@@ -15,8 +15,8 @@ pub(crate) enum Timer {
     Echo = 3,
     /// When to follow the prefix again.
     Follow = 4,
-    /// When following afresh has taken so long that renewing must stop (rule 9).
-    Deaf = 5,
+    /// When news have been in doubt for so long that renewing must stop (rule 9).
+    WatchStale = 5,
     /// When to ask the local etcd member whether it leads.
     Member = 6,
     /// When whoever has this node's name may be expired (rule 6).
@@ -31,10 +31,14 @@ pub(crate) enum Timer {
     Close = 11,
     /// When giving free what is not configured here is tried again.
     Free = 12,
+    /// When the kernel ends the lifetimes of what is held, where they are the proof (rule 8).
+    KeptUntil = 13,
+    /// When addresses may be assumed again after another store was noticed (A2).
+    Quiet = 14,
 }
 
 impl Timer {
-    const COUNT: usize = 13;
+    const COUNT: usize = 15;
 
     pub(crate) const ALL: [Timer; Self::COUNT] = [
         Timer::Renew,
@@ -42,7 +46,7 @@ impl Timer {
         Timer::Expire,
         Timer::Echo,
         Timer::Follow,
-        Timer::Deaf,
+        Timer::WatchStale,
         Timer::Member,
         Timer::Contest,
         Timer::Publish,
@@ -50,6 +54,8 @@ impl Timer {
         Timer::List,
         Timer::Close,
         Timer::Free,
+        Timer::KeptUntil,
+        Timer::Quiet,
     ];
 }
 

@@ -3,12 +3,16 @@
 //! Every key is known as of a revision; news of a lower one is ignored, of deletions too. It does
 //! not matter whether news come as an event, in a snapshot or in an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use crate::keys::{KeyKind, Keys};
+use std::time::Duration;
+
 use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::placement::Pin;
 use crate::records::{
     DrainRecord, NodeRecord, PinRecord, SessionRecord, UnreadableRecord, VipRecord, decode,
 };
@@ -47,8 +51,10 @@ pub(crate) struct View {
     /// The highest revision heard of.
     pub(crate) newest: Revision,
     sessions: Slots<NodeName, SessionRecord>,
-    nodes: Slots<NodeName, NodeRecord>,
+    nodes: Slots<NodeName, Arc<NodeRecord>>,
     vips: Slots<VipName, VipRecord>,
+    /// The VIPs whose keys name a session, by that session.
+    named: BTreeMap<SessionId, BTreeSet<VipName>>,
     drains: Slots<NodeName, DrainRecord>,
     pins: Slots<VipName, PinRecord>,
     /// A rule that a test broke: see [`Mutant`](crate::mutant::Mutant).
@@ -61,10 +67,17 @@ pub(crate) enum Change {
     /// A session was written again.
     Renewed(NodeName),
     /// A session came, went, or was replaced by another.
-    Session(NodeName),
+    Session {
+        node: NodeName,
+        /// The one that the node had before.
+        before: Option<SessionId>,
+    },
     Node(NodeName),
     Vip(VipName),
-    Intent,
+    /// An operator drains a node, or no longer does.
+    Drain(NodeName),
+    /// An operator pins a VIP, or no longer does.
+    Pin(VipName),
     /// A key that this version does not know.
     Foreign,
 }
@@ -90,19 +103,22 @@ impl View {
                 let before = self.session_id(&node);
                 learn(&mut self.sessions, &node, kv, as_of, back)?;
                 let same = before.is_some() && before == self.session_id(&node);
-                Some(if same { Change::Renewed(node) } else { Change::Session(node) })
+                Some(if same { Change::Renewed(node) } else { Change::Session { node, before } })
             }
             KeyKind::Node(node) => {
                 learn(&mut self.nodes, &node, kv, as_of, back).map(|()| Change::Node(node))
             }
             KeyKind::Vip(vip) => {
-                learn(&mut self.vips, &vip, kv, as_of, back).map(|()| Change::Vip(vip))
+                let before = self.named_session(&vip);
+                learn(&mut self.vips, &vip, kv, as_of, back)?;
+                self.name_anew(&vip, before);
+                Some(Change::Vip(vip))
             }
             KeyKind::Drain(node) => {
-                learn(&mut self.drains, &node, kv, as_of, back).map(|()| Change::Intent)
+                learn(&mut self.drains, &node, kv, as_of, back).map(|()| Change::Drain(node))
             }
             KeyKind::Pin(vip) => {
-                learn(&mut self.pins, &vip, kv, as_of, back).map(|()| Change::Intent)
+                learn(&mut self.pins, &vip, kv, as_of, back).map(|()| Change::Pin(vip))
             }
             KeyKind::Foreign => Some(Change::Foreign),
         }
@@ -121,6 +137,26 @@ impl View {
             .extend(present.iter().filter_map(|(key, kv)| self.learn(keys, key, Some(kv), as_of)));
         self.complete_to = self.complete_to.max(as_of);
         changes
+    }
+
+    fn named_session(&self, vip: &VipName) -> Option<SessionId> {
+        self.vip(vip).and_then(Known::readable).map(|record| record.session)
+    }
+
+    /// Keeps the VIPs by session in line with `vips/<vip>`, which named `before` until now.
+    fn name_anew(&mut self, vip: &VipName, before: Option<SessionId>) {
+        let after = self.named_session(vip);
+        if let Some(session) = before.filter(|_| before != after)
+            && let Some(vips) = self.named.get_mut(&session)
+        {
+            vips.remove(vip);
+            if vips.is_empty() {
+                self.named.remove(&session);
+            }
+        }
+        if let Some(session) = after {
+            self.named.entry(session).or_default().insert(vip.clone());
+        }
     }
 
     fn keys(&self, keys: &Keys) -> Vec<String> {
@@ -143,16 +179,9 @@ impl View {
         self.session(node).map(|known| SessionId(known.created))
     }
 
-    /// The nodes that have a session.
-    pub(crate) fn live(&self) -> impl Iterator<Item = (&NodeName, SessionId)> {
-        self.sessions
-            .iter()
-            .filter_map(|(node, slot)| Some((node, SessionId(slot.known.as_ref()?.created))))
-    }
-
     /// What `node` published in the session that it has. The record belongs to that session when
     /// it was written in it or with it.
-    pub(crate) fn node(&self, node: &NodeName) -> Option<&Known<NodeRecord>> {
+    pub(crate) fn node(&self, node: &NodeName) -> Option<&Known<Arc<NodeRecord>>> {
         let session = self.session(node)?;
         let known = self.nodes.get(node)?.known.as_ref()?;
         (known.modified >= session.created).then_some(known)
@@ -168,17 +197,25 @@ impl View {
         self.vips.get(vip)?.known.as_ref()
     }
 
-    /// Every VIP that has a key.
-    pub(crate) fn vips(&self) -> impl Iterator<Item = (&VipName, &Known<VipRecord>)> {
-        self.vips.iter().filter_map(|(vip, slot)| Some((vip, slot.known.as_ref()?)))
+    /// The VIPs whose keys name `session`.
+    pub(crate) fn vips_of(&self, session: SessionId) -> impl Iterator<Item = &VipName> {
+        self.named.get(&session).into_iter().flatten()
+    }
+
+    /// The longest lease that any session declares.
+    pub(crate) fn longest_lease(&self) -> Option<Duration> {
+        let sessions = self.sessions.values().filter_map(|slot| slot.known.as_ref());
+        sessions.filter_map(Known::readable).map(SessionRecord::lease).max()
     }
 
     pub(crate) fn drained(&self, node: &NodeName) -> bool {
         self.drains.get(node).is_some_and(|slot| slot.known.is_some())
     }
 
-    pub(crate) fn pinned(&self, vip: &VipName) -> Option<&NodeName> {
-        Some(&self.pins.get(vip)?.known.as_ref()?.readable()?.node)
+    /// Where an operator wants the VIP, and since which revision.
+    pub(crate) fn pinned(&self, vip: &VipName) -> Option<Pin> {
+        let known = self.pins.get(vip)?.known.as_ref()?;
+        Some(Pin { node: known.readable()?.node.clone(), since: known.modified })
     }
 
     /// The value of `key` that cannot be read, if that is so.
@@ -244,8 +281,8 @@ mod tests {
         }
     }
 
-    fn pinned(view: &View) -> Option<&str> {
-        view.pinned(&"v".parse().unwrap()).map(NodeName::as_str)
+    fn pinned(view: &View) -> Option<String> {
+        view.pinned(&"v".parse().unwrap()).map(|pin| pin.node.to_string())
     }
 
     fn learn_at(view: &mut View, kv: Option<KeyValue>, as_of: i64) -> Option<Change> {
@@ -259,14 +296,14 @@ mod tests {
         learn_at(&mut view, Some(pin("a", 5)), 5);
         assert_eq!(learn_at(&mut view, Some(pin("b", 4)), 4), None);
         assert_eq!(learn_at(&mut view, None, 3), None);
-        assert_eq!(pinned(&view), Some("a"));
+        assert_eq!(pinned(&view).as_deref(), Some("a"));
     }
 
     #[test]
     fn a_deletion_is_known_as_of_its_revision_too() {
         let mut view = View::default();
         learn_at(&mut view, Some(pin("a", 5)), 5);
-        assert_eq!(learn_at(&mut view, None, 7), Some(Change::Intent));
+        assert_eq!(learn_at(&mut view, None, 7), Some(Change::Pin("v".parse().unwrap())));
         assert_eq!(learn_at(&mut view, Some(pin("b", 6)), 6), None);
         assert_eq!(pinned(&view), None);
     }
@@ -277,7 +314,7 @@ mod tests {
         learn_at(&mut view, Some(pin("a", 5)), 5);
         assert_eq!(learn_at(&mut view, Some(pin("a", 5)), 9), None);
         assert_eq!(learn_at(&mut view, None, 8), None);
-        assert_eq!(pinned(&view), Some("a"));
+        assert_eq!(pinned(&view).as_deref(), Some("a"));
     }
 
     #[test]
@@ -286,9 +323,34 @@ mod tests {
         learn_at(&mut view, Some(pin("a", 5)), 5);
         let header = Header { cluster_id: 1, revision: Revision(9) };
         let changes = view.learn_snapshot(&keys(), &Snapshot { header, kvs: vec![] });
-        assert_eq!(changes, [Change::Intent]);
+        assert_eq!(changes, [Change::Pin("v".parse().unwrap())]);
         assert_eq!(pinned(&view), None);
         assert_eq!(learn_at(&mut view, Some(pin("b", 8)), 8), None);
+    }
+
+    #[test]
+    fn the_vips_of_a_session_follow_what_their_keys_name() {
+        let (keys, mut view) = (keys(), View::default());
+        let vip: VipName = "v".parse().unwrap();
+        let mut name = |session: Option<i64>, at: i64| {
+            let record = |session| VipRecord {
+                node: "a".parse().unwrap(),
+                session: SessionId(Revision(session)),
+                since_unix_ms: 0,
+            };
+            let kv = session.map(|session| KeyValue {
+                key: keys.vip(&vip),
+                value: encode(&record(session)),
+                create_revision: Revision(1),
+                mod_revision: Revision(at),
+            });
+            view.learn(&keys, &keys.vip(&vip), kv.as_ref(), Revision(at));
+            [3, 4].map(|session| view.vips_of(SessionId(Revision(session))).count())
+        };
+        assert_eq!(name(Some(3), 5), [1, 0]);
+        assert_eq!(name(Some(3), 6), [1, 0]);
+        assert_eq!(name(Some(4), 7), [0, 1]);
+        assert_eq!(name(None, 8), [0, 0]);
     }
 
     #[test]
@@ -297,6 +359,6 @@ mod tests {
         learn_at(&mut view, Some(pin("a", 12)), 12);
         let header = Header { cluster_id: 1, revision: Revision(9) };
         view.learn_snapshot(&keys(), &Snapshot { header, kvs: vec![] });
-        assert_eq!(pinned(&view), Some("a"));
+        assert_eq!(pinned(&view).as_deref(), Some("a"));
     }
 }

@@ -291,9 +291,9 @@ fn the_11th_what_the_kernel_did_not_refresh_in_time_is_taken_away_before_it_may_
         world.run(MS);
     }
     let (id, op) = world.hosts[0].ops.pop_front().unwrap();
-    let KernelOp::Refresh { .. } = op else { panic!("{op:?}") };
-    let held = world.hosts[0].config.vips[0].assignments();
-    let failed = held.map(|a| (a, KernelError::TooLate)).collect();
+    assert!(matches!(op, KernelOp::Refresh { .. }), "{op:?}");
+    let addresses = world.hosts[0].config.vips[0].assignments();
+    let failed = addresses.map(|a| (a, KernelError::TooLate)).collect();
     let outcome = KernelOutcome::Done { failed, until: None };
     let now = world.now;
     world.hosts[0].node.handle_kernel_outcome(id, outcome, now);

@@ -273,7 +273,7 @@ fn a_rebooted_host_is_not_refused_for_the_last_renewal_of_its_earlier_boot() {
     world.hosts[0].hold_commits = false;
     world.run(1000 * MS);
     assert!(world.etcd.apply(&under_way[0].1).succeeded, "a member had kept it for long");
-    world.run_until(LIMIT, |w| w.said(0, "stands"));
+    world.run_until(LIMIT, |w| w.said(0, "established"));
     assert_eq!(world.hosts[0].exit, None, "{}", world.story());
 }
 
@@ -710,7 +710,7 @@ fn a_store_that_went_back_makes_a_node_drop_everything_and_start_afresh() {
     world.etcd.revision = 2;
     world.hosts[0].told = Some(0);
     world.run_until(LIMIT, |w| w.said(0, "went back to revision"));
-    world.run(3000 * MS);
+    world.run(4000 * MS);
     assert_eq!(world.holders(), [0]);
     assert_eq!(world.owner("v").as_deref(), Some("a"));
 }
@@ -720,7 +720,7 @@ fn another_etcd_cluster_makes_a_node_start_afresh() {
     let mut world = World::of(&["a"]);
     world.etcd.cluster_id = 8;
     world.run_until(LIMIT, |w| w.said(0, "etcd cluster 8 answers, it was 7"));
-    world.run(3000 * MS);
+    world.run(4000 * MS);
     assert_eq!(world.holders(), [0]);
 }
 
@@ -780,6 +780,7 @@ fn what_waits_for_the_kernel_longer_than_a_lease_is_told_every_new_deadline() {
     world.run_until(LIMIT, |w| !w.hosts[0].ops.is_empty());
     assert!(matches!(world.hosts[0].ops.front(), Some((_, KernelOp::Assume { .. }))));
     world.run(4000 * MS);
+    assert!(world.hosts[0].addresses.is_empty(), "none is there yet");
     let Some((_, KernelOp::Refresh { deadline })) = world.hosts[0].ops.back() else {
         panic!("{:?}", world.hosts[0].ops)
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// A thread that is told to stop, and waited for, when this is dropped.
+/// A thread that is asked to stop, and waited for, when this is dropped.
 #[derive(Debug)]
 pub struct Background {
     stop: Arc<AtomicBool>,

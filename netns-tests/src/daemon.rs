@@ -34,7 +34,7 @@ pub enum Daemon {
     Turnip(TurnipSettings),
     /// keepalived.
     Keepalived {
-        /// How often the master is heard, in ms.
+        /// How often the master sends an advertisement, in ms.
         advert_ms: u32,
     },
 }
@@ -56,16 +56,16 @@ pub enum Policy {
 /// What a test changes of turnip's configuration. The defaults are turnip's own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TurnipSettings {
-    /// The lease, as it stands in the file; its default when absent.
+    /// The lease, as it is written in the file; its default when absent.
     pub lease: Option<String>,
-    /// The fence, as it stands in the file; its default when absent.
+    /// The fence, as it is written in the file; its default when absent.
     pub fence: Option<String>,
     /// Of all VIPs.
     pub policy: Policy,
     /// Whether every host asks the etcd member on it first, and the others when that fails; else
     /// all ask the first host's first.
     pub own_member_first: bool,
-    /// Told by the original's four variables alone; a member on each host, and one VIP with one
+    /// Configured by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
 }
@@ -123,7 +123,7 @@ impl Daemon {
         }
     }
 
-    /// How long an address stays at most where it is not to stay; none when the daemon tells
+    /// The longest time that an address stays where it is not to stay; none when the daemon reports
     /// where that is.
     pub fn settles_within(&self) -> Option<Duration> {
         match self {
@@ -182,7 +182,7 @@ impl Place<'_> {
     }
 }
 
-/// The variable by which systemd tells turnip of its runtime directory.
+/// The variable in which systemd passes turnip its runtime directory.
 pub const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
 
 /// What a host that keeps its files in `directory` has of `/run`, which is empty after a boot.

@@ -11,7 +11,7 @@ use nix::libc;
 
 use crate::background::Background;
 use crate::namespace::Namespace;
-use crate::prompt::prompt;
+use crate::priority::raise_priority;
 
 /// A frame of a link with segmentation offload, and the header that says how to segment it.
 const FRAME_MAX: usize = (1 << 16) + 64;
@@ -43,7 +43,7 @@ struct Late {
 }
 
 fn relay(sockets: &[OwnedFd; 2], delay: Duration, stop: &AtomicBool) {
-    prompt();
+    raise_priority();
     // By the socket that they go out at.
     let mut queues = [VecDeque::<Late>::new(), VecDeque::new()];
     let mut buffer = vec![0_u8; FRAME_MAX];

@@ -1,35 +1,36 @@
-//! A host of a lab, through its boots, with a panel: a namespace at the other end of a cable of its
-//! own, which asks this host, and no other, whether it answers at an address. It asks at the hardware
-//! address of that cable: whether a host resolves an address for its neighbours is for the tests of
-//! the fence, here it is whether it would answer anybody who believes that it has it.
+//! A host of a lab, through its boots, with its out-of-band prober: a namespace at the other end of a
+//! cable that leads to this host alone. The prober asks whether this host answers at an address,
+//! whatever the rest of the network believes. It sends to the hardware address of that cable and so
+//! does without ARP: whether a host resolves an address for its neighbours is what the tests of the
+//! fence ask; here the question is whether it would answer somebody who believes that it has it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::address_monitor::AddressMonitor;
 use crate::daemon::runtime_directory;
-use crate::eye::Eye;
+use crate::guard;
 use crate::lab::Lab;
 use crate::links::Via;
 use crate::namespace::Namespace;
 use crate::network::Network;
-use crate::probe::{Prober, Shot, Target, Way};
+use crate::poll::Poll;
+use crate::probe::{Probe, Prober, Target, Transport};
 use crate::process::Process;
-use crate::reap;
 use crate::responder::Responder;
 
-const PANEL_LINK: &str = "panel";
+const PROBER_LINK: &str = "prober";
 const HOST_LINK: &str = "host";
 
 /// Processes that are killed are gone after some milliseconds, on however busy a machine by then.
-const DEATH_MAX: Duration = Duration::from_secs(5);
+const DEATH: Poll = Poll::every(Duration::from_millis(1)).within(Duration::from_secs(5));
 
 /// A host.
 #[derive(Debug)]
@@ -45,15 +46,15 @@ pub struct Host {
     probed: Vec<IpNet>,
     running: Option<Boot>,
     /// Of earlier boots, in order of time.
-    past_answers: Vec<(IpAddr, Vec<Shot>)>,
+    past_answers: Vec<(IpAddr, Vec<Probe>)>,
     namespace: Arc<Namespace>,
 }
 
 #[derive(Debug)]
 struct Boot {
-    panel: Prober,
+    prober: Prober,
     _responder: Responder,
-    _panel_namespace: Arc<Namespace>,
+    _prober_namespace: Arc<Namespace>,
 }
 
 impl Host {
@@ -75,21 +76,26 @@ impl Host {
         })
     }
 
-    /// Gives it a fresh namespace, plugs it in, and starts its responder and panel.
+    /// Gives it a fresh namespace, plugs it in, and starts its responder and its out-of-band prober.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn boot(&mut self, lab: &Lab, eye: &Eye, network: &dyn Network) -> Result<()> {
+    pub fn boot(
+        &mut self,
+        lab: &Lab,
+        monitor: &AddressMonitor,
+        network: &dyn Network,
+    ) -> Result<()> {
         self.namespace = lab.namespace(&self.name)?;
-        reap::make_directory(&runtime_directory(&self.directory))?;
-        eye.watch(&self.namespace, &self.name)?;
+        guard::make_directory(&runtime_directory(&self.directory))?;
+        monitor.watch(&self.namespace, &self.name)?;
         self.plug(network)?;
         let responder = Responder::start(&self.namespace, &self.name)?;
-        let panel_namespace = self.connect_panel(lab)?;
-        let target = |net: &IpNet| Target { address: net.addr(), way: Way::Udp };
-        let panel = Prober::start(&panel_namespace, self.probed.iter().map(target).collect())?;
+        let prober_namespace = self.connect_prober(lab)?;
+        let target = |net: &IpNet| Target { address: net.addr(), transport: Transport::Udp };
+        let prober = Prober::start(&prober_namespace, self.probed.iter().map(target).collect())?;
         self.running =
-            Some(Boot { panel, _responder: responder, _panel_namespace: panel_namespace });
+            Some(Boot { prober, _responder: responder, _prober_namespace: prober_namespace });
         Ok(())
     }
 
@@ -140,53 +146,51 @@ impl Host {
 
     /// Until all are gone: one that is dying could put an address there yet.
     fn end_processes(&self) -> Result<()> {
-        let deadline = Instant::now() + DEATH_MAX;
-        loop {
-            let processes = self.namespace.processes()?;
-            if processes.is_empty() {
-                return Ok(());
-            }
+        let mut processes = Vec::new();
+        let all_ended = DEATH.is_so(|| {
+            processes = self.namespace.processes()?;
             for process in &processes {
                 let _ = kill(Pid::from_raw(*process), Signal::SIGKILL);
             }
-            ensure!(Instant::now() < deadline, "{} has no power, and {processes:?} run", self.name);
-            sleep(Duration::from_millis(1));
-        }
+            std::io::Result::Ok(processes.is_empty())
+        })?;
+        ensure!(all_ended, "{} has no power, and {processes:?} run", self.name);
+        Ok(())
     }
 
-    /// What became of the panel's probes for `address`, in all boots.
-    pub fn answers(&self, address: IpAddr) -> Vec<Shot> {
+    /// What became of the out-of-band prober's probes for `address`, in all boots.
+    pub fn answers(&self, address: IpAddr) -> Vec<Probe> {
         let past = self.past_answers.iter().filter(|(asked, _)| *asked == address);
-        let mut shots: Vec<Shot> = past.flat_map(|(_, shots)| shots.clone()).collect();
-        let records = self.running.as_ref().map_or(Vec::new(), |boot| boot.panel.records());
+        let mut probes: Vec<Probe> = past.flat_map(|(_, probes)| probes.clone()).collect();
+        let records = self.running.as_ref().map_or(Vec::new(), |boot| boot.prober.records());
         let present = records.into_iter().filter(|(target, _)| target.address == address);
-        shots.extend(present.flat_map(|(_, shots)| shots));
-        shots
+        probes.extend(present.flat_map(|(_, probes)| probes));
+        probes
     }
 
     fn keep_answers(&mut self) {
-        let records = self.running.as_ref().map_or(Vec::new(), |boot| boot.panel.records());
-        let records = records.into_iter().map(|(target, shots)| (target.address, shots));
+        let records = self.running.as_ref().map_or(Vec::new(), |boot| boot.prober.records());
+        let records = records.into_iter().map(|(target, probes)| (target.address, probes));
         self.past_answers.extend(records);
     }
 
     /// Neighbours are permanent at both ends, so that nothing but the host's own decision keeps
     /// it from answering.
-    fn connect_panel(&self, lab: &Lab) -> Result<Arc<Namespace>> {
-        let panel = lab.namespace(&format!("{}-panel", self.name))?;
-        self.namespace.cable(PANEL_LINK, &panel, HOST_LINK)?;
-        let (host_mac, panel_mac) = (self.namespace.mac(PANEL_LINK)?, panel.mac(HOST_LINK)?);
-        for (host_end, panel_end) in [self.v4_ends()?, self.v6_ends()?] {
-            self.namespace.add_address(PANEL_LINK, host_end)?;
-            panel.add_address(HOST_LINK, panel_end)?;
-            self.namespace.add_neighbour(PANEL_LINK, panel_end.addr(), panel_mac)?;
+    fn connect_prober(&self, lab: &Lab) -> Result<Arc<Namespace>> {
+        let namespace = lab.namespace(&format!("{}-prober", self.name))?;
+        self.namespace.cable(PROBER_LINK, &namespace, HOST_LINK)?;
+        let (host_mac, prober_mac) = (self.namespace.mac(PROBER_LINK)?, namespace.mac(HOST_LINK)?);
+        for (host_end, prober_end) in [self.v4_ends()?, self.v6_ends()?] {
+            self.namespace.add_address(PROBER_LINK, host_end)?;
+            namespace.add_address(HOST_LINK, prober_end)?;
+            self.namespace.add_neighbour(PROBER_LINK, prober_end.addr(), prober_mac)?;
         }
         for address in &self.probed {
             let alone = IpNet::from(address.addr());
-            panel.add_route(alone, Via::Link { name: HOST_LINK, metric: 0 })?;
-            panel.add_neighbour(HOST_LINK, address.addr(), host_mac)?;
+            namespace.add_route(alone, Via::Link { name: HOST_LINK, metric: 0 })?;
+            namespace.add_neighbour(HOST_LINK, address.addr(), host_mac)?;
         }
-        Ok(panel)
+        Ok(namespace)
     }
 
     fn v4_ends(&self) -> Result<(IpNet, IpNet)> {

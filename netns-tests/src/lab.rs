@@ -7,8 +7,9 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 
+use crate::cleanup::{self, PREFIX};
+use crate::guard;
 use crate::namespace::Namespace;
-use crate::reap::{self, PREFIX};
 
 /// The variable that, when set, has labs leave their files behind: configurations, logs, etcd's data.
 pub const KEEP_VARIABLE: &str = "TURNIP_LAB_KEEP";
@@ -61,14 +62,14 @@ impl Lab {
     /// When its directory cannot be made, or signals cannot be listened to.
     pub fn new() -> Result<Arc<Self>> {
         static LABS: AtomicU32 = AtomicU32::new(0);
-        reap::prepare()?;
+        cleanup::prepare()?;
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let suffix = format!("{}-{number}", std::process::id());
         let name = format!("{PREFIX}{suffix}");
         let kept = std::env::var_os(KEEP_VARIABLE).is_some();
         let directory =
-            reap::directory().join(if kept { kept_name(&suffix) } else { name.clone() });
-        reap::make_new_directory(&directory)?;
+            cleanup::directory().join(if kept { kept_name(&suffix) } else { name.clone() });
+        guard::make_new_directory(&directory)?;
         let (namespaces_made, journal) = (AtomicU32::new(0), Journal::new());
         Ok(Arc::new(Lab { name, directory, kept, namespaces_made, journal }))
     }
@@ -98,7 +99,7 @@ impl Lab {
     /// When it cannot be made.
     pub fn directory_of(&self, host: &str) -> Result<PathBuf> {
         let directory = self.directory.join(host);
-        reap::make_directory(&directory)?;
+        guard::make_directory(&directory)?;
         Ok(directory)
     }
 
@@ -115,13 +116,13 @@ impl Drop for Lab {
             return;
         }
         // While a signal takes everything down this waits, so that nobody ends the process midway.
-        if let Err(error) = reap::make(|| reap::remove_directory(&self.directory)) {
+        if let Err(error) = guard::make(|| cleanup::remove_directory(&self.directory)) {
             eprintln!("left behind: {}: {error}", self.directory.display());
         }
     }
 }
 
-/// A name that is nobody's to reap, however the lab ends. With the time, because ids of processes
+/// A name that no cleanup matches, however the lab ends. With the time, because ids of processes
 /// come back; that of the newest is the last.
 fn kept_name(suffix: &str) -> String {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

@@ -78,7 +78,7 @@ impl Namespace {
         })
     }
 
-    /// Makes a VXLAN link that floods to nobody until it is told whom ([`Self::vxlan_peer`]).
+    /// Makes a VXLAN link that floods to nobody until peers are added ([`Self::vxlan_peer`]).
     ///
     /// # Errors
     /// When the name is taken.
@@ -185,7 +185,7 @@ impl Namespace {
     ///
     /// # Errors
     /// When they are there already, or there is no such link.
-    pub fn settle(&self, link: &str, v4: Ipv4Net, v6: Ipv6Net) -> Result<()> {
+    pub fn configure_link(&self, link: &str, v4: Ipv4Net, v6: Ipv6Net) -> Result<()> {
         let [a, b, c, d] = v4.addr().octets();
         self.netlink(|netlink| async move {
             let index = index_of(&netlink, link).await?;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::eye::AddressEvent;
-use crate::probe::{PATIENCE, PERIOD, Shot};
+use crate::address_event::{AddressEvent, update};
+use crate::probe::{PATIENCE, PERIOD, Probe};
 
 /// The longest time between two answers, or two probes, that is nothing out of the ordinary.
 pub const QUIET_MAX: Duration = PERIOD.saturating_mul(2);
@@ -85,41 +85,26 @@ fn times<'a>(
     times
 }
 
-/// The hosts that have an address after these events.
-pub fn holders(events: &[AddressEvent]) -> BTreeSet<&str> {
-    let mut holders = BTreeSet::new();
-    events.iter().for_each(|event| update(&mut holders, event));
-    holders
-}
-
-fn update<'a>(holders: &mut BTreeSet<&'a str>, event: &'a AddressEvent) {
-    if event.present {
-        holders.insert(&*event.host);
-    } else {
-        holders.remove(&*event.host);
-    }
-}
-
 /// When each host had an address; `end` for those that have it still.
-pub fn tenures(events: &[AddressEvent], end: Instant) -> Vec<(Arc<str>, Span)> {
+pub fn holding_times(events: &[AddressEvent], end: Instant) -> Vec<(Arc<str>, Span)> {
     let mut open: BTreeMap<Arc<str>, Instant> = BTreeMap::new();
-    let mut tenures = Vec::new();
+    let mut holding_times = Vec::new();
     for event in events {
         if event.present {
             open.entry(Arc::clone(&event.host)).or_insert(event.at);
         } else if let Some(from) = open.remove(&event.host) {
-            tenures.push((Arc::clone(&event.host), Span { from, to: event.at }));
+            holding_times.push((Arc::clone(&event.host), Span { from, to: event.at }));
         }
     }
-    tenures.extend(open.into_iter().map(|(host, from)| (host, Span { from, to: end })));
-    tenures.sort_by_key(|(_, span)| span.from);
-    tenures
+    holding_times.extend(open.into_iter().map(|(host, from)| (host, Span { from, to: end })));
+    holding_times.sort_by_key(|(_, span)| span.from);
+    holding_times
 }
 
 /// The longest time in which a client got no answer ([`silences`]). Empty when it always did.
-pub fn gap(shots: &[Shot], span: Span) -> Span {
+pub fn gap(probes: &[Probe], span: Span) -> Span {
     let none = Span { from: span.from, to: span.from };
-    silences(shots, span).into_iter().max_by_key(|silence| silence.length()).unwrap_or(none)
+    silences(probes, span).into_iter().max_by_key(|silence| silence.length()).unwrap_or(none)
 }
 
 /// The times in which a client got no answer, in order: each from the arrival of an answer to the
@@ -133,14 +118,15 @@ pub fn gap(shots: &[Shot], span: Span) -> Span {
 /// So any time without service of more than [`QUIET_MAX`] is seen, and is reported as its own
 /// length and up to one [`PERIOD`] and the way of one answer more. Except while the client itself
 /// was kept from asking, which is no silence of those whom it asks: [`blind`] says how long that was.
-pub fn silences(shots: &[Shot], span: Span) -> Vec<Span> {
-    let in_time = shots.iter().filter(|shot| shot.answered());
-    let mut ends: Vec<Instant> = in_time.filter_map(|shot| Some(shot.answer.as_ref()?.0)).collect();
-    let is_late = |shot: &&Shot| {
-        shot.answer.as_ref().is_none_or(|(at, _)| at.duration_since(shot.sent) > PERIOD)
+pub fn silences(probes: &[Probe], span: Span) -> Vec<Span> {
+    let in_time = probes.iter().filter(|probe| probe.answered());
+    let mut ends: Vec<Instant> =
+        in_time.filter_map(|probe| Some(probe.answer.as_ref()?.0)).collect();
+    let is_late = |probe: &&Probe| {
+        probe.answer.as_ref().is_none_or(|(at, _)| at.duration_since(probe.sent) > PERIOD)
     };
-    let late: Vec<Instant> = shots.iter().filter(is_late).map(|shot| shot.sent).collect();
-    let lost: Vec<Instant> = unanswered(shots, span).map(|shot| shot.sent).collect();
+    let late: Vec<Instant> = probes.iter().filter(is_late).map(|probe| probe.sent).collect();
+    let lost: Vec<Instant> = unanswered(probes, span).map(|probe| probe.sent).collect();
     let answered_before = ends.iter().any(|&at| at <= span.from);
     let answered_after = ends.iter().any(|&at| at >= span.to);
     ends.extend((!answered_before).then_some(span.from));
@@ -167,20 +153,20 @@ pub fn silences(shots: &[Shot], span: Span) -> Vec<Span> {
 /// probes of two probers does not count, nor what comes before the first.
 ///
 /// A prober hears no answers while it does not ask: what the host or the network did in that time
-/// is not known, except to the [eye](crate::eye).
-pub fn blind(shots: &[Shot], span: Span, asks: bool) -> Duration {
-    let between = shots.windows(2).filter(|pair| pair[1].number != 0);
+/// is not known, except to the [address monitor](crate::address_monitor).
+pub fn blind(probes: &[Probe], span: Span, asks: bool) -> Duration {
+    let between = probes.windows(2).filter(|pair| pair[1].number != 0);
     let holes = between.map(|pair| Span { from: pair[0].sent, to: pair[1].sent });
-    let last = shots.last().map_or(span.from, |shot| shot.sent);
+    let last = probes.last().map_or(span.from, |probe| probe.sent);
     let open = asks.then_some(Span { from: last, to: span.to.max(last) });
     let long = holes.chain(open).filter(|hole| hole.length() > QUIET_MAX);
     long.filter_map(|hole| hole.within(span)).map(Span::length).max().unwrap_or_default()
 }
 
 /// The probes in `span` that were not answered in time; those too late in it to say are left out.
-pub fn unanswered(shots: &[Shot], span: Span) -> impl Iterator<Item = &Shot> {
-    shots.iter().filter(move |shot| {
-        span.from <= shot.sent && shot.sent + PATIENCE <= span.to && !shot.answered()
+pub fn unanswered(probes: &[Probe], span: Span) -> impl Iterator<Item = &Probe> {
+    probes.iter().filter(move |probe| {
+        span.from <= probe.sent && probe.sent + PATIENCE <= span.to && !probe.answered()
     })
 }
 
@@ -195,13 +181,13 @@ struct Answering {
     last: Span,
 }
 
-fn answering(shots: &[Shot]) -> Vec<Answering> {
+fn answering(probes: &[Probe]) -> Vec<Answering> {
     let mut stretches: Vec<Answering> = Vec::new();
     let mut goes_on = false;
-    for shot in shots {
+    for probe in probes {
         // Between the last probe of one boot and the first of the next the host was off.
-        goes_on &= shot.number != 0;
-        let proof = shot.answer.as_ref().map(|(at, _)| Span { from: shot.sent, to: *at });
+        goes_on &= probe.number != 0;
+        let proof = probe.answer.as_ref().map(|(at, _)| Span { from: probe.sent, to: *at });
         match proof {
             Some(last) if goes_on => stretches.last_mut().expect("one goes on").last = last,
             Some(only) => stretches.push(Answering { first: only, last: only }),
@@ -229,12 +215,12 @@ impl Answering {
 /// of both interleave otherwise; zero when one may have begun after the other had ended.
 ///
 /// An overlap of more than two periods and the way of an answer, some 11 ms, is surely seen, and
-/// reported as that much shorter at most. Where panels were kept from asking, an overlap may be
+/// reported as that much shorter at most. Where the out-of-band probers were kept from asking, an overlap may be
 /// missed that is no longer than the holes of both in what they asked ([`blind`]), and nothing but
 /// that tells it from an orderly move in the same time. Briefer ones show in the kernel's address
 /// events ([`overlap`]), which have no such limit.
-pub fn answers_overlap(hosts: &[Vec<Shot>], span: Span) -> Duration {
-    let hosts: Vec<Vec<Answering>> = hosts.iter().map(|shots| answering(shots)).collect();
+pub fn answers_overlap(hosts: &[Vec<Probe>], span: Span) -> Duration {
+    let hosts: Vec<Vec<Answering>> = hosts.iter().map(|probes| answering(probes)).collect();
     let mut common: Vec<Span> = Vec::new();
     for (index, one) in hosts.iter().enumerate() {
         let others = hosts[..index].iter().flatten();
@@ -255,10 +241,10 @@ pub fn answers_overlap(hosts: &[Vec<Shot>], span: Span) -> Duration {
 }
 
 /// The answering hosts in turn: who answered from when on.
-pub fn who_answered(shots: &[Shot]) -> Vec<(Instant, Arc<str>)> {
+pub fn who_answered(probes: &[Probe]) -> Vec<(Instant, Arc<str>)> {
     let mut turns: Vec<(Instant, Arc<str>)> = Vec::new();
-    let answered = shots.iter().filter(|shot| shot.answered());
-    for (at, host) in answered.filter_map(|shot| shot.answer.as_ref()) {
+    let answered = probes.iter().filter(|probe| probe.answered());
+    for (at, host) in answered.filter_map(|probe| probe.answer.as_ref()) {
         if turns.last().is_none_or(|(_, last)| last != host) {
             turns.push((*at, Arc::clone(host)));
         }
@@ -294,38 +280,38 @@ mod tests {
     }
 
     /// A probe every 5 ms, answered after 1 ms except in `silent`.
-    fn shots(to: u64, silent: std::ops::Range<u64>) -> Vec<Shot> {
+    fn probes(to: u64, silent: std::ops::Range<u64>) -> Vec<Probe> {
         let after = |ms| (!silent.contains(&ms)).then_some(ms + 1);
         record((0..to).step_by(5).map(|ms| (ms, after(ms))))
     }
 
     /// Probes sent and answered at these times.
-    fn record(times: impl IntoIterator<Item = (u64, Option<u64>)>) -> Vec<Shot> {
-        let shot = |(number, (sent, answered)): (usize, (u64, Option<u64>))| Shot {
+    fn record(times: impl IntoIterator<Item = (u64, Option<u64>)>) -> Vec<Probe> {
+        let probe = |(number, (sent, answered)): (usize, (u64, Option<u64>))| Probe {
             number,
             sent: at(sent),
             answer: answered.map(|ms| (at(ms), "a".into())),
         };
-        times.into_iter().enumerate().map(shot).collect()
+        times.into_iter().enumerate().map(probe).collect()
     }
 
     /// A probe every 5 ms; those of `late` are all answered at its end.
-    fn queued(to: u64, late: std::ops::Range<u64>) -> Vec<Shot> {
+    fn queued(to: u64, late: std::ops::Range<u64>) -> Vec<Probe> {
         let answered = |ms| if late.contains(&ms) { late.end } else { ms + 1 };
         record((0..to).step_by(5).map(|ms| (ms, Some(answered(ms)))))
     }
 
-    fn without(shots: Vec<Shot>, hole: std::ops::Range<u64>) -> Vec<Shot> {
-        let kept = |shot: &Shot| !(at(hole.start)..at(hole.end)).contains(&shot.sent);
-        shots.into_iter().filter(kept).collect()
+    fn without(probes: Vec<Probe>, hole: std::ops::Range<u64>) -> Vec<Probe> {
+        let kept = |probe: &Probe| !(at(hole.start)..at(hole.end)).contains(&probe.sent);
+        probes.into_iter().filter(kept).collect()
     }
 
-    fn gap_ms(shots: &[Shot], from: u64, to: u64) -> u128 {
-        gap(shots, span(from, to)).length().as_millis()
+    fn gap_ms(probes: &[Probe], from: u64, to: u64) -> u128 {
+        gap(probes, span(from, to)).length().as_millis()
     }
 
-    fn blind_ms(shots: &[Shot], from: u64, to: u64, asks: bool) -> u128 {
-        blind(shots, span(from, to), asks).as_millis()
+    fn blind_ms(probes: &[Probe], from: u64, to: u64, asks: bool) -> u128 {
+        blind(probes, span(from, to), asks).as_millis()
     }
 
     #[test]
@@ -373,19 +359,19 @@ mod tests {
 
     #[test]
     fn a_gap_lasts_from_the_last_answer_before_to_the_first_after() {
-        assert_eq!(gap(&shots(1000, 500..520), span(0, 1000)).length(), Duration::from_millis(25));
-        assert_eq!(gap(&shots(1000, 0..0), span(0, 1000)).length(), Duration::ZERO);
+        assert_eq!(gap(&probes(1000, 500..520), span(0, 1000)).length(), Duration::from_millis(25));
+        assert_eq!(gap(&probes(1000, 0..0), span(0, 1000)).length(), Duration::ZERO);
     }
 
     #[test]
     fn a_gap_that_does_not_end_counts_to_the_end() {
-        let gap = gap(&shots(1000, 500..1000), span(0, 1000));
+        let gap = gap(&probes(1000, 500..1000), span(0, 1000));
         assert_eq!(gap.length(), Duration::from_millis(1000 - 496));
     }
 
     #[test]
     fn a_single_lost_probe_is_a_gap() {
-        assert_eq!(gap_ms(&shots(1000, 500..505), 0, 1000), 10);
+        assert_eq!(gap_ms(&probes(1000, 500..505), 0, 1000), 10);
     }
 
     #[test]
@@ -396,69 +382,70 @@ mod tests {
 
     #[test]
     fn an_answer_after_the_end_of_patience_is_none() {
-        let mut late = shots(1000, 500..520);
+        let mut late = probes(1000, 500..520);
         late[100].answer = Some((at(610), "a".into()));
         assert_eq!(gap_ms(&late, 0, 1000), 521 - 496);
     }
 
     #[test]
     fn without_any_answer_the_gap_is_the_whole_span() {
-        assert_eq!(gap_ms(&shots(1000, 0..1000), 100, 900), 800);
+        assert_eq!(gap_ms(&probes(1000, 0..1000), 100, 900), 800);
         assert_eq!(gap_ms(&[], 100, 900), 800);
     }
 
     #[test]
     fn gaps_are_cut_to_the_span() {
-        let shots = shots(1000, 500..600);
-        assert_eq!(gap_ms(&shots, 550, 1000), 601 - 550);
-        assert_eq!(gap_ms(&shots, 0, 550), 550 - 496);
-        assert_eq!(gap_ms(&shots, 520, 580), 60);
-        assert_eq!(gap_ms(&shots, 601, 1000), 0);
+        let probes = probes(1000, 500..600);
+        assert_eq!(gap_ms(&probes, 550, 1000), 601 - 550);
+        assert_eq!(gap_ms(&probes, 0, 550), 550 - 496);
+        assert_eq!(gap_ms(&probes, 520, 580), 60);
+        assert_eq!(gap_ms(&probes, 601, 1000), 0);
     }
 
     #[test]
     fn a_gap_at_the_end_needs_no_patience() {
-        assert_eq!(gap_ms(&shots(1000, 970..1000), 0, 1000), 1000 - 966);
-        assert_eq!(gap_ms(&shots(1000, 0..0), 0, 1003), 0);
+        assert_eq!(gap_ms(&probes(1000, 970..1000), 0, 1000), 1000 - 966);
+        assert_eq!(gap_ms(&probes(1000, 0..0), 0, 1003), 0);
     }
 
     #[test]
     fn a_client_that_stalls_is_blind_and_reports_no_gap_that_it_does_not_know_of() {
-        let silent = without(shots(1000, 550..600), 505..550);
+        let silent = without(probes(1000, 550..600), 505..550);
         assert_eq!(gap_ms(&silent, 0, 1000), 601 - 501, "a probe after the stall was lost");
-        let shots = without(shots(1000, 0..0), 505..550);
-        assert_eq!(gap_ms(&shots, 0, 1000), 0);
-        assert_eq!(blind_ms(&shots, 0, 1000, true), 50);
-        assert_eq!(blind_ms(&shots, 520, 530, true), 10);
-        assert_eq!(blind_ms(&shots, 600, 1000, true), 0);
+        let probes = without(probes(1000, 0..0), 505..550);
+        assert_eq!(gap_ms(&probes, 0, 1000), 0);
+        assert_eq!(blind_ms(&probes, 0, 1000, true), 50);
+        assert_eq!(blind_ms(&probes, 520, 530, true), 10);
+        assert_eq!(blind_ms(&probes, 600, 1000, true), 0);
     }
 
     #[test]
     fn a_client_that_asks_no_more_is_blind_to_the_end() {
-        assert_eq!(blind_ms(&shots(500, 0..0), 0, 1000, true), 1000 - 495);
+        assert_eq!(blind_ms(&probes(500, 0..0), 0, 1000, true), 1000 - 495);
         assert_eq!(blind_ms(&[], 100, 900, true), 800);
     }
 
     #[test]
     fn nobody_is_blind_to_a_host_without_power() {
-        let (before, after) = (shots(200, 0..0), without(shots(1000, 0..0), 0..700));
-        let restarted = after.into_iter().enumerate().map(|(number, shot)| Shot { number, ..shot });
-        let boots: Vec<Shot> = before.iter().cloned().chain(restarted).collect();
+        let (before, after) = (probes(200, 0..0), without(probes(1000, 0..0), 0..700));
+        let restarted =
+            after.into_iter().enumerate().map(|(number, probe)| Probe { number, ..probe });
+        let boots: Vec<Probe> = before.iter().cloned().chain(restarted).collect();
         assert_eq!(blind_ms(&boots, 0, 1000, true), 0);
         assert_eq!(blind_ms(&before, 0, 1000, false), 0);
     }
 
     #[test]
     fn answers_overlap_while_both_hosts_surely_answer() {
-        let (a, b) = (shots(1000, 500..1000), shots(1000, 0..450));
+        let (a, b) = (probes(1000, 500..1000), probes(1000, 0..450));
         let whole = span(0, 1000);
         assert_eq!(answers_overlap(&[a.clone(), b], whole), Duration::from_millis(495 - 451));
-        assert_eq!(answers_overlap(&[a, shots(1000, 0..500)], whole), Duration::ZERO);
+        assert_eq!(answers_overlap(&[a, probes(1000, 0..500)], whole), Duration::ZERO);
     }
 
     #[test]
     fn three_hosts_at_once_count_once() {
-        let all = [shots(500, 0..0), shots(500, 0..0), shots(500, 0..0)];
+        let all = [probes(500, 0..0), probes(500, 0..0), probes(500, 0..0)];
         assert_eq!(answers_overlap(&all, span(100, 200)), Duration::from_millis(100));
     }
 
@@ -481,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn an_orderly_move_is_no_overlap_even_where_a_panel_stalls() {
+    fn an_orderly_move_is_no_overlap_even_where_a_prober_stalls() {
         let a = record([(0, Some(1)), (500, None)]);
         let b = record([(195, None), (200, Some(201)), (400, Some(401))]);
         assert!(answers_overlap(&[a, b], span(0, 1000)).is_zero());

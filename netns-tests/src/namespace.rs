@@ -5,18 +5,17 @@ use std::future::Future;
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use netns_rs::NetNs;
-use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::Handle;
 
-use crate::reap;
+use crate::guard;
+use crate::process::{self, processes_in};
 
 /// A named network namespace; dropping it removes the name, and with it, once nothing runs in it,
 /// the namespace.
@@ -36,7 +35,7 @@ impl Namespace {
         if !nix::unistd::geteuid().is_root() {
             bail!("network namespaces need root: this did not run");
         }
-        let net = reap::make(|| {
+        let net = guard::make(|| {
             // The first one mounts the directory of them all, which two at once would do twice.
             static MOUNTING: Mutex<()> = Mutex::new(());
             let _mounting = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,26 +110,7 @@ impl Namespace {
 
     /// A command that will run in it. The process dies with the *thread* that starts it.
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let fd = self.raw_fd();
-        let lab = nix::unistd::getpid();
-        // A terminal's Ctrl-C is for the lab, which then ends its processes itself.
-        command.process_group(0);
-        // SAFETY: setns, prctl and getppid are system calls, which may be made after a fork.
-        unsafe {
-            command.pre_exec(move || {
-                if libc::setns(fd, libc::CLONE_NEWNET) != 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                // The lab may have been killed before the kernel knew that this is to follow it.
-                if libc::getppid() != lab.as_raw() {
-                    return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
-                }
-                Ok(())
-            });
-        }
-        command
+        process::command(program, Some(self.raw_fd()))
     }
 
     /// Runs a command to its end and returns what it printed.
@@ -203,18 +183,4 @@ pub enum LinkState {
     Up,
     /// Carries none; its routes are gone.
     Down,
-}
-
-/// The ids of the processes whose main thread is in the namespace with this inode.
-///
-/// # Errors
-/// When the processes of the machine cannot be listed.
-pub fn processes_in(inode: u64) -> std::io::Result<Vec<i32>> {
-    let entries = std::fs::read_dir("/proc")?;
-    let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // One that has ended meanwhile is in none.
-    let is_in = |id: &i32| {
-        std::fs::metadata(format!("/proc/{id}/ns/net")).is_ok_and(|meta| meta.ino() == inode)
-    };
-    Ok(ids.filter(is_in).collect())
 }

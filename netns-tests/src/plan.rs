@@ -67,8 +67,8 @@ impl Plan {
         Plan { network: NetworkPlan::Bgp { bfd }, vips, ..Plan::default() }
     }
 
-    /// The hosts, that first on which the default VIP is at home: who is the first to start takes it,
-    /// and another would give it up again after a lease.
+    /// The hosts in an order in which the preferred one of the default VIP is the first: the first to
+    /// start takes the VIP, and another one would hand it over after a lease.
     pub fn in_order_of_start(&self) -> Vec<usize> {
         let by_priority = matches!(
             &self.daemon,

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::namespace::Namespace;
-use crate::prompt::prompt;
+use crate::priority::raise_priority;
 use crate::responder::service;
 
 /// The time between two probes of a target.
@@ -25,25 +25,25 @@ pub const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a target is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
+pub enum Transport {
     /// A datagram and its answer.
     Udp,
     /// A connection.
     Tcp,
 }
 
-/// Whom to ask, and how.
+/// Which address to ask, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     /// The address.
     pub address: IpAddr,
-    /// The way.
-    pub way: Way,
+    /// Its transport.
+    pub transport: Transport,
 }
 
 /// One probe.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Shot {
+pub struct Probe {
     /// Its number among those of its prober, from 0: between the probes of two probers, those of
     /// two boots of a host, nobody was to ask.
     pub number: usize,
@@ -53,19 +53,19 @@ pub struct Shot {
     pub answer: Option<(Instant, Arc<str>)>,
 }
 
-impl Shot {
+impl Probe {
     /// Whether the answer came in time.
     pub fn answered(&self) -> bool {
         self.answer.as_ref().is_some_and(|(at, _)| at.duration_since(self.sent) <= PATIENCE)
     }
 }
 
-type Shots = Arc<Mutex<Vec<Shot>>>;
+type Probes = Arc<Mutex<Vec<Probe>>>;
 
 /// Asks some targets, all at the same moments, until it is dropped.
 #[derive(Debug)]
 pub struct Prober {
-    targets: Vec<(Target, Shots)>,
+    targets: Vec<(Target, Probes)>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -77,19 +77,19 @@ impl Prober {
     /// When sockets cannot be made.
     pub fn start(namespace: &Arc<Namespace>, targets: Vec<Target>) -> Result<Self> {
         let targets: Vec<_> =
-            targets.into_iter().map(|target| (target, Shots::default())).collect();
+            targets.into_iter().map(|target| (target, Probes::default())).collect();
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = thread::spawn({
             let (namespace, targets) = (Arc::clone(namespace), targets.clone());
             move || {
-                prompt();
+                raise_priority();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let entered = namespace.enter().and_then(|()| Ok(runtime?));
                 drop(namespace);
                 let run = |runtime: tokio::runtime::Runtime| {
                     runtime.block_on(async {
-                        let askers = targets.iter().map(|(t, shots)| Asker::new(t, shots));
+                        let askers = targets.iter().map(|(t, probes)| Asker::new(t, probes));
                         let askers = askers.collect::<Result<Vec<_>>>()?;
                         let _ = ready.send(Ok(()));
                         tokio::select! {
@@ -111,11 +111,11 @@ impl Prober {
     /// What became of the probes of each target so far, in the order of the targets.
     ///
     /// # Panics
-    /// When nobody asks any more: an observer that is gone must not read as silence.
-    pub fn records(&self) -> Vec<(Target, Vec<Shot>)> {
+    /// When nobody asks any more: an observer that is gone must not look like silence.
+    pub fn records(&self) -> Vec<(Target, Vec<Probe>)> {
         self.assert_asks();
-        let copy = |(target, shots): &(Target, Shots)| {
-            (*target, shots.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        let copy = |(target, probes): &(Target, Probes)| {
+            (*target, probes.lock().unwrap_or_else(PoisonError::into_inner).clone())
         };
         self.targets.iter().map(copy).collect()
     }
@@ -126,12 +126,12 @@ impl Prober {
     /// When nobody asks any more.
     pub fn last_answer(&self, target: Target) -> Option<(Instant, Arc<str>)> {
         self.assert_asks();
-        let (_, shots) = self.targets.iter().find(|(asked, _)| *asked == target)?;
-        let shots = shots.lock().unwrap_or_else(PoisonError::into_inner);
-        shots.iter().rev().find(|shot| shot.answered())?.answer.clone()
+        let (_, probes) = self.targets.iter().find(|(asked, _)| *asked == target)?;
+        let probes = probes.lock().unwrap_or_else(PoisonError::into_inner);
+        probes.iter().rev().find(|probe| probe.answered())?.answer.clone()
     }
 
-    /// Whom it asks.
+    /// What it asks.
     pub fn targets(&self) -> impl Iterator<Item = Target> {
         self.targets.iter().map(|(target, _)| *target)
     }
@@ -153,15 +153,15 @@ impl Drop for Prober {
 }
 
 enum Asker {
-    Udp { socket: Arc<UdpSocket>, to: SocketAddr, shots: Shots },
-    Tcp { to: SocketAddr, shots: Shots },
+    Udp { socket: Arc<UdpSocket>, to: SocketAddr, probes: Probes },
+    Tcp { to: SocketAddr, probes: Probes },
 }
 
 impl Asker {
-    fn new(target: &Target, shots: &Shots) -> Result<Self> {
-        let (to, shots) = (service(target.address), Arc::clone(shots));
-        if target.way == Way::Tcp {
-            return Ok(Asker::Tcp { to, shots });
+    fn new(target: &Target, probes: &Probes) -> Result<Self> {
+        let (to, probes) = (service(target.address), Arc::clone(probes));
+        if target.transport == Transport::Tcp {
+            return Ok(Asker::Tcp { to, probes });
         }
         let any: IpAddr = match target.address {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -170,30 +170,30 @@ impl Asker {
         let socket = std::net::UdpSocket::bind((any, 0))?;
         socket.set_nonblocking(true)?;
         let socket = Arc::new(UdpSocket::from_std(socket)?);
-        tokio::spawn(hear(Arc::clone(&socket), Arc::clone(&shots)));
-        Ok(Asker::Udp { socket, to, shots })
+        tokio::spawn(receive(Arc::clone(&socket), Arc::clone(&probes)));
+        Ok(Asker::Udp { socket, to, probes })
     }
 
     fn ask(&self) {
         let sent = Instant::now();
-        let push = |shots: &Shots| {
-            let mut shots = shots.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = shots.len();
-            shots.push(Shot { number, sent, answer: None });
+        let push = |probes: &Probes| {
+            let mut probes = probes.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = probes.len();
+            probes.push(Probe { number, sent, answer: None });
             number
         };
         match self {
-            Asker::Udp { socket, to, shots } => {
-                let number = push(shots) as u64;
+            Asker::Udp { socket, to, probes } => {
+                let number = push(probes) as u64;
                 // What cannot be sent is not answered.
                 let _ = socket.try_send_to(&number.to_be_bytes(), *to);
             }
-            Asker::Tcp { to, shots } => {
-                let number = push(shots);
-                let (to, shots) = (*to, Arc::clone(shots));
+            Asker::Tcp { to, probes } => {
+                let number = push(probes);
+                let (to, probes) = (*to, Arc::clone(probes));
                 tokio::spawn(async move {
                     if let Ok(Ok(name)) = timeout(PATIENCE, connect(to)).await {
-                        note(&shots, number, &name);
+                        note(&probes, number, &name);
                     }
                 });
             }
@@ -210,16 +210,16 @@ async fn ask_all(askers: &[Asker]) {
     }
 }
 
-async fn hear(socket: Arc<UdpSocket>, shots: Shots) {
+async fn receive(socket: Arc<UdpSocket>, probes: Probes) {
     let mut buffer = [0_u8; 128];
     loop {
-        // Errors are news of single probes by ICMP.
+        // Errors come by ICMP, and are about single probes.
         let Ok((length, _)) = socket.recv_from(&mut buffer).await else { continue };
         if let Some((number, name)) = buffer[..length].split_first_chunk::<8>()
             && let Ok(name) = std::str::from_utf8(name)
             && let Ok(number) = usize::try_from(u64::from_be_bytes(*number))
         {
-            note(&shots, number, name);
+            note(&probes, number, name);
         }
     }
 }
@@ -238,12 +238,12 @@ fn set_linger_zero(stream: &TcpStream) -> Result<()> {
     Ok(setsockopt(&stream.as_fd(), sockopt::Linger, &linger)?)
 }
 
-fn note(shots: &Shots, number: usize, name: &str) {
+fn note(probes: &Probes, number: usize, name: &str) {
     let at = Instant::now();
-    let mut shots = shots.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(shot) = shots.get_mut(number)
-        && shot.answer.is_none()
+    let mut probes = probes.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(probe) = probes.get_mut(number)
+        && probe.answer.is_none()
     {
-        shot.answer = Some((at, name.into()));
+        probe.answer = Some((at, name.into()));
     }
 }

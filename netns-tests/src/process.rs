@@ -1,18 +1,21 @@
 //! A process of a lab's host.
 
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::reap;
+use crate::guard;
+use crate::poll::Poll;
 
 /// A running process that logs into a file; dropping it kills it.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ impl Process {
     pub fn start(mut command: Command, name: &str, log: PathBuf) -> Result<Self> {
         let open = || File::options().create(true).append(true).open(&log);
         command.stdin(Stdio::null()).stdout(open()?).stderr(open()?);
-        let child = reap::make(|| command.spawn()).with_context(|| format!("starting {name}"))?;
+        let child = guard::make(|| command.spawn()).with_context(|| format!("starting {name}"))?;
         Ok(Process { name: name.to_owned(), child, log })
     }
 
@@ -44,8 +47,8 @@ impl Process {
         &self.log
     }
 
-    /// What it has said so far.
-    pub fn said(&self) -> String {
+    /// All that it has logged so far.
+    pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -63,24 +66,22 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Stops the execution of it and of the processes that it has started, and waits until it
-    /// stands still.
+    /// Stops the execution of it and of the processes that it has started, and waits until all
+    /// of its threads are stopped.
     ///
     /// # Errors
-    /// When it is gone, or does not stand still within a second.
+    /// When it is gone, or does not stop within a second.
     pub fn freeze(&self) -> Result<()> {
         self.signal(Signal::SIGSTOP)?;
         self.children().into_iter().try_for_each(|child| kill(child, Signal::SIGSTOP))?;
-        let deadline = Instant::now() + Duration::from_secs(1);
-        while !self.stands_still()? {
-            ensure!(Instant::now() < deadline, "{} was stopped, and runs on", self.name);
-            sleep(Duration::from_millis(1));
-        }
+        let stopped = Poll::every(Duration::from_millis(1)).within(Duration::from_secs(1));
+        let is_stopped = stopped.is_so(|| self.is_stopped())?;
+        ensure!(is_stopped, "{} was stopped, and runs on", self.name);
         Ok(())
     }
 
     /// Whether all its threads are stopped.
-    fn stands_still(&self) -> Result<bool> {
+    fn is_stopped(&self) -> Result<bool> {
         let tasks = format!("/proc/{}/task", self.child.id());
         for thread in std::fs::read_dir(&tasks).with_context(|| tasks.clone())? {
             let status = std::fs::read_to_string(thread?.path().join("stat"))?;
@@ -127,7 +128,7 @@ impl Process {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // They are the lab's now ([`reap::prepare`]). A dead one that nobody has waited for yet
+        // They are the lab's now (`cleanup::prepare`). A dead one that nobody has waited for yet
         // still has its id, and keepalived does not start while that is so.
         for orphan in orphans {
             let _ = waitpid(orphan, None);
@@ -151,15 +152,12 @@ impl Process {
     /// # Errors
     /// When it has not after `patience`, which kills it.
     pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
-        let deadline = Instant::now() + patience;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            sleep(Duration::from_millis(2));
+        let ended = Poll::every(Duration::from_millis(2)).within(patience);
+        if let Some(status) = ended.find(|| self.child.try_wait())? {
+            return Ok(status);
         }
         self.kill();
-        bail!("{} did not end within {patience:?}; it said:\n{}", self.name, self.said())
+        bail!("{} did not end within {patience:?}; its log:\n{}", self.name, self.log_text())
     }
 
     /// Resident memory in KiB, of it and of the processes that it has started. What they share
@@ -216,4 +214,42 @@ impl Drop for Process {
 /// Whether a process was ended by this signal.
 pub fn ended_by(status: ExitStatus, signal: Signal) -> bool {
     status.signal() == Some(signal as i32)
+}
+
+/// A command whose process dies with the *thread* that starts it, in the network namespace of this
+/// descriptor, or in that of this process.
+pub(crate) fn command(program: &str, namespace: Option<RawFd>) -> Command {
+    let mut command = Command::new(program);
+    let starter = nix::unistd::getpid();
+    // A terminal's Ctrl-C is for the lab, which then ends its processes itself.
+    command.process_group(0);
+    // SAFETY: setns, prctl and getppid are system calls, which may be made after a fork.
+    unsafe {
+        command.pre_exec(move || {
+            if namespace.is_some_and(|fd| libc::setns(fd, libc::CLONE_NEWNET) != 0) {
+                return Err(std::io::Error::last_os_error());
+            }
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // The starter may have been killed before the kernel knew that this is to follow it.
+            if libc::getppid() != starter.as_raw() {
+                return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+    command
+}
+
+/// The ids of the processes whose main thread is in the namespace with this inode.
+///
+/// # Errors
+/// When the processes of the machine cannot be listed.
+pub fn processes_in(inode: u64) -> std::io::Result<Vec<i32>> {
+    let entries = std::fs::read_dir("/proc")?;
+    let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // One that has ended meanwhile is in none.
+    let is_in = |id: &i32| {
+        std::fs::metadata(format!("/proc/{id}/ns/net")).is_ok_and(|meta| meta.ino() == inode)
+    };
+    Ok(ids.filter(is_in).collect())
 }

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::namespace::Namespace;
-use crate::prompt::prompt;
+use crate::priority::raise_priority;
 
 /// The port that it answers at, by UDP and by TCP.
 pub const PORT: u16 = 7;
@@ -78,7 +78,7 @@ fn udp_v6_only() -> Result<UdpSocket> {
 }
 
 fn answer_udp(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
-    prompt();
+    raise_priority();
     while !stop.load(Ordering::Relaxed) {
         // Errors are timeouts, or of answers that could not be sent: then there is no answer.
         let _ = answer_one(socket, name);
@@ -122,7 +122,7 @@ fn answer_one(socket: &UdpSocket, name: &str) -> nix::Result<()> {
 }
 
 fn answer_tcp(listener: &TcpListener, name: &str, stop: &AtomicBool) {
-    prompt();
+    raise_priority();
     while !stop.load(Ordering::Relaxed) {
         if let Ok((mut stream, _)) = listener.accept() {
             let _: Result<(), _> = stream.set_write_timeout(Some(Duration::from_millis(50)));

@@ -1,15 +1,14 @@
-//! An etcd cluster that lets in only whom it knows: certificates at both ends, and a password.
+//! An etcd cluster with authentication: certificates at both ends, and a password.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, Permission, TlsOptions};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::daemon::CLUSTER;
+use crate::certificates::Certificates;
 
 /// The user who may do everything: the lab.
 const ROOT: &str = "root";
@@ -23,8 +22,8 @@ const SERVER_NAME: &str = "etcd.lab";
 /// The files of a cluster's certificates, keys and password.
 #[derive(Clone, Debug)]
 pub struct Security {
-    directory: PathBuf,
-    /// Whether etcd asks for the password already: before, it refuses to hear one.
+    certificates: Certificates,
+    /// Whether etcd asks for the password already: before that, it refuses a request that has one.
     asks_password: Arc<AtomicBool>,
 }
 
@@ -33,41 +32,25 @@ impl Security {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn create(directory: PathBuf, addresses: &[IpAddr]) -> Result<Self> {
-        let security = Security { directory, asks_password: Arc::default() };
-        let mut authority = CertificateParams::new(Vec::new())?;
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate()?;
-        security.write("ca.pem", &authority.self_signed(&key)?.pem())?;
-        let authority = Issuer::new(authority, key);
+    pub fn create(directory: &Path, addresses: &[IpAddr]) -> Result<Self> {
         let mut names: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         names.extend(["127.0.0.1".into(), SERVER_NAME.into()]);
-        for (who, names) in [("server", names), ("client", vec!["client.lab".into()])] {
-            let key = KeyPair::generate()?;
-            let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
-            security.write(&format!("{who}.pem"), &certificate.pem())?;
-            security.write(&format!("{who}-key.pem"), &key.serialize_pem())?;
-        }
-        security.write("password", PASSWORD)?;
-        Ok(security)
+        let certificates = Certificates::create(directory, names)?;
+        certificates.write("password", PASSWORD)?;
+        Ok(Security { certificates, asks_password: Arc::default() })
     }
 
-    /// What a member must be told.
-    pub fn member_arguments(&self) -> Vec<String> {
-        vec![
-            "--client-cert-auth".into(),
-            format!("--trusted-ca-file={}", self.path("ca.pem")),
-            format!("--cert-file={}", self.path("server.pem")),
-            format!("--key-file={}", self.path("server-key.pem")),
-        ]
+    /// etcd's arguments for a member.
+    pub fn etcd_arguments(&self) -> Vec<String> {
+        self.certificates.etcd_arguments(true)
     }
 
-    /// turnip's settings, as they stand in its table `[etcd]`.
+    /// turnip's settings, as they are in its table `[etcd]`.
     pub fn turnip_settings(&self) -> [(&'static str, String); 5] {
         [
             ("ca", self.path("ca.pem")),
             ("cert", self.path("client.pem")),
-            ("key", self.path("client-key.pem")),
+            ("key", self.path("client.key")),
             ("user", TURNIP.into()),
             ("password_file", self.path("password")),
         ]
@@ -78,24 +61,25 @@ impl Security {
     /// # Errors
     /// When files are gone.
     pub fn options(&self, options: ConnectOptions) -> Result<ConnectOptions> {
-        let read = |name: &str| std::fs::read(self.directory.join(name));
+        let read = |name: &str| std::fs::read(self.certificates.file(name));
         let tls = TlsOptions::new()
             .ca_certificate(Certificate::from_pem(read("ca.pem")?))
-            .identity(Identity::from_pem(read("client.pem")?, read("client-key.pem")?));
+            .identity(Identity::from_pem(read("client.pem")?, read("client.key")?));
         let options = options.with_tls(tls);
         let with_password = self.asks_password.load(Ordering::Relaxed);
         Ok(if with_password { options.with_user(ROOT, PASSWORD) } else { options })
     }
 
-    /// Makes the users, and the cluster ask for the password from now on.
+    /// Makes the users: turnip's may use the keys of this cluster of turnip's. From now on etcd asks for
+    /// the password.
     ///
     /// # Errors
     /// As of etcd.
-    pub async fn demand_password(&self, mut client: Client) -> Result<()> {
+    pub async fn demand_password(&self, mut client: Client, cluster: &str) -> Result<()> {
         client.user_add(ROOT, PASSWORD, None).await?;
         client.user_grant_role(ROOT, ROOT).await?;
         client.role_add(TURNIP).await?;
-        let own = Permission::read_write(format!("/turnip/{CLUSTER}/")).with_prefix();
+        let own = Permission::read_write(format!("/turnip/{cluster}/")).with_prefix();
         client.role_grant_permission(TURNIP, own).await?;
         client.user_add(TURNIP, PASSWORD, None).await?;
         client.user_grant_role(TURNIP, TURNIP).await?;
@@ -104,16 +88,7 @@ impl Security {
         Ok(())
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<()> {
-        use std::os::unix::fs::OpenOptionsExt;
-        // Keys and passwords are for their owner only.
-        let mut options = std::fs::File::options();
-        let mut file =
-            options.create(true).write(true).mode(0o600).open(self.directory.join(name))?;
-        Ok(std::io::Write::write_all(&mut file, text.as_bytes())?)
-    }
-
     fn path(&self, name: &str) -> String {
-        self.directory.join(name).display().to_string()
+        self.certificates.file(name).display().to_string()
     }
 }

@@ -86,7 +86,7 @@ impl Switch {
     ///
     /// # Errors
     /// As of nft.
-    pub fn cut_from(&self, port: &str) -> Result<()> {
+    pub fn cut_outgoing(&self, port: &str) -> Result<()> {
         self.add([Fault::From(port.into())])
     }
 
@@ -94,7 +94,7 @@ impl Switch {
     ///
     /// # Errors
     /// As of nft.
-    pub fn cut_to(&self, port: &str) -> Result<()> {
+    pub fn cut_incoming(&self, port: &str) -> Result<()> {
         self.add([Fault::To(port.into())])
     }
 
@@ -204,7 +204,7 @@ fn to(port: &str) -> String {
     format!("oifname {{ {port:?}, {delayed:?} }}")
 }
 
-/// The two ends of the cable that stands in for a delayed port: the relay's, and the bridge's.
+/// The two ends of the cable that takes the place of a delayed port: the relay's, and the bridge's.
 fn delayed_ends(port: &str) -> [String; 2] {
     [format!("{port}-in"), format!("{port}-out")]
 }

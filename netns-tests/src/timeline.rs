@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cluster::Cluster;
 use crate::measure::{self, Span};
-use crate::probe::Way;
+use crate::probe::Transport;
 
 /// One line of a timeline.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -34,19 +34,19 @@ pub fn lines(cluster: &Cluster, span: Span) -> Result<Vec<Line>> {
         add(at, "", what);
     }
     for net in cluster.plan().vips.iter().flat_map(|vip| &vip.addresses) {
-        let events = cluster.eye().events(net.addr())?;
-        for (host, tenure) in measure::tenures(&events, span.to) {
-            add(tenure.from, &host, format!("has {}", net.addr()));
-            if tenure.to < span.to {
-                add(tenure.to, &host, format!("has withdrawn {}", net.addr()));
+        let events = cluster.address_monitor().events(net.addr())?;
+        for (host, held) in measure::holding_times(&events, span.to) {
+            add(held.from, &host, format!("has {}", net.addr()));
+            if held.to < span.to {
+                add(held.to, &host, format!("has withdrawn {}", net.addr()));
             }
         }
     }
-    let shots = cluster.client_shots(Way::Udp);
-    for (at, host) in measure::who_answered(&shots) {
+    let probes = cluster.client_probes(Transport::Udp);
+    for (at, host) in measure::who_answered(&probes) {
         add(at, "client", format!("hears {host}"));
     }
-    for silence in measure::silences(&shots, span) {
+    for silence in measure::silences(&probes, span) {
         add(silence.from, "client", "hears nothing more".to_owned());
     }
     lines.sort();

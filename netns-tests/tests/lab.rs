@@ -1,5 +1,6 @@
 //! The lab itself: what it leaves behind, what it refuses, and that its observers see what is wrong.
 
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,19 +9,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use turnip_netns_tests::binary;
+use turnip_netns_tests::cleanup::{self, PREFIX};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Daemon;
 use turnip_netns_tests::lab::{KEEP_VARIABLE, KEPT_PREFIX, Lab};
-use turnip_netns_tests::namespace::{Namespace, processes_in};
+use turnip_netns_tests::namespace::Namespace;
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
-use turnip_netns_tests::process::{Process, ended_by};
-use turnip_netns_tests::reap::{self, PREFIX};
+use turnip_netns_tests::poll::Poll;
+use turnip_netns_tests::process::{Process, ended_by, processes_in};
 use turnip_netns_tests::responder::service;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_turnip-demo");
@@ -32,7 +34,7 @@ fn keepalived() -> Plan {
 
 /// Namespaces and directories of labs of this process.
 fn leftovers_of(process: u32) -> Vec<String> {
-    let places = ["/run/netns".into(), reap::directory()];
+    let places = ["/run/netns".into(), cleanup::directory()];
     let entries = places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten();
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| name.starts_with(&format!("{PREFIX}{process}-"))).collect()
@@ -61,20 +63,15 @@ fn processes_of(process: u32) -> Vec<String> {
 const PROCESSES: usize = 6;
 
 fn wait_until(what: &str, mut is: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is() {
-        anyhow::ensure!(Instant::now() < deadline, "not within 30 s: {what}");
-        sleep(Duration::from_millis(20));
-    }
+    let in_time = Poll::every(Duration::from_millis(20)).is_so::<anyhow::Error>(|| Ok(is()))?;
+    anyhow::ensure!(in_time, "not in time: {what}");
     Ok(())
 }
 
 /// What is killed is gone soon, but not at once.
 fn assert_soon_none(processes: impl Fn() -> Vec<String>) {
-    let deadline = Instant::now() + Duration::from_secs(3);
-    while !processes().is_empty() && Instant::now() < deadline {
-        sleep(Duration::from_millis(10));
-    }
+    let soon = Poll::every(Duration::from_millis(10)).within(Duration::from_secs(3));
+    let _: Result<bool, Infallible> = soon.is_so(|| Ok(processes().is_empty()));
     assert_eq!(processes(), Vec::<String>::new());
 }
 
@@ -117,11 +114,10 @@ fn a_lab_that_is_interrupted_while_it_is_built_leaves_nothing_behind() -> Result
         let mut command = Command::new(DEMO);
         command.env_remove(KEEP_VARIABLE).stdout(Stdio::null()).stderr(Stdio::null());
         let mut demo = command.spawn()?;
-        let deadline = Instant::now() + Duration::from_secs(30);
         // Without a pause, to hit it while it makes the next thing.
-        while leftovers_of(demo.id()).len() < built {
-            anyhow::ensure!(Instant::now() < deadline, "fewer than {built} things were made");
-        }
+        let has_built = || Ok(leftovers_of(demo.id()).len() >= built);
+        let in_time = Poll::every(Duration::ZERO).is_so::<anyhow::Error>(has_built)?;
+        anyhow::ensure!(in_time, "fewer than {built} things were made");
         send(signal, &demo)?;
         assert_eq!(demo.wait()?.code(), Some(128 + signal as i32), "{signal}");
         assert_eq!(leftovers_of(demo.id()), Vec::<String>::new(), "after {built} things");
@@ -155,7 +151,7 @@ fn a_lab_whose_test_panics_leaves_nothing_behind() -> Result<()> {
 
 /// What was kept of labs of this process.
 fn kept_of(process: u32) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(reap::directory()).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(cleanup::directory()).into_iter().flatten().flatten();
     let ours = |name: &str| name.starts_with(KEPT_PREFIX) && name.contains(&format!("-{process}-"));
     let found = entries.filter(|entry| entry.file_name().to_str().is_some_and(ours));
     found.map(|entry| entry.path()).collect()
@@ -327,13 +323,13 @@ fn a_slow_host_can_be_isolated() -> Result<()> {
 }
 
 #[test]
-fn a_slow_host_can_be_muted() -> Result<()> {
-    hits_a_slow_host(|cluster| cluster.mute(0))
+fn a_slow_host_can_lose_what_it_sends() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.cut_outgoing(0))
 }
 
 #[test]
-fn a_slow_host_can_be_deafened() -> Result<()> {
-    hits_a_slow_host(|cluster| cluster.deafen(0))
+fn a_slow_host_can_lose_what_is_sent_to_it() -> Result<()> {
+    hits_a_slow_host(|cluster| cluster.cut_incoming(0))
 }
 
 #[test]

@@ -34,9 +34,9 @@ struct Readings {
     latest: u64,
 }
 
-/// Beyond this the readings between which the suspended time is taken were torn apart by the
+/// Beyond this the readings between which the suspended time is taken were separated by the
 /// scheduler, and are taken again.
-const TORN: u64 = 20_000;
+const READINGS_APART_MAX: u64 = 20_000;
 
 impl HostClock {
     /// The clock of the host that this process runs on.
@@ -159,7 +159,7 @@ fn suspended(was: u64) -> u64 {
         let after = nanos(ClockId::CLOCK_MONOTONIC);
         low = low.max(boot.saturating_sub(after));
         high = high.min(boot.saturating_sub(before));
-        if after - before < TORN {
+        if after - before < READINGS_APART_MAX {
             break;
         }
     }

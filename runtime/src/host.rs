@@ -11,7 +11,7 @@ use turnip_core::HostId;
 /// out, which the boot id, drawn at random at every boot, makes up for.
 ///
 /// # Errors
-/// When /proc does not tell.
+/// When /proc cannot be read.
 pub fn host_id() -> io::Result<HostId> {
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
@@ -29,7 +29,7 @@ fn compose(machine: &str, boot: &str, namespace: u64) -> HostId {
 /// The inode of the network namespace that the calling thread is in.
 ///
 /// # Errors
-/// When /proc does not tell.
+/// When /proc cannot be read.
 pub fn network_namespace() -> io::Result<u64> {
     Ok(std::fs::metadata("/proc/thread-self/ns/net")?.ino())
 }

@@ -97,7 +97,7 @@ fn ask(address: &SocketAddr) -> LockError {
     };
     let pid = getsockopt(&stream, sockopt::PeerCredentials).ok().map(|peer| peer.pid());
     let mut node = String::new();
-    let heard =
+    let read =
         stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.read_to_string(&mut node));
-    LockError::Taken { pid, node: heard.ok().filter(|_| !node.is_empty()).map(|_| node) }
+    LockError::Taken { pid, node: read.ok().filter(|_| !node.is_empty()).map(|_| node) }
 }

@@ -83,7 +83,7 @@ pub fn report(report: &Report) {
 }
 
 /// What a report is about, for programs that read logs. The names are kept from version to
-/// version.
+/// version, also where the words for people have become better.
 #[derive(Default)]
 struct About {
     event: &'static str,
@@ -116,8 +116,9 @@ impl About {
             Report::SessionLost { session: id, .. } => session("session-lost", id),
             Report::RenewalsFail { .. } => event("renewals-fail"),
             Report::RenewalsSucceed => event("renewals-succeed"),
-            Report::Deaf { .. } => event("deaf"),
-            Report::Hearing => event("hearing"),
+            // Programs know these two by the names that they were given first.
+            Report::WatchStale { .. } => event("deaf"),
+            Report::WatchRestored => event("hearing"),
             Report::Expired { node } => About { node: Some(node.to_string()), ..event("expired") },
             Report::Assuming { assignment, token, .. } => {
                 About { token: Some(token.0), ..address("assuming", assignment) }

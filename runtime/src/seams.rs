@@ -49,7 +49,7 @@ pub trait Kernel {
     /// that resolve addresses, unless `deadline` has passed when each is sent.
     fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) -> impl Future<Output = ()>;
 
-    /// What the kernel tells unasked. Called once.
+    /// What the kernel reports by itself. Called once.
     fn events(&self) -> impl Stream<Item = KernelEvent>;
 }
 

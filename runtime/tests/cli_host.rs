@@ -1,69 +1,70 @@
 //! The binary on a host of its own: a network namespace with a real etcd in it. Needs root, etcd
 //! and iproute2, and fails without.
 
+use std::convert::Infallible;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use tempfile::TempDir;
+use turnip_netns_tests::binary;
+use turnip_netns_tests::etcd::{self, Access, EtcdSettings, Member, Place};
+use turnip_netns_tests::lab::Lab;
+use turnip_netns_tests::links::Via;
+use turnip_netns_tests::namespace::Namespace;
+use turnip_netns_tests::poll::Poll;
 
 const PEER: &str = "10.99.0.1";
-const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Poll = Poll::every(Duration::from_millis(50)).within(Duration::from_secs(20));
 
-/// A namespace with an etcd member whose peer address is `PEER`.
+/// A host of a lab with an etcd member whose peer address is `PEER`.
 struct Host {
-    name: String,
-    directory: TempDir,
-    etcd: Option<Child>,
+    // Ends before the namespace that it is in.
+    etcd: Option<Member>,
+    namespace: Arc<Namespace>,
+    directory: PathBuf,
+    _lab: Arc<Lab>,
 }
 
 impl Host {
     fn bare() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        assert!(nix::unistd::geteuid().is_root(), "this test needs root, for a network namespace");
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("tcli{}-{number}", std::process::id());
-        done(Command::new("ip").args(["netns", "add", &name]));
-        done(Command::new("ip").args(["-n", &name, "link", "set", "lo", "up"]));
-        let peer = format!("{PEER}/32");
-        done(Command::new("ip").args(["-n", &name, "addr", "add", &peer, "dev", "lo"]));
-        Host { name, directory: tempfile::tempdir().unwrap(), etcd: None }
+        let lab = Lab::new().unwrap();
+        let namespace = lab.namespace("host").expect("this test needs root");
+        let directory = lab.directory_of("host").unwrap();
+        namespace.add_address("lo", format!("{PEER}/32").parse().unwrap()).unwrap();
+        Host { etcd: None, namespace, directory, _lab: lab }
     }
 
     fn with_etcd() -> Self {
-        let host = Self::with_etcd_at("http://127.0.0.1:2379", &[]);
+        let host = Self::with_etcd_and(&Access::Open);
         within("etcd answers", || host.etcdctl(&["endpoint", "health"]).status.success());
         host
     }
 
-    fn with_etcd_at(clients: &str, more: &[&str]) -> Self {
+    fn with_etcd_and(access: &Access) -> Self {
         let mut host = Self::bare();
-        let peer = format!("http://{PEER}:2380");
-        let log = std::fs::File::create(host.directory.path().join("etcd.log")).unwrap();
-        let etcd = host
-            .command("etcd")
-            .arg("--data-dir")
-            .arg(host.directory.path().join("etcd"))
-            .args(["--listen-client-urls", clients, "--advertise-client-urls", clients])
-            .args(more)
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stderr(log)
-            .spawn();
-        host.etcd = Some(etcd.expect("this test needs etcd"));
+        let place = Place {
+            name: "default".to_owned(),
+            namespace: Some(Arc::clone(&host.namespace)),
+            directory: host.directory.clone(),
+            clients: "127.0.0.1:2379".parse().unwrap(),
+            peers: format!("{PEER}:2380").parse().unwrap(),
+            listens_everywhere: false,
+        };
+        let mut members = etcd::members(&[place], &EtcdSettings::default(), access);
+        let mut member = members.pop().unwrap();
+        member.start().expect("this test needs etcd");
+        host.etcd = Some(member);
         host
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
-        command
+        self.namespace.command(program)
     }
 
     fn etcdctl(&self, arguments: &[&str]) -> Output {
@@ -88,23 +89,26 @@ impl Host {
     }
 
     fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
-        let socket = self.directory.path().join("notify");
-        let _ = std::fs::remove_file(&socket);
-        let notified = UnixDatagram::bind(&socket).unwrap();
-        notified.set_nonblocking(true).unwrap();
-        let log = self.directory.path().join("turnip.log");
+        let path = self.directory.join("notify");
+        let _ = std::fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let log = self.directory.join("turnip.log");
         let mut command = self.turnip(&["run"]);
         command
-            .env("NOTIFY_SOCKET", &socket)
+            .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "200000")
             .envs(variables.iter().copied())
             .stderr(std::fs::File::create(&log).unwrap());
-        Daemon { child: command.spawn().unwrap(), notified, heard: String::new(), log }
+        Daemon { child: command.spawn().unwrap(), socket, messages: String::new(), log }
     }
 
     fn has_vip(&self) -> bool {
-        let shown = Command::new("ip").args(["-n", &self.name, "addr", "show"]).output().unwrap();
-        text(&shown.stdout).contains("10.0.0.50/32")
+        self.has_address("10.0.0.50/32")
+    }
+
+    fn has_address(&self, address: &str) -> bool {
+        self.namespace.output("ip", &["addr", "show"]).unwrap().contains(address)
     }
 
     fn has_fence(&self) -> bool {
@@ -120,33 +124,23 @@ impl Host {
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        if let Some(mut etcd) = self.etcd.take() {
-            let _ = etcd.kill();
-            let _ = etcd.wait();
-        }
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
-    }
-}
-
 /// A running daemon, as systemd sees it.
 struct Daemon {
     child: Child,
-    notified: UnixDatagram,
-    heard: String,
-    log: std::path::PathBuf,
+    socket: UnixDatagram,
+    messages: String,
+    log: PathBuf,
 }
 
 impl Daemon {
-    /// Whether the service manager has been told `what`.
-    fn told(&mut self, what: &str) -> bool {
+    /// Whether the service manager was notified of `what`.
+    fn notified(&mut self, what: &str) -> bool {
         let mut buffer = [0; 1024];
-        while let Ok(length) = self.notified.recv(&mut buffer) {
-            self.heard += &String::from_utf8_lossy(&buffer[..length]);
-            self.heard.push('\n');
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            self.messages += &String::from_utf8_lossy(&buffer[..length]);
+            self.messages.push('\n');
         }
-        self.heard.lines().any(|line| line.starts_with(what))
+        self.messages.lines().any(|line| line.starts_with(what))
     }
 
     fn signal(&self, signal: Signal) {
@@ -154,16 +148,13 @@ impl Daemon {
     }
 
     fn wait(&mut self) -> Option<i32> {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(began.elapsed() < PATIENCE, "the daemon does not end:\n{}", self.log());
+        let ended = POLL.find(|| {
             // As systemd does: a queue that nobody reads fills up, and stops whoever writes.
-            self.told("");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            self.notified("");
+            self.child.try_wait()
+        });
+        let ended = ended.unwrap();
+        ended.unwrap_or_else(|| panic!("the daemon does not end:\n{}", self.log())).code()
     }
 
     fn log(&self) -> String {
@@ -178,31 +169,20 @@ impl Drop for Daemon {
     }
 }
 
-fn done(command: &mut Command) {
-    let output = command.output().expect("this test needs iproute2");
-    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[track_caller]
 fn within(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let in_time = POLL.is_so(|| Ok::<_, Infallible>(holds()));
+    assert!(in_time == Ok(true), "not within {:?}: {what}", POLL.patience());
 }
 
 #[track_caller]
 fn refused(command: &mut Command, words: &[&str]) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let began = Instant::now();
-    while child.try_wait().unwrap().is_none() && began.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    POLL.find(|| child.try_wait()).unwrap();
     let _ = child.kill();
     let output = child.wait_with_output().unwrap();
     let said = text(&output.stderr);
@@ -216,11 +196,11 @@ fn refused(command: &mut Command, words: &[&str]) {
 fn it_is_ready_with_its_session_holds_the_address_and_leaves_nothing_behind() {
     let host = Host::with_etcd();
     let mut daemon = host.start();
-    within("READY", || daemon.told("READY=1"));
+    within("READY", || daemon.notified("READY=1"));
     within("the session in the log", || daemon.log().contains("session"));
     within("the address", || host.has_vip());
-    within("the watchdog", || daemon.told("WATCHDOG=1"));
-    within("the status", || daemon.told("STATUS=holding 1 of 1 VIPs"));
+    within("the watchdog", || daemon.notified("WATCHDOG=1"));
+    within("the status", || daemon.notified("STATUS=holding 1 of 1 VIPs"));
 
     within("a status with a renewal in it", || {
         let status = host.turnip(&["status", "--json"]).output().unwrap();
@@ -235,7 +215,7 @@ fn it_is_ready_with_its_session_holds_the_address_and_leaves_nothing_behind() {
 
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait(), Some(0), "{}", daemon.log());
-    assert!(daemon.told("STOPPING=1"));
+    assert!(daemon.notified("STOPPING=1"));
     host.is_untouched();
     let status = host.turnip(&["status"]).output().unwrap();
     assert_ne!(status.status.code(), Some(0), "{}", text(&status.stdout));
@@ -298,8 +278,8 @@ fn without_etcd_it_waits_and_holds_nothing_and_stops_when_asked() {
     let host = Host::bare();
     let mut daemon = host.start();
     within("it says so", || daemon.log().contains("waiting for etcd, holding nothing"));
-    within("the watchdog", || daemon.told("WATCHDOG=1"));
-    assert!(!daemon.told("READY"), "{}", daemon.heard);
+    within("the watchdog", || daemon.notified("WATCHDOG=1"));
+    assert!(!daemon.notified("READY"), "{}", daemon.messages);
     // It asks every 3 s, and repeats itself only when there is another reason.
     std::thread::sleep(Duration::from_secs(8));
     assert_eq!(daemon.log().matches("waiting for etcd").count(), 1, "{}", daemon.log());
@@ -342,7 +322,7 @@ fn wrong_credentials_are_refused_and_nothing_is_touched() {
 
 #[test]
 fn an_etcd_whose_certificate_is_not_trusted_is_refused_and_nothing_is_touched() {
-    let host = Host::with_etcd_at("https://127.0.0.1:2379", &["--auto-tls"]);
+    let host = Host::with_etcd_and(&Access::Tls(vec!["--auto-tls".to_owned()]));
     // Until etcd listens it is waited for; then its certificate is looked at.
     let run = ["run", "--endpoints", "https://127.0.0.1:2379"];
     refused(&mut host.turnip(&run), &["etcd cannot be trusted", "https://127.0.0.1:2379"]);
@@ -352,21 +332,19 @@ fn an_etcd_whose_certificate_is_not_trusted_is_refused_and_nothing_is_touched() 
 #[test]
 fn the_two_capabilities_are_enough() {
     let host = Host::with_etcd();
-    let log = host.directory.path().join("turnip.log");
+    let log = host.directory.join("turnip.log");
     let mut command = host.command("setpriv");
     let capabilities = "+net_admin,+net_raw";
     let bounding = format!("--bounding-set=-all,{capabilities}");
     let inheritable = format!("--inh-caps=-all,{capabilities}");
     let ambient = format!("--ambient-caps=-all,{capabilities}");
     // Where the binary is may be closed to others: a copy is not.
-    let binary = std::env::temp_dir().join(format!("turnip-{}", std::process::id()));
-    // By another process: what a test beside this one starts would inherit the open file, which can
-    // then not be executed.
-    done(Command::new("cp").arg(env!("CARGO_BIN_EXE_turnip")).arg(&binary));
+    let copied = std::env::temp_dir().join(format!("turnip-{}", std::process::id()));
+    binary::copy(Path::new(env!("CARGO_BIN_EXE_turnip")), &copied).unwrap();
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
         .args([&bounding, &inheritable, &ambient])
-        .arg(&binary)
+        .arg(&copied)
         .arg("run")
         .env("TURNIP_IP", "10.0.0.50")
         .env("TURNIP_NETMASK", "24")
@@ -374,20 +352,14 @@ fn the_two_capabilities_are_enough() {
         .env("TURNIP_ID", PEER)
         .stderr(std::fs::File::create(&log).unwrap());
     let mut child = command.spawn().unwrap();
-    let began = Instant::now();
-    let held = loop {
-        let shown = Command::new("ip").args(["-n", &host.name, "addr", "show"]).output().unwrap();
-        if text(&shown.stdout).contains("10.0.0.50/24") {
-            break true;
-        }
-        if began.elapsed() > PATIENCE || child.try_wait().unwrap().is_some() {
-            break false;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
+    let held = POLL.find(|| match host.has_address("10.0.0.50/24") {
+        true => Ok(Some(true)),
+        false => child.try_wait().map(|ended| ended.map(|_| false)),
+    });
+    let held = held.unwrap() == Some(true);
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     let status = child.wait().unwrap();
-    std::fs::remove_file(&binary).unwrap();
+    std::fs::remove_file(&copied).unwrap();
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(held && status.success(), "{status}\n{said}");
     host.is_untouched();
@@ -420,7 +392,8 @@ fn missing_capabilities_are_named() {
 fn endpoints_that_were_powered_off_delay_neither_a_start_nor_a_command() {
     let host = Host::with_etcd();
     // Nobody answers there, not even that nobody does.
-    done(Command::new("ip").args(["-n", &host.name, "route", "add", "192.0.2.0/24", "dev", "lo"]));
+    let lo = Via::Link { name: "lo", metric: 0 };
+    host.namespace.add_route("192.0.2.0/24".parse().unwrap(), lo).unwrap();
     let endpoints = "http://192.0.2.1:2379,http://192.0.2.2:2379,http://127.0.0.1:2379";
     let began = Instant::now();
     let mut daemon = host.start_with(&[("TURNIP_ENDPOINTS", endpoints)]);

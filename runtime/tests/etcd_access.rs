@@ -8,7 +8,7 @@ use std::time::Duration;
 use etcd_client::{Client, Permission, PermissionType};
 use support::certificates::Certificates;
 use support::cluster::Cluster;
-use support::{PATIENCE, next, put, run, snapshot, told_up_to};
+use support::{PATIENCE, events_up_to, next, put, run, snapshot};
 use turnip::etcd::{Etcd, EtcdSettings, Secret};
 use turnip::seams::Store;
 use turnip_core::StoreError;
@@ -22,7 +22,7 @@ async fn works(settings: &EtcdSettings) {
     let mut updates = pin!(etcd.follow(PREFIX.to_owned(), false));
     snapshot(&mut updates).await;
     let written = etcd.commit(put(KEY, ""), PATIENCE).await.unwrap();
-    told_up_to(&mut updates, written.header.revision).await;
+    events_up_to(&mut updates, written.header.revision).await;
     etcd.member_status(PATIENCE).await.unwrap();
     assert_eq!(etcd.members(PATIENCE).await.unwrap().len(), settings.endpoints.len());
 }
@@ -206,7 +206,7 @@ fn a_token_that_has_expired_is_renewed() {
         etcd.commit(put(KEY, "1"), PATIENCE).await.unwrap();
         tokio::time::sleep(Duration::from_secs(4)).await;
         let written = etcd.commit(put(KEY, "2"), PATIENCE).await.unwrap();
-        told_up_to(&mut updates, written.header.revision).await;
+        events_up_to(&mut updates, written.header.revision).await;
         tokio::time::sleep(Duration::from_secs(4)).await;
         snapshot(&mut pin!(etcd.follow(PREFIX.to_owned(), false))).await;
     });

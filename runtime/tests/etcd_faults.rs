@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::Stream;
 use support::cluster::{Cluster, free_ports};
 use support::proxy::Proxy;
-use support::{PATIENCE, eventually, next, put, run, snapshot, told_up_to};
+use support::{PATIENCE, events_up_to, eventually, next, put, run, snapshot};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use turnip::etcd::{Etcd, EtcdSettings};
@@ -205,7 +205,7 @@ fn following_elsewhere_leaves_a_silent_endpoint() {
         let mut updates = pin!(etcd.follow(PREFIX.to_owned(), true));
         snapshot(&mut updates).await;
         let written = cluster.handle(0).commit(put(KEY, ""), PATIENCE).await.unwrap();
-        told_up_to(&mut updates, written.header.revision).await;
+        events_up_to(&mut updates, written.header.revision).await;
     });
 }
 
@@ -237,7 +237,7 @@ fn whoever_goes_elsewhere_passes_by_what_has_failed() {
 #[test]
 fn a_frozen_member_is_left_for_another() {
     run(async {
-        let cluster = Cluster::start(3).await;
+        let mut cluster = Cluster::start(3).await;
         let follower = (cluster.leader().await + 1) % 3;
         let etcd = cluster.handle(follower);
         etcd.commit(put(KEY, "before"), PATIENCE).await.unwrap();
@@ -250,7 +250,7 @@ fn a_frozen_member_is_left_for_another() {
     });
 }
 
-/// Whether the watch tells of `revision`. etcd itself ends it when there was no leader for three
+/// Whether the watch reports `revision`. etcd itself ends it when there was no leader for three
 /// election timeouts, as when two elections in a row are split.
 async fn goes_on_to(
     updates: &mut (impl Stream<Item = Result<Update, StoreError>> + Unpin),

@@ -7,7 +7,7 @@ use std::pin::pin;
 use futures::StreamExt;
 use futures::stream::{self, TryStreamExt};
 use support::cluster::Cluster;
-use support::{PATIENCE, next, put, run, snapshot, told_up_to};
+use support::{PATIENCE, events_up_to, next, put, run, snapshot};
 use turnip::etcd::Etcd;
 use turnip::seams::Store;
 use turnip_core::{Event, Op, Revision, StoreError, Txn, Update};
@@ -52,7 +52,7 @@ fn twenty_thousand_keys_come_in_one_snapshot_while_others_write() {
         assert_eq!(regular, 20_000);
         assert!(snapshot.kvs.is_sorted_by(|a, b| a.key < b.key));
         assert!(snapshot.kvs.iter().all(|kv| kv.mod_revision <= revision));
-        let events = told_up_to(&mut updates, written).await;
+        let events = events_up_to(&mut updates, written).await;
         assert_eq!(events.len(), usize::try_from(written.0 - revision.0).unwrap());
     });
 }
@@ -65,20 +65,20 @@ fn a_follower_that_lags_far_behind_is_told_all_and_nothing_is_claimed_too_early(
         let cluster = Cluster::start(1).await;
         let etcd = cluster.handle(0);
         let mut updates = pin!(etcd.follow(PREFIX.to_owned(), false));
-        let mut told = snapshot(&mut updates).await.header.revision;
+        let mut newest = snapshot(&mut updates).await.header.revision;
         let last = write_much(&cluster.handle(0), 5_000).await;
         let mut batches = 0;
-        while told < last {
+        while newest < last {
             let Ok(Update::Events(batch)) = next(&mut updates).await else {
                 panic!("events were to come")
             };
             batches += 1;
             for event in &batch.events {
                 let Event::Put(kv) = event else { panic!("{event:?}") };
-                assert_eq!(kv.mod_revision, Revision(told.0 + 1), "each revision, in order");
-                told = kv.mod_revision;
+                assert_eq!(kv.mod_revision, Revision(newest.0 + 1), "each revision, in order");
+                newest = kv.mod_revision;
             }
-            assert_eq!(batch.header.revision, told, "what was claimed has been told");
+            assert_eq!(batch.header.revision, newest, "the batch claims what it brought");
         }
         assert!(batches > 1);
     });
@@ -122,6 +122,6 @@ fn a_foreign_key_that_is_no_text_harms_nobody() {
         assert_eq!(snapshot(&mut updates).await.kvs.len(), 1);
         client.delete(foreign, None).await.unwrap();
         let own = etcd.commit(put(&format!("{PREFIX}k"), ""), PATIENCE).await.unwrap();
-        assert_eq!(told_up_to(&mut updates, own.header.revision).await.len(), 2);
+        assert_eq!(events_up_to(&mut updates, own.header.revision).await.len(), 2);
     });
 }

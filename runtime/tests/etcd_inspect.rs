@@ -19,7 +19,7 @@ fn members_and_their_status_are_told() {
     run(async {
         let cluster = Cluster::start(3).await;
         let etcd = cluster.handle(0);
-        // The member that is asked hears of the others' URLs when they have made them known.
+        // The member that is asked knows the others' URLs when they have published them.
         let members = eventually("all members with their URLs", async || {
             let members = etcd.members(PATIENCE).await.map_err(|error| error.to_string())?;
             let known = members.iter().all(|member| member.client_urls.len() == 1);

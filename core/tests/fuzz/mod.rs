@@ -224,15 +224,17 @@ impl Fuzz {
                 }
                 all(addresses)
             }
-            KernelOp::Refresh { .. } => {
-                let held: Vec<_> =
-                    self.config.vips.iter().flat_map(|vip| vip.assignments()).collect();
-                all(&held)
-            }
+            KernelOp::Refresh { .. } => all(&self.held()),
             KernelOp::RemoveFence => Vec::new(),
         };
         let outcome = KernelOutcome::Done { failed, until: None };
         self.node.handle_kernel_outcome(id, outcome, self.now);
+    }
+
+    /// What the node's own doing has put there.
+    fn held(&self) -> Vec<Assignment> {
+        let all = self.config.vips.iter().flat_map(VipConfig::assignments);
+        all.filter(|one| self.addresses.get(&present(one)) == Some(&true)).collect()
     }
 
     fn tells(&mut self, event: &KernelEvent) {

@@ -83,13 +83,13 @@ fn demonstrate() -> Result<Vec<Step>> {
     println!("\nturnip status, from the client's machine:\n{}", cluster.turnip(&["status"])?);
     let mut steps = Vec::new();
 
-    say("1. The holder is cut off from everything. Its link stays up; nothing tells it.");
+    say("1. The holder is cut off from everything. Its link stays up; nothing notifies it.");
     let from = cluster.note(format!("h{} is cut off", owner + 1));
     cluster.isolate(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
     steps.push(crash_step(&cluster, "holder cut off", from)?);
 
-    say("2. The cut is healed. The address stays where it is, or goes home in an orderly way.");
+    say("2. The cut is healed. The address stays where it is, or goes back in an orderly way.");
     let from = cluster.note(format!("h{} is healed", owner + 1));
     cluster.heal()?;
     sleep(Duration::from_secs(6));
@@ -162,7 +162,7 @@ fn crash_step(cluster: &Cluster, name: &str, from: Instant) -> Result<Step> {
     })
 }
 
-/// The address goes home, or stays: nothing may overlap.
+/// The address goes back, or stays: nothing may overlap.
 fn healed_step(cluster: &Cluster, from: Instant) -> Result<Step> {
     let seen = cluster.since(from)?;
     print_lines(cluster, from)?;

@@ -12,10 +12,10 @@ use crate::binary;
 use crate::daemon::{
     Daemon, Place, RUNTIME_DIRECTORY, installed_in, runtime_directory, turnip_command,
 };
+use crate::guard;
 use crate::host::Host;
 use crate::plan::EtcdPlan;
 use crate::process::Process;
-use crate::reap;
 
 impl Cluster {
     /// Starts the daemon of a host.
@@ -34,11 +34,17 @@ impl Cluster {
             etcd: &self.etcd_addresses,
             security: self.security.as_ref(),
         };
-        let command = self.plan.daemon.command(place, &self.plan.vips)?;
+        let command = self.plan.daemon.command(place, &self.configured[index])?;
         let log = daemon_log(host);
         let process = Process::start(command, &format!("daemon of {}", host.name), log)?;
         self.hosts[index].daemon = Some(process);
         Ok(())
+    }
+
+    /// Gives the first VIP this name in the configuration of a host, with the addresses that it has. The
+    /// daemon reads it when it is started next.
+    pub fn rename_vip(&mut self, host: usize, name: &str) {
+        name.clone_into(&mut self.configured[host][0].name);
     }
 
     /// Puts a turnip of its own on a host, in the place of the one that is there, which may run; its
@@ -66,17 +72,17 @@ impl Cluster {
     ///
     /// # Errors
     /// When it had ended before, does not end within 10 s, or does not end well: turnip cleans up
-    /// after a panic as after a signal, so only its status tells them apart.
+    /// after a panic as after a signal, so only its exit status shows which it was.
     pub fn stop_daemon(&mut self, host: usize) -> Result<()> {
         let says_how_it_went = matches!(self.plan.daemon, Daemon::Turnip(_));
         let Host { name, daemon, .. } = &mut self.hosts[host];
         let Some(mut process) = daemon.take() else { return Ok(()) };
         if !process.runs() {
-            bail!("the daemon of {name} had ended before it was stopped:\n{}", process.said());
+            bail!("the daemon of {name} had ended before it was stopped:\n{}", process.log_text());
         }
         let status = process.stop(Duration::from_secs(10))?;
         if says_how_it_went && !status.success() {
-            bail!("the daemon of {name} ended with {status}:\n{}", process.said());
+            bail!("the daemon of {name} ended with {status}:\n{}", process.log_text());
         }
         Ok(())
     }
@@ -115,7 +121,7 @@ impl Cluster {
             .collect();
         for (host, ended) in self.hosts.iter().zip(ended) {
             if ended {
-                bail!("the daemon of {} has ended by itself\n{}", host.name, self.said());
+                bail!("the daemon of {} has ended by itself\n{}", host.name, self.logs());
             }
             let log = match std::fs::read(daemon_log(host)) {
                 // None was ever started there.
@@ -126,7 +132,7 @@ impl Cluster {
             };
             let log = String::from_utf8_lossy(&log);
             if let Some(line) = log.lines().find(|line| line.contains("panicked at")) {
-                bail!("the daemon of {} panicked: {line}\n{}", host.name, self.said());
+                bail!("the daemon of {} panicked: {line}\n{}", host.name, self.logs());
             }
         }
         Ok(())
@@ -179,9 +185,9 @@ impl Cluster {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start_twin(&self, host: usize, other: usize) -> Result<Process> {
-        let directory = self.lab.directory_of(&format!("twin-of-h{}", other + 1))?;
-        reap::make_directory(&runtime_directory(&directory))?;
+    pub fn start_duplicate_daemon(&self, host: usize, other: usize) -> Result<Process> {
+        let directory = self.lab.directory_of(&format!("duplicate-of-h{}", other + 1))?;
+        guard::make_directory(&runtime_directory(&directory))?;
         let place = Place {
             host: &self.hosts[other].name,
             index: other,
@@ -191,8 +197,8 @@ impl Cluster {
             etcd: &self.etcd_addresses,
             security: self.security.as_ref(),
         };
-        let command = self.plan.daemon.command(place, &self.plan.vips)?;
-        Process::start(command, "the twin", directory.join("daemon.log"))
+        let command = self.plan.daemon.command(place, &self.configured[other])?;
+        Process::start(command, "the duplicate daemon", directory.join("daemon.log"))
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Cluster;
-use crate::crossing::Crossing;
 use crate::etcd;
+use crate::link_probe::LinkProbe;
 use crate::network::port;
 use crate::plan::{EtcdPlan, NetworkPlan};
 
@@ -27,7 +27,7 @@ impl Cluster {
     pub fn plug_in(&mut self, host: usize) -> Result<()> {
         ensure!(
             self.plan.network == NetworkPlan::OneSwitch,
-            "h{} cannot be plugged in again: in {:?} what else connects it stands still",
+            "h{} cannot be plugged in again: in {:?} more than that cable connects it",
             host + 1,
             self.plan.network,
         );
@@ -69,16 +69,16 @@ impl Cluster {
     ///
     /// # Errors
     /// As of the switch.
-    pub fn mute(&self, host: usize) -> Result<()> {
-        self.network.switch(host).cut_from(&port(host))
+    pub fn cut_outgoing(&self, host: usize) -> Result<()> {
+        self.network.switch(host).cut_outgoing(&port(host))
     }
 
     /// Loses what is sent to a host; it still sends.
     ///
     /// # Errors
     /// As of the switch.
-    pub fn deafen(&self, host: usize) -> Result<()> {
-        self.network.switch(host).cut_to(&port(host))
+    pub fn cut_incoming(&self, host: usize) -> Result<()> {
+        self.network.switch(host).cut_incoming(&port(host))
     }
 
     /// Watches what crosses the network from the client to a host, at an address of its own, and
@@ -86,9 +86,9 @@ impl Cluster {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn crossing(&self, host: usize) -> Result<Crossing> {
+    pub fn probe_link(&self, host: usize) -> Result<LinkProbe> {
         let client = (self.client(), self.network.client_addresses()?[0]);
-        Crossing::between(client, (self.hosts[host].namespace(), self.network.address(host)))
+        LinkProbe::between(client, (self.hosts[host].namespace(), self.network.address(host)))
     }
 
     /// Loses this many percent of a host's frames.
@@ -152,8 +152,8 @@ impl Cluster {
     /// # Errors
     /// When something cannot be started.
     pub fn power_on(&mut self, index: usize) -> Result<()> {
-        let Cluster { network, hosts, eye, lab, .. } = self;
-        hosts[index].boot(lab, eye, &**network)?;
+        let Cluster { network, hosts, address_monitor, lab, .. } = self;
+        hosts[index].boot(lab, address_monitor, &**network)?;
         if matches!(self.plan.etcd, EtcdPlan::OnHosts(_)) {
             self.members[index].move_to(Arc::clone(self.hosts[index].shared_namespace()));
             self.members[index].start()?;

@@ -1,15 +1,44 @@
-//! What can be done to the hosts of an etcd apart: they run a member each, and nothing else.
+//! What can be done to etcd: to the whole of it, and to the hosts of an etcd apart, which run a member
+//! each, and nothing else.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::Cluster;
-use crate::crossing::Crossing;
+use crate::etcd::{self, Member};
+use crate::link_probe::LinkProbe;
 use crate::plan::EtcdPlan;
 use crate::switch::Switch;
 
 impl Cluster {
+    /// Makes a backup of etcd's data, for which it is stopped for a moment.
+    ///
+    /// # Errors
+    /// When a member does not end, cannot be copied or started, or none leads then.
+    pub fn back_up_etcd(&mut self) -> Result<()> {
+        self.restart_etcd(Member::back_up)
+    }
+
+    /// Restores etcd from the backup: what was written since then is lost, and its revision goes back.
+    ///
+    /// # Errors
+    /// When a member does not end, cannot be restored or started, or none leads then.
+    pub fn restore_etcd(&mut self) -> Result<()> {
+        self.restart_etcd(Member::restore)
+    }
+
+    fn restart_etcd(&mut self, meanwhile: impl Fn(&Member) -> Result<()>) -> Result<()> {
+        for member in &mut self.members {
+            member.stop()?;
+        }
+        self.members.iter().try_for_each(meanwhile)?;
+        for member in &mut self.members {
+            member.start()?;
+        }
+        etcd::wait_for_leader(&self.members).map(drop)
+    }
+
     /// Cuts a member off from everything; its link stays up.
     ///
     /// # Errors
@@ -23,9 +52,9 @@ impl Cluster {
     ///
     /// # Errors
     /// As of the switch, or when it is not apart.
-    pub fn mute_member(&self, member: usize) -> Result<()> {
+    pub fn cut_outgoing_of_member(&self, member: usize) -> Result<()> {
         let (switch, port) = self.port_of_member(member)?;
-        switch.cut_from(port)
+        switch.cut_outgoing(port)
     }
 
     /// Cuts a member off from all other members, while the daemons still reach it.
@@ -68,7 +97,7 @@ impl Cluster {
     pub fn power_on_member(&mut self, member: usize) -> Result<()> {
         self.port_of_member(member)?;
         let host = &self.members[member];
-        self.network.attach(host.name(), member, host.namespace())?;
+        self.network.attach(host.name(), member, host.namespace()?)?;
         self.members[member].start()
     }
 
@@ -76,11 +105,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When the kernel refuses, or when the member is not apart.
-    pub fn crossing_to_member(&self, member: usize) -> Result<Crossing> {
+    pub fn probe_link_to_member(&self, member: usize) -> Result<LinkProbe> {
         self.port_of_member(member)?;
         let client = (self.client(), self.network.client_addresses()?[0]);
-        let host = &**self.members[member].namespace();
-        Crossing::between(client, (host, self.etcd_addresses[member]))
+        let host = &**self.members[member].namespace()?;
+        LinkProbe::between(client, (host, self.etcd_addresses[member]))
     }
 
     fn port_of_member(&self, member: usize) -> Result<(&Switch, &str)> {

@@ -14,14 +14,15 @@ use std::time::Instant;
 use anyhow::Result;
 use ipnet::IpNet;
 
-use crate::etcd::{self, Member};
-use crate::eye::Eye;
+use crate::address_monitor::AddressMonitor;
+use crate::daemon::{CLUSTER, Vip};
+use crate::etcd::{self, Access, Member, Place};
 use crate::host::Host;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
 use crate::network::{self, Network};
 use crate::plan::{EtcdPlan, Plan};
-use crate::probe::{Prober, Target, Way};
+use crate::probe::{Prober, Target, Transport};
 use crate::security::Security;
 
 pub use outcome::Outcome;
@@ -30,13 +31,15 @@ pub use seen::Seen;
 /// A running cluster. Hosts are named `h1`, `h2` and so on, and counted from 0.
 #[derive(Debug)]
 pub struct Cluster {
-    client_probes: Prober,
+    client_prober: Prober,
     hosts: Vec<Host>,
     /// etcd's members: the first is on the first host, or apart.
     pub members: Vec<Member>,
-    eye: Eye,
+    address_monitor: AddressMonitor,
     network: Box<dyn Network>,
     plan: Plan,
+    /// What each host is configured with.
+    configured: Vec<Vec<Vip>>,
     etcd_addresses: Vec<IpAddr>,
     security: Option<Security>,
     lab: Arc<Lab>,
@@ -49,26 +52,29 @@ impl Cluster {
     /// Without root, or when something cannot be started.
     pub fn lay_out(plan: Plan) -> Result<Self> {
         let lab = Lab::new()?;
-        let eye = Eye::new(&lab)?;
+        let address_monitor = AddressMonitor::new(&lab)?;
         let network = network::build(plan.network, &lab, plan.hosts)?;
         let probed: Vec<IpNet> = plan.vips.first().map_or(Vec::new(), |vip| vip.addresses.clone());
         let mut hosts = Vec::new();
         for index in 0..plan.hosts {
             let mut host = Host::new(&lab, index, format!("h{}", index + 1), probed.clone())?;
-            host.boot(&lab, &eye, &*network)?;
+            host.boot(&lab, &address_monitor, &*network)?;
             hosts.push(host);
         }
         let (members, etcd_addresses, security) = set_up_etcd(&lab, &*network, &plan.etcd, &hosts)?;
-        let ways = |address: &IpNet| [Way::Udp, Way::Tcp].map(|way| (address.addr(), way));
-        let targets = probed.iter().flat_map(ways);
-        let targets = targets.map(|(address, way)| Target { address, way }).collect();
-        let client_probes = Prober::start(network.client(), targets)?;
+        let transports = |address: &IpNet| {
+            [Transport::Udp, Transport::Tcp].map(|transport| (address.addr(), transport))
+        };
+        let targets = probed.iter().flat_map(transports);
+        let targets = targets.map(|(address, transport)| Target { address, transport }).collect();
+        let client_prober = Prober::start(network.client(), targets)?;
         let mut cluster = Cluster {
-            client_probes,
+            client_prober,
             hosts,
             members,
-            eye,
+            address_monitor,
             network,
+            configured: vec![plan.vips.clone(); plan.hosts],
             plan,
             etcd_addresses,
             security,
@@ -80,7 +86,7 @@ impl Cluster {
             }
             let leader = etcd::wait_for_leader(&cluster.members)?;
             if cluster.security.is_some() {
-                cluster.members[leader].demand_password()?;
+                cluster.members[leader].demand_password(CLUSTER)?;
             }
         }
         Ok(cluster)
@@ -126,8 +132,8 @@ impl Cluster {
     }
 
     /// The observer of addresses.
-    pub fn eye(&self) -> &Eye {
-        &self.eye
+    pub fn address_monitor(&self) -> &AddressMonitor {
+        &self.address_monitor
     }
 
     /// What it is made of.
@@ -166,7 +172,8 @@ fn set_up_etcd(
             for (index, host) in hosts.iter().enumerate() {
                 let namespace = Arc::clone(host.shared_namespace());
                 let directory = host.directory.clone();
-                places.push((host.name.clone(), namespace, network.address(index), directory));
+                let address = network.address(index);
+                places.push(Place::on_host(host.name.clone(), namespace, address, directory));
             }
             settings
         }
@@ -176,15 +183,16 @@ fn set_up_etcd(
                 let namespace = lab.namespace(&name)?;
                 let address = network.attach(&name, index, &namespace)?;
                 let directory = lab.directory_of(&name)?;
-                places.push((name, namespace, address, directory));
+                places.push(Place::on_host(name, namespace, address, directory));
             }
             settings
         }
     };
-    let addresses: Vec<IpAddr> = places.iter().map(|(_, _, ip, _)| *ip).collect();
+    let addresses: Vec<IpAddr> = places.iter().map(|place| place.clients.ip()).collect();
     let security = match settings.secured {
-        true => Some(Security::create(lab.directory_of("tls")?, &addresses)?),
+        true => Some(Security::create(&lab.directory_of("tls")?, &addresses)?),
         false => None,
     };
-    Ok((etcd::members(&places, settings, security.as_ref()), addresses, security))
+    let access = security.clone().map_or(Access::Open, Access::Secured);
+    Ok((etcd::members(&places, settings, &access), addresses, security))
 }

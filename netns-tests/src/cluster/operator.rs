@@ -16,7 +16,7 @@ impl Cluster {
     pub fn turnip(&self, arguments: &[&str]) -> Result<String> {
         let output = self.command(arguments)?.output()?;
         if !output.status.success() {
-            bail!("turnip {}: {}\n{}", arguments.join(" "), output.status, said(&output));
+            bail!("turnip {}: {}\n{}", arguments.join(" "), output.status, printed(&output));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -28,7 +28,7 @@ impl Cluster {
     /// When it cannot be run.
     pub fn status_without(&self, lacking: &[&str]) -> Result<(Option<i32>, String)> {
         let output = self.command_for(CLUSTER, lacking, &["status"])?.output()?;
-        Ok((output.status.code(), said(&output)))
+        Ok((output.status.code(), printed(&output)))
     }
 
     /// The same for somebody who asks for another cluster in the same etcd.
@@ -37,7 +37,7 @@ impl Cluster {
     /// When it cannot be run.
     pub fn status_of(&self, cluster: &str) -> Result<(Option<i32>, String)> {
         let output = self.command_for(cluster, &[], &["status"])?.output()?;
-        Ok((output.status.code(), said(&output)))
+        Ok((output.status.code(), printed(&output)))
     }
 
     /// Pins a VIP to a host.
@@ -55,7 +55,7 @@ impl Cluster {
     pub fn status(&self) -> Result<Value> {
         let output = self.command(&["status", "--json"])?.output()?;
         let status = serde_json::from_slice(&output.stdout);
-        status.with_context(|| format!("turnip status: {}\n{}", output.status, said(&output)))
+        status.with_context(|| format!("turnip status: {}\n{}", output.status, printed(&output)))
     }
 
     /// Whether every daemon has a session, and every VIP is where placement wants it.
@@ -103,6 +103,6 @@ fn entries<'a>(status: &'a Value, what: &str) -> Result<&'a Map<String, Value>> 
     status[what].as_object().with_context(|| format!("{what} in {status}"))
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }

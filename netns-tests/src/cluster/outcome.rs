@@ -10,8 +10,8 @@ use crate::daemon::{CLUSTER, runtime_directory};
 use crate::etcd::{self, Member};
 use crate::measure::Span;
 
-/// A machine that runs tests may stand still for so long: what is asserted of gaps is longer. The
-/// kernel's events show an address that was away for a microsecond.
+/// A busy machine that runs tests may stop for so long: gaps up to this are not asserted. An address
+/// that was away for a microsecond shows in the kernel's events nonetheless.
 const STALL: Duration = Duration::from_secs(1);
 
 /// A planned move takes some milliseconds; one that stalls at either end, so much.
@@ -29,7 +29,7 @@ const OWN_GAP_MAX: Duration = Duration::from_millis(150);
 /// the kernel's lifetime is over, which counts whole seconds and is looked at now and then.
 const SILENT_MAX: Duration = Duration::from_secs(2);
 
-/// A lease of 3 s, an election of etcd's, the successor's turn, and a machine that stands still
+/// A lease of 3 s, an election of etcd's, the successor's turn, and a busy machine that stops
 /// several times meanwhile.
 const FAILOVER_MAX: Duration = Duration::from_secs(10);
 
@@ -111,7 +111,7 @@ impl Cluster {
             }
         };
         if two_had_it || !seen.answers_overlap.is_zero() {
-            bail!("two hosts at once: {seen:?}\n{}", self.said());
+            bail!("two hosts at once: {seen:?}\n{}", self.logs());
         }
         let counted = Span { from: outcome.gaps_since.unwrap_or(from), to: now };
         let gaps = self.seen(counted)?;
@@ -120,18 +120,18 @@ impl Cluster {
             GapMax::OfAMove => self.move_max(),
         };
         if gaps.gap.max(gaps.gap_tcp).max(gaps.absence) > gap_max {
-            bail!("a gap of more than {gap_max:?}: {gaps:?}\n{}", self.said());
+            bail!("a gap of more than {gap_max:?}: {gaps:?}\n{}", self.logs());
         }
         if let Some(host) = outcome.stayed_on
             && (!seen.absence.is_zero() || self.holders()? != [host])
         {
-            bail!("it did not stay on h{}: {seen:?}\n{}", host + 1, self.said());
+            bail!("it did not stay on h{}: {seen:?}\n{}", host + 1, self.logs());
         }
         if let Some(host) = outcome.stayed_on {
             let own_gap = self.own_gap(host, counted);
-            // A machine that stands still is blind as long as it is dumb.
+            // While the whole machine stops, nobody answers, and nobody asks.
             if own_gap > OWN_GAP_MAX + gaps.blind {
-                bail!("h{} was silent for {own_gap:?}: {seen:?}\n{}", host + 1, self.said());
+                bail!("h{} was silent for {own_gap:?}: {seen:?}\n{}", host + 1, self.logs());
             }
         }
         Ok(seen)
@@ -176,12 +176,12 @@ impl Cluster {
         for host in self.hosts_with_power() {
             let left = self.left_behind(host)?;
             if !left.is_empty() {
-                bail!("left behind on h{}: {left:?}\n{}", host + 1, self.said());
+                bail!("left behind on h{}: {left:?}\n{}", host + 1, self.logs());
             }
         }
         let left = self.left_in_etcd()?;
         if !left.is_empty() {
-            bail!("left behind in etcd: {left:?}\n{}", self.said());
+            bail!("left behind in etcd: {left:?}\n{}", self.logs());
         }
         Ok(())
     }

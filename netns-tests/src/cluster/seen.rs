@@ -1,9 +1,8 @@
-//! What is so, and what was seen.
+//! Waiting for a state of the cluster, and what the observers saw.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -11,10 +10,11 @@ use ipnet::IpNet;
 
 use super::Cluster;
 use super::daemons::daemon_log;
+use crate::address_event::AddressEvent;
 use crate::daemon::Vip;
-use crate::eye::AddressEvent;
 use crate::measure::{self, Span};
-use crate::probe::{Shot, Target, Way};
+use crate::poll::Poll;
+use crate::probe::{Probe, Target, Transport};
 
 /// What the observers saw in a span of time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,8 +35,8 @@ pub struct Seen {
     pub blind: Duration,
 }
 
-/// How often it is looked whether something is so. Not more often: what that takes the daemons lack.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often a condition is checked. Not more often: the checks take processor time from the daemons.
+const POLL: Poll = Poll::every(Duration::from_millis(10));
 
 /// The longest time without probes after which something can be said nonetheless.
 const BLIND_MAX: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ impl Cluster {
     /// # Errors
     /// When events were lost.
     pub fn holders_of(&self, address: IpAddr) -> Result<Vec<usize>> {
-        let names = self.eye.holders(address, Instant::now())?;
+        let names = self.address_monitor.holders(address, Instant::now())?;
         let index = |name: String| self.hosts.iter().position(|host| host.name == name);
         Ok(names.into_iter().filter_map(index).collect())
     }
@@ -69,8 +69,8 @@ impl Cluster {
             .try_fold(true, |none, address| Ok(none && self.holders_of(address)?.is_empty()))
     }
 
-    /// Waits until one host has the address, or all that the first VIP has, and clients hear from
-    /// it.
+    /// Waits until one host has the address, or all that the first VIP has, and clients get
+    /// answers from it.
     ///
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
@@ -100,7 +100,7 @@ impl Cluster {
     }
 
     /// Waits until one host that `wanted` accepts has the address, or all that the first VIP has,
-    /// and clients hear from it.
+    /// and clients get answers from it.
     ///
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
@@ -108,9 +108,9 @@ impl Cluster {
         let asked = Instant::now();
         let mut found = None;
         self.wait("one host has the address and answers", || {
-            let targets = self.client_probes.targets();
+            let targets = self.client_prober.targets();
             let owners: Vec<Option<usize>> = targets
-                .filter(|target| target.way == Way::Udp)
+                .filter(|target| target.transport == Transport::Udp)
                 .map(|target| self.sole_owner(target, asked))
                 .collect::<Result<_>>()?;
             let first = owners.first().copied().flatten();
@@ -124,7 +124,7 @@ impl Cluster {
     /// The host that has the target's address, no other having it, and was the last to answer a
     /// client at it, after `asked`.
     fn sole_owner(&self, target: Target, asked: Instant) -> Result<Option<usize>> {
-        let last = self.client_probes.last_answer(target).filter(|(at, _)| *at > asked);
+        let last = self.client_prober.last_answer(target).filter(|(at, _)| *at > asked);
         Ok(match (&self.holders_of(target.address)?[..], last) {
             (&[owner], Some((_, name))) if self.hosts[owner].name == *name => Some(owner),
             _ => None,
@@ -135,29 +135,25 @@ impl Cluster {
     ///
     /// # Errors
     /// When it is not within 30 s; with what the daemons said.
-    pub fn wait(&self, what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < deadline {
-            if so()? {
-                return Ok(());
-            }
-            sleep(LOOK_EVERY);
+    pub fn wait(&self, what: &str, so: impl FnMut() -> Result<bool>) -> Result<()> {
+        if !POLL.is_so(so)? {
+            bail!("not within {:?}: {what}\n{}", POLL.patience(), self.logs());
         }
-        bail!("not within 30 s: {what}\n{}", self.said())
+        Ok(())
     }
 
-    /// What all daemons have said, and the journal.
-    pub fn said(&self) -> String {
-        let mut said = String::new();
+    /// The journal, and the logs of all daemons.
+    pub fn logs(&self) -> String {
+        let mut logs = String::new();
         for (at, what) in self.lab.journal().entries() {
             let after = at.duration_since(self.lab.journal().start());
-            said += &format!("{:9.3} {what}\n", after.as_secs_f64());
+            logs += &format!("{:9.3} {what}\n", after.as_secs_f64());
         }
         for host in &self.hosts {
             let log = std::fs::read_to_string(daemon_log(host));
-            said += &format!("--- {}\n{}\n", host.name, ends_of(&log.unwrap_or_default()));
+            logs += &format!("--- {}\n{}\n", host.name, ends_of(&log.unwrap_or_default()));
         }
-        said
+        logs
     }
 
     /// What the observers saw since `from`.
@@ -184,7 +180,7 @@ impl Cluster {
             absence: Duration::ZERO,
             blind: Duration::ZERO,
         };
-        let mut by_address = self.eye.events_by_address()?;
+        let mut by_address = self.address_monitor.events_by_address()?;
         for vip in &self.plan.vips {
             let addresses = take(&mut by_address, vip);
             for events in &addresses {
@@ -193,21 +189,22 @@ impl Cluster {
             seen.overlap = seen.overlap.max(measure::overlap(&measure::any_of(addresses), span));
         }
         // Of each host, at all that clients probe, one address after the other.
-        let mut answers: Vec<Vec<Shot>> = vec![Vec::new(); self.hosts.len()];
+        let mut answers: Vec<Vec<Probe>> = vec![Vec::new(); self.hosts.len()];
         for address in self.probed() {
             for (host, answers) in self.hosts.iter().zip(&mut answers) {
-                let shots = host.answers(address);
-                // Of a host without power no panel asks.
-                seen.blind = seen.blind.max(measure::blind(&shots, span, host.has_power()));
-                answers.extend(shots);
+                let probes = host.answers(address);
+                // Nobody asks a host without power.
+                seen.blind = seen.blind.max(measure::blind(&probes, span, host.has_power()));
+                answers.extend(probes);
             }
         }
         seen.answers_overlap = measure::answers_overlap(&answers, span);
-        for (target, shots) in self.client_probes.records() {
-            let gap = measure::gap(&shots, span).length();
-            let longest = if target.way == Way::Tcp { &mut seen.gap_tcp } else { &mut seen.gap };
+        for (target, probes) in self.client_prober.records() {
+            let gap = measure::gap(&probes, span).length();
+            let longest =
+                if target.transport == Transport::Tcp { &mut seen.gap_tcp } else { &mut seen.gap };
             *longest = gap.max(*longest);
-            seen.blind = seen.blind.max(measure::blind(&shots, span, true));
+            seen.blind = seen.blind.max(measure::blind(&probes, span, true));
         }
         if seen.blind > BLIND_MAX {
             bail!("the observers were kept from asking: nothing can be said of {seen:?}");
@@ -217,7 +214,7 @@ impl Cluster {
 
     /// How long two hosts had a VIP at once, this one left aside.
     pub(super) fn overlap_without(&self, aside: usize, span: Span) -> Result<Duration> {
-        let mut by_address = self.eye.events_by_address()?;
+        let mut by_address = self.address_monitor.events_by_address()?;
         let overlaps = self.plan.vips.iter().map(|vip| {
             let events = measure::any_of(take(&mut by_address, vip));
             let others = events.iter().filter(|event| *event.host != *self.hosts[aside].name);
@@ -226,7 +223,7 @@ impl Cluster {
         Ok(overlaps.max().unwrap_or_default())
     }
 
-    /// The longest time in which a host did not answer its own panel, at any address that clients
+    /// The longest time in which a host did not answer its out-of-band prober, at any address that clients
     /// probe.
     pub(super) fn own_gap(&self, host: usize, span: Span) -> Duration {
         let gaps = self
@@ -243,16 +240,16 @@ impl Cluster {
     /// The host, or whoever else, that was the last to answer the client's datagrams to an address
     /// of the first VIP.
     pub fn last_to_answer(&self, address: IpAddr) -> Option<Arc<str>> {
-        let target = Target { address, way: Way::Udp };
-        self.client_probes.last_answer(target).map(|(_, who)| who)
+        let target = Target { address, transport: Transport::Udp };
+        self.client_prober.last_answer(target).map(|(_, who)| who)
     }
 
     /// The client's probes of the first address.
-    pub fn client_shots(&self, way: Way) -> Vec<Shot> {
+    pub fn client_probes(&self, transport: Transport) -> Vec<Probe> {
         let address = self.address();
-        let mut records = self.client_probes.records().into_iter();
-        let found = records.find(|(target, _)| *target == Target { address, way });
-        found.map_or(Vec::new(), |(_, shots)| shots)
+        let mut records = self.client_prober.records().into_iter();
+        let found = records.find(|(target, _)| *target == Target { address, transport });
+        found.map_or(Vec::new(), |(_, probes)| probes)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::routed::{ends, network_of};
+use super::addressing::{ends, network_of};
 use crate::namespace::Namespace;
 use crate::process::Process;
 
@@ -12,7 +12,7 @@ use crate::process::Process;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bgp {
     /// Whether they also watch each other by BFD, three times 100 ms. Without, only BGP's hold
-    /// time tells a router that a host is gone whose link is not.
+    /// time shows a router that a host is gone whose link is still up.
     pub bfd: bool,
 }
 

@@ -1,9 +1,10 @@
 //! What connects the hosts of a cluster with each other and with clients.
 
-mod announcers;
+mod addressing;
 mod bird;
 mod one_switch;
 mod overlay;
+mod route_monitor;
 mod routed;
 
 use std::fmt::Debug;
@@ -19,10 +20,10 @@ use crate::plan::NetworkPlan;
 use crate::process::Process;
 use crate::switch::Switch;
 
-pub use announcers::Announcers;
 pub use bird::Bgp;
 pub use one_switch::OneSwitch;
-pub use overlay::{BRIDGE, BRIDGED, Overlay, look_outside};
+pub use overlay::{BRIDGE, BRIDGED, Overlay, probe_outside};
+pub use route_monitor::RouteMonitor;
 pub use routed::Routed;
 
 /// A network with a place for every host.

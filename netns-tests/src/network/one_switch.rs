@@ -43,7 +43,7 @@ impl OneSwitch {
     fn connect(&self, name: &str, number: u8, namespace: &Namespace) -> Result<IpAddr> {
         self.switch.connect(name, namespace, LINK)?;
         let (v4, v6) = numbered(number);
-        namespace.settle(LINK, Ipv4Net::new(v4, 24)?, Ipv6Net::new(v6, 64)?)?;
+        namespace.configure_link(LINK, Ipv4Net::new(v4, 24)?, Ipv6Net::new(v6, 64)?)?;
         Ok(v4.into())
     }
 }

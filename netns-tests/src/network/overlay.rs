@@ -8,13 +8,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::routed::{ends, network_of};
+use super::addressing::{ends, network_of};
 use super::{Network, Routed};
 use crate::lab::Lab;
 use crate::links::Via;
 use crate::namespace::Namespace;
 use crate::plan::LINK;
-use crate::probe::{Prober, Target, Way};
+use crate::probe::{Prober, Target, Transport};
 use crate::process::Process;
 use crate::switch::Switch;
 
@@ -60,7 +60,7 @@ impl Overlay {
     }
 
     fn bridge(&self, hypervisor: &Namespace, network: u8) -> Result<()> {
-        // Of its own, so that guests can only learn of a new gateway by being told.
+        // Of its own, so that guests can only learn of a new gateway from its announcement.
         hypervisor.bridge(BRIDGE, Some([2, 0, 0, 0, 100, network]))?;
         hypervisor.vxlan(VXLAN, VXLAN_ID, ends(network).1.0.addr())?;
         hypervisor.plug(VXLAN, BRIDGE)?;
@@ -76,8 +76,9 @@ impl Overlay {
 ///
 /// # Errors
 /// When sockets cannot be made.
-pub fn look_outside(from: &Arc<Namespace>) -> Result<Prober> {
-    let target = |address: &str| Ok(Target { address: address.parse()?, way: Way::Udp });
+pub fn probe_outside(from: &Arc<Namespace>) -> Result<Prober> {
+    let target =
+        |address: &str| Ok(Target { address: address.parse()?, transport: Transport::Udp });
     Prober::start(from, OUTSIDE.into_iter().map(target).collect::<Result<_>>()?)
 }
 
@@ -96,8 +97,8 @@ impl Network for Overlay {
         for forwarding in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             namespace.sysctl(forwarding, "1")?;
         }
-        bridge_past_the_firewall(namespace)?;
-        hide_guests(namespace)?;
+        turn_off_bridge_netfilter(namespace)?;
+        masquerade_guests(namespace)?;
         connect_guest(namespace, &self.guests[host], 51 + u8::try_from(host)?)?;
         Ok(processes)
     }
@@ -120,7 +121,7 @@ fn connect_guest(hypervisor: &Namespace, guest: &Namespace, number: u8) -> Resul
     hypervisor.plug(GUEST, BRIDGE)?;
     let v6 = |last| Ipv6Addr::new(0xfd90, 0, 0, 0, 0, 0, 0, last);
     let own = Ipv4Net::new(Ipv4Addr::new(10, 90, 0, number), 24)?;
-    guest.settle(LINK, own, Ipv6Net::new(v6(u16::from(number)), 64)?)?;
+    guest.configure_link(LINK, own, Ipv6Net::new(v6(u16::from(number)), 64)?)?;
     guest.add_route("0.0.0.0/0".parse()?, Via::Gateway(Ipv4Addr::new(10, 90, 0, 1).into()))?;
     guest.add_route("::/0".parse()?, Via::Gateway(v6(1).into()))
 }
@@ -128,7 +129,7 @@ fn connect_guest(hypervisor: &Namespace, guest: &Namespace, number: u8) -> Resul
 /// Where the kernel has `br_netfilter`, it tracks connections of frames that are only bridged too. What a
 /// guest has begun while another hypervisor was the gateway would be known here as one that is not
 /// to be hidden, and go on like that when this becomes the gateway: hypervisors turn it off.
-fn bridge_past_the_firewall(hypervisor: &Namespace) -> Result<()> {
+fn turn_off_bridge_netfilter(hypervisor: &Namespace) -> Result<()> {
     if !Path::new("/proc/sys/net/bridge").exists() {
         return Ok(());
     }
@@ -138,7 +139,7 @@ fn bridge_past_the_firewall(hypervisor: &Namespace) -> Result<()> {
 
 /// What guests send outside goes under the hypervisor's own address, so that answers find back
 /// whichever hypervisor is the gateway.
-fn hide_guests(hypervisor: &Namespace) -> Result<()> {
+fn masquerade_guests(hypervisor: &Namespace) -> Result<()> {
     hypervisor.nft(
         "table inet guests {\n chain out {\n  type nat hook postrouting priority srcnat;\n  \
          ip saddr 10.90.0.0/24 oifname eth0 masquerade\n  \

@@ -1,13 +1,13 @@
 //! Hosts in separate networks, joined by a router; with BGP it learns from each host which floating
 //! addresses are there.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use ipnet::{Ipv4Net, Ipv6Net};
 
+use super::addressing::{ends, network_of};
 use super::{Bgp, Network, bird, port};
 use crate::lab::Lab;
 use crate::links::Via;
@@ -50,7 +50,7 @@ impl Routed {
             let switch = Switch::new(lab, &format!("switch-{}", port(host)))?;
             switch.connect("router", &router, &port(host))?;
             let (v4, v6) = ends(network_of(host)).0;
-            router.settle(&port(host), v4, v6)?;
+            router.configure_link(&port(host), v4, v6)?;
             switches.push(switch);
         }
         let router_bird = match &bgp {
@@ -95,7 +95,7 @@ impl Network for Routed {
 
     fn plug(&self, host: usize, namespace: &Namespace, directory: &Path) -> Result<Vec<Process>> {
         self.switches[host].connect(&port(host), namespace, LINK)?;
-        settle_at_end(namespace, network_of(host))?;
+        configure_far_end(namespace, network_of(host))?;
         match &self.bgp {
             Some(bgp) => Ok(vec![bird::on_host(bgp, namespace, directory, host)?]),
             None => Ok(Vec::new()),
@@ -111,33 +111,16 @@ impl Network for Routed {
     }
 }
 
-/// The third number of the addresses in a host's network.
-pub(super) fn network_of(host: usize) -> u8 {
-    u8::try_from(host + 1).expect("few hosts")
-}
-
-type End = (Ipv4Net, Ipv6Net);
-
-/// The router's end of a network and the other one's, each in both families.
-pub(super) fn ends(network: u8) -> (End, End) {
-    let end = |last: u8| {
-        let v4 = Ipv4Net::new(Ipv4Addr::new(10, 80, network, last), 24).expect("24 is one");
-        let v6 = Ipv6Addr::new(0xfd80, u16::from(network), 0, 0, 0, 0, 0, u16::from(last));
-        (v4, Ipv6Net::new(v6, 64).expect("64 is one"))
-    };
-    (end(1), end(2))
-}
-
 fn join(router: &Namespace, link: &str, other: &Namespace, network: u8) -> Result<()> {
     let (v4, v6) = ends(network).0;
-    router.settle(link, v4, v6)?;
-    settle_at_end(other, network)
+    router.configure_link(link, v4, v6)?;
+    configure_far_end(other, network)
 }
 
 /// Addresses, and the router as the way to everything else.
-fn settle_at_end(namespace: &Namespace, network: u8) -> Result<()> {
+fn configure_far_end(namespace: &Namespace, network: u8) -> Result<()> {
     let (router, own) = ends(network);
-    namespace.settle(LINK, own.0, own.1)?;
+    namespace.configure_link(LINK, own.0, own.1)?;
     namespace.add_route("0.0.0.0/0".parse()?, Via::Gateway(router.0.addr().into()))?;
     namespace.add_route("::/0".parse()?, Via::Gateway(router.1.addr().into()))
 }

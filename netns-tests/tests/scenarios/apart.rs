@@ -8,7 +8,9 @@ use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
 use crate::cuts::{ALL, assert_arrived};
-use crate::store::{bears_the_death_of_the_leader, quick_elections, reign, wait_for_successor};
+use crate::store::{
+    leader_status, quick_elections, survives_the_death_of_the_leader, wait_for_successor,
+};
 use crate::{
     a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease, with_settings,
 };
@@ -38,7 +40,7 @@ fn etcd_on_hosts_of_its_own_serves_as_well() -> Result<()> {
 
 #[test]
 fn the_death_of_the_leader_of_an_etcd_on_hosts_of_its_own_moves_nothing() -> Result<()> {
-    bears_the_death_of_the_leader(led_by_whom_all_ask(quick_elections())?)
+    survives_the_death_of_the_leader(led_by_whom_all_ask(quick_elections())?)
 }
 
 /// etcd's leader is hit by `fault`, which the daemons do not share: another leads, the address stays,
@@ -48,7 +50,7 @@ fn moves_nothing(
     end: impl Fn(&mut Cluster, usize) -> Result<()>,
 ) -> Result<()> {
     let (mut cluster, owner, leader) = led_by_whom_all_ask(quick_elections())?;
-    let term = reign(&cluster)?.term;
+    let term = leader_status(&cluster)?.term;
     let from = cluster.note(format!("fault at etcd's leader e{}", leader + 1));
     fault(&mut cluster, leader)?;
     wait_for_successor(&cluster, leader, term)?;
@@ -69,9 +71,9 @@ fn a_leader_of_etcd_apart_that_is_cut_off_from_its_peers_alone_moves_nothing() -
     let cut = |cluster: &mut Cluster, leader| {
         cluster.cut_member_from_peers(leader)?;
         // All daemons go on to talk to it, and it does not know yet that it leads nobody.
-        let crossing = cluster.crossing_to_member(leader)?;
+        let link = cluster.probe_link_to_member(leader)?;
         std::thread::sleep(Duration::from_secs(1));
-        assert_arrived(&crossing, ALL, ALL)
+        assert_arrived(&link, ALL, ALL)
     };
     moves_nothing(cut, heal)
 }
@@ -85,7 +87,7 @@ fn a_leader_of_etcd_apart_that_is_cut_off_from_all_moves_nothing() -> Result<()>
 #[test]
 #[ignore = "slow: ci/test --all"]
 fn a_leader_of_etcd_apart_that_can_only_receive_moves_nothing() -> Result<()> {
-    moves_nothing(|cluster, leader| cluster.mute_member(leader), heal)
+    moves_nothing(|cluster, leader| cluster.cut_outgoing_of_member(leader), heal)
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn a_slow_link_of_the_leader_of_an_etcd_apart_moves_nothing() -> Result<()> {
     let delay = Duration::from_millis(100);
     let from = cluster.note(format!("etcd's leader is {delay:?} away from all"));
     cluster.slow_member(leader, delay)?;
-    // Heartbeats that come late of a sudden may have unseated it.
+    // It may have lost its leadership because heartbeats were suddenly late.
     cluster.lead_from(leader)?;
     a_long_lease_passes();
     // A busy machine is slow now and then, a slow link always.
@@ -124,7 +126,7 @@ fn without_a_quorum_of_an_etcd_apart_the_address_is_withdrawn_until_there_is_one
     }
     cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
     a_lease_passes();
-    assert!(cluster.nobody_has_it()?, "it came back without a quorum: {}", cluster.said());
+    assert!(cluster.nobody_has_it()?, "it came back without a quorum: {}", cluster.logs());
     let back = cluster.note("the leader is back");
     cluster.power_on_member(leader)?;
     cluster.wait_for_owner()?;

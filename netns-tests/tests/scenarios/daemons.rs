@@ -9,7 +9,7 @@ use turnip_netns_tests::daemon::TurnipSettings;
 use turnip_netns_tests::plan::Plan;
 
 use crate::{
-    UNHURRIED, a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease,
+    VERY_LONG_LEASE, a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease,
     with_settings,
 };
 
@@ -71,11 +71,11 @@ fn a_daemon_that_is_killed_and_started_again_at_once_keeps_the_address() -> Resu
 
 #[test]
 fn a_stopped_daemon_hands_over_and_leaves_nothing_behind() -> Result<()> {
-    let mut cluster = Cluster::start(of_both_families().with_lease(UNHURRIED))?;
+    let mut cluster = Cluster::start(of_both_families().with_lease(VERY_LONG_LEASE))?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note(format!("the turnip of h{} is stopped", owner + 1));
     cluster.stop_daemon(owner)?;
-    assert_eq!(cluster.left_behind(owner)?, Vec::<String>::new(), "{}", cluster.said());
+    assert_eq!(cluster.left_behind(owner)?, Vec::<String>::new(), "{}", cluster.logs());
     cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.conclude(from, Outcome::moved())
 }
@@ -87,7 +87,7 @@ fn one_after_the_other(owner: usize) -> [usize; 3] {
 
 #[test]
 fn a_restart_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::default().with_lease(UNHURRIED))?;
+    let mut cluster = Cluster::start(Plan::default().with_lease(VERY_LONG_LEASE))?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("rolling restart of turnip");
     for host in one_after_the_other(owner) {
@@ -100,7 +100,7 @@ fn a_restart_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<(
 
 #[test]
 fn an_upgrade_of_one_daemon_after_the_other_never_makes_two_holders() -> Result<()> {
-    let mut cluster = Cluster::lay_out(Plan::default().with_lease(UNHURRIED))?;
+    let mut cluster = Cluster::lay_out(Plan::default().with_lease(VERY_LONG_LEASE))?;
     for host in cluster.plan().in_order_of_start() {
         cluster.install_daemon(host)?;
         cluster.start_daemon(host)?;
@@ -158,11 +158,11 @@ fn a_second_daemon_with_the_name_of_a_living_one_refuses_to_run() -> Result<()> 
     let other = (owner + 1) % 3;
     cluster.stop_daemon(other)?;
     let from = cluster.note("a daemon with the owner's name starts elsewhere");
-    let mut twin = cluster.start_twin(other, owner)?;
-    let status = twin.wait(Duration::from_secs(20))?;
-    assert!(!status.success(), "it ended well: {}", twin.said());
+    let mut duplicate = cluster.start_duplicate_daemon(other, owner)?;
+    let status = duplicate.wait(Duration::from_secs(20))?;
+    assert!(!status.success(), "it ended well: {}", duplicate.log_text());
     // By the name alone: any other failure would be one of the lab.
     let reason = format!("the node name h{} is in use by host", owner + 1);
-    assert!(twin.said().contains(&reason), "{}", twin.said());
+    assert!(duplicate.log_text().contains(&reason), "{}", duplicate.log_text());
     cluster.conclude(from, Outcome::stayed_on(owner))
 }

@@ -6,27 +6,31 @@ use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::measure::{self, Span};
-use turnip_netns_tests::network::{BRIDGE, look_outside};
+use turnip_netns_tests::network::{BRIDGE, probe_outside};
 use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::probe::Prober;
 
-use crate::{UNHURRIED, a_lease_passes};
+use crate::{VERY_LONG_LEASE, a_lease_passes};
 
 /// Waits until both families have been answered by the outside after `moment`.
 fn wait_for_outside(cluster: &Cluster, prober: &Prober, moment: Instant) -> Result<()> {
     cluster.wait("guests reach the outside in both families", || {
-        Ok(prober.records().iter().all(|(_, shots)| {
-            shots.iter().rev().take_while(|shot| shot.sent > moment).any(|shot| shot.answered())
+        Ok(prober.records().iter().all(|(_, probes)| {
+            probes
+                .iter()
+                .rev()
+                .take_while(|probe| probe.sent > moment)
+                .any(|probe| probe.answered())
         }))
     })
 }
 
 /// The guests of the hosts have used the gateway, and from now on they know of it what it
 /// announces and nothing else: they cannot ask, and what it asks or answers does not reach them.
-fn let_guests_hear_announcements_only(cluster: &Cluster) -> Result<()> {
+fn limit_guests_to_announcements(cluster: &Cluster) -> Result<()> {
     for host in 0..cluster.size() {
         let guest = cluster.network().guest(host)?;
-        wait_for_outside(cluster, &look_outside(guest)?, Instant::now())?;
+        wait_for_outside(cluster, &probe_outside(guest)?, Instant::now())?;
         guest.nft(
             "table arp announcements {\n \
               chain out { type filter hook output priority 0; arp operation request drop; }\n \
@@ -53,7 +57,7 @@ fn wait_until_guests_reach_the_outside(cluster: &Cluster) -> Result<()> {
                 "add table {family} announcements\ndelete table {family} announcements\n"
             ))?;
         }
-        wait_for_outside(cluster, &look_outside(guest)?, Instant::now())?;
+        wait_for_outside(cluster, &probe_outside(guest)?, Instant::now())?;
     }
     Ok(())
 }
@@ -81,41 +85,41 @@ const GUESTS_GAP_MAX: Duration = Duration::from_secs(10);
 
 /// Fails when one who looks outside was without an answer for longer, in either family, since
 /// `from`.
-fn assert_guests_bore_it(cluster: &Cluster, lookouts: &[Prober], from: Instant) -> Result<()> {
+fn assert_guests_gap_is_short(cluster: &Cluster, probers: &[Prober], from: Instant) -> Result<()> {
     let span = Span { from, to: Instant::now() };
-    for (target, shots) in lookouts.iter().flat_map(Prober::records) {
-        let gap = measure::gap(&shots, span).length();
+    for (target, probes) in probers.iter().flat_map(Prober::records) {
+        let gap = measure::gap(&probes, span).length();
         let enough = gap <= GUESTS_GAP_MAX;
-        ensure!(enough, "without {} for {gap:?}\n{}", target.address, cluster.said());
+        ensure!(enough, "without {} for {gap:?}\n{}", target.address, cluster.logs());
     }
     Ok(())
 }
 
 /// The client and the guests of all hosts but this one look outside from now on, and are answered.
-fn look_outside_from_elsewhere(cluster: &Cluster, aside: usize) -> Result<Vec<Prober>> {
-    let mut lookouts = vec![look_outside(cluster.network().client())?];
+fn probe_outside_from_elsewhere(cluster: &Cluster, aside: usize) -> Result<Vec<Prober>> {
+    let mut probers = vec![probe_outside(cluster.network().client())?];
     for host in (0..cluster.size()).filter(|&host| host != aside) {
-        lookouts.push(look_outside(cluster.network().guest(host)?)?);
+        probers.push(probe_outside(cluster.network().guest(host)?)?);
     }
-    for lookout in &lookouts {
+    for lookout in &probers {
         wait_for_outside(cluster, lookout, Instant::now())?;
     }
-    Ok(lookouts)
+    Ok(probers)
 }
 
 #[test]
 fn guests_reach_the_outside_again_when_the_gateways_hypervisor_loses_its_power() -> Result<()> {
     let mut cluster = Cluster::start(Plan::gateway())?;
     let owner = cluster.wait_for_owner()?;
-    let lookouts = look_outside_from_elsewhere(&cluster, owner)?;
-    let_guests_hear_announcements_only(&cluster)?;
+    let probers = probe_outside_from_elsewhere(&cluster, owner)?;
+    limit_guests_to_announcements(&cluster)?;
     let from = cluster.note(format!("h{} loses its power", owner + 1));
     cluster.power_off(owner)?;
     let next = cluster.wait_for_owner_among(|host| host != owner)?;
     wait_until_guests_know(&cluster, next)?;
     // Answers for guests wait at the gateway, which must not ask them yet where they are.
     wait_until_guests_reach_the_outside(&cluster)?;
-    for lookout in &lookouts {
+    for lookout in &probers {
         wait_for_outside(&cluster, lookout, Instant::now())?;
     }
     cluster.note("it is back");
@@ -124,7 +128,7 @@ fn guests_reach_the_outside_again_when_the_gateways_hypervisor_loses_its_power()
     let last = cluster.wait_until_settled()?;
     wait_until_guests_reach_the_outside(&cluster)?;
     wait_until_guests_know(&cluster, last)?;
-    assert_guests_bore_it(&cluster, &lookouts, from)?;
+    assert_guests_gap_is_short(&cluster, &probers, from)?;
     cluster.conclude(from, Outcome::failed_over())
 }
 
@@ -132,7 +136,7 @@ fn guests_reach_the_outside_again_when_the_gateways_hypervisor_loses_its_power()
 fn guests_reach_the_outside_when_the_gateways_daemon_is_killed() -> Result<()> {
     let mut cluster = Cluster::start(Plan::gateway())?;
     let owner = cluster.wait_for_owner()?;
-    let_guests_hear_announcements_only(&cluster)?;
+    limit_guests_to_announcements(&cluster)?;
     let from = cluster.note(format!("the turnip of h{} is killed", owner + 1));
     cluster.kill_daemon(owner)?;
     let next = cluster.wait_for_owner_among(|host| host != owner)?;
@@ -145,9 +149,9 @@ fn guests_reach_the_outside_when_the_gateways_daemon_is_killed() -> Result<()> {
 
 #[test]
 fn guests_learn_of_a_new_gateway_that_takes_over_in_an_orderly_way() -> Result<()> {
-    let mut cluster = Cluster::start(Plan::gateway().with_lease(UNHURRIED))?;
-    let prober = look_outside(cluster.network().client())?;
-    let_guests_hear_announcements_only(&cluster)?;
+    let mut cluster = Cluster::start(Plan::gateway().with_lease(VERY_LONG_LEASE))?;
+    let prober = probe_outside(cluster.network().client())?;
+    limit_guests_to_announcements(&cluster)?;
     let from = cluster.note("pins");
     for host in [0, 1, 2] {
         cluster.pin("gateway", host)?;
@@ -162,11 +166,11 @@ fn guests_learn_of_a_new_gateway_that_takes_over_in_an_orderly_way() -> Result<(
 fn guests_reach_the_outside_while_the_gateways_hypervisor_is_cut_off() -> Result<()> {
     let mut cluster = Cluster::start(Plan::gateway())?;
     let owner = cluster.wait_for_owner()?;
-    let lookouts = look_outside_from_elsewhere(&cluster, owner)?;
+    let probers = probe_outside_from_elsewhere(&cluster, owner)?;
     let from = cluster.note(format!("h{} is cut off", owner + 1));
     cluster.isolate(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
-    for lookout in &lookouts {
+    for lookout in &probers {
         wait_for_outside(&cluster, lookout, Instant::now())?;
     }
     cluster.note("heal");
@@ -174,6 +178,6 @@ fn guests_reach_the_outside_while_the_gateways_hypervisor_is_cut_off() -> Result
     let last = cluster.wait_until_settled()?;
     wait_until_guests_reach_the_outside(&cluster)?;
     wait_until_guests_know(&cluster, last)?;
-    assert_guests_bore_it(&cluster, &lookouts, from)?;
+    assert_guests_gap_is_short(&cluster, &probers, from)?;
     cluster.conclude(from, Outcome::failed_over())
 }

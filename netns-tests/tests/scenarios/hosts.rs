@@ -12,7 +12,7 @@ use crate::{
     a_lease_passes, a_long_lease_passes, of_both_families, with_a_long_lease, with_settings,
 };
 
-/// etcd and turnip start, elect a leader, and wait until a lease that may stand is over.
+/// etcd and turnip start, elect a leader, and wait until a lease from before may be over.
 const BOOT_MAX: Duration = Duration::from_secs(20);
 
 /// The holder loses its power and comes back: somebody else takes over meanwhile, and nobody ever
@@ -71,7 +71,7 @@ fn five_hosts_of_which_two_have_no_power_have_the_address_until_a_third_loses_it
     cluster.power_off(gone[2])?;
     cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
     a_lease_passes();
-    assert!(cluster.nobody_has_it()?, "two of five have it: {}", cluster.said());
+    assert!(cluster.nobody_has_it()?, "two of five have it: {}", cluster.logs());
     let back = cluster.note(format!("h{} is back", gone[2] + 1));
     cluster.power_on(gone[2])?;
     cluster.wait_for_owner()?;
@@ -116,7 +116,7 @@ fn a_cluster_of_one_host_gives_the_address_up_while_its_etcd_is_away_for_long() 
     cluster.members[0].stop()?;
     cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
     a_lease_passes();
-    assert!(cluster.nobody_has_it()?, "it came back without etcd: {}", cluster.said());
+    assert!(cluster.nobody_has_it()?, "it came back without etcd: {}", cluster.logs());
     let back = cluster.note("it is started");
     cluster.members[0].start()?;
     cluster.wait_for_owner()?;
@@ -169,11 +169,11 @@ fn a_hundred_addresses_move_from_a_host_that_loses_its_power() -> Result<()> {
     let from = cluster.note("the first host loses its power");
     cluster.power_off(0)?;
     cluster.wait("every address is on one living host", || {
-        let events = cluster.eye().events_by_address()?;
+        let events = cluster.address_monitor().events_by_address()?;
         let vips = &cluster.plan().vips;
         Ok(vips.iter().all(|vip| {
             let events = events.get(&vip.addresses[0].addr()).map_or(&[][..], Vec::as_slice);
-            turnip_netns_tests::measure::holders(events).len() == 1
+            turnip_netns_tests::address_event::holders(events).len() == 1
         }))
     })?;
     cluster.conclude(from, Outcome::failed_over())

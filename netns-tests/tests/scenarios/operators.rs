@@ -5,7 +5,7 @@ use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::Policy;
 use turnip_netns_tests::plan::Plan;
 
-use crate::{UNHURRIED, a_lease_passes, of_both_families, with_policy};
+use crate::{VERY_LONG_LEASE, a_lease_passes, of_both_families, with_policy};
 
 fn name(host: usize) -> String {
     format!("h{}", host + 1)
@@ -19,7 +19,7 @@ fn a_drained_host_hands_over_and_takes_nothing_until_it_is_undrained() -> Result
     cluster.turnip(&["drain", &name(owner)])?;
     let next = cluster.wait_for_owner_among(|host| host != owner)?;
     a_lease_passes();
-    assert_eq!(cluster.holders()?, [next], "{}", cluster.said());
+    assert_eq!(cluster.holders()?, [next], "{}", cluster.logs());
     cluster.turnip(&["undrain", &name(owner)])?;
     // It had settled where hashing puts it.
     cluster.wait_for_owner_among(|host| host == owner)?;
@@ -28,7 +28,7 @@ fn a_drained_host_hands_over_and_takes_nothing_until_it_is_undrained() -> Result
 
 #[test]
 fn a_pinned_address_goes_where_it_is_pinned_and_stays() -> Result<()> {
-    let mut cluster = Cluster::start(of_both_families().with_lease(UNHURRIED))?;
+    let mut cluster = Cluster::start(of_both_families().with_lease(VERY_LONG_LEASE))?;
     let from = cluster.note("pins");
     for host in [0, 1, 2, 0] {
         cluster.pin("api", host)?;
@@ -58,7 +58,7 @@ fn without_preemption_the_first_host_does_not_take_the_address_back() -> Result<
     let next = cluster.wait_for_owner_among(|host| host != owner)?;
     cluster.start_daemon(owner)?;
     a_lease_passes();
-    assert_eq!(cluster.holders()?, [next], "{}", cluster.said());
+    assert_eq!(cluster.holders()?, [next], "{}", cluster.logs());
     cluster.conclude(from, Outcome::moved())
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// With etcd's own second an election that is split, one in ten, takes longer than a lease of 3 s
-/// bears. Here it is to be seen that nothing else does.
+/// allows. These scenarios are about everything else.
 pub fn quick_elections() -> EtcdSettings {
     EtcdSettings { heartbeat_ms: 30, election_ms: 300, ..EtcdSettings::default() }
 }
@@ -42,7 +42,7 @@ fn led_from_beside_the_holder() -> Result<(Cluster, usize, usize)> {
 }
 
 /// What etcd's leader says of itself.
-pub fn reign(cluster: &Cluster) -> Result<MemberStatus> {
+pub fn leader_status(cluster: &Cluster) -> Result<MemberStatus> {
     let leader = etcd::wait_for_leader(&cluster.members)?;
     cluster.members[leader].status()
 }
@@ -57,10 +57,10 @@ pub fn wait_for_successor(cluster: &Cluster, leader: usize, term: u64) -> Result
 }
 
 /// etcd's leader is killed and comes back: another is elected before the lease is over.
-pub fn bears_the_death_of_the_leader(led: (Cluster, usize, usize)) -> Result<()> {
+pub fn survives_the_death_of_the_leader(led: (Cluster, usize, usize)) -> Result<()> {
     let (mut cluster, owner, leader) = led;
     cluster.lead_from(leader)?;
-    let term = reign(&cluster)?.term;
+    let term = leader_status(&cluster)?.term;
     let from = cluster.note(format!("etcd's member {}, the leader, is killed", leader + 1));
     cluster.members[leader].kill();
     wait_for_successor(&cluster, leader, term)?;
@@ -72,10 +72,10 @@ pub fn bears_the_death_of_the_leader(led: (Cluster, usize, usize)) -> Result<()>
 }
 
 /// The same for a leader that does not run for a while, and does not know.
-fn bears_a_frozen_leader(led: (Cluster, usize, usize)) -> Result<()> {
+fn survives_a_frozen_leader(led: (Cluster, usize, usize)) -> Result<()> {
     let (mut cluster, owner, leader) = led;
     cluster.lead_from(leader)?;
-    let term = reign(&cluster)?.term;
+    let term = leader_status(&cluster)?.term;
     let from = cluster.note(format!("etcd's leader on h{} is frozen", leader + 1));
     cluster.members[leader].freeze()?;
     wait_for_successor(&cluster, leader, term)?;
@@ -88,22 +88,22 @@ fn bears_a_frozen_leader(led: (Cluster, usize, usize)) -> Result<()> {
 
 #[test]
 fn the_death_of_etcds_leader_on_another_host_moves_nothing() -> Result<()> {
-    bears_the_death_of_the_leader(led_from_elsewhere()?)
+    survives_the_death_of_the_leader(led_from_elsewhere()?)
 }
 
 #[test]
 fn the_death_of_etcds_leader_beside_the_holder_moves_nothing() -> Result<()> {
-    bears_the_death_of_the_leader(led_from_beside_the_holder()?)
+    survives_the_death_of_the_leader(led_from_beside_the_holder()?)
 }
 
 #[test]
 fn a_frozen_leader_of_etcd_on_another_host_moves_nothing() -> Result<()> {
-    bears_a_frozen_leader(led_from_elsewhere()?)
+    survives_a_frozen_leader(led_from_elsewhere()?)
 }
 
 #[test]
 fn a_frozen_leader_of_etcd_beside_the_holder_moves_nothing() -> Result<()> {
-    bears_a_frozen_leader(led_from_beside_the_holder()?)
+    survives_a_frozen_leader(led_from_beside_the_holder()?)
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn without_a_quorum_the_address_is_withdrawn_and_it_comes_back_with_the_quorum()
     }
     cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
     a_lease_passes();
-    assert!(cluster.nobody_has_it()?, "it came back without a quorum: {}", cluster.said());
+    assert!(cluster.nobody_has_it()?, "it came back without a quorum: {}", cluster.logs());
     let back = cluster.note("they are back");
     for member in others {
         cluster.members[member].start()?;
@@ -190,25 +190,26 @@ fn a_rolling_restart_of_etcd_moves_nothing() -> Result<()> {
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
-/// Moves the leadership at every second for so long: what the original turnip could not bear. Fails
+/// Moves the leadership at every second for so long: which the original turnip did not survive. Fails
 /// when it has not moved three times of four at least.
 fn flap(cluster: &Cluster, duration: Duration) -> Result<()> {
     let begin = Instant::now();
     let seconds = u32::try_from(duration.as_secs())?;
-    let mut reigns = BTreeSet::new();
+    let mut leaderships = BTreeSet::new();
     for second in 0..seconds {
         let tick = begin + Duration::from_secs(second.into());
         sleep(tick.saturating_duration_since(Instant::now()));
         let leader = etcd::wait_for_leader(&cluster.members)?;
-        reigns.extend(cluster.members[leader].status().map(|status| (status.term, status.leader)));
+        leaderships
+            .extend(cluster.members[leader].status().map(|status| (status.term, status.leader)));
         // A leadership that has just moved by itself cannot be moved from here, nor to a member that
         // does not answer at the moment: the next second.
         if let Ok(next) = cluster.members[(leader + 1) % 3].status() {
             let _ = cluster.members[leader].move_leader_to(next.id);
         }
     }
-    let moved = reigns.len() * 4 >= 3 * usize::try_from(seconds)?;
-    ensure!(moved, "in {:?} only these led: {reigns:?}", begin.elapsed());
+    let moved = leaderships.len() * 4 >= 3 * usize::try_from(seconds)?;
+    ensure!(moved, "in {:?} only these led: {leaderships:?}", begin.elapsed());
     Ok(())
 }
 
@@ -252,7 +253,7 @@ fn a_leader_that_flaps_for_a_minute_does_not_move_a_spread_address() -> Result<(
 }
 
 /// etcd's leader has a slow disk for a while: nobody ever shares the address.
-fn bears_a_slow_disk(delay: Duration) -> Result<()> {
+fn a_slow_disk_is_safe(delay: Duration) -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let leader = etcd::wait_for_leader(&cluster.members)?;
     let from = cluster.note(format!("each write of etcd's leader on h{} takes long", leader + 1));
@@ -271,12 +272,12 @@ fn bears_a_slow_disk(delay: Duration) -> Result<()> {
 
 #[test]
 fn a_slow_disk_of_etcds_leader_never_makes_two_holders() -> Result<()> {
-    bears_a_slow_disk(Duration::from_millis(300))
+    a_slow_disk_is_safe(Duration::from_millis(300))
 }
 
 #[test]
 fn a_disk_of_etcds_leader_that_is_too_slow_to_lead_never_makes_two_holders() -> Result<()> {
-    bears_a_slow_disk(Duration::from_secs(2))
+    a_slow_disk_is_safe(Duration::from_secs(2))
 }
 
 /// Fails unless etcd asks for the certificate and the password, and lets turnip do what its role says

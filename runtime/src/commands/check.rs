@@ -29,7 +29,7 @@ impl Findings {
         self.lines.push((Grade::Ok, subject.into(), what.into()));
     }
 
-    /// Something will bite later. `what` says what to do.
+    /// Something will be a problem later. `what` says what to do.
     pub fn warning(&mut self, subject: impl Into<String>, what: impl Into<String>) {
         self.lines.push((Grade::Warning, subject.into(), what.into()));
     }

@@ -1,4 +1,4 @@
-//! A cluster as a command sees it: read once, listened to for a moment, perhaps written to.
+//! A cluster as a command sees it: read once, observed for a moment, perhaps written to.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -37,13 +37,13 @@ pub struct Cluster {
     store: Etcd,
 }
 
-/// What was read and heard.
-pub struct Heard {
+/// What was read and seen.
+pub struct ClusterState {
     revision: Revision,
     kvs: BTreeMap<String, KeyValue>,
-    /// When each node's session was last seen written, listening.
+    /// When each node's session was last seen written, while observing.
     renewals: BTreeMap<NodeName, Instant>,
-    listened: Duration,
+    observed_for: Duration,
 }
 
 impl Cluster {
@@ -56,20 +56,20 @@ impl Cluster {
         Ok(Cluster { keys: Keys::new(&reach.cluster), store })
     }
 
-    /// Reads every key, then listens until each session was seen renewed, or should have been.
+    /// Reads every key, then observes until each session was seen renewed, or should have been.
     ///
     /// # Errors
     /// When etcd does not answer in time, with the last reason.
-    pub async fn listen(
+    pub async fn observe(
         &self,
         patience: impl Fn(Duration) -> Duration,
-    ) -> Result<Heard, StoreError> {
+    ) -> Result<ClusterState, StoreError> {
         let mut last = StoreError::Unavailable(format!("no answer within {ANSWER_WITHIN:?}"));
         let reading = async {
             let mut elsewhere = false;
             loop {
                 match self.read(elsewhere, &patience).await {
-                    Ok(heard) => return heard,
+                    Ok(state) => return state,
                     Err(error) => last = error,
                 }
                 elsewhere = true;
@@ -84,31 +84,31 @@ impl Cluster {
         &self,
         elsewhere: bool,
         patience: impl Fn(Duration) -> Duration,
-    ) -> Result<Heard, StoreError> {
+    ) -> Result<ClusterState, StoreError> {
         // So that all begins at an endpoint that answers, also what is written later.
         self.store.snapshot(self.keys.prefix()).await?;
         let mut updates = Box::pin(self.store.follow(self.keys.prefix().to_owned(), elsewhere));
         let ended = || StoreError::Unavailable("the answer ended before it began".into());
-        let mut heard = match updates.next().await.ok_or_else(ended)?? {
-            Update::Snapshot(snapshot) => Heard::new(snapshot),
+        let mut state = match updates.next().await.ok_or_else(ended)?? {
+            Update::Snapshot(snapshot) => ClusterState::new(snapshot),
             Update::Events(_) => return Err(ended()),
         };
         let began = Instant::now();
-        let until = began + patience(heard.lease_longest(&self.keys));
-        while began.elapsed() < until - began && !heard.everybody(&self.keys) {
+        let until = began + patience(state.lease_longest(&self.keys));
+        while began.elapsed() < until - began && !state.all_renewed(&self.keys) {
             let left = until.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left, updates.next()).await {
                 Ok(Some(Ok(Update::Events(batch)))) => {
-                    heard.revision = batch.header.revision;
-                    batch.events.into_iter().for_each(|event| heard.learn(&self.keys, event));
+                    state.revision = batch.header.revision;
+                    batch.events.into_iter().for_each(|event| state.apply(&self.keys, event));
                 }
-                Ok(Some(Ok(Update::Snapshot(snapshot)))) => heard = Heard::new(snapshot),
-                // What was read stands; that no more was heard shows as silence.
+                Ok(Some(Ok(Update::Snapshot(snapshot)))) => state = ClusterState::new(snapshot),
+                // What was read is valid; a session of which no renewal was seen shows as silent.
                 Ok(Some(Err(_)) | None) | Err(_) => break,
             }
         }
-        heard.listened = began.elapsed();
-        Ok(heard)
+        state.observed_for = began.elapsed();
+        Ok(state)
     }
 
     /// Writes or deletes one key.
@@ -121,17 +121,17 @@ impl Cluster {
     }
 }
 
-impl Heard {
+impl ClusterState {
     fn new(snapshot: Snapshot) -> Self {
-        Heard {
+        ClusterState {
             revision: snapshot.header.revision,
             kvs: snapshot.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
             renewals: BTreeMap::new(),
-            listened: Duration::ZERO,
+            observed_for: Duration::ZERO,
         }
     }
 
-    fn learn(&mut self, keys: &Keys, event: Event) {
+    fn apply(&mut self, keys: &Keys, event: Event) {
         match event {
             Event::Put(kv) => {
                 if let KeyKind::Session(node) = keys.kind(&kv.key) {
@@ -158,16 +158,16 @@ impl Heard {
         records.map(|record| record.lease()).max().unwrap_or_default()
     }
 
-    fn everybody(&self, keys: &Keys) -> bool {
+    fn all_renewed(&self, keys: &Keys) -> bool {
         self.sessions(keys).all(|(node, _)| self.renewals.contains_key(&node))
     }
 
-    /// Puts together what was read and heard.
+    /// Puts together what was read and seen.
     pub fn overview(&self, keys: &Keys, what_if: &WhatIf) -> Overview {
         let mut overview = Overview::new(keys, self.revision, self.kvs.values(), what_if);
         let ago = |at: &Instant| at.elapsed();
         let renewals = self.renewals.iter().map(|(node, at)| (node.clone(), ago(at))).collect();
-        overview.heard(&renewals, self.listened);
+        overview.set_renewals(&renewals, self.observed_for);
         overview
     }
 

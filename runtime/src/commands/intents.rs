@@ -10,7 +10,7 @@ use turnip_core::placement::Unfit;
 use turnip_core::records::{DrainRecord, PinRecord, decode, encode};
 use turnip_core::{NodeName, Op, VipName};
 
-use super::cluster::{Cluster, Heard, block_on};
+use super::cluster::{Cluster, ClusterState, block_on};
 use super::overview::{Overview, WhatIf};
 use super::{FAILED, OK, fail, print};
 
@@ -47,22 +47,22 @@ pub fn drain(sources: &Sources, on: bool) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return super::refuse(&problems),
     };
-    finish(&reach, async |cluster, heard| {
+    finish(&reach, async |cluster, state| {
         let key = cluster.keys.drain(&node);
         if !on {
-            if !heard.has(&key) {
+            if !state.has(&key) {
                 return Ok(format!("{node} was not drained\n"));
             }
             cluster.change(Op::Delete { key }).await.map_err(|error| error.to_string())?;
             return Ok(format!("{node} takes VIPs again, as their policies say\n"));
         }
-        known("node", node.as_str(), overview(cluster, heard).nodes.keys().map(NodeName::as_str))?;
-        if heard.has(&key) {
+        known("node", node.as_str(), overview(cluster, state).nodes.keys().map(NodeName::as_str))?;
+        if state.has(&key) {
             return Ok(format!("{node} is drained already; `turnip undrain {node}` ends that\n"));
         }
-        let before = overview(cluster, heard);
+        let before = overview(cluster, state);
         let what_if = WhatIf { drained: BTreeSet::from([node.clone()]), ..WhatIf::default() };
-        let after = heard.overview(&cluster.keys, &what_if);
+        let after = state.overview(&cluster.keys, &what_if);
         let value = encode(&DrainRecord {});
         cluster.change(Op::Put { key, value }).await.map_err(|error| error.to_string())?;
         Ok(drained(&node, &before, &after))
@@ -76,12 +76,12 @@ pub fn pin(sources: &Sources, args: &PinArgs) -> ExitCode {
         Err(problems) => return super::refuse(&problems),
     };
     let PinArgs { vip, to } = args;
-    finish(&reach, async |cluster, heard| {
-        let before = overview(cluster, heard);
+    finish(&reach, async |cluster, state| {
+        let before = overview(cluster, state);
         known("VIP", vip.as_str(), before.vips.keys().map(VipName::as_str))?;
         known("node", to.as_str(), before.nodes.keys().map(NodeName::as_str))?;
         let what_if = WhatIf { pinned: [(vip.clone(), to.clone())].into(), ..WhatIf::default() };
-        let after = heard.overview(&cluster.keys, &what_if);
+        let after = state.overview(&cluster.keys, &what_if);
         let key = cluster.keys.pin(vip);
         let value = encode(&PinRecord { node: to.clone() });
         cluster.change(Op::Put { key, value }).await.map_err(|error| error.to_string())?;
@@ -96,10 +96,10 @@ pub fn unpin(sources: &Sources, args: &UnpinArgs) -> ExitCode {
         Err(problems) => return super::refuse(&problems),
     };
     let vip = &args.vip;
-    finish(&reach, async |cluster, heard| {
+    finish(&reach, async |cluster, state| {
         let key = cluster.keys.pin(vip);
-        let Some(value) = heard.value(&key) else {
-            let overview = overview(cluster, heard);
+        let Some(value) = state.value(&key) else {
+            let overview = overview(cluster, state);
             known("VIP", vip.as_str(), overview.vips.keys().map(VipName::as_str))?;
             return Ok(format!("{vip} was not pinned\n"));
         };
@@ -115,15 +115,15 @@ pub fn unpin(sources: &Sources, args: &UnpinArgs) -> ExitCode {
 /// Reads the cluster, does the work, and says what will happen.
 fn finish(
     reach: &Reach,
-    work: impl AsyncFnOnce(&Cluster, &Heard) -> Result<String, String>,
+    work: impl AsyncFnOnce(&Cluster, &ClusterState) -> Result<String, String>,
 ) -> ExitCode {
     let all = async {
         let cluster = Cluster::new(reach)?;
-        let heard = cluster
-            .listen(|_| Duration::ZERO)
+        let state = cluster
+            .observe(|_| Duration::ZERO)
             .await
             .map_err(|error| format!("{error} ({})", reach.etcd.endpoints.join(", ")))?;
-        work(&cluster, &heard).await
+        work(&cluster, &state).await
     };
     match block_on(all).flatten() {
         Ok(said) => {
@@ -134,8 +134,8 @@ fn finish(
     }
 }
 
-fn overview(cluster: &Cluster, heard: &Heard) -> Overview {
-    heard.overview(&cluster.keys, &WhatIf::default())
+fn overview(cluster: &Cluster, state: &ClusterState) -> Overview {
+    state.overview(&cluster.keys, &WhatIf::default())
 }
 
 /// A name that nobody knows is a typing error, or belongs to another cluster.

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use sd_notify::NotifyState;
 
-/// Whom to tell. Without a service manager nothing happens.
+/// The service manager. Without a service manager nothing happens.
 #[derive(Clone, Default)]
 pub struct Manager(Option<Rc<Notifier>>);
 
@@ -31,35 +31,35 @@ impl Manager {
         )
     }
 
-    /// The first session stands.
+    /// The first session is established.
     pub fn ready(&self) {
-        self.tell(&NotifyState::Ready);
+        self.notify(&NotifyState::Ready);
     }
 
-    /// How it is, in a few words.
+    /// A status line for people.
     pub fn status(&self, status: &str) {
-        self.tell(&NotifyState::Status(status));
+        self.notify(&NotifyState::Status(status));
     }
 
     /// The end is intended.
     pub fn stopping(&self) {
-        self.tell(&NotifyState::Stopping);
+        self.notify(&NotifyState::Stopping);
         self.status("handing over");
     }
 
     /// The daemon is alive.
     pub fn ping(&self) {
-        self.tell(&NotifyState::Watchdog);
+        self.notify(&NotifyState::Watchdog);
     }
 
-    /// Tells what could not be told before.
+    /// Sends what could not be sent before.
     pub fn retry(&self) {
         if let Some(notifier) = &self.0 {
             notifier.send();
         }
     }
 
-    fn tell(&self, state: &NotifyState<'_>) {
+    fn notify(&self, state: &NotifyState<'_>) {
         if let Some(notifier) = &self.0 {
             notifier.queue(state.to_string());
             notifier.send();
@@ -91,7 +91,7 @@ impl Notifier {
         while let Some(message) = waiting.front() {
             match self.socket.send_to_addr(message.as_bytes(), &self.address) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // With a manager that went away there is nobody to tell.
+                // With a manager that went away there is nobody to notify.
                 _ => drop(waiting.pop_front()),
             }
         }
@@ -106,7 +106,7 @@ mod tests {
         Manager(Notifier::new(name.to_str().unwrap()).map(Rc::new))
     }
 
-    fn heard(socket: &UnixDatagram) -> Vec<String> {
+    fn received(socket: &UnixDatagram) -> Vec<String> {
         let mut buffer = [0; 256];
         let mut messages = Vec::new();
         while let Ok(length) = socket.recv(&mut buffer) {
@@ -126,9 +126,9 @@ mod tests {
         (0..2_000).for_each(|_| manager.ping());
         manager.ready();
         manager.status("holding 1 of 1 VIPs");
-        heard(&socket);
+        received(&socket);
         manager.retry();
-        let late = heard(&socket);
+        let late = received(&socket);
         assert!(late.contains(&"READY=1".to_owned()), "{late:?}");
         assert!(late.contains(&"STATUS=holding 1 of 1 VIPs".to_owned()), "{late:?}");
     }

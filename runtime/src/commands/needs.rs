@@ -12,7 +12,7 @@ use turnip_core::{Backstop, Lease, LeaseError};
 pub enum Unprivileged {
     /// These capabilities are missing.
     Missing(Vec<&'static str>),
-    /// The kernel does not tell what this process may do.
+    /// The kernel does not say what this process may do.
     Unknown(io::Error),
 }
 
@@ -28,7 +28,7 @@ impl fmt::Display for Unprivileged {
                 )
             }
             Unprivileged::Unknown(error) => {
-                write!(f, "cannot tell the privileges of this process: {error}")
+                write!(f, "cannot read the privileges of this process: {error}")
             }
         }
     }
@@ -48,7 +48,7 @@ pub fn privileges() -> Result<(), Unprivileged> {
 
 /// What silences addresses on this host when the daemon cannot, and why it is that.
 #[derive(Debug)]
-pub enum Silencer {
+pub enum Silencing {
     /// The fence.
     Fence,
     /// Lifetimes, as configured.
@@ -62,17 +62,17 @@ pub enum Silencer {
 
 /// Why there is nothing that silences addresses on this host.
 #[derive(Debug)]
-pub enum NoSilencer {
+pub enum NoSilencing {
     /// The fence is configured, and nftables does not work.
     NoFence(io::Error),
-    /// Nor can lifetimes be the proof.
-    NorLifetimes(io::Error, LeaseError),
+    /// The fence does not work, and the lease is too short for lifetimes.
+    LeaseTooShort(io::Error, LeaseError),
 }
 
 /// What nftables needs.
 const REMEDY: &str = "a kernel with nf_tables is needed (`modprobe nf_tables`), and CAP_NET_ADMIN";
 
-impl Silencer {
+impl Silencing {
     /// Chooses it, as configured, by what came of [`turnip::kernel::fence::probe`].
     ///
     /// # Errors
@@ -81,14 +81,14 @@ impl Silencer {
         wanted: Fence,
         lease: &Lease,
         probed: io::Result<()>,
-    ) -> Result<Self, NoSilencer> {
+    ) -> Result<Self, NoSilencing> {
         match (wanted, probed) {
-            (Fence::Lifetime, probed) => Ok(Silencer::Lifetimes { needlessly: probed.is_ok() }),
-            (Fence::Auto | Fence::Nftables, Ok(())) => Ok(Silencer::Fence),
-            (Fence::Nftables, Err(error)) => Err(NoSilencer::NoFence(error)),
+            (Fence::Lifetime, probed) => Ok(Silencing::Lifetimes { needlessly: probed.is_ok() }),
+            (Fence::Auto | Fence::Nftables, Ok(())) => Ok(Silencing::Fence),
+            (Fence::Nftables, Err(error)) => Err(NoSilencing::NoFence(error)),
             (Fence::Auto, Err(error)) => match lease.check_backstop(Backstop::Lifetime) {
-                Ok(()) => Ok(Silencer::LifetimesInstead(error)),
-                Err(too_short) => Err(NoSilencer::NorLifetimes(error, too_short)),
+                Ok(()) => Ok(Silencing::LifetimesInstead(error)),
+                Err(too_short) => Err(NoSilencing::LeaseTooShort(error, too_short)),
             },
         }
     }
@@ -96,23 +96,23 @@ impl Silencer {
     /// The same for the core.
     pub fn backstop(&self) -> Backstop {
         match self {
-            Silencer::Fence => Backstop::Fence,
-            Silencer::Lifetimes { .. } | Silencer::LifetimesInstead(_) => Backstop::Lifetime,
+            Silencing::Fence => Backstop::Fence,
+            Silencing::Lifetimes { .. } | Silencing::LifetimesInstead(_) => Backstop::Lifetime,
         }
     }
 }
 
-impl fmt::Display for Silencer {
+impl fmt::Display for Silencing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Silencer::Fence => f.write_str("nftables works"),
-            Silencer::Lifetimes { needlessly: false } => {
+            Silencing::Fence => f.write_str("nftables works"),
+            Silencing::Lifetimes { needlessly: false } => {
                 f.write_str("by lifetimes, as configured")
             }
-            Silencer::Lifetimes { needlessly: true } => f.write_str(
+            Silencing::Lifetimes { needlessly: true } => f.write_str(
                 "fence = \"lifetime\", though nftables works here: with it a killed daemon's addresses are silent at the deadline, to some ms",
             ),
-            Silencer::LifetimesInstead(error) => write!(
+            Silencing::LifetimesInstead(error) => write!(
                 f,
                 "nftables does not work here: {error}; {REMEDY}. Going on without the fence: should the daemon die, its addresses answer until the kernel ends their lifetime"
             ),
@@ -120,14 +120,14 @@ impl fmt::Display for Silencer {
     }
 }
 
-impl fmt::Display for NoSilencer {
+impl fmt::Display for NoSilencing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoSilencer::NoFence(error) => write!(
+            NoSilencing::NoFence(error) => write!(
                 f,
                 "fence = \"nftables\", and nftables does not work here: {error}; {REMEDY}"
             ),
-            NoSilencer::NorLifetimes(error, too_short) => write!(
+            NoSilencing::LeaseTooShort(error, too_short) => write!(
                 f,
                 "nftables does not work here: {error}; {REMEDY}. And {too_short}: with lease = \"4s\" or more on all hosts turnip runs without the fence"
             ),
@@ -141,10 +141,10 @@ mod tests {
 
     use super::*;
 
-    fn choose(wanted: Fence, lease_secs: u64, works: bool) -> Result<Silencer, NoSilencer> {
+    fn choose(wanted: Fence, lease_secs: u64, works: bool) -> Result<Silencing, NoSilencing> {
         let lease = Lease::new(Duration::from_secs(lease_secs)).unwrap();
         let probed = if works { Ok(()) } else { Err(io::Error::other("no such module")) };
-        Silencer::choose(wanted, &lease, probed)
+        Silencing::choose(wanted, &lease, probed)
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Vip {
     pub addresses: Vec<IpNet>,
     /// Its policy, likewise.
     pub policy: Option<SharedPolicy>,
-    /// The node that owns it in a session that stands.
+    /// The node that owns it in a session that exists.
     pub owner: Option<NodeName>,
     /// When the ownership began, by the owner's wall clock, in ms since 1970.
     pub since_unix_ms: Option<u64>,
@@ -57,7 +57,7 @@ pub struct Node {
     pub lease_ms: Option<u64>,
     /// How long ago its last renewal was seen, in ms; absent when none was.
     pub renewed_ago_ms: Option<u64>,
-    /// How long it was listened to without a renewal, in ms, when none was seen.
+    /// How long it was observed without a renewal, in ms, when none was seen.
     pub silent_for_ms: Option<u64>,
     /// Whether it publishes that it can hold what it is configured with.
     pub healthy: bool,
@@ -119,13 +119,17 @@ impl Overview {
         Overview { revision, vips, nodes, unreadable: read.unreadable }
     }
 
-    /// Adds what listening has shown: how long ago each node's last renewal was seen, having
-    /// listened for `listened`.
-    pub fn heard(&mut self, renewed_ago: &BTreeMap<NodeName, Duration>, listened: Duration) {
+    /// Adds what observing has shown: how long ago each node's last renewal was seen, having
+    /// observed for `observed_for`.
+    pub fn set_renewals(
+        &mut self,
+        renewed_ago: &BTreeMap<NodeName, Duration>,
+        observed_for: Duration,
+    ) {
         for (name, node) in self.nodes.iter_mut().filter(|(_, node)| node.session.is_some()) {
             match renewed_ago.get(name) {
                 Some(ago) => node.renewed_ago_ms = Some(millis(*ago)),
-                None => node.silent_for_ms = Some(millis(listened)),
+                None => node.silent_for_ms = Some(millis(observed_for)),
             }
         }
     }
@@ -476,8 +480,8 @@ mod tests {
         store.node("a", false, None);
         store.node("b", false, None);
         let mut overview = store.overview();
-        let heard = [("a".parse().unwrap(), Duration::from_millis(120))].into();
-        overview.heard(&heard, Duration::from_millis(800));
+        let renewals = [("a".parse().unwrap(), Duration::from_millis(120))].into();
+        overview.set_renewals(&renewals, Duration::from_millis(800));
         assert_eq!(overview.nodes["a"].renewed_ago_ms, Some(120));
         assert_eq!(overview.nodes["b"].silent_for_ms, Some(800));
     }

@@ -2,8 +2,8 @@
 //!
 //! Everything that can be found wrong is found before anything is touched: configuration,
 //! privileges, interfaces, the lock, the fence, then etcd. Only that etcd does not answer is
-//! waited for, because at a power failure turnip starts before a quorum does; what will not mend
-//! by waiting (credentials, certificates, the wrong member) ends it.
+//! waited for, because at a power failure turnip starts before a quorum does; what does not get
+//! better by waiting (credentials, certificates, the wrong member) ends it.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use turnip::seams::{Clock, Command};
 use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
 use super::manager::Manager;
-use super::needs::{self, Silencer};
+use super::needs::{self, Silencing};
 use super::service::{self, Service};
 use super::{FAILED, OK, fail, membership};
 use crate::logging;
@@ -87,11 +87,11 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let etcd = Etcd::new(&config.reach.etcd).map_err(|error| error.to_string())?;
     let mut commands = Box::pin(commands(manager.clone())?);
     tokio::select! {
-        met = meet_etcd(&etcd, config, manager) => met?,
+        waited = wait_for_etcd(&etcd, config, manager) => waited?,
         _ = commands.next() => return Ok(Exit::Stopped),
         () = service::watchdog(manager, None, config.lease.renew()) => {}
     }
-    announce(config, backstop);
+    log_start(config, backstop);
 
     let clock = HostClock::new();
     let settings = Settings {
@@ -100,12 +100,12 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         runtime_directory: runtime_directory(),
     };
     let kernel = Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())?;
-    let host = host::host_id().map_err(|error| format!("cannot tell this host: {error}"))?;
+    let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
     let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
     let node = Node::new(config.node_config(host, process, backstop), clock.now());
 
     let mut service = Service::new(config.vips.len(), manager.clone());
-    let pulse = service.pulse();
+    let heartbeat = service.heartbeat();
     let observe = |observation: Observation<'_>| match observation {
         Observation::Turn => service.turn(),
         Observation::Report(report) => {
@@ -118,15 +118,15 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         exit = driver => Ok(exit),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
         why = kernel.failure(config.lease.duration()) => Err(format!("giving up: {why}")),
-        () = service::watchdog(manager, Some(pulse), config.lease.renew()) => Err("the watchdog ended".into()),
+        () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
 }
 
 /// Chooses what silences addresses when this process cannot.
 fn backstop(config: &Config) -> Result<Backstop, String> {
-    let chosen = Silencer::choose(config.fence, &config.lease, fence::probe())
+    let chosen = Silencing::choose(config.fence, &config.lease, fence::probe())
         .map_err(|none| none.to_string())?;
-    if let Silencer::LifetimesInstead(_) = chosen {
+    if let Silencing::LifetimesInstead(_) = chosen {
         tracing::warn!("{chosen}");
     }
     Ok(chosen.backstop())
@@ -134,13 +134,13 @@ fn backstop(config: &Config) -> Result<Backstop, String> {
 
 /// Returns when etcd answers and this host may be a node. Each reason to wait is said once, not
 /// at every try: at a power failure it may take an hour.
-async fn meet_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<(), String> {
+async fn wait_for_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<(), String> {
     let mut said = String::new();
     loop {
         let why = match may_start(etcd, config).await {
             Ok(()) => return Ok(()),
             Err(StoreError::Refused(why)) => return Err(why),
-            Err(StoreError::Unavailable(why)) if is_distrust(&why) => {
+            Err(StoreError::Unavailable(why)) if is_tls_failure(&why) => {
                 return Err(format!("etcd cannot be trusted, or does not trust us: {why}"));
             }
             Err(StoreError::Unavailable(why)) => why,
@@ -156,12 +156,12 @@ async fn meet_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<()
     }
 }
 
-/// Whether TLS failed, on our side or on etcd's: that does not mend itself.
+/// Whether TLS failed, on our side or on etcd's: waiting does not mend that.
 ///
 /// Known by the text, because the types are out of reach: rustls's own error is given out by
 /// neither tonic nor etcd-client, and an alert that comes after the handshake, as TLS 1.3 refuses a
 /// client's certificate, is inside an error of h2, which names no source.
-fn is_distrust(why: &str) -> bool {
+fn is_tls_failure(why: &str) -> bool {
     why.contains("certificate") || why.contains("fatal alert")
 }
 
@@ -177,7 +177,7 @@ async fn within<T>(ask: impl Future<Output = Result<T, StoreError>>) -> Result<T
     tokio::time::timeout(ANSWER_WITHIN, ask).await.map_err(late)?
 }
 
-fn announce(config: &Config, backstop: Backstop) {
+fn log_start(config: &Config, backstop: Backstop) {
     let fence = match backstop {
         Backstop::Fence => "nftables",
         Backstop::Lifetime => "lifetime",

@@ -1,4 +1,4 @@
-//! What the service manager is told of the daemon.
+//! What the service manager is notified of.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -16,14 +16,14 @@ pub struct Service {
     held: BTreeSet<VipName>,
     ready: bool,
     trouble: Option<&'static str>,
-    /// Told once a turn, so that a thousand VIPs that move are one message.
+    /// Sent once a turn, so that a thousand VIPs that move are one message.
     changed: bool,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
 }
 
 /// When the driver's loop went round last.
 #[derive(Clone)]
-pub struct Pulse(Rc<Cell<Instant>>);
+pub struct Heartbeat(Rc<Cell<Instant>>);
 
 impl Service {
     /// A service with `configured` VIPs that is about to start.
@@ -35,20 +35,20 @@ impl Service {
             ready: false,
             trouble: None,
             changed: false,
-            pulse: Pulse(Rc::new(Cell::new(Instant::now()))),
+            heartbeat: Heartbeat(Rc::new(Cell::new(Instant::now()))),
         }
     }
 
     /// Shared with the watchdog.
-    pub fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
     }
 
     /// The driver's loop went round.
     pub fn turn(&mut self) {
-        self.pulse.0.set(Instant::now());
+        self.heartbeat.0.set(Instant::now());
         if std::mem::take(&mut self.changed) {
-            self.say();
+            self.send_status();
         }
         self.manager.retry();
     }
@@ -78,7 +78,7 @@ impl Service {
         self.changed = true;
     }
 
-    fn say(&self) {
+    fn send_status(&self) {
         let mut status = format!("holding {} of {} VIPs", self.held.len(), self.configured);
         if let Some(trouble) = self.trouble {
             status += &format!("; {trouble}");
@@ -89,13 +89,14 @@ impl Service {
 
 /// Pings the watchdog for as long as the driver's loop goes round; never ends. A loop at rest
 /// goes round at every renewal, so silence of three intervals `renew` means that it hangs.
-pub async fn watchdog(manager: &Manager, pulse: Option<Pulse>, renew: Duration) {
+pub async fn watchdog(manager: &Manager, heartbeat: Option<Heartbeat>, renew: Duration) {
     let Some(interval) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
     };
     loop {
-        let alive =
-            pulse.as_ref().is_none_or(|pulse| pulse.0.get().elapsed() < interval.max(renew * 3));
+        let alive = heartbeat
+            .as_ref()
+            .is_none_or(|heartbeat| heartbeat.0.get().elapsed() < interval.max(renew * 3));
         if alive {
             manager.ping();
         }

@@ -63,11 +63,11 @@ async fn overview(reach: &Reach) -> Result<Overview, String> {
     // The interval is a sixth of the lease unless configured otherwise, up to a third.
     let patience =
         |lease: Duration| (lease / 4).min(Duration::from_secs(10)) + Duration::from_millis(100);
-    let heard = cluster
-        .listen(patience)
+    let state = cluster
+        .observe(patience)
         .await
         .map_err(|error| format!("{error} ({})", reach.etcd.endpoints.join(", ")))?;
-    Ok(heard.overview(&cluster.keys, &WhatIf::default()))
+    Ok(state.overview(&cluster.keys, &WhatIf::default()))
 }
 
 fn text(reach: &Reach, overview: &Overview) -> String {

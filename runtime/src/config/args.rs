@@ -117,7 +117,7 @@ pub struct Sources {
     pub(super) variables: Variables,
 }
 
-/// The variables that stand for no flag.
+/// The variables that have no flag.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Variables {
     pub(super) ip: Option<String>,

@@ -1,4 +1,4 @@
-//! The lease's durations, and what stands behind it.
+//! The lease's durations, and what enforces its end.
 
 use std::time::Duration;
 

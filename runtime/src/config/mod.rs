@@ -36,7 +36,7 @@ use section::{Given, Section, Value};
 
 const WEIGHT_DEFAULT: u32 = 100;
 
-/// All that `turnip run` is told.
+/// All settings of `turnip run`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How to reach the cluster.
@@ -55,7 +55,7 @@ pub struct Config {
     pub member_ip: Option<IpAddr>,
 }
 
-/// What every command is told: how to reach the cluster, and how to log.
+/// What every command needs: how to reach the cluster, and how to log.
 #[derive(Clone, Debug)]
 pub struct Reach {
     /// The cluster, and so the prefix of all keys.

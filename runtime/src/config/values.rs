@@ -116,7 +116,7 @@ pub fn prefix_len(ip: IpAddr, text: &str) -> Result<u8, String> {
 /// `ip` within its subnet, if a single host can have it.
 ///
 /// # Errors
-/// When it stands for something else than a host.
+/// When it is something else than a host.
 pub fn usable(ip: IpAddr, prefix: u8) -> Result<IpNet, String> {
     let net = IpNet::new(ip, prefix).map_err(|error| error.to_string())?;
     let why = match ip {

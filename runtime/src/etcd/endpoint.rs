@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::failure::{self, Failure};
 use super::settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
 
-/// Nothing came over a connection on which somebody waits: then, after this, it is asked for a
-/// sign of life. etcd hangs up on those who ask more often than each 5 s.
+/// When nothing has come over a connection for this long while a request waits, a keepalive ping is
+/// sent. etcd closes connections that ping more often than every 5 s.
 const PING_INTERVAL: Duration = Duration::from_secs(7);
-/// How long that sign may take.
+/// How long the answer to a ping may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long connecting may take, TLS included. A request that waits for it gives up sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,10 +31,10 @@ pub(super) enum Answers {
     Alone,
 }
 
-/// One member: where it is, how to be let in, and the connection when there is one.
+/// One member: where it is, how to log in, and the connection when there is one.
 ///
 /// A connection is made when the first request wants it, and given up when it breaks or falls
-/// silent, so that the next request makes a fresh one: a connection on which packets were lost for
+/// silent, so that the next request makes a new one: a connection on which packets were lost for
 /// a while sends again only after ever longer pauses. Requests and watches that are under way on
 /// the old one end there by themselves.
 pub(super) struct Endpoint {
@@ -57,16 +57,16 @@ struct Connection {
     with_leader: Client,
     alone: Client,
     /// Whether the first of these has a token, or needs none.
-    let_in: Cell<bool>,
-    /// When it was made, or when etcd last said something over it.
-    heard: Cell<Instant>,
-    /// Whether etcd ever said something over it.
+    authenticated: Cell<bool>,
+    /// When it was made, or when etcd last answered over it.
+    last_answer_at: Cell<Instant>,
+    /// Whether etcd ever answered over it.
     answered: Cell<bool>,
 }
 
 impl Connection {
-    fn hear(&self) {
-        self.heard.set(Instant::now());
+    fn note_answer(&self) {
+        self.last_answer_at.set(Instant::now());
         self.answered.set(true);
     }
 }
@@ -119,7 +119,7 @@ impl Endpoint {
             Ok(answer) => answer,
             Err(_) => {
                 let waited = began.elapsed();
-                if connection.heard.get().elapsed() >= waited.max(SILENCE_MIN) * 2 {
+                if connection.last_answer_at.get().elapsed() >= waited.max(SILENCE_MIN) * 2 {
                     self.give_up(&connection);
                 }
                 Err(Failure::Unknown(format!("{} did not answer within {waited:?}", self.url)))
@@ -135,7 +135,7 @@ impl Endpoint {
     }
 
     /// Whether a connection is wanted, and there is none.
-    pub(super) fn is_dark(&self) -> bool {
+    pub(super) fn is_unreachable(&self) -> bool {
         self.connection.borrow().is_none()
             && (self.unreachable.get() || self.connecting.borrow().is_some())
     }
@@ -145,8 +145,8 @@ impl Endpoint {
         self.failed.get()
     }
 
-    /// Makes the next request use a fresh connection.
-    pub(super) fn distrust(&self) {
+    /// Makes the next request use a new connection.
+    pub(super) fn discard_connection(&self) {
         *self.connection.borrow_mut() = None;
         *self.connecting.borrow_mut() = None;
     }
@@ -162,22 +162,22 @@ impl Endpoint {
             Answers::Alone => &connection.alone,
         };
         // A login takes a quorum, so a member that is asked for itself is asked without.
-        if answers == Answers::WithLeader && !connection.let_in.get() {
+        if answers == Answers::WithLeader && !connection.authenticated.get() {
             self.log_in(client).await.map_err(|error| self.login_failure(connection, &error))?;
-            connection.let_in.set(true);
+            connection.authenticated.set(true);
         }
         let mut answer = request(client).await;
         if let Err(error) = &answer
             && self.user.is_some()
             && failure::wants_login(error)
         {
-            // Turned away at the door, so it can safely be sent again.
+            // etcd refused it before doing anything, so it can safely be sent again.
             self.log_in(client).await.map_err(|error| self.login_failure(connection, &error))?;
             answer = request(client).await;
         }
         match answer {
             Ok(answer) => {
-                connection.hear();
+                connection.note_answer();
                 Ok(answer)
             }
             Err(error) => Err(self.failure(connection, &error)),
@@ -187,7 +187,7 @@ impl Endpoint {
     fn failure(&self, connection: &Rc<Connection>, error: &Error) -> Failure {
         let failure = Failure::of(&self.url, error);
         if failure::came_from_etcd(error) {
-            connection.hear();
+            connection.note_answer();
             return failure;
         }
         self.give_up(connection);
@@ -199,7 +199,7 @@ impl Endpoint {
         }
     }
 
-    /// What to look at when a connection was made, and ended without a word from etcd: the two
+    /// What to look at when a connection was made, and ended without an answer from etcd: the two
     /// ends may not mean the same by it, and then nothing in the error says so.
     fn likely_misunderstanding(&self) -> &'static str {
         match &self.tls {
@@ -249,7 +249,7 @@ impl Endpoint {
             self.failed.set(Some(Instant::now()));
             Failure::NotSent(format!("cannot connect to {}: {why}", self.url))
         })?;
-        // Another request that waited for it may have been told first.
+        // Another request that waited for it may have stored it already.
         if let Some(connection) = &*self.connection.borrow() {
             return Ok(connection.clone());
         }
@@ -258,7 +258,7 @@ impl Endpoint {
         Ok(connection)
     }
 
-    /// The connection that is being made. One that failed while nobody waited is made afresh.
+    /// The connection that is being made. One that failed while nobody waited is made again.
     fn connecting(&self) -> Result<Connecting, Failure> {
         let mut current = self.connecting.borrow_mut();
         if let Some(connecting) = &*current
@@ -286,7 +286,7 @@ impl Endpoint {
         let client = |require_leader| {
             let options = ConnectOptions::new().with_require_leader(require_leader);
             let made = Client::from_channel(channel.clone(), Some(options));
-            // Without a user in the options nothing is awaited: the user is let in later.
+            // Without a user in the options nothing is awaited: the user logs in later.
             made.now_or_never()
                 .unwrap_or_else(|| Err(Error::Internal("a client that waits".to_owned())))
                 .map_err(|error| Failure::of(&self.url, &error))
@@ -294,13 +294,13 @@ impl Endpoint {
         Ok(Connection {
             with_leader: client(true)?,
             alone: client(false)?,
-            let_in: Cell::new(self.user.is_none()),
-            heard: Cell::new(Instant::now()),
+            authenticated: Cell::new(self.user.is_none()),
+            last_answer_at: Cell::new(Instant::now()),
             answered: Cell::new(false),
         })
     }
 
-    /// Reads the certificates anew each time, so that renewed ones are used without a restart.
+    /// Reads the certificates again each time, so that renewed ones are used without a restart.
     fn transport(&self) -> Result<tonic::transport::Endpoint, SettingsError> {
         let wrong = |error: tonic::transport::Error| {
             SettingsError(format!("etcd endpoint {}: {}", self.url, failure::chain(&error)))

@@ -1,4 +1,4 @@
-//! What a request can fail of, and what that says of it.
+//! Why a request failed, and whether it may have been carried out.
 
 use std::error::Error as StdError;
 
@@ -13,12 +13,12 @@ pub(super) enum Failure {
     NotSent(String),
     /// It may have been carried out, or may still be.
     Unknown(String),
-    /// etcd will not have it, by whatever endpoint.
+    /// etcd refuses it, whichever endpoint is asked.
     Refused(String),
 }
 
 impl Failure {
-    /// What `error`, met at the endpoint `url`, says of the request.
+    /// What `error`, from the endpoint `url`, means for the request.
     pub(super) fn of(url: &str, error: &Error) -> Self {
         let status = match error {
             Error::GRpcStatus(status) => status,
@@ -62,31 +62,33 @@ const WRONG_PASSWORD: &str = "etcdserver: authentication failed, invalid user ID
 const AUTH_DISABLED: &str = "etcdserver: authentication is not enabled";
 const FULL: &str = "etcdserver: mvcc: database space exceeded";
 
-/// Whether the request was turned away, before anything was done, for want of a valid token.
+/// Whether the request was refused, before anything was done, because it had no valid token.
 pub(super) fn wants_login(error: &Error) -> bool {
-    says(error, &[INVALID_TOKEN, OLD_AUTH_REVISION, NO_USER])
+    is_message(error, &[INVALID_TOKEN, OLD_AUTH_REVISION, NO_USER])
 }
 
-/// Whether etcd answered that it lets in everybody.
+/// Whether etcd answered that it needs no login.
 pub(super) fn needs_no_login(error: &Error) -> bool {
-    says(error, &[AUTH_DISABLED])
+    is_message(error, &[AUTH_DISABLED])
 }
 
 /// Whether etcd answered that the revision asked for has been compacted.
 pub(super) fn is_compacted(error: &Error) -> bool {
-    says(error, &["etcdserver: mvcc: required revision has been compacted"])
+    is_message(error, &["etcdserver: mvcc: required revision has been compacted"])
 }
 
 /// How etcd's own messages begin, and those of its raft, which it passes on.
-const VOICES: [&str; 3] = ["etcdserver: ", "raft: ", "raft proposal dropped"];
+const MESSAGE_PREFIXES: [&str; 3] = ["etcdserver: ", "raft: ", "raft proposal dropped"];
 
-/// Whether it was etcd that spoke, not a layer below.
+/// Whether the error came from etcd, not from a layer below.
 pub(super) fn came_from_etcd(error: &Error) -> bool {
-    let from_etcd = |status: &Status| VOICES.iter().any(|way| status.message().starts_with(way));
+    let from_etcd = |status: &Status| {
+        MESSAGE_PREFIXES.iter().any(|prefix| status.message().starts_with(prefix))
+    };
     matches!(error, Error::GRpcStatus(status) if from_etcd(status))
 }
 
-fn says(error: &Error, messages: &[&str]) -> bool {
+fn is_message(error: &Error, messages: &[&str]) -> bool {
     matches!(error, Error::GRpcStatus(status) if messages.contains(&status.message()))
 }
 
@@ -100,7 +102,7 @@ pub(super) fn of_cancelled_watch(url: &str, reason: &str) -> Failure {
     }
 }
 
-/// etcd's words, and ours where they do not say what to do.
+/// etcd's message, with an explanation where it does not say what to do.
 fn explain(status: &Status) -> String {
     let message = status.message();
     let meaning = match message {
@@ -132,7 +134,7 @@ pub(super) fn of_connecting(error: &tonic::transport::Error) -> String {
     never_connected(error).unwrap_or_else(|| chain(error))
 }
 
-/// An error with all its causes, each said once.
+/// An error with all its causes, each once.
 pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -141,7 +143,7 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
             Some(status) => status.message().to_owned(),
             None => error.to_string(),
         };
-        if !text.is_empty() && !texts.iter().any(|told| told.contains(&text)) {
+        if !text.is_empty() && !texts.iter().any(|earlier| earlier.contains(&text)) {
             texts.push(text);
         }
         next = error.source();
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn etcd_is_known_by_its_voice() {
+    fn errors_of_etcd_are_recognised_by_how_their_messages_begin() {
         let said = |message| Error::GRpcStatus(Status::new(Code::Unknown, message));
         assert!(came_from_etcd(&said("etcdserver: request timed out")));
         assert!(came_from_etcd(&said("raft proposal dropped")));

@@ -15,7 +15,7 @@ use super::{Etcd, translate};
 const PAGE_KEYS: i64 = 1000;
 /// The largest answer or batch of events that is taken. etcd has no limit of its own for these.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
-/// How long a page of the snapshot, or the watch's first word, may take.
+/// How long a page of the snapshot, or the watch's first response, may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 enum Stage<'a> {
@@ -52,8 +52,8 @@ pub(super) fn follow(
     })
 }
 
-/// The snapshot, and the watch that goes on from it. The watch stands before the snapshot is
-/// told: whoever has the one hears the rest.
+/// The snapshot, and the watch that goes on from it. The watch is established before the snapshot is
+/// returned: who has the snapshot will receive everything after it.
 async fn begin<'a>(endpoint: &'a Endpoint, prefix: &str) -> Result<(Update, Stage<'a>), Failure> {
     let snapshot = read(endpoint, prefix).await?;
     let options =
@@ -130,7 +130,7 @@ async fn next(endpoint: &Endpoint, watch: &mut WatchStream) -> Result<Events, Fa
     }
 }
 
-/// What a watch says, unless it is that it goes on no longer.
+/// The response of a watch, or a failure when the watch has ended.
 fn check(endpoint: &Endpoint, message: Option<WatchResponse>) -> Result<WatchResponse, Failure> {
     let url = endpoint.url();
     let Some(response) = message else {
@@ -138,7 +138,8 @@ fn check(endpoint: &Endpoint, message: Option<WatchResponse>) -> Result<WatchRes
     };
     if response.compact_revision() > 0 {
         let oldest = response.compact_revision();
-        let why = format!("{url}: what the watch had to tell was compacted, up to {oldest}");
+        let why =
+            format!("{url}: the revisions that the watch needs were compacted, up to {oldest}");
         return Err(Failure::Unknown(why));
     }
     if response.canceled() {
@@ -149,7 +150,7 @@ fn check(endpoint: &Endpoint, message: Option<WatchResponse>) -> Result<WatchRes
 
 /// The changes in a response, if there are any.
 ///
-/// What has been told is claimed up to the newest of them, and no further. The revision in a
+/// The batch claims to be complete up to the newest of them, and no further. The revision in a
 /// response's header is the store's when it was made, and etcd sends such responses to a watcher
 /// that is thousands of revisions behind. A batch never ends within a revision, for we do
 /// not ask for fragments.

@@ -107,8 +107,8 @@ impl Etcd {
         })
     }
 
-    /// All keys under `prefix` at one revision, from the first endpoint that tells them. Each is
-    /// asked a little after the one before it, so that those that say nothing cost little.
+    /// All keys under `prefix` at one revision, from the first endpoint that answers. Each is
+    /// asked a little after the one before it, so that those that do not answer cost little.
     /// Later requests, and followers, begin at the one that answered.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl Etcd {
         count: usize,
         timeout: Duration,
     ) -> Result<Vec<Duration>, StoreError> {
-        // One a process: two who measure at once shall not meet.
+        // One a process, so that two that measure at once do not disturb each other.
         let key = format!("/turnip-check/{cluster}/{}", std::process::id());
         let mut latencies = Vec::with_capacity(count);
         let mut outcome = Ok(());
@@ -221,7 +221,7 @@ impl Etcd {
     }
 }
 
-/// A watch from a revision that was compacted is cancelled, and told which is the oldest.
+/// A watch from a revision that was compacted is cancelled, with the oldest that there is.
 async fn oldest_revision(client: &Client, prefix: &str) -> Result<i64, etcd_client::Error> {
     let options = WatchOptions::new().with_start_revision(1);
     let mut watch = client.watch_client().watch(prefix, Some(options)).await?;

@@ -1,7 +1,7 @@
 //! The store: etcd.
 //!
-//! The adapter decides nothing: it takes the core's transactions to a member that answers, tells
-//! what a watch brings, and says why when it cannot. What makes it more than a translation:
+//! The adapter decides nothing: it takes the core's transactions to a member that answers, passes
+//! on what a watch brings, and says why when it cannot. What makes it more than a translation:
 //!
 //! - Each endpoint has a connection of its own, made when it is first needed. A request that cannot
 //!   be sent to one endpoint, or gets no answer there, makes later requests begin at another: of
@@ -12,7 +12,7 @@
 //! - A request is never sent twice when the first one may have been carried out; only the core
 //!   knows how to find that out. It is sent again when it certainly was not: no
 //!   connection, a member that has no leader, a token that has expired.
-//! - What a watch has told is claimed no further than it is certain.
+//! - A watch claims to be complete no further than is certain.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -109,8 +109,8 @@ impl Etcd {
                     break;
                 }
                 Err(Failure::NotSent(why)) => {
-                    // A member that says so itself, for want of a leader, is no worse than others.
-                    if endpoint.is_dark() {
+                    // A member that answers that it has no leader is no worse than others.
+                    if endpoint.is_unreachable() {
                         self.leave(index);
                     }
                     failures.push(why);
@@ -129,7 +129,7 @@ impl Etcd {
         let mut order: Vec<usize> = (0..self.endpoints.len()).collect();
         order.sort_by_key(|&index| {
             let endpoint = &self.endpoints[index];
-            (endpoint.is_dark(), index != self.current.get(), endpoint.failed())
+            (endpoint.is_unreachable(), index != self.current.get(), endpoint.failed())
         });
         order
     }
@@ -145,11 +145,11 @@ impl Etcd {
     fn other_than(&self, index: usize) -> usize {
         let count = self.endpoints.len();
         let others = (1..count).map(|step| (index + step) % count);
-        let doubts = |&other: &usize| {
+        let rank = |&other: &usize| {
             let endpoint = &self.endpoints[other];
-            (endpoint.is_dark(), endpoint.failed())
+            (endpoint.is_unreachable(), endpoint.failed())
         };
-        others.min_by_key(doubts).unwrap_or(index)
+        others.min_by_key(rank).unwrap_or(index)
     }
 
     /// Followers stay with an endpoint until it fails them or the core wants another.
@@ -158,8 +158,8 @@ impl Etcd {
         let index = match self.followed.get() {
             None => self.current.get(),
             Some(last) if elsewhere || leave => {
-                // Whatever the reason, it was not worth much as it was.
-                self.endpoints[last].distrust();
+                // Whatever the reason, that connection was not good.
+                self.endpoints[last].discard_connection();
                 self.other_than(last)
             }
             Some(last) => last,

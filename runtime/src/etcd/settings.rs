@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use etcd_client::{Certificate, Identity, TlsOptions};
 
-/// Where etcd is and how to be let in.
+/// Where etcd is and how to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdSettings {
     /// `http://host:port` or `https://host:port`; at least one.

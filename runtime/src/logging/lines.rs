@@ -32,7 +32,7 @@ pub struct Lines {
     counts: Arc<Counts>,
 }
 
-/// Sees to it, when dropped, that the last lines get out, if they can.
+/// Writes the last lines, if they can be written, when dropped.
 #[must_use]
 pub struct Flush(Lines);
 
@@ -56,13 +56,15 @@ fn write(receiver: &Receiver<Message>, counts: &Counts, mut out: impl Write) {
     while let Ok(message) = receiver.recv() {
         match message {
             Message::Line(line) => {
-                // A log that cannot be written cannot be told either.
+                // There is nowhere to report that the log cannot be written.
                 let _ = out.write_all(&line);
                 counts.waiting.fetch_sub(1, Ordering::Relaxed);
                 let lost = counts.lost.swap(0, Ordering::Relaxed);
                 if lost > 0 {
-                    let _ =
-                        writeln!(out, "{lost} lines of the log are lost: it took them too slowly");
+                    let _ = writeln!(
+                        out,
+                        "{lost} lines of the log are lost: they could not be written fast enough"
+                    );
                 }
             }
             Message::Flush(done) => {
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_stuck_holds_up_nobody_and_tells_later_what_it_lost() {
+    fn a_log_that_is_stuck_delays_nobody_and_says_later_what_it_lost() {
         let stuck = Stuck::default();
         let closed = stuck.gate.lock().unwrap();
         let (mut lines, flush) = Lines::to(stuck.clone()).unwrap();

@@ -1,15 +1,14 @@
 //! Two hosts in network namespaces of their own, joined by a veth pair.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
-use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{LinkUnspec, LinkVeth};
@@ -17,6 +16,9 @@ use turnip::clock::HostClock;
 use turnip::kernel::{Netlink, Settings};
 use turnip::seams::{Clock, Kernel};
 use turnip_core::{Assignment, Backstop, Instant, KernelError, KernelOp, KernelOutcome, Listing};
+use turnip_netns_tests::lab::Lab;
+use turnip_netns_tests::namespace::Namespace;
+use turnip_netns_tests::poll::Poll;
 
 /// The interface of the host, and of its neighbour.
 pub const DEVICE: &str = "host0";
@@ -29,42 +31,28 @@ pub fn on_a_host<T, F: Future<Output = T>>(test: impl FnOnce() -> F + Send + 'st
 where
     T: Send + 'static,
 {
-    let thread = std::thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET)
-            .expect("this test makes network namespaces: it must run as root");
-        block_on(async {
-            set_up("lo").await;
-            test().await
-        })
-    });
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    let lab = Lab::new().unwrap();
+    let host = lab.namespace("host").expect("this test makes network namespaces, as root");
+    host.block_on(|| async { Ok(test().await) }).unwrap()
 }
 
 /// Another network namespace.
-pub struct Neighbour(File);
+pub struct Neighbour(Arc<Namespace>);
 
 impl Neighbour {
     /// Joined with this host by a veth pair: `10.0.0.1/24` and `fd00::1/64` here,
     /// `10.0.0.2/24` and `fd00::2/64` there.
     pub async fn join() -> Self {
-        let namespace = std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).expect("root");
-            File::open("/proc/thread-self/ns/net").unwrap()
-        });
-        let neighbour = Neighbour(namespace.join().unwrap());
+        let neighbour = Neighbour(Lab::new().unwrap().namespace("neighbour").unwrap());
         let handle = handle();
         let pair = LinkVeth::new(DEVICE, NEIGHBOUR_DEVICE).build();
         handle.link().add(pair).execute().await.unwrap();
         let there = index(NEIGHBOUR_DEVICE);
-        let moved = LinkUnspec::new_with_index(there).setns_by_fd(neighbour.0.as_raw_fd()).build();
+        let moved =
+            LinkUnspec::new_with_index(there).setns_by_fd(neighbour.0.file().as_raw_fd()).build();
         handle.link().change(moved).execute().await.unwrap();
         configure(DEVICE, &["10.0.0.1/24", "fd00::1/64"]).await;
         neighbour.run(|| async {
-            set_up("lo").await;
             configure(NEIGHBOUR_DEVICE, &["10.0.0.2/24", "fd00::2/64"]).await;
         });
         eventually("the link to be up", async || {
@@ -79,13 +67,7 @@ impl Neighbour {
 
     /// Runs `what` on the neighbour.
     pub fn run<T: Send, F: Future<Output = T>>(&self, what: impl FnOnce() -> F + Send) -> T {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();
-                block_on(async { what().await })
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.0.block_on(|| async { Ok(what().await) }).unwrap()
     }
 
     /// Whether the address takes a connection from the neighbour within 200 ms.
@@ -283,9 +265,7 @@ pub fn failed(assignment: &Assignment, error: KernelError) -> KernelOutcome {
 
 /// Waits until it is so, generously.
 pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let patience = std::time::Instant::now() + Duration::from_secs(20);
-    while !is_so().await {
-        assert!(std::time::Instant::now() < patience, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let poll = Poll::every(Duration::from_millis(20)).within(Duration::from_secs(20));
+    let outcome = poll.succeed_async(async || is_so().await.then_some(()).ok_or(()));
+    assert!(outcome.await.is_ok(), "waited in vain for {what}");
 }

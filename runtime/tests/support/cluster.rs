@@ -1,33 +1,22 @@
 //! An etcd cluster of one or more members.
 
-use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 use turnip::etcd::{Etcd, EtcdSettings, TlsSettings};
+use turnip_netns_tests::etcd::{self, Access, Member, Place};
 
 use super::certificates::Certificates;
 use super::{PATIENCE, eventually};
 
-/// Members that end with this value.
+/// Members on loopback that end with this value.
 pub struct Cluster {
     members: Vec<Member>,
-    directory: TempDir,
     tls: Option<Certificates>,
     server_name: Option<String>,
-    extra: Vec<String>,
-}
-
-struct Member {
-    client_port: u16,
-    peer_port: u16,
-    process: Option<Child>,
+    _directory: TempDir,
 }
 
 impl Cluster {
@@ -53,15 +42,22 @@ impl Cluster {
         extra: &[&str],
     ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut ports = free_ports(2 * count).into_iter();
-        let member = |_| Member {
-            client_port: ports.next().unwrap(),
-            peer_port: ports.next().unwrap(),
-            process: None,
+        let ports = free_ports(2 * count);
+        let place = |(index, ports): (usize, &[u16])| {
+            let own = directory.path().join(format!("m{index}"));
+            std::fs::create_dir(&own).unwrap();
+            Place::on_loopback(format!("m{index}"), [ports[0], ports[1]], own)
         };
-        let members = (0..count).map(member).collect();
-        let extra = extra.iter().map(|&flag| flag.to_owned()).collect();
-        let mut cluster = Cluster { members, directory, tls, server_name, extra };
+        let places: Vec<Place> = ports.chunks(2).enumerate().map(place).collect();
+        let settings = etcd::EtcdSettings {
+            heartbeat_ms: 50,
+            election_ms: 500,
+            arguments: extra.iter().map(|&flag| flag.to_owned()).collect(),
+            ..etcd::EtcdSettings::default()
+        };
+        let access = tls.as_ref().map_or(Access::Open, |tls| Access::Tls(tls.etcd_arguments()));
+        let members = etcd::members(&places, &settings, &access);
+        let mut cluster = Cluster { members, tls, server_name, _directory: directory };
         for index in 0..count {
             cluster.restart(index);
         }
@@ -72,11 +68,11 @@ impl Cluster {
     /// Waits until every member that runs says that there is a leader.
     pub async fn healthy(&self) {
         let etcd = Etcd::new(&self.settings()).unwrap();
-        for index in (0..self.members.len()).filter(|&i| self.members[i].process.is_some()) {
+        for index in (0..self.members.len()).filter(|&i| self.members[i].runs()) {
             eventually("a healthy cluster", async || {
                 match etcd.endpoint_status(&self.url(index), Duration::from_secs(1)).await {
                     Ok(status) if status.leader_id != 0 => Ok(()),
-                    other => Err(format!("{other:?}; its log: {}", self.log(index))),
+                    other => Err(format!("{other:?}; its log: {}", self.members[index].log_text())),
                 }
             })
             .await;
@@ -85,65 +81,34 @@ impl Cluster {
 
     /// Starts a member, with the data that it has if it ran before.
     pub fn restart(&mut self, index: usize) {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let client = format!("{scheme}://127.0.0.1:{}", self.members[index].client_port);
-        let peer = |index: usize| format!("http://127.0.0.1:{}", self.members[index].peer_port);
-        let all: Vec<_> = (0..self.members.len()).map(|i| format!("m{i}={}", peer(i))).collect();
-        let log = File::create(self.log_file(index)).unwrap();
-        let mut command = Command::new("etcd");
-        command
-            .args(["--name", &format!("m{index}"), "--data-dir"])
-            .arg(self.directory.path().join(format!("m{index}")))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer(index)])
-            .args(["--initial-advertise-peer-urls", &peer(index)])
-            .args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"])
-            .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
-            .args(["--logger", "zap"])
-            .args(&self.extra)
-            .stdout(Stdio::null())
-            .stderr(log);
-        if let Some(certificates) = &self.tls {
-            command.args(certificates.server_flags());
-        }
-        let process = command.spawn().unwrap_or_else(|error| {
-            panic!("this test needs etcd (Debian's etcd-server) in the PATH: {error}")
-        });
-        self.members[index].process = Some(process);
+        self.members[index]
+            .start()
+            .expect("this test needs etcd (Debian's etcd-server) in the PATH");
     }
 
     /// Ends a member at once, as a crash does.
     pub fn kill(&mut self, index: usize) {
-        if let Some(mut process) = self.members[index].process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.members[index].kill();
     }
 
     /// Stops a member's process: its connections stay, and it says nothing.
-    pub fn freeze(&self, index: usize) {
-        self.signal(index, Signal::SIGSTOP);
+    pub fn freeze(&mut self, index: usize) {
+        self.members[index].freeze().unwrap();
     }
 
     /// Lets a frozen member go on.
-    pub fn thaw(&self, index: usize) {
-        self.signal(index, Signal::SIGCONT);
-    }
-
-    fn signal(&self, index: usize, signal: Signal) {
-        let process = self.members[index].process.as_ref().expect("the member runs");
-        kill(Pid::from_raw(process.id().cast_signed()), signal).unwrap();
+    pub fn thaw(&mut self, index: usize) {
+        self.members[index].thaw().unwrap();
     }
 
     /// Where clients reach a member.
     pub fn url(&self, index: usize) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.members[index].client_port)
+        self.members[index].client_url()
     }
 
     /// A member's port for clients.
     pub fn client_port(&self, index: usize) -> u16 {
-        self.members[index].client_port
+        self.members[index].client_address().port()
     }
 
     /// All members as endpoints; the first is the local one.
@@ -179,24 +144,6 @@ impl Cluster {
             Err("none leads")
         })
         .await
-    }
-
-    fn log_file(&self, index: usize) -> PathBuf {
-        self.directory.path().join(format!("m{index}.log"))
-    }
-
-    fn log(&self, index: usize) -> String {
-        let log = std::fs::read_to_string(self.log_file(index)).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(5)..].join("\n")
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for index in 0..self.members.len() {
-            self.kill(index);
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use turnip::seams::Clock;
 use turnip_core::{Event, Instant, Op, Revision, Snapshot, StoreError, Txn, Update};
+use turnip_netns_tests::poll::Poll;
 
 /// Generous: only there so that what is broken fails instead of hanging.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -46,18 +47,11 @@ pub fn run<F: Future>(test: F) -> F::Output {
 /// Tries until it works, but not for ever.
 pub async fn eventually<T, E: std::fmt::Debug>(
     what: &str,
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    attempt: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        match attempt().await {
-            Ok(done) => return done,
-            Err(error) if tokio::time::Instant::now() > deadline => {
-                panic!("{what} did not come within {PATIENCE:?}: {error:?}")
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
+    let poll = Poll::every(Duration::from_millis(50)).within(PATIENCE);
+    let outcome = poll.succeed_async(attempt).await;
+    outcome.unwrap_or_else(|error| panic!("{what} did not come within {PATIENCE:?}: {error:?}"))
 }
 
 /// A transaction that puts one value, whatever was there.
@@ -86,8 +80,8 @@ pub async fn snapshot(
     }
 }
 
-/// Takes events until everything up to `revision` has been told.
-pub async fn told_up_to(
+/// Takes events until everything up to `revision` has come.
+pub async fn events_up_to(
     updates: &mut (impl Stream<Item = Result<Update, StoreError>> + Unpin),
     revision: Revision,
 ) -> Vec<Event> {

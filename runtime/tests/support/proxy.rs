@@ -11,7 +11,7 @@ const PASS: u8 = 0;
 const SWALLOW: u8 = 1;
 const CUT_ANSWERS: u8 = 2;
 
-/// Passes bytes on between its own port and a member's, until it is told otherwise.
+/// Passes bytes on between its own port and a member's, until another mode is set.
 pub struct Proxy {
     port: u16,
     mode: Arc<AtomicU8>,
@@ -49,7 +49,7 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// From now on nothing gets through, and nobody is told. What is swallowed is lost: a
+    /// From now on nothing gets through, and neither end notices. What is swallowed is lost: a
     /// connection that was there then is never good again.
     pub fn swallow(&self) {
         self.mode.store(SWALLOW, Ordering::Relaxed);
@@ -81,7 +81,7 @@ async fn pass(
     loop {
         let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
         match mode.load(Ordering::Relaxed) {
-            // Keeps both ends open: nobody is told.
+            // Keeps both ends open: neither notices.
             SWALLOW => loop {
                 tokio::time::sleep(Duration::from_secs(3600)).await;
             },

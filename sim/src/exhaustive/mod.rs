@@ -121,7 +121,7 @@ pub fn check(mut say: impl FnMut(String)) -> bool {
     }
     say(format!("{total} states in all"));
     for mutant in Mutant::ALL {
-        let Some(world) = where_it_shows(mutant) else {
+        let Some(world) = where_it_shows(*mutant) else {
             say(format!("{mutant:?}: does no harm that could show here"));
             continue;
         };

@@ -1,11 +1,12 @@
 //! The benchmark: turnip and keepalived in the same lab, with the same probes and the same faults, in
 //! turns. Prints a table for the README; writes JSON and a picture beside it.
 
-mod picture;
+mod chart;
+mod environment;
 mod report;
 mod rest;
 mod scale;
-mod setting;
+mod statistics;
 mod targets;
 mod trial;
 mod use_case;
@@ -19,9 +20,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Environment;
 use crate::rest::Rest;
 use crate::scale::Scale;
-use crate::setting::Setting;
 use crate::trial::{Fault, Subject, Trial};
 use crate::use_case::{UseCase, UseCaseTrial};
 
@@ -68,7 +69,7 @@ enum Part {
 /// All figures of one benchmark.
 #[derive(Serialize, Deserialize, Debug)]
 struct Figures {
-    setting: Setting,
+    setting: Environment,
     /// turnip's commits when each part was measured.
     commits: BTreeMap<Part, BTreeSet<String>>,
     trials: Vec<Trial>,
@@ -88,7 +89,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let setting = Setting::here(arguments.runs)?;
+    let setting = Environment::here(arguments.runs)?;
     let mut figures = if arguments.resume {
         Figures::read(&arguments.output, &setting)?
     } else {
@@ -110,13 +111,13 @@ fn measure(arguments: &Arguments) -> Result<()> {
 }
 
 impl Figures {
-    fn of(setting: Setting) -> Self {
+    fn of(setting: Environment) -> Self {
         let (commits, trials, scale, rest, use_cases) = Default::default();
         Figures { setting, commits, trials, scale, rest, use_cases }
     }
 
     /// Those of an earlier benchmark, which must have measured the same.
-    fn read(directory: &Path, setting: &Setting) -> Result<Self> {
+    fn read(directory: &Path, setting: &Environment) -> Result<Self> {
         let file = directory.join("bench.json");
         let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
         let figures: Self = serde_json::from_slice(&text).context(file.display().to_string())?;
@@ -154,7 +155,7 @@ impl Measuring<'_> {
             let figure = attempt()?;
             eprintln!("{figure}");
             kind(self.figures).push(figure);
-            self.figures.commits.entry(self.part).or_default().insert(setting::commit());
+            self.figures.commits.entry(self.part).or_default().insert(environment::commit());
             write(self.arguments, self.figures)?;
         }
         bail!("the probes stalled {DISTURBED_MAX} times: this machine is too busy to measure on")
@@ -232,7 +233,7 @@ fn write(arguments: &Arguments, figures: &Figures) -> Result<()> {
     let file = |name: &str| arguments.output.join(name);
     std::fs::write(file("bench.json"), serde_json::to_vec_pretty(figures)?)?;
     std::fs::write(file("bench.md"), report::markdown(figures))?;
-    std::fs::write(file("bench.svg"), picture::svg(figures))?;
+    std::fs::write(file("bench.svg"), chart::svg(figures))?;
     Ok(())
 }
 
@@ -250,6 +251,6 @@ mod tests {
             read("../README.md").contains(&tables),
             "the README has other tables than\n{tables}"
         );
-        assert_eq!(read("bench/bench.svg"), picture::svg(&figures));
+        assert_eq!(read("bench/bench.svg"), chart::svg(&figures));
     }
 }

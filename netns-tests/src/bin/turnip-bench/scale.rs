@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use turnip_netns_tests::address_event::{self, AddressEvent};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, Policy, Vip};
-use turnip_netns_tests::eye::AddressEvent;
 use turnip_netns_tests::measure;
 use turnip_netns_tests::plan::{Plan, vip};
+use turnip_netns_tests::poll::Poll;
 
 use crate::trial::{Subject, in_ms};
 
@@ -85,7 +86,8 @@ pub fn run(subject: Subject, count: usize, run: usize, runs: usize) -> Result<Sc
         let Some(arrival) = arrivals.next() else { continue };
         first = Some(first.map_or(arrival.at, |first: Instant| first.min(arrival.at)));
         // One that was taken away again is there from when it came to stay.
-        let stays = measure::tenures(&events, Instant::now()).pop().map(|(_, tenure)| tenure.from);
+        let stays =
+            measure::holding_times(&events, Instant::now()).pop().map(|(_, held)| held.from);
         last = last.max(stays);
     }
     scale.first_ms = first.map(after);
@@ -118,15 +120,9 @@ pub fn until_at_rest(cluster: &Cluster) -> Result<bool> {
 /// Waits until each VIP is on one of `hosts`, and says whether it came to that.
 fn until_held(cluster: &Cluster, hosts: &[&str]) -> Result<bool> {
     let count = cluster.plan().vips.len();
-    let began = Instant::now();
-    while began.elapsed() < patience(count) {
-        // Not too often: it looks through all events, and what that takes the daemons lack.
-        sleep(Duration::from_millis(100 + count as u64 / 20));
-        if held(cluster, hosts)? == count {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    // Not too often: it looks through all events, which takes processor time from the daemons.
+    let poll = Poll::every(Duration::from_millis(100 + count as u64 / 20)).within(patience(count));
+    poll.is_so(|| Ok(held(cluster, hosts)? == count))
 }
 
 fn numbered(number: usize) -> Vip {
@@ -136,7 +132,7 @@ fn numbered(number: usize) -> Vip {
 type Events = (std::net::IpAddr, Vec<AddressEvent>);
 
 fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
-    let mut by_address = cluster.eye().events_by_address()?;
+    let mut by_address = cluster.address_monitor().events_by_address()?;
     let addresses = cluster.plan().vips.iter().flat_map(|vip| &vip.addresses);
     Ok(addresses
         .map(|net| (net.addr(), by_address.remove(&net.addr()).unwrap_or_default()))
@@ -146,7 +142,7 @@ fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
 /// How many of the addresses are on one host, which is one of these.
 fn held(cluster: &Cluster, hosts: &[&str]) -> Result<usize> {
     let on_one_of_these = |events: &[_]| {
-        let holders = measure::holders(events);
+        let holders = address_event::holders(events);
         holders.len() == 1 && holders.iter().all(|holder| hosts.contains(holder))
     };
     Ok(floating(cluster)?.iter().filter(|(_, events)| on_one_of_these(events)).count())

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::Figures;
-use crate::report::median;
 use crate::rest::{Costs, Rest};
+use crate::statistics::median;
 use crate::trial::{Fault, Subject, Trial};
 use crate::use_case::UseCase;
 

@@ -110,7 +110,7 @@ impl Figure {
 
 impl Trial {
     /// Whether it measured the machine instead: what happened while no probe was sent is not known,
-    /// and whoever sends late stands still himself. It is kept in the figures, in no table.
+    /// and a prober that sends late had no processor. It is kept in the figures, in no table.
     pub fn is_disturbed(&self) -> bool {
         self.blind_ms > in_ms(BLIND_MAX)
     }
@@ -233,7 +233,7 @@ impl Fault {
         }
     }
 
-    /// Whether clients must notice it: a trial in which they do not has missed its target.
+    /// Whether clients must notice it: in a trial in which they do not, the fault had no effect.
     pub fn silences_the_holder(self) -> bool {
         matches!(self, Fault::PowerOff | Fault::PowerOffLeader | Fault::Cut | Fault::OneWayCut)
     }
@@ -275,7 +275,7 @@ pub fn run(subject: Subject, fault: Fault, run: usize, runs: usize) -> Result<Tr
     }
     sleep(subject.moment(run, runs));
     if cluster.holders()? != [owner] {
-        bail!("it moved before anything happened\n{}", cluster.said());
+        bail!("it moved before anything happened\n{}", cluster.logs());
     }
     let from = Instant::now();
     inflict(&mut cluster, fault, owner)?;
@@ -310,14 +310,14 @@ pub fn in_ms(time: Duration) -> f64 {
 fn check(cluster: &Cluster, trial: &Trial) -> Result<()> {
     let Trial { fault, .. } = *trial;
     if fault.silences_the_holder() && trial.gap_ms.ms < in_ms(GAP_MIN) {
-        bail!("the fault did not bite: nobody was missed\n{}", cluster.said());
+        bail!("the fault had no effect: clients got all their answers\n{}", cluster.logs());
     }
     if !fault.moves_nothing()
         && !trial.moved
         && cluster.holders()?.len() < 2
         && !trial.gap_ms.unending
     {
-        bail!("it did not move, and clients do not miss it\n{}", cluster.said());
+        bail!("it did not move, and clients do not miss it\n{}", cluster.logs());
     }
     Ok(())
 }
@@ -328,7 +328,7 @@ fn inflict(cluster: &mut Cluster, fault: Fault, owner: usize) -> Result<()> {
         Fault::PowerOff | Fault::PowerOffLeader => cluster.power_off(owner),
         Fault::Stop => cluster.stop_daemon(owner),
         Fault::Cut => cluster.isolate(owner),
-        Fault::OneWayCut => cluster.mute(owner),
+        Fault::OneWayCut => cluster.cut_outgoing(owner),
         Fault::Kill => cluster.kill_daemon(owner),
         Fault::Freeze => cluster.freeze_daemon(owner),
         Fault::LeaderKilled => {

@@ -8,9 +8,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::measure::{self, Span};
-use turnip_netns_tests::network::look_outside;
+use turnip_netns_tests::network::probe_outside;
 use turnip_netns_tests::plan::Plan;
-use turnip_netns_tests::probe::Shot;
+use turnip_netns_tests::probe::Probe;
 use turnip_netns_tests::timeline::ms;
 
 use crate::trial::{BLIND_MAX, Subject, in_ms};
@@ -87,7 +87,7 @@ pub fn run(case: UseCase, run: usize, runs: usize) -> Result<UseCaseTrial> {
     let owner = cluster.wait_for_owner_among(|host| host == 0)?;
     let outside = match case {
         UseCase::GatewayPowerOff | UseCase::GatewayMove => {
-            Some(look_outside(cluster.network().client())?)
+            Some(probe_outside(cluster.network().client())?)
         }
         _ => None,
     };
@@ -108,11 +108,11 @@ pub fn run(case: UseCase, run: usize, runs: usize) -> Result<UseCaseTrial> {
     let span = Span { from, to: Instant::now() };
     let seen = cluster.seen(span)?;
     let outside = outside.map_or(Vec::new(), |prober| prober.records());
-    let beyond = |of: &dyn Fn(&[Shot]) -> Duration, seen| {
-        outside.iter().map(|(_, shots)| of(shots)).max().map_or(seen, |beyond| beyond.max(seen))
+    let beyond = |of: &dyn Fn(&[Probe]) -> Duration, seen| {
+        outside.iter().map(|(_, probes)| of(probes)).max().map_or(seen, |beyond| beyond.max(seen))
     };
-    let blind = beyond(&|shots| measure::blind(shots, span, true), seen.blind);
-    let gap = beyond(&|shots| measure::gap(shots, span).length(), seen.gap.max(seen.gap_tcp));
+    let blind = beyond(&|probes| measure::blind(probes, span, true), seen.blind);
+    let gap = beyond(&|probes| measure::gap(probes, span).length(), seen.gap.max(seen.gap_tcp));
     cluster.assert_daemons_are_well()?;
     Ok(UseCaseTrial {
         case,

@@ -18,7 +18,7 @@ const COMMITS: usize = 30;
 const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
 /// So many revisions are a day of three nodes with the default lease.
 const REVISIONS_PER_DAY: i64 = 3 * 2 * 86_400;
-/// What to tell who lets history grow.
+/// Advice when nobody compacts etcd's history.
 const COMPACT: &str = "run etcd with --auto-compaction-mode=periodic --auto-compaction-retention=1h (ETCD_AUTO_COMPACTION_MODE, ETCD_AUTO_COMPACTION_RETENTION); every renewal is a revision that it keeps until then";
 
 /// Checks etcd with what is known of the configuration.

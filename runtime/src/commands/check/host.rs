@@ -8,7 +8,7 @@ use turnip::lock::{InstanceLock, LockError};
 use turnip_core::Link;
 
 use super::Findings;
-use crate::commands::needs::{self, Silencer, Unprivileged};
+use crate::commands::needs::{self, Silencing, Unprivileged};
 
 /// Checks privileges, and what the configuration needs of the host.
 pub async fn check(config: Option<&Config>, findings: &mut Findings) {
@@ -25,7 +25,7 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
         Err(error) => findings.warning("daemon", error.to_string()),
     }
     let Some(config) = config else { return };
-    silencer(config, findings);
+    check_silencing(config, findings);
     match host::links() {
         Ok(links) => interfaces(config, &links, findings),
         Err(error) => findings.error("interfaces", format!("cannot be listed: {error}")),
@@ -33,10 +33,10 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
     secondaries(config, findings);
 }
 
-fn silencer(config: &Config, findings: &mut Findings) {
-    let chosen = Silencer::choose(config.fence, &config.lease, fence::probe());
+fn check_silencing(config: &Config, findings: &mut Findings) {
+    let chosen = Silencing::choose(config.fence, &config.lease, fence::probe());
     match chosen {
-        Ok(well @ (Silencer::Fence | Silencer::Lifetimes { needlessly: false })) => {
+        Ok(well @ (Silencing::Fence | Silencing::Lifetimes { needlessly: false })) => {
             findings.ok("fence", well.to_string());
         }
         Ok(worse) => findings.warning("fence", worse.to_string()),
@@ -80,7 +80,7 @@ fn secondaries(config: &Config, findings: &mut Findings) {
                 "secondaries",
                 format!("turnip will set promote_secondaries on {name}, so that other addresses of a VIP's subnet stay when it goes"),
             ),
-            // An interface that is not there is told of elsewhere.
+            // An interface that does not exist is reported elsewhere.
             Err(_) => {}
         }
     }

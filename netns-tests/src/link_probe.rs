@@ -1,5 +1,5 @@
-//! What crosses the network from one machine to another: the proof that a fault is what its name
-//! says, in each direction by itself.
+//! Measures how much of what one machine sends arrives at another, in each direction separately: the
+//! proof that a fault of the network does what its name says.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use crate::probe::PERIOD;
 /// A machine, and its address on [`LINK`].
 pub type Side<'a> = (&'a Namespace, IpAddr);
 
-/// Datagrams both ways between two machines on one link, each without an answer, until it is
-/// dropped.
+/// Sends datagrams in both directions between two machines on one link until it is dropped. They are
+/// not answered, so that the two directions do not depend on each other.
 #[derive(Debug)]
-pub struct Crossing {
-    there: Stream,
-    back: Stream,
+pub struct LinkProbe {
+    forward: Stream,
+    reverse: Stream,
 }
 
-/// How many percent of what was sent each way arrived.
+/// How many percent of what was sent in each direction arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrived {
-    /// From the one to the other.
-    pub there: u32,
-    /// From the other to the one.
-    pub back: u32,
+    /// From the first machine to the second.
+    pub forward: u32,
+    /// From the second machine to the first.
+    pub reverse: u32,
 }
 
-impl Crossing {
-    /// Starts to send from `one` to `other` and back.
+impl LinkProbe {
+    /// Starts to send from `one` to `other` (forward) and from `other` to `one` (reverse).
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn between(one: Side<'_>, other: Side<'_>) -> Result<Self> {
-        // Told, for a link that works one way cannot be asked.
+        // Entered by hand: ARP needs both directions, and one of them may be cut.
         for (from, to) in [(one, other), (other, one)] {
             from.0.add_neighbour(LINK, to.1, to.0.mac(LINK)?)?;
         }
-        Ok(Crossing { there: Stream::start(one, other)?, back: Stream::start(other, one)? })
+        Ok(LinkProbe { forward: Stream::start(one, other)?, reverse: Stream::start(other, one)? })
     }
 
     /// What has arrived so far.
@@ -51,14 +51,14 @@ impl Crossing {
     /// # Errors
     /// When too little was sent to say.
     pub fn arrived(&self) -> Result<Arrived> {
-        Ok(Arrived { there: self.there.percent()?, back: self.back.percent()? })
+        Ok(Arrived { forward: self.forward.percent()?, reverse: self.reverse.percent()? })
     }
 }
 
 #[derive(Debug)]
 struct Stream {
     sent: Arc<AtomicU32>,
-    heard: Arc<AtomicU32>,
+    received: Arc<AtomicU32>,
     _sender: Background,
 }
 
@@ -70,9 +70,9 @@ impl Stream {
         socket.set_nonblocking(true)?;
         receiver.set_nonblocking(true)?;
         let target = (to.1, receiver.local_addr()?.port());
-        let (sent, heard) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
+        let (sent, received) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
         let sender = Background::start({
-            let (sent, heard) = (Arc::clone(&sent), Arc::clone(&heard));
+            let (sent, received) = (Arc::clone(&sent), Arc::clone(&received));
             move |stop| {
                 while !stop.load(Ordering::Relaxed) {
                     // What cannot be sent does not arrive.
@@ -80,18 +80,18 @@ impl Stream {
                     sent.fetch_add(1, Ordering::Relaxed);
                     sleep(PERIOD);
                     while receiver.recv(&mut [0]).is_ok() {
-                        heard.fetch_add(1, Ordering::Relaxed);
+                        received.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             }
         });
-        Ok(Stream { sent, heard, _sender: sender })
+        Ok(Stream { sent, received, _sender: sender })
     }
 
     fn percent(&self) -> Result<u32> {
         let sent = self.sent.load(Ordering::Relaxed);
         ensure!(sent >= 100, "only {sent} datagrams were sent");
         // The last may be on its way.
-        Ok((self.heard.load(Ordering::Relaxed) * 100 / (sent - 1)).min(100))
+        Ok((self.received.load(Ordering::Relaxed) * 100 / (sent - 1)).min(100))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::Figures;
-use crate::report::median;
+use crate::statistics::median;
 use crate::trial::{Fault, Subject, Trial};
 
 const LEFT: f64 = 390.0;

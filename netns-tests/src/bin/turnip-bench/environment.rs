@@ -10,7 +10,7 @@ use turnip_netns_tests::{binary, etcd};
 
 /// The versions and the machine behind the figures.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
-pub struct Setting {
+pub struct Environment {
     /// Runs of everything.
     pub runs: usize,
     /// turnip's version.
@@ -27,14 +27,14 @@ pub struct Setting {
     pub cores: usize,
 }
 
-impl Setting {
+impl Environment {
     /// That of this machine.
     ///
     /// # Errors
     /// When a program that is to be measured does not run.
     pub fn here(runs: usize) -> Result<Self> {
         let turnip = binary::turnip()?.display().to_string();
-        Ok(Setting {
+        Ok(Environment {
             runs,
             turnip: first_line(&turnip, &["--version"])?,
             keepalived: first_line("keepalived", &["--version"])?,
@@ -61,9 +61,9 @@ fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(said.lines().next().with_context(|| format!("{program} says nothing"))?.trim().to_owned())
 }
 
-impl fmt::Display for Setting {
+impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Setting { runs, turnip, keepalived, etcd, bird, kernel, cores } = self;
+        let Environment { runs, turnip, keepalived, etcd, bird, kernel, cores } = self;
         write!(
             f,
             "Minimum / median / maximum of {runs} runs each, in turns, on {cores} cores: {turnip}, {keepalived}, {etcd}, {bird}, {kernel}"

@@ -1,10 +1,10 @@
-//! Observers that are not kept waiting by what they observe.
+//! Scheduling priority for the threads that observe a lab.
 
 use nix::libc;
 
-/// Gives the calling thread precedence over everything that has none, so that what it measures
-/// is the lab and not the machine's load. Where that is refused it goes on without.
-pub fn prompt() {
+/// Gives the calling thread real-time priority over all ordinary threads, so that it measures the
+/// lab and not the load of the machine. Where the kernel refuses, the thread goes on without.
+pub fn raise_priority() {
     let parameter = libc::sched_param { sched_priority: 1 };
     // SAFETY: the parameter outlives the call, and 0 is the calling thread.
     unsafe {

@@ -1,4 +1,4 @@
-//! Which hosts a router has routes to an address from, over time: its bird is asked again and again.
+//! Monitors from which hosts a router has routes to an address: its bird is asked again and again.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::address_event::{self, AddressEvent};
 use crate::background::Background;
-use crate::eye::AddressEvent;
 use crate::lab::Lab;
 use crate::measure::{self, QUIET_MAX, Span};
+use crate::priority::raise_priority;
 use crate::probe::PERIOD;
-use crate::prompt::prompt;
 
 /// The longest time between two answers of bird's after which something can be said nonetheless.
 const BLIND_MAX: Duration = Duration::from_secs(1);
 
 /// Watches the router until it is dropped.
 #[derive(Debug)]
-pub struct Announcers {
+pub struct RouteMonitor {
     seen: Arc<Mutex<Seen>>,
     _observer: Background,
 }
@@ -39,7 +39,7 @@ struct Seen {
     failure: Option<String>,
 }
 
-impl Announcers {
+impl RouteMonitor {
     /// Asks the router of `lab` for `address`, an IPv4 one, from now on.
     ///
     /// # Errors
@@ -52,15 +52,15 @@ impl Announcers {
             holes: Vec::new(),
             failure: None,
         }));
-        let now = bird.announcers(address)?;
+        let now = bird.sessions_with_a_route_to(address)?;
         take(&mut seen.lock().unwrap_or_else(PoisonError::into_inner), address, &now);
         let observer = Background::start({
             let seen = Arc::clone(&seen);
             move |stop| {
-                prompt();
+                raise_priority();
                 while !stop.load(Ordering::Relaxed) {
                     sleep(PERIOD);
-                    let answer = bird.announcers(address);
+                    let answer = bird.sessions_with_a_route_to(address);
                     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                     match answer {
                         Ok(now) => take(&mut seen, address, &now),
@@ -72,7 +72,7 @@ impl Announcers {
                 }
             }
         });
-        Ok(Announcers { seen, _observer: observer })
+        Ok(RouteMonitor { seen, _observer: observer })
     }
 
     /// The hosts that the router had a route from when it was last asked, as `session0` and so on.
@@ -80,7 +80,9 @@ impl Announcers {
     /// # Errors
     /// When bird does not answer.
     pub fn now(&self) -> Result<Vec<String>> {
-        self.read(|seen| measure::holders(&seen.events).into_iter().map(str::to_owned).collect())
+        self.read(|seen| {
+            address_event::holders(&seen.events).into_iter().map(str::to_owned).collect()
+        })
     }
 
     /// How long it had routes from two hosts or more at once, in `span`.
@@ -114,7 +116,7 @@ fn take(seen: &mut Seen, address: IpAddr, now: &BTreeSet<String>) {
     seen.holes.extend((hole.length() > QUIET_MAX).then_some(hole));
     seen.last_asked = at;
     let before: BTreeSet<String> =
-        measure::holders(&seen.events).into_iter().map(str::to_owned).collect();
+        address_event::holders(&seen.events).into_iter().map(str::to_owned).collect();
     let event =
         |host: &String, present| AddressEvent { at, host: (**host).into(), address, present };
     // What went first, so that a change between two answers is no overlap.
@@ -134,7 +136,7 @@ impl Bird {
         Ok(bird)
     }
 
-    fn announcers(&mut self, address: IpAddr) -> Result<BTreeSet<String>> {
+    fn sessions_with_a_route_to(&mut self, address: IpAddr) -> Result<BTreeSet<String>> {
         writeln!(self.0.get_mut(), "show route {address}/32")?;
         let answer = self.answer()?;
         // As in `unicast [session0 12:00:00.000] * (100)`.

@@ -1,5 +1,6 @@
-//! Sees the address events of all namespaces of a lab, in the order in which the kernel made
-//! them: one socket, in a namespace of its own that has an id for each of the others, hears all.
+//! Monitors the addresses of all hosts of a lab: one netlink socket receives the kernel's address
+//! events of all namespaces, in the order in which the kernel made them. The socket is in a namespace
+//! of its own, which has an id for each of the others.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -15,29 +16,16 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use crate::address_event::{AddressEvent, holders};
 use crate::background::Background;
 use crate::lab::Lab;
 use crate::links::address_of;
-use crate::measure;
 use crate::namespace::Namespace;
-use crate::prompt::prompt;
+use crate::priority::raise_priority;
 
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
 const RECEIVE_BUFFER_BYTES: libc::c_int = 64 << 20;
-
-/// An address came or went.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AddressEvent {
-    /// When it was read; events are in the kernel's order.
-    pub at: Instant,
-    /// On which host.
-    pub host: Arc<str>,
-    /// Which.
-    pub address: IpAddr,
-    /// Whether it is there now. A refreshed address comes again.
-    pub present: bool,
-}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -47,29 +35,29 @@ struct Seen {
     lost: Option<String>,
 }
 
-/// The observer.
+/// Receives address events until it is dropped.
 #[derive(Debug)]
-pub struct Eye {
+pub struct AddressMonitor {
     // Ends before the namespace that it is in.
     observer: Background,
     namespace: Arc<Namespace>,
     seen: Arc<Mutex<Seen>>,
 }
 
-impl Eye {
-    /// Opens it; it knows no namespace yet.
+impl AddressMonitor {
+    /// Opens the socket; no namespace is watched yet.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn new(lab: &Lab) -> Result<Self> {
-        let namespace = lab.namespace("eye")?;
+        let namespace = lab.namespace("address-monitor")?;
         let socket = namespace.run(listen)?;
         let seen = Arc::<Mutex<Seen>>::default();
         let observer = Background::start({
             let seen = Arc::clone(&seen);
-            move |stop| look(&socket, &seen, stop)
+            move |stop| observe(&socket, &seen, stop)
         });
-        Ok(Eye { observer, namespace, seen })
+        Ok(AddressMonitor { observer, namespace, seen })
     }
 
     /// Watches a namespace from now on, as `host`.
@@ -127,7 +115,7 @@ impl Eye {
     /// When events were lost.
     pub fn holders(&self, address: IpAddr, at: Instant) -> Result<Vec<String>> {
         let events = self.select(|event| event.address == address && event.at <= at)?;
-        Ok(measure::holders(&events).into_iter().map(str::to_owned).collect())
+        Ok(holders(&events).into_iter().map(str::to_owned).collect())
     }
 }
 
@@ -156,8 +144,8 @@ fn set_option<T>(fd: RawFd, option: libc::c_int, value: &T) -> Result<()> {
     Ok(())
 }
 
-fn look(socket: &Socket, seen: &Mutex<Seen>, stop: &AtomicBool) {
-    prompt();
+fn observe(socket: &Socket, seen: &Mutex<Seen>, stop: &AtomicBool) {
+    raise_priority();
     let mut buffer = vec![0_u8; 1 << 16];
     while !stop.load(Ordering::Relaxed) {
         let received = receive(socket.as_raw_fd(), &mut buffer);

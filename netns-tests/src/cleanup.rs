@@ -1,19 +1,21 @@
-//! Taking down what labs leave behind: of this process when a signal ends it, of dead ones when
-//! the next lab begins.
+//! Removes what labs leave behind: that of this process when a signal ends it, and that of processes
+//! which were killed when the next lab begins.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Once, PoisonError, RwLock, mpsc};
-use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::sync::{Once, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::namespace::processes_in;
+use crate::guard;
+use crate::poll::Poll;
+use crate::process::processes_in;
 
 /// What the names of all namespaces and directories of labs begin with; the process id follows.
 pub const PREFIX: &str = "turnip-lab-";
@@ -23,8 +25,8 @@ const NAMESPACES: &str = "/run/netns";
 /// The variable that names where labs have their files.
 pub const DIRECTORY_VARIABLE: &str = "TURNIP_LAB_DIR";
 
-/// What is killed is gone after some milliseconds; what is not by then is told.
-const GONE_WITHIN: Duration = Duration::from_secs(3);
+/// What is killed is gone after some milliseconds; what is not by then is reported.
+const GONE: Poll = Poll::every(Duration::from_millis(2)).within(Duration::from_secs(3));
 
 /// Where labs have their files: [`DIRECTORY_VARIABLE`], else the system's temporary directory.
 pub fn directory() -> PathBuf {
@@ -44,14 +46,14 @@ pub fn prepare() -> Result<()> {
         let adopts = set_child_subreaper(true).context("orphans cannot be adopted");
         prepared = adopts.and_then(|()| take_down_on_signals());
         // An earlier process may have had this one's id, and is as dead as the others.
-        reap_own();
+        remove_own();
     });
     prepared?;
-    reap_the_dead();
+    remove_leftovers_of_the_dead();
     Ok(())
 }
 
-fn reap_the_dead() {
+fn remove_leftovers_of_the_dead() {
     for (path, process) in leftovers() {
         if !Path::new(&format!("/proc/{process}")).exists() {
             remove(&path);
@@ -60,39 +62,13 @@ fn reap_the_dead() {
 }
 
 /// Removes all that this process has made.
-fn reap_own() {
+fn remove_own() {
     let own = std::process::id();
     // What runs in the namespaces writes into the directories.
     let (namespaces, directories): (Vec<PathBuf>, Vec<PathBuf>) = leftovers()
         .filter_map(|(path, process)| (process == own).then_some(path))
         .partition(|path| path.starts_with(NAMESPACES));
     namespaces.iter().chain(&directories).for_each(|path| remove(path));
-}
-
-/// Whoever makes something that would be left behind reads it; who takes all down writes it.
-static MAKING: RwLock<()> = RwLock::new(());
-
-/// Makes something that would be left behind. Once all is being taken down, nothing is made any more,
-/// and this does not return.
-pub fn make<T>(what: impl FnOnce() -> T) -> T {
-    let _making = MAKING.read().unwrap_or_else(PoisonError::into_inner);
-    what()
-}
-
-/// Makes a directory, and those that it is in.
-///
-/// # Errors
-/// When it cannot be made.
-pub fn make_directory(path: &Path) -> Result<()> {
-    make(|| fs::create_dir_all(path)).with_context(|| path.display().to_string())
-}
-
-/// Makes a directory that nobody has made before: what is in another's is not of this lab.
-///
-/// # Errors
-/// When it cannot be made, or is there already.
-pub fn make_new_directory(path: &Path) -> Result<()> {
-    make(|| fs::create_dir(path)).with_context(|| path.display().to_string())
 }
 
 /// From when this returns on, no signal ends the process without the lab being taken down.
@@ -117,8 +93,8 @@ fn take_down_on_signals() -> Result<()> {
         });
         let Some(signal) = signal else { return };
         eprintln!("\n{signal}: taking the lab down");
-        let _for_good = MAKING.write().unwrap_or_else(PoisonError::into_inner);
-        reap_own();
+        let _for_good = guard::stop_making();
+        remove_own();
         std::process::exit(128 + signal as i32);
     });
     let listens = listens.recv().context("the thread that listens to signals has died")?;
@@ -159,7 +135,7 @@ fn leftovers() -> impl Iterator<Item = (PathBuf, u32)> {
     })
 }
 
-/// Removes a namespace with all that runs in it, or a directory; tells what cannot be removed.
+/// Removes a namespace with all that runs in it, or a directory; reports what cannot be removed.
 fn remove(path: &Path) {
     let removed = match path.starts_with(NAMESPACES) {
         true => remove_namespace(path),
@@ -174,21 +150,17 @@ fn remove_namespace(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let own = std::process::id().cast_signed();
     let inode = fs::metadata(path)?.ino();
-    let deadline = Instant::now() + GONE_WITHIN;
-    loop {
-        let others: Vec<i32> =
-            processes_in(inode)?.into_iter().filter(|&process| process != own).collect();
-        if others.is_empty() {
-            break;
-        }
+    let mut others = Vec::new();
+    let all_gone = GONE.is_so(|| {
+        others = processes_in(inode)?;
+        others.retain(|&process| process != own);
         for process in &others {
             let _ = kill(Pid::from_raw(*process), Signal::SIGKILL);
         }
-        if Instant::now() > deadline {
-            eprintln!("still in {}: processes {others:?}", path.display());
-            break;
-        }
-        sleep(Duration::from_millis(2));
+        std::io::Result::Ok(others.is_empty())
+    })?;
+    if !all_gone {
+        eprintln!("still in {}: processes {others:?}", path.display());
     }
     // A name that no namespace was mounted at, where its maker died between the two.
     let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
@@ -197,13 +169,8 @@ fn remove_namespace(path: &Path) -> std::io::Result<()> {
 
 /// Whoever was killed may have made one more file while the directory was emptied.
 pub(crate) fn remove_directory(path: &Path) -> std::io::Result<()> {
-    let deadline = Instant::now() + GONE_WITHIN;
-    loop {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => sleep(Duration::from_millis(5)),
-            Ok(()) => return Ok(()),
-        }
-    }
+    GONE.succeed(|| match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    })
 }

@@ -1,0 +1,495 @@
+//! The node's place in the cluster: what it knows of the store, its own session, and the others'
+//! (rules 1, 3, 6 and 9, A2).
+
+use super::outbox::{Outbox, PendingTxn, Purpose};
+use super::own::Own;
+use super::peers::{Peers, Silent};
+use super::session::{Join, OwnWrite, Session, Written};
+use super::store_identity::StoreIdentity;
+use super::unreadable::Unreadable;
+use super::watch::Watch;
+use crate::lease::Lease;
+use crate::mutant::Mutant;
+use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::report::Report;
+use crate::store::{Event, Header, KeyValue, StoreError, TxnResponse, Update};
+use crate::time::Instant;
+use crate::timer::Timer;
+use crate::view::{Change, View};
+
+/// The view of the store, and the sessions in it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Cluster {
+    /// What is known of the store.
+    pub(super) view: View,
+    /// Whether that is still the same store (A2).
+    pub(super) store: StoreIdentity,
+    /// The own session (rules 1 and 6).
+    pub(super) session: Session,
+    /// The others', and their silence (rule 3).
+    pub(super) peers: Peers,
+    /// Whether news come (rule 9).
+    watch: Watch,
+    unreadable: Unreadable,
+}
+
+/// What follows for the other parts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum News {
+    /// This node itself stands otherwise: its session came or went, it is drained or no longer is.
+    OwnStanding,
+    /// The own session is over, and with it all that was told in it.
+    SessionOver { session: SessionId, is_deleted: bool, why: &'static str },
+    /// The session of an earlier process is resumed.
+    Resuming,
+    /// What an earlier process left is not this node's to keep.
+    KeepNothing,
+    /// The own session lets this node hold until then. `was_late`: nothing could be held before.
+    Extended { deadline: Instant, was_late: bool },
+    /// A renewal was answered; `after_failing`: the first one again.
+    RenewalAnswered { after_failing: bool },
+    /// One failed.
+    RenewalFailed,
+    /// This node's own record changed, or belongs to another session.
+    OwnRecord,
+    /// Another node's session, record or drain changed.
+    Node(NodeName),
+    /// A session is gone.
+    SessionGone(SessionId),
+    /// A VIP's owner or pin changed.
+    Vip(VipName),
+    /// The store is another one: nothing that was known or sent counts (A2).
+    StoreChanged,
+    /// The node must not go on.
+    Refuse(String),
+}
+
+impl Cluster {
+    /// Nothing is known yet; the store is asked.
+    pub(super) fn new(own: &Own, out: &mut Outbox, now: Instant) -> Self {
+        let mut cluster = Cluster {
+            view: View::default(),
+            store: StoreIdentity::default(),
+            session: Session::new(own.config.lease, now),
+            peers: Peers::default(),
+            watch: Watch::default(),
+            unreadable: Unreadable::default(),
+        };
+        cluster.set_guard_timer(out);
+        cluster.follow(own, false, out, now);
+        cluster
+    }
+
+    pub(super) fn lease(&self) -> Lease {
+        self.session.lease()
+    }
+
+    // ---- timers
+
+    /// A timer of this part fired.
+    pub(super) fn fire(&mut self, timer: Timer, own: &Own, out: &mut Outbox, now: Instant) {
+        match timer {
+            Timer::Echo => {
+                let why = "own renewals do not come back on the watch".to_owned();
+                self.watch.stop_expecting(out);
+                self.watch.doubt(why, self.lease(), out, now);
+                self.follow(own, true, out, now);
+            }
+            Timer::Follow => self.follow(own, true, out, now),
+            Timer::WatchStale => self.watch.is_stale_now(),
+            Timer::Contest => {
+                if let Some((purpose, txn)) = self.session.expire_own_name(own) {
+                    out.commit(purpose, txn, self.view.newest, self.lease().renew());
+                }
+            }
+            Timer::Quiet => self.store.end_quiet(),
+            _ => {}
+        }
+    }
+
+    fn follow(&mut self, own: &Own, elsewhere: bool, out: &mut Outbox, now: Instant) {
+        self.watch.follow(own, self.lease(), self.view.newest, elsewhere, out, now);
+    }
+
+    /// Following the store ended, or did not begin.
+    pub(super) fn follow_failed(&mut self, error: &StoreError, out: &mut Outbox, now: Instant) {
+        self.watch.failed(error.to_string(), self.lease(), out, now);
+    }
+
+    // ---- joining and renewing
+
+    /// Whether a session could be opened or resumed, as far as the store is known.
+    pub(super) fn may_join(&self) -> bool {
+        self.session.is_joining() && self.watch.is_following()
+    }
+
+    /// Has a session opened or resumed; one is opened when nothing is there that an earlier process
+    /// left (rule 6).
+    pub(super) fn join(
+        &mut self,
+        own: &Own,
+        nothing_is_there: bool,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> Vec<News> {
+        match self.session.join(own, &self.view) {
+            Join::Open => {
+                // Whatever is still there was put there under another session.
+                let news = self.keep_nothing();
+                if nothing_is_there {
+                    self.session.open();
+                    out.timers.set(Timer::Renew, now);
+                }
+                news
+            }
+            Join::Resume { id, lease } => {
+                self.session.resume(own, id, lease);
+                self.set_guard_timer(out);
+                out.timers.set(Timer::Renew, now);
+                vec![News::Resuming]
+            }
+            Join::Contest { seen, lease, host } => {
+                self.session.contest(seen);
+                out.timers.set(Timer::Contest, now + self.lease().patience(lease));
+                let this = &own.config.host;
+                let why = format!("host {host} has it in etcd, and this is host {this}");
+                out.report(Report::NameContested { why });
+                self.keep_nothing()
+            }
+            Join::Refuse(why) => vec![News::Refuse(why)],
+        }
+    }
+
+    fn keep_nothing(&mut self) -> Vec<News> {
+        let is_news = self.session.keep_nothing();
+        is_news.then_some(News::KeepNothing).into_iter().collect()
+    }
+
+    /// Writes the session key (rule 1). `offer` is what `nodes/<node>` should hold, where the session
+    /// is being opened.
+    pub(super) fn renew(&mut self, own: &Own, offer: Vec<u8>, out: &mut Outbox, now: Instant) {
+        let lease = self.lease();
+        if !self.session.is_renewable() {
+            return;
+        }
+        if !self.watch.may_renew(own) {
+            return out.timers.set(Timer::Renew, now + lease.renew());
+        }
+        // Unless it is answered before. Of those that are under way at once, all of which compare
+        // the same revision, one lands, and the others read that it did.
+        out.timers.set(Timer::Renew, now + lease.unanswered_delay());
+        let Some((purpose, txn)) = self.session.renewal(own, &self.view, offer, now) else {
+            return;
+        };
+        self.peers.renewal_sent(now);
+        self.schedule_expiry(own, out);
+        out.commit(purpose, txn, self.view.newest, lease.renew());
+    }
+
+    /// A renewal that was made at `sent` was answered, or not.
+    pub(super) fn renewal_answered(
+        &mut self,
+        own: &Own,
+        sent: Instant,
+        answer: &Result<TxnResponse, StoreError>,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> Option<News> {
+        let lease = self.lease();
+        match answer {
+            Ok(response) => {
+                self.peers.renewal_answered(own, sent, now);
+                self.schedule_expiry(own, out);
+                if response.succeeded {
+                    out.timers.set(Timer::Renew, sent + lease.renew());
+                }
+                let after_failing = self.session.answered(now);
+                if after_failing {
+                    out.report(Report::RenewalsSucceed);
+                }
+                Some(News::RenewalAnswered { after_failing })
+            }
+            // The store has answered a later one: this is no outage.
+            Err(_) if !self.peers.renewal_failed(sent) => None,
+            Err(error) => {
+                if self.session.failed(now) {
+                    let left = self.session.left(now);
+                    out.report(Report::RenewalsFail { why: error.to_string(), left });
+                }
+                out.timers.set_earlier(Timer::Renew, now + lease.unanswered_delay());
+                Some(News::RenewalFailed)
+            }
+        }
+    }
+
+    /// Whether this node may expire others now: who holds nothing, or cannot hear, may not (rule 3).
+    /// It is looked at again when the session is there, or a renewal is answered.
+    pub(super) fn may_expire(&self, own: &Own, now: Instant) -> bool {
+        self.session.id().is_some() && self.watch.may_renew(own) && self.session.in_time(own, now)
+    }
+
+    /// The sessions that have been silent long enough by now (rule 3).
+    pub(super) fn silent(&self, own: &Own, now: Instant) -> Vec<Silent> {
+        self.peers.silent(own, self.lease(), now)
+    }
+
+    /// An expiry of `node` was answered; `unknown`: it may or may not have happened.
+    pub(super) fn expiry_answered(
+        &mut self,
+        own: &Own,
+        node: &NodeName,
+        unknown: bool,
+        out: &mut Outbox,
+        now: Instant,
+    ) {
+        let retry_at = now + self.lease().retry_delay();
+        self.peers.expiry_answered(node, retry_at);
+        if unknown && self.session.is_contested() {
+            out.timers.set(Timer::Contest, retry_at);
+        }
+        self.schedule_expiry(own, out);
+    }
+
+    pub(super) fn schedule_expiry(&mut self, own: &Own, out: &mut Outbox) {
+        match self.peers.next_due(own, self.lease()) {
+            Some(due) => out.timers.set(Timer::Expire, due),
+            None => out.timers.stop(Timer::Expire),
+        }
+    }
+
+    // ---- what the store says
+
+    /// What following the prefix brought.
+    pub(super) fn watch_told(
+        &mut self,
+        own: &Own,
+        update: Update,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> Vec<News> {
+        let mut news = Vec::new();
+        match update {
+            Update::Snapshot(snapshot) => {
+                let known = self.watch.asked_knowing();
+                if self.is_another_store(own, snapshot.header, known, out, now) {
+                    return vec![News::StoreChanged];
+                }
+                self.store.learn(snapshot.header);
+                let changes = self.view.learn_snapshot(&own.keys, &snapshot);
+                for kv in &snapshot.kvs {
+                    let (key, modified) = (&kv.key, kv.mod_revision);
+                    self.unreadable.report(&own.keys, &self.view, key, modified, out);
+                }
+                let may_renew_again = self.watch.snapshot_came(out, now);
+                if may_renew_again && self.session.is_renewable() {
+                    out.timers.set(Timer::Renew, now);
+                }
+                self.complete_to(snapshot.header.revision, out);
+                for change in changes {
+                    self.changed(own, change, out, now, &mut news);
+                }
+            }
+            Update::Events(events) => {
+                if !self.watch.is_following() {
+                    return news;
+                }
+                if self.is_another_store(own, events.header, Revision(0), out, now) {
+                    return vec![News::StoreChanged];
+                }
+                for event in &events.events {
+                    let (key, kv, at) = match event {
+                        Event::Put(kv) => (&kv.key, Some(kv), kv.mod_revision),
+                        Event::Delete { key, revision } => (key, None, *revision),
+                    };
+                    self.learn(own, (key, kv, at), out, now, &mut news);
+                }
+                self.complete_to(events.header.revision, out);
+            }
+        }
+        news
+    }
+
+    /// What the answer to a transaction says of the keys; what to hold follows from that.
+    pub(super) fn answer_told(
+        &mut self,
+        own: &Own,
+        pending: &PendingTxn,
+        response: &TxnResponse,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> Vec<News> {
+        if self.is_another_store(own, response.header, pending.sent_knowing, out, now) {
+            return vec![News::StoreChanged];
+        }
+        let mut news = Vec::new();
+        for (key, kv) in pending.news(response) {
+            let told = (key.as_str(), kv.as_ref(), response.header.revision);
+            self.learn(own, told, out, now, &mut news);
+        }
+        news
+    }
+
+    fn complete_to(&mut self, revision: Revision, out: &mut Outbox) {
+        self.view.newest = self.view.newest.max(revision);
+        self.view.complete_to = self.view.complete_to.max(revision);
+        self.watch.complete_to(revision, out);
+    }
+
+    fn learn(
+        &mut self,
+        own: &Own,
+        (key, kv, as_of): (&str, Option<&KeyValue>, Revision),
+        out: &mut Outbox,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) {
+        if let Some(change) = self.view.learn(&own.keys, key, kv, as_of) {
+            let modified = kv.map_or(as_of, |kv| kv.mod_revision);
+            self.unreadable.report(&own.keys, &self.view, key, modified, out);
+            self.changed(own, change, out, now, news);
+        }
+    }
+
+    fn changed(
+        &mut self,
+        own: &Own,
+        change: Change,
+        out: &mut Outbox,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) {
+        match change {
+            Change::Renewed(node) if node == *own.name() => self.own_written(own, out, now, news),
+            Change::Renewed(node) => self.peer_heard(own, &node, out, now),
+            Change::Session { node, before } => {
+                news.extend(before.map(News::SessionGone));
+                if node == *own.name() {
+                    news.push(News::OwnRecord);
+                    self.own_written(own, out, now, news);
+                } else {
+                    self.peer_heard(own, &node, out, now);
+                    news.push(News::Node(node));
+                }
+            }
+            Change::Node(node) if node == *own.name() => news.push(News::OwnRecord),
+            Change::Drain(node) if node == *own.name() => {
+                out.report(Report::Drained(self.view.drained(&node)));
+                news.push(News::OwnStanding);
+            }
+            Change::Node(node) | Change::Drain(node) => news.push(News::Node(node)),
+            Change::Pin(vip) | Change::Vip(vip) => news.push(News::Vip(vip)),
+            Change::Foreign => {}
+        }
+    }
+
+    fn peer_heard(&mut self, own: &Own, node: &NodeName, out: &mut Outbox, now: Instant) {
+        self.peers.heard(node, self.view.session(node), now);
+        self.schedule_expiry(own, out);
+    }
+
+    /// Whether the store that answers is not the one it was (A2). Then everything starts afresh, and
+    /// nothing is assumed or claimed before the longest lease known is over.
+    fn is_another_store(
+        &mut self,
+        own: &Own,
+        header: Header,
+        known: Revision,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> bool {
+        let Some(why) = self.store.contradiction(header, known) else { return false };
+        out.report(Report::StoreChanged { why });
+        if own.mutated(Mutant::KeepAfterRollback) {
+            return false;
+        }
+        let lease = own.config.lease;
+        let longest = self.view.longest_lease().unwrap_or_default().max(lease.duration());
+        let quiet_until = self.store.forget(lease.patience(longest), now);
+        if own.mutated(Mutant::ResumeAfterRollback) {
+            self.store.end_quiet();
+        } else {
+            out.timers.set(Timer::Quiet, quiet_until);
+        }
+        self.view = self.view.cleared();
+        self.session.forget_attempts();
+        self.peers.forget_all();
+        out.forget_txns();
+        self.watch.start_afresh(lease, out, now);
+        true
+    }
+
+    // ---- the own session
+
+    fn own_written(&mut self, own: &Own, out: &mut Outbox, now: Instant, news: &mut Vec<News>) {
+        let known = self.view.session(own.name());
+        match self.session.written(own, known, now) {
+            Written::Nothing => {}
+            Written::Own(write) => self.own_write(own, &write, out, now, news),
+            Written::RenewNow => out.timers.set(Timer::Renew, now),
+            Written::WatchOn(lease) => {
+                out.timers.set(Timer::Contest, now + self.lease().patience(lease));
+            }
+            Written::Lost(session, why) => {
+                let is_deleted = known.is_none();
+                news.push(News::SessionOver { session, is_deleted, why });
+            }
+            Written::Refuse(why) => news.push(News::Refuse(why)),
+        }
+    }
+
+    fn own_write(
+        &mut self,
+        own: &Own,
+        write: &OwnWrite,
+        out: &mut Outbox,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) {
+        let Some(session) = self.session.id() else { return };
+        if write.resumed {
+            out.report(Report::SessionResumed { session });
+        }
+        if write.opened {
+            out.report(Report::SessionOpened { session });
+        }
+        if write.opened || write.resumed {
+            news.push(News::OwnStanding);
+        }
+        if let Some(deadline) = self.session.deadline().filter(|_| write.extended) {
+            self.set_guard_timer(out);
+            news.push(News::Extended { deadline, was_late: write.was_late });
+        }
+        let written = self.view.session(own.name()).map(|known| known.modified);
+        if let Some(written) = written.filter(|at| write.credited && self.view.complete_to < *at) {
+            self.watch.expect(written, self.lease(), out, now);
+        }
+    }
+
+    /// Nothing is held under a session that is not there. `for_good`: none will follow.
+    pub(super) fn session_over(&mut self, own: &Own, for_good: bool, out: &mut Outbox) {
+        self.session.forget(own, for_good);
+        self.watch.stop_expecting(out);
+        out.timers.stop(Timer::Renew);
+        out.timers.stop(Timer::Guard);
+    }
+
+    /// The session is not renewed any more.
+    pub(super) fn close(&mut self, out: &mut Outbox) {
+        self.session.close();
+        out.timers.stop(Timer::Renew);
+    }
+
+    /// Deletes the own session (rule 5); whether there is one to delete.
+    pub(super) fn delete_session(&mut self, own: &Own, out: &mut Outbox) -> bool {
+        let Some(txn) = self.session.deletion(own, &self.view) else { return false };
+        out.timers.stop(Timer::Renew);
+        out.commit(Purpose::Close, txn, self.view.newest, self.lease().renew());
+        true
+    }
+
+    fn set_guard_timer(&self, out: &mut Outbox) {
+        if let Some(at) = self.session.guard_at() {
+            out.timers.set(Timer::Guard, at);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Giving free what names this session and is not configured here: nobody sits on a VIP (rule 7).
+
+use std::collections::BTreeMap;
+
+use super::outbox::{Outbox, Purpose};
+use super::situation::Situation;
+use super::vips::{Context, VIPS_PER_TXN_MAX, Vips, compare_session};
+use crate::action::TxnId;
+use crate::mutant::Mutant;
+use crate::name::VipName;
+use crate::store::{Compare, Op, Txn};
+use crate::timer::Timer;
+
+/// VIPs that are being given free.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Freeing {
+    /// With the transaction that does it.
+    pending: BTreeMap<VipName, TxnId>,
+    /// There may be something to give free.
+    stale: bool,
+}
+
+impl Freeing {
+    pub(super) fn mark_stale(&mut self) {
+        self.stale = true;
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Gives free what is to be.
+    ///
+    /// Its address may have another name in today's configuration and be here still. So nothing is
+    /// given free while anything is here that is not this node's to hold.
+    pub(super) fn free(&mut self, context: &Context<'_>, vips: &Vips, out: &mut Outbox) {
+        if !std::mem::take(&mut self.stale) {
+            return;
+        }
+        let situation = &context.situation;
+        let names = self.names(situation);
+        if names.is_empty() {
+            return;
+        }
+        if vips.has_leftovers(context) {
+            self.stale = true;
+            return;
+        }
+        for batch in names.chunks(VIPS_PER_TXN_MAX) {
+            let txn = transaction(situation, batch);
+            let purpose = Purpose::Free { vips: batch.to_vec() };
+            let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());
+            self.pending.extend(batch.iter().map(|vip| (vip.clone(), id)));
+        }
+    }
+
+    fn names(&self, situation: &Situation<'_>) -> Vec<VipName> {
+        let own = situation.own;
+        let Some(session) = situation.session.id() else { return Vec::new() };
+        let is_to_free = |vip: &&VipName| {
+            let record = situation.view.vip(vip).and_then(|known| known.readable());
+            record.is_some_and(|record| record.node == *own.name())
+                && own.index_of(vip).is_none()
+                && !self.pending.contains_key(*vip)
+        };
+        situation.view.vips_of(session).filter(is_to_free).cloned().collect()
+    }
+
+    /// It was answered; `unknown`: it is tried again.
+    pub(super) fn answered(
+        &mut self,
+        situation: &Situation<'_>,
+        vips: &[VipName],
+        unknown: bool,
+        out: &mut Outbox,
+    ) {
+        self.pending.retain(|vip, _| !vips.contains(vip));
+        if unknown {
+            out.timers.set(Timer::Free, situation.retry_at());
+        }
+    }
+
+    /// The store is another one (A2).
+    pub(super) fn forget_requests(&mut self) {
+        self.pending.clear();
+    }
+}
+
+fn transaction(situation: &Situation<'_>, vips: &[VipName]) -> Txn {
+    let own = situation.own;
+    let mut txn = Txn::default();
+    let Some(session) = situation.session.id() else { return txn };
+    compare_session(situation, &mut txn, own.name(), session);
+    for vip in vips {
+        let key = own.keys.vip(vip);
+        let is = situation.view.vip(vip).map(|known| known.modified).unwrap_or_default();
+        if !own.mutated(Mutant::FreeUncompared) {
+            txn.compares.push(Compare::ModRevision { key: key.clone(), is });
+        }
+        txn.success.push(Op::Delete { key: key.clone() });
+        txn.failure.push(Op::Get { key });
+    }
+    txn
+}

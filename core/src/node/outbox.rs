@@ -1,0 +1,184 @@
+//! What the node asks of the world and waits for: actions, timers, requests without an answer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::own::VipIndex;
+use crate::action::{Action, OpId, TxnId};
+use crate::kernel::{Assignment, KernelOp};
+use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::report::Report;
+use crate::store::{KeyValue, Op, Txn, TxnResponse};
+use crate::time::Instant;
+use crate::timer::Timers;
+
+/// Actions that nobody has polled yet, timers, and requests that have not been answered.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) timers: Timers,
+    actions: VecDeque<Action>,
+    txns: BTreeMap<TxnId, PendingTxn>,
+    ops: BTreeMap<OpId, PendingOp>,
+    last_id: u64,
+}
+
+/// A transaction that has not been answered.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct PendingTxn {
+    pub(super) purpose: Purpose,
+    txn: Txn,
+    /// The newest revision known when it was sent: an answer from before that means that the
+    /// store went back (A2).
+    pub(super) sent_knowing: Revision,
+}
+
+/// What a transaction is for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Purpose {
+    /// Renews the session, or opens one where there is none yet.
+    Renew { session: Option<SessionId>, sent: Instant },
+    /// Deletes another's session, and claims VIPs with it.
+    Expire { node: NodeName, vips: Vec<VipIndex> },
+    /// Names this session in `vips/`.
+    Claim { vips: Vec<VipIndex> },
+    /// Names successors, or nobody.
+    HandOver { vips: Vec<(VipIndex, Option<NodeName>)> },
+    /// Gives free what is not configured here.
+    Free { vips: Vec<VipName> },
+    /// Writes `nodes/<node>`.
+    Publish,
+    /// Deletes the own session.
+    Close,
+}
+
+/// A kernel operation that has not been answered.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum PendingOp {
+    List,
+    Assume(Vec<VipIndex>),
+    Refresh,
+    Withdraw(Vec<VipIndex>),
+    WithdrawStrays(Vec<Assignment>),
+    RemoveFence,
+}
+
+impl Purpose {
+    fn is_about_vips(&self) -> bool {
+        match self {
+            Purpose::Claim { .. } | Purpose::HandOver { .. } => true,
+            Purpose::Expire { vips, .. } => !vips.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+impl PendingTxn {
+    /// What `response` says of the keys: as of its revision, each is this, or absent.
+    pub(super) fn news(&self, response: &TxnResponse) -> Vec<(String, Option<KeyValue>)> {
+        let as_of = response.header.revision;
+        // The create_revision of what was put matters for sessions only.
+        let created = match self.purpose {
+            Purpose::Renew { session: Some(session), .. } => session.0,
+            _ => as_of,
+        };
+        let branch = if response.succeeded { &self.txn.success } else { &self.txn.failure };
+        let mut gets = response.gets.iter();
+        let mut news = Vec::with_capacity(branch.len());
+        for op in branch {
+            news.push(match op {
+                Op::Put { key, value } => {
+                    let kv = KeyValue {
+                        key: key.clone(),
+                        value: value.clone(),
+                        create_revision: created,
+                        mod_revision: as_of,
+                    };
+                    (key.clone(), Some(kv))
+                }
+                Op::Delete { key } => (key.clone(), None),
+                Op::Get { key } => match gets.next() {
+                    Some(kv) => (key.clone(), kv.clone()),
+                    None => break,
+                },
+            });
+        }
+        news
+    }
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        self.push(Action::Report(report));
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// After the end nothing is done any more; it is only told.
+    pub(super) fn keep_reports_only(&mut self) {
+        self.actions.retain(|action| matches!(action, Action::Exit(_) | Action::Report(_)));
+    }
+
+    /// Sends a transaction. `knowing` is the newest revision that is known.
+    pub(super) fn commit(
+        &mut self,
+        purpose: Purpose,
+        txn: Txn,
+        knowing: Revision,
+        timeout: Duration,
+    ) -> TxnId {
+        let id = TxnId(self.fresh_id());
+        self.push(Action::Commit { id, txn: txn.clone(), timeout });
+        self.txns.insert(id, PendingTxn { purpose, txn, sent_knowing: knowing });
+        id
+    }
+
+    /// The transaction that was answered, unless nobody waits for it.
+    pub(super) fn answered_txn(&mut self, id: TxnId) -> Option<PendingTxn> {
+        self.txns.remove(&id)
+    }
+
+    /// No answer to what was sent so far matters any more (A2).
+    pub(super) fn forget_txns(&mut self) {
+        self.txns.clear();
+    }
+
+    /// How many transactions about VIPs are under way.
+    pub(super) fn txns_about_vips(&self) -> usize {
+        self.txns.values().filter(|pending| pending.purpose.is_about_vips()).count()
+    }
+
+    /// Whether a renewal is under way.
+    pub(super) fn is_renewing(&self) -> bool {
+        self.txns.values().any(|pending| matches!(pending.purpose, Purpose::Renew { .. }))
+    }
+
+    /// Asks the kernel.
+    pub(super) fn kernel(&mut self, pending: PendingOp, op: KernelOp) -> OpId {
+        let id = OpId(self.fresh_id());
+        self.push(Action::Kernel { id, op });
+        self.ops.insert(id, pending);
+        id
+    }
+
+    /// The operation that was answered, unless it was never asked for.
+    pub(super) fn answered_op(&mut self, id: OpId) -> Option<PendingOp> {
+        self.ops.remove(&id)
+    }
+
+    /// Numbers what it asks for from `id` on.
+    #[cfg(feature = "mutants")]
+    pub(super) fn skip_ids_to(&mut self, id: u64) {
+        self.last_id = self.last_id.max(id);
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}

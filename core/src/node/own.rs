@@ -1,0 +1,121 @@
+//! What the node is told at its start, with the ways to find things in it. It never changes.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::config::{NodeConfig, Policy, VipConfig};
+use crate::kernel::Assignment;
+use crate::keys::Keys;
+use crate::mutant::Mutant;
+use crate::name::{NodeName, VipName};
+
+/// One of the node's VIPs, by its place in the order of their names.
+pub(super) type VipIndex = usize;
+
+/// The node's configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Own {
+    pub(super) config: NodeConfig,
+    pub(super) keys: Keys,
+    digests: Vec<String>,
+    by_name: BTreeMap<VipName, VipIndex>,
+    by_address: BTreeMap<IpAddr, VipIndex>,
+    by_interface: BTreeMap<Arc<str>, Vec<VipIndex>>,
+    mutant: Option<Mutant>,
+}
+
+/// No two processes have the same number: it stands for all that the process was told.
+impl Hash for Own {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.config.process, &self.config.name, self.mutant).hash(state);
+    }
+}
+
+impl Own {
+    pub(super) fn new(mut config: NodeConfig) -> Self {
+        config.vips.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut by_interface: BTreeMap<Arc<str>, Vec<VipIndex>> = BTreeMap::new();
+        let (mut by_name, mut by_address) = (BTreeMap::new(), BTreeMap::new());
+        for (index, vip) in config.vips.iter().enumerate() {
+            by_name.insert(vip.name.clone(), index);
+            by_address.extend(vip.addresses.iter().map(|address| (address.addr(), index)));
+            by_interface.entry(Arc::clone(&vip.interface)).or_default().push(index);
+        }
+        Own {
+            keys: Keys::new(&config.cluster),
+            digests: config.vips.iter().map(VipConfig::digest).collect(),
+            by_name,
+            by_address,
+            by_interface,
+            mutant: None,
+            config,
+        }
+    }
+
+    #[cfg(feature = "mutants")]
+    pub(super) fn set_mutant(&mut self, mutant: Mutant) {
+        self.mutant = Some(mutant);
+    }
+
+    /// Whether a test broke this rule.
+    pub(super) fn mutated(&self, mutant: Mutant) -> bool {
+        cfg!(feature = "mutants") && self.mutant == Some(mutant)
+    }
+
+    pub(super) fn name(&self) -> &NodeName {
+        &self.config.name
+    }
+
+    pub(super) fn vip_count(&self) -> usize {
+        self.config.vips.len()
+    }
+
+    pub(super) fn vip(&self, index: VipIndex) -> &VipConfig {
+        &self.config.vips[index]
+    }
+
+    pub(super) fn digest(&self, index: VipIndex) -> &str {
+        &self.digests[index]
+    }
+
+    /// The VIP of that name, if it is configured.
+    pub(super) fn index_of(&self, name: &VipName) -> Option<VipIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The VIP to which the address belongs.
+    pub(super) fn index_by_address(&self, address: IpAddr) -> Option<VipIndex> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// The VIP of which `address` on `interface` is a part.
+    pub(super) fn index_by_assignment(&self, interface: &str, address: IpNet) -> Option<VipIndex> {
+        let index = self.index_by_address(address.addr())?;
+        let vip = self.vip(index);
+        (*vip.interface == *interface && vip.addresses.contains(&address)).then_some(index)
+    }
+
+    /// The VIPs that an interface carries.
+    pub(super) fn vips_on(&self, interface: &str) -> &[VipIndex] {
+        self.by_interface.get(interface).map_or(&[], Vec::as_slice)
+    }
+
+    /// The interfaces that carry VIPs.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_interface.keys()
+    }
+
+    /// All addresses of `vips`, with their interfaces.
+    pub(super) fn assignments(&self, vips: &[VipIndex]) -> Vec<Assignment> {
+        vips.iter().flat_map(|&index| self.vip(index).assignments()).collect()
+    }
+
+    /// Whether a VIP follows etcd's leader.
+    pub(super) fn follows_leader(&self) -> bool {
+        self.config.vips.iter().any(|vip| vip.policy == Policy::Leader)
+    }
+}

@@ -1,0 +1,477 @@
+//! The own session: opened, renewed, resumed, lost (rules 1 and 6).
+
+use std::time::Duration;
+
+use super::outbox::Purpose;
+use super::own::Own;
+use crate::lease::Lease;
+use crate::mutant::Mutant;
+use crate::name::{Revision, SessionId};
+use crate::records::{Nonce, SessionRecord, encode};
+use crate::store::{Compare, Op, Txn};
+use crate::time::Instant;
+use crate::view::{Known, View};
+
+/// How this node stands to the session key of its name.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Membership {
+    /// Finding out what is: the kernel's list, the store's snapshot.
+    Joining,
+    /// Another host has the name. It is watched whether that host lives.
+    Contested { seen: Revision, renewed: bool },
+    /// No session; one is being opened.
+    Opening,
+    /// The session of an earlier process on this host is being renewed.
+    Resuming { id: SessionId },
+    /// The session is there, and this process has written it.
+    Established { id: SessionId },
+    /// The session is being deleted, or is no longer wanted.
+    Closed,
+}
+
+/// A write of the session key whose outcome may not be known yet.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Attempt {
+    count: u64,
+    /// Read before the request was made: the time from which it counts.
+    sent: Instant,
+}
+
+/// The own session, and how long it lets this node hold.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Session {
+    membership: Membership,
+    /// That of the session: a resumed one brings its own.
+    lease: Lease,
+    /// When everything held must be silent.
+    deadline: Option<Instant>,
+    attempts: Vec<Attempt>,
+    nonces: u64,
+    /// Since when renewals have been failing.
+    failing_since: Option<Instant>,
+    /// When a renewal was last answered.
+    answered_at: Option<Instant>,
+}
+
+/// What knowing the kernel and the store leads to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Join {
+    /// There is no session: what is here must go before one is opened.
+    Open,
+    /// An earlier process on this host has one, which declares this lease: it goes on.
+    Resume { id: SessionId, lease: Duration },
+    /// Another host has the name, as of this write.
+    Contest { seen: Revision, lease: Duration, host: String },
+    /// The node must not run.
+    Refuse(String),
+}
+
+/// What a write, or the deletion, of the own session key leads to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Written {
+    /// Nothing.
+    Nothing,
+    /// The newest write is this process's.
+    Own(OwnWrite),
+    /// It is another one, which can be taken for the last of the process before: to be renewed now.
+    RenewNow,
+    /// The name's other host renewed it once: it is watched for another lease of this length.
+    WatchOn(Duration),
+    /// The session is over.
+    Lost(SessionId, &'static str),
+    /// The node must not go on.
+    Refuse(String),
+}
+
+/// What follows from a write that is this process's own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct OwnWrite {
+    /// The session was opened by it.
+    pub(super) opened: bool,
+    /// The session was resumed by it.
+    pub(super) resumed: bool,
+    /// It is credited to an attempt that is remembered.
+    pub(super) credited: bool,
+    /// It moved the deadline.
+    pub(super) extended: bool,
+    /// Nothing could be held before, for want of time.
+    pub(super) was_late: bool,
+}
+
+impl Session {
+    /// Nothing is known of a session yet. What a predecessor held is silent after the configured
+    /// lease, whenever it last renewed (rule 6).
+    pub(super) fn new(lease: Lease, now: Instant) -> Self {
+        Session {
+            membership: Membership::Joining,
+            lease,
+            deadline: Some(now + lease.holding()),
+            attempts: Vec::new(),
+            nonces: 0,
+            failing_since: None,
+            answered_at: None,
+        }
+    }
+
+    // ---- looking
+
+    /// The session that this process has.
+    pub(super) fn id(&self) -> Option<SessionId> {
+        match self.membership {
+            Membership::Established { id } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The session whose VIPs are this node's: the one that it has, or is about to resume.
+    pub(super) fn owner_id(&self) -> Option<SessionId> {
+        match self.membership {
+            Membership::Established { id } | Membership::Resuming { id } => Some(id),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_joining(&self) -> bool {
+        self.membership == Membership::Joining
+    }
+
+    /// Whether it is not known yet whose that is which an earlier process left.
+    pub(super) fn is_inheriting(&self) -> bool {
+        self.is_joining() && self.deadline.is_some()
+    }
+
+    /// Whether it is being opened.
+    pub(super) fn is_opening(&self) -> bool {
+        self.membership == Membership::Opening
+    }
+
+    /// Whether it is being opened or resumed.
+    pub(super) fn is_coming(&self) -> bool {
+        matches!(self.membership, Membership::Opening | Membership::Resuming { .. })
+    }
+
+    pub(super) fn is_contested(&self) -> bool {
+        matches!(self.membership, Membership::Contested { .. })
+    }
+
+    pub(super) fn lease(&self) -> Lease {
+        self.lease
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// When what is held must be taken away (rule 2).
+    pub(super) fn guard_at(&self) -> Option<Instant> {
+        self.deadline.map(|deadline| deadline - self.lease.guard())
+    }
+
+    /// Whether anything may be held now (rule 2).
+    pub(super) fn in_time(&self, own: &Own, now: Instant) -> bool {
+        self.guard_at().is_some_and(|at| now < at || own.mutated(Mutant::GuardIgnored))
+    }
+
+    /// Whether the last renewals have failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing_since.is_some()
+    }
+
+    /// Whether the store has only just answered a renewal.
+    pub(super) fn was_just_answered(&self, now: Instant) -> bool {
+        self.answered_at.is_some_and(|at| now.since(at) <= self.lease.fresh_answer())
+    }
+
+    // ---- joining
+
+    /// What to do now that the kernel and the store are known.
+    pub(super) fn join(&self, own: &Own, view: &View) -> Join {
+        let key = || own.keys.session(own.name());
+        match view.session(own.name()) {
+            None => Join::Open,
+            Some(Known { record: Err(error), .. }) => {
+                Join::Refuse(format!("{} is {error}; delete it if nothing uses it", key()))
+            }
+            Some(Known { record: Ok(record), created, modified }) => {
+                let lease = record.lease();
+                if record.host == own.config.host {
+                    match own.config.lease.for_session_of(lease) {
+                        Ok(_) => Join::Resume { id: SessionId(*created), lease },
+                        Err(error) => {
+                            Join::Refuse(format!("{} declares an impossible lease: {error}", key()))
+                        }
+                    }
+                } else {
+                    Join::Contest { seen: *modified, lease, host: record.host.to_string() }
+                }
+            }
+        }
+    }
+
+    pub(super) fn open(&mut self) {
+        self.membership = Membership::Opening;
+    }
+
+    /// The session of an earlier process goes on, with the lease that it declares: that process
+    /// promised silence by this lease, not by the one that is configured now.
+    pub(super) fn resume(&mut self, own: &Own, id: SessionId, lease: Duration) {
+        let configured = own.config.lease;
+        if let Ok(lease) = configured.for_session_of(lease) {
+            self.lease = lease;
+        }
+        if let Some(inherited) = self.deadline {
+            let started = inherited - configured.holding();
+            self.deadline = Some(started + self.lease.holding());
+        }
+        self.membership = Membership::Resuming { id };
+    }
+
+    pub(super) fn contest(&mut self, seen: Revision) {
+        self.membership = Membership::Contested { seen, renewed: false };
+    }
+
+    /// What an earlier process left is not ours to keep; whether that is news.
+    pub(super) fn keep_nothing(&mut self) -> bool {
+        self.deadline.take().is_some()
+    }
+
+    /// The transaction that expires whoever has this node's name, and has been silent.
+    pub(super) fn expire_own_name(&self, own: &Own) -> Option<(Purpose, Txn)> {
+        let Membership::Contested { seen, .. } = self.membership else { return None };
+        let key = own.keys.session(own.name());
+        let txn = Txn {
+            compares: vec![Compare::ModRevision { key: key.clone(), is: seen }],
+            success: vec![Op::Delete { key: key.clone() }],
+            failure: vec![Op::Get { key }],
+        };
+        Some((Purpose::Expire { node: own.name().clone(), vips: Vec::new() }, txn))
+    }
+
+    // ---- renewing
+
+    /// The transaction that writes the session key, the first time or again; none when there is
+    /// nothing to write. `offer` is what `nodes/<node>` should hold, for a session that is being opened:
+    /// with it a node publishes what it can take, so that no session is ever seen without.
+    pub(super) fn renewal(
+        &mut self,
+        own: &Own,
+        view: &View,
+        offer: Vec<u8>,
+        now: Instant,
+    ) -> Option<(Purpose, Txn)> {
+        let session = match self.membership {
+            Membership::Opening => None,
+            Membership::Resuming { id } | Membership::Established { id } => Some(id),
+            _ => return None,
+        };
+        let nonce = self.new_attempt(own, now);
+        let key = own.keys.session(own.name());
+        let record = SessionRecord {
+            // Rounded up: nobody may wait for less than what is held.
+            lease_ms: u64::try_from(self.lease.duration().as_nanos().div_ceil(1_000_000))
+                .unwrap_or(u64::MAX),
+            host: own.config.host.clone(),
+            nonce,
+        };
+        let is = view.session(own.name()).map_or(Revision(0), |known| known.modified);
+        let mut txn = Txn {
+            compares: vec![Compare::ModRevision { key: key.clone(), is }],
+            success: vec![Op::Put { key: key.clone(), value: encode(&record) }],
+            failure: vec![Op::Get { key }],
+        };
+        if session.is_none() {
+            txn.success.push(Op::Put { key: own.keys.node(own.name()), value: offer });
+        }
+        Some((Purpose::Renew { session, sent: now }, txn))
+    }
+
+    /// Whether there is something to renew, or to open.
+    pub(super) fn is_renewable(&self) -> bool {
+        self.is_coming() || self.id().is_some()
+    }
+
+    fn new_attempt(&mut self, own: &Own, now: Instant) -> Nonce {
+        let too_old = self.lease.duration();
+        self.attempts.retain(|attempt| now.since(attempt.sent) < too_old);
+        let reused = own.mutated(Mutant::NonceReused);
+        if !(reused && self.nonces > 1) {
+            self.nonces += 1;
+        }
+        if reused {
+            let count = self.nonces;
+            self.attempts.retain(|attempt| attempt.count != count);
+        }
+        self.attempts.push(Attempt { count: self.nonces, sent: now });
+        Nonce { process: own.config.process, count: self.nonces }
+    }
+
+    /// A renewal was answered; whether that ends a time in which they failed.
+    pub(super) fn answered(&mut self, now: Instant) -> bool {
+        self.answered_at = Some(now);
+        self.failing_since.take().is_some()
+    }
+
+    /// A renewal failed; whether that begins such a time.
+    pub(super) fn failed(&mut self, now: Instant) -> bool {
+        self.failing_since.replace(now).is_none()
+    }
+
+    /// How much time is left until what is held is taken away.
+    pub(super) fn left(&self, now: Instant) -> Duration {
+        self.guard_at().map_or(Duration::ZERO, |at| at.since(now))
+    }
+
+    // ---- what the store says of it
+
+    /// The session key was written or deleted, by whomever. `closing`: this node deletes it.
+    pub(super) fn written(
+        &mut self,
+        own: &Own,
+        known: Option<&Known<SessionRecord>>,
+        now: Instant,
+    ) -> Written {
+        match self.membership.clone() {
+            Membership::Joining | Membership::Closed => Written::Nothing,
+            Membership::Contested { seen, renewed } => {
+                self.contested_name_written(own, seen, renewed, known)
+            }
+            Membership::Opening => match known {
+                None => Written::Nothing,
+                Some(known) if is_own_write(own, known) => self.own_write(own, known, now),
+                // Somebody was faster: another host, or a late request of an earlier process.
+                Some(_) => {
+                    self.membership = Membership::Joining;
+                    Written::Nothing
+                }
+            },
+            Membership::Resuming { id } | Membership::Established { id } => match known {
+                None => Written::Lost(id, "it expired and was deleted"),
+                Some(known) if SessionId(known.created) != id => {
+                    Written::Lost(id, "it expired and another took its place")
+                }
+                Some(known) if is_own_write(own, known) => self.own_write(own, known, now),
+                Some(known) => self.foreign_write(own, known),
+            },
+        }
+    }
+
+    /// Renewed once, it may have been the last request of a host that is gone, on its way for
+    /// long, for instance when this very host was booted again: of those that compare the same
+    /// revision only one can land. Renewed twice, it lives (rule 6).
+    fn contested_name_written(
+        &mut self,
+        own: &Own,
+        seen: Revision,
+        renewed: bool,
+        known: Option<&Known<SessionRecord>>,
+    ) -> Written {
+        match known {
+            Some(Known { record: Ok(record), modified, .. })
+                if *modified != seen && record.host != own.config.host =>
+            {
+                if !renewed {
+                    self.membership = Membership::Contested { seen: *modified, renewed: true };
+                    return Written::WatchOn(record.lease());
+                }
+                Written::Refuse(format!(
+                    "the node name {} is in use on host {}: give this host another name",
+                    own.name(),
+                    record.host
+                ))
+            }
+            _ => {
+                self.membership = Membership::Joining;
+                Written::Nothing
+            }
+        }
+    }
+
+    /// A write of the session that is there, and none of ours.
+    fn foreign_write(&self, own: &Own, known: &Known<SessionRecord>) -> Written {
+        let resuming = matches!(self.membership, Membership::Resuming { .. });
+        if resuming && !own.mutated(Mutant::RefuseLateRenewal) {
+            // The last renewal of the process before came late. It cannot be renewed twice: ours
+            // compares this one.
+            return Written::RenewNow;
+        }
+        let who = known.readable().map_or_else(
+            || "something that turnip cannot read".to_owned(),
+            |record| format!("host {}", record.host),
+        );
+        Written::Refuse(format!(
+            "another daemon uses the node name {}: {who} wrote its session",
+            own.name()
+        ))
+    }
+
+    /// The newest write of the session is ours: its own attempt is credited (rule 1).
+    fn own_write(&mut self, own: &Own, known: &Known<SessionRecord>, now: Instant) -> Written {
+        let Some(record) = known.readable() else { return Written::Nothing };
+        let id = SessionId(known.created);
+        let sent = self.attempts.iter().find(|attempt| attempt.count == record.nonce.count);
+        let sent = sent.map(|attempt| attempt.sent);
+        let resumed = matches!(self.membership, Membership::Resuming { .. });
+        let opened = !resumed && self.id().is_none();
+        if opened {
+            self.deadline = None;
+        }
+        self.membership = Membership::Established { id };
+        let was_late = !self.in_time(own, now);
+        let extended = sent.is_some_and(|sent| self.credit(own, sent, now));
+        let credited = sent.is_some();
+        Written::Own(OwnWrite { opened, resumed, credited, extended, was_late })
+    }
+
+    /// Credits the attempt that was made at `sent`; whether that moves the deadline. One that is no
+    /// longer remembered is older than a lease: it moves nothing.
+    fn credit(&mut self, own: &Own, sent: Instant, now: Instant) -> bool {
+        let sent = if own.mutated(Mutant::DeadlineFromAnswer) { now } else { sent };
+        self.attempts.retain(|attempt| attempt.sent > sent);
+        let holding = match own.mutated(Mutant::HolderIgnoresDrift) {
+            true => self.lease.duration(),
+            false => self.lease.holding(),
+        };
+        let deadline = sent + holding;
+        let extended = self.deadline.is_none_or(|current| current < deadline);
+        if extended {
+            self.deadline = Some(deadline);
+        }
+        extended
+    }
+
+    // ---- losing it
+
+    /// Back to the start; nothing is held under a session that is not there. `for_good`: none will
+    /// follow.
+    pub(super) fn forget(&mut self, own: &Own, for_good: bool) {
+        self.membership = if for_good { Membership::Closed } else { Membership::Joining };
+        self.lease = own.config.lease;
+        self.deadline = None;
+    }
+
+    /// The store is another one: no attempt can be credited any more (A2).
+    pub(super) fn forget_attempts(&mut self) {
+        self.attempts.clear();
+    }
+
+    /// It is not renewed any more.
+    pub(super) fn close(&mut self) {
+        self.membership = Membership::Closed;
+    }
+
+    /// The transaction that deletes the own session and what it published, if the last write is the
+    /// one that is known (rule 5).
+    pub(super) fn deletion(&self, own: &Own, view: &View) -> Option<Txn> {
+        let (session, node) = (own.keys.session(own.name()), own.keys.node(own.name()));
+        let known = view.session(own.name())?;
+        Some(Txn {
+            compares: vec![Compare::ModRevision { key: session.clone(), is: known.modified }],
+            success: vec![Op::Delete { key: session.clone() }, Op::Delete { key: node }],
+            failure: vec![Op::Get { key: session }],
+        })
+    }
+}
+
+fn is_own_write(own: &Own, known: &Known<SessionRecord>) -> bool {
+    known.readable().is_some_and(|record| record.nonce.process == own.config.process)
+}

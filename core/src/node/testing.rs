@@ -1,0 +1,47 @@
+//! What the tests of several parts start with.
+
+use super::own::Own;
+use crate::config::{NodeConfig, Policy, VipConfig};
+use crate::lease::{Backstop, Lease};
+use crate::name::HostId;
+use crate::records::{Nonce, SessionRecord};
+
+/// Node a with that lease and no VIP.
+pub(super) fn own(lease: Lease) -> Own {
+    Own::new(config(lease, Vec::new()))
+}
+
+/// Node a with so many VIPs of one address each on eth0.
+pub(super) fn own_with_vips(count: usize) -> Own {
+    let vip = |number: usize| VipConfig {
+        name: format!("v{number}").parse().unwrap(),
+        addresses: [format!("10.0.0.{}/32", number + 1).parse().unwrap()].into(),
+        interface: "eth0".into(),
+        policy: Policy::Spread,
+    };
+    let lease = Lease::new(std::time::Duration::from_secs(3)).unwrap();
+    Own::new(config(lease, (0..count).map(vip).collect()))
+}
+
+fn config(lease: Lease, vips: Vec<VipConfig>) -> NodeConfig {
+    NodeConfig {
+        cluster: "main".parse().unwrap(),
+        name: "a".parse().unwrap(),
+        host: HostId("host-a".into()),
+        process: 1,
+        lease,
+        backstop: Backstop::Fence,
+        weight: 100,
+        vips,
+        version: "test".into(),
+    }
+}
+
+/// The session of another node.
+pub(super) fn session_record() -> SessionRecord {
+    SessionRecord {
+        lease_ms: 3_000,
+        host: HostId("host-b".into()),
+        nonce: Nonce { process: 2, count: 1 },
+    }
+}

@@ -1,0 +1,330 @@
+//! What the kernel is asked about VIPs and answers: put there, kept, taken away, announced (rules 2,
+//! 7 and 8).
+
+use std::collections::BTreeMap;
+
+use super::state::{Event, State};
+use super::vip::{Blocked, Leaving};
+use super::{Context, Vips};
+use crate::action::{Action, OpId};
+use crate::kernel::{Assignment, KernelError, KernelOp};
+use crate::lease::{self, REMOVE_AGAIN_AFTER};
+use crate::mutant::Mutant;
+use crate::node::outbox::{Outbox, PendingOp};
+use crate::node::own::{Own, VipIndex};
+use crate::node::situation::Situation;
+use crate::report::Report;
+use crate::time::Instant;
+use crate::timer::Timer;
+
+/// So many assumptions in a row that come too late are taken for a refusal.
+const TOO_LATE_MAX: u32 = 3;
+
+/// The assignments with which an operation went wrong.
+pub(in crate::node) type Failed = [(Assignment, KernelError)];
+
+/// The VIPs of which the kernel can hold more, or less, than was known.
+pub(in crate::node) type AbilityChanged = Vec<VipIndex>;
+
+impl Vips {
+    // ---- asking
+
+    pub(super) fn assume(&mut self, context: &Context<'_>, vips: &[VipIndex], out: &mut Outbox) {
+        let Context { situation, .. } = context;
+        let Some(deadline) = situation.session.deadline().filter(|_| !vips.is_empty()) else {
+            return;
+        };
+        for &index in vips {
+            let token = situation.owned(index).unwrap_or_default();
+            let vip = &situation.own.vip(index).name;
+            for assignment in situation.own.assignments(&[index]) {
+                out.report(Report::Assuming { vip: vip.clone(), assignment, token });
+            }
+        }
+        let op = KernelOp::Assume { addresses: situation.own.assignments(vips), deadline };
+        let id = out.kernel(PendingOp::Assume(vips.to_vec()), op);
+        self.touch(vips, id, Event::AssumeSent(id));
+    }
+
+    pub(super) fn withdraw(&mut self, context: &Context<'_>, vips: &[VipIndex], out: &mut Outbox) {
+        if vips.is_empty() {
+            return;
+        }
+        let op = KernelOp::Withdraw { addresses: context.situation.own.assignments(vips) };
+        let id = out.kernel(PendingOp::Withdraw(vips.to_vec()), op);
+        self.touch(vips, id, Event::WithdrawSent(id));
+    }
+
+    /// The deadline moved: the kernel keeps what is held until then (rule 8). What is still on its
+    /// way to the kernel, behind thousands of others perhaps, is to know of the new deadline too.
+    pub(in crate::node) fn refresh(&mut self, deadline: Instant, out: &mut Outbox) {
+        let is_kept =
+            |index: &VipIndex| matches!(self.vips[*index].state, State::Held | State::Adding(_));
+        if self.there.iter().any(is_kept) {
+            out.kernel(PendingOp::Refresh, KernelOp::Refresh { deadline });
+        }
+    }
+
+    fn touch(&mut self, vips: &[VipIndex], id: OpId, event: Event) {
+        for &index in vips {
+            self.go(index, event);
+            (self.vips[index].touched, self.vips[index].until) = (id, None);
+        }
+    }
+
+    pub(super) fn report_withdrawing(own: &Own, index: VipIndex, why: &str, out: &mut Outbox) {
+        let vip = &own.vip(index).name;
+        for assignment in own.assignments(&[index]) {
+            let (vip, why) = (vip.clone(), why.to_owned());
+            out.report(Report::Forfeiting { vip, assignment, why });
+        }
+    }
+
+    // ---- being answered
+
+    /// The kernel has put `vips` there, but for what failed.
+    pub(in crate::node) fn assumed(
+        &mut self,
+        situation: &Situation<'_>,
+        id: OpId,
+        vips: &[VipIndex],
+        (failed, until): (&Failed, Option<Instant>),
+        out: &mut Outbox,
+    ) -> AbilityChanged {
+        let own = situation.own;
+        let (errors, mut changed) = (errors_by_vip(failed), Vec::new());
+        for &index in vips {
+            // Whether or not all of its addresses are there: what is there is ours to take away.
+            // Where it was withdrawn meanwhile, that answer counts.
+            if !self.go(index, Event::Assumed(id)) {
+                continue;
+            }
+            self.vips[index].until = until;
+            if let Some(until) = until {
+                self.agenda.wake(index, until);
+            }
+            self.agenda.mark_dirty([index]);
+            let name = &own.vip(index).name;
+            match errors.get(name.as_str()) {
+                None => {
+                    if self.vips[index].failed_at.is_some() {
+                        changed.push(index);
+                    }
+                    self.vips[index].works();
+                    for assignment in own.assignments(&[index]) {
+                        out.report(Report::Assumed { vip: name.clone(), assignment });
+                    }
+                    self.agenda.announce_from(index, situation.now);
+                }
+                Some(KernelError::TooLate) if !self.kernel_is_slow(situation, index) => {
+                    // Too little of the lease is left, or the kernel is slow: at once it would be
+                    // too late again.
+                    self.vips[index].leaving = Some(Leaving::NeedsReinstall);
+                    self.vips[index].retry_at = Some(situation.retry_at());
+                }
+                Some(error) => {
+                    self.refused(situation, index, error, out);
+                    changed.push(index);
+                }
+            }
+        }
+        changed
+    }
+
+    /// Counts an assumption that came too late. Whether the kernel is to blame, so that the VIP
+    /// is better off elsewhere: it was too late again and again, while there was lease enough.
+    fn kernel_is_slow(&mut self, situation: &Situation<'_>, index: VipIndex) -> bool {
+        if situation.session.is_failing() {
+            return false;
+        }
+        let vip = &mut self.vips[index];
+        vip.too_late += 1;
+        vip.too_late >= TOO_LATE_MAX
+    }
+
+    /// The kernel keeps what is held, but for what failed.
+    pub(in crate::node) fn refreshed(
+        &mut self,
+        situation: &Situation<'_>,
+        id: OpId,
+        (failed, until): (&Failed, Option<Instant>),
+        out: &mut Outbox,
+    ) -> AbilityChanged {
+        let own = situation.own;
+        if let Some(until) = until {
+            self.kept_until = Some((id, until));
+            out.timers.set(Timer::KeptUntil, until);
+        }
+        let mut changed = Vec::new();
+        for (name, error) in errors_by_vip(failed) {
+            let named = |index: &VipIndex| own.vip(*index).name.as_str() == name;
+            let first = failed.iter().find(|(one, _)| one.vip.as_str() == name);
+            let index = first.and_then(|(one, _)| own.index_of(&one.vip)).filter(named);
+            let Some(index) = index.filter(|index| self.is_current(*index, id)) else { continue };
+            self.agenda.mark_dirty([index]);
+            if *error == KernelError::NoInterface {
+                self.refused(situation, index, error, out);
+                changed.push(index);
+            } else {
+                // The kernel silenced it: it is taken away, and put back if that is still right.
+                let vip = own.vip(index).name.clone();
+                out.report(Report::KernelFails { vip, why: error.to_string() });
+                self.vips[index].leaving = Some(Leaving::NeedsReinstall);
+            }
+        }
+        changed
+    }
+
+    /// The kernel keeps nothing of what was held when that was asked for.
+    pub(in crate::node) fn refresh_failed(
+        &mut self,
+        situation: &Situation<'_>,
+        id: OpId,
+        error: &KernelError,
+        out: &mut Outbox,
+    ) -> AbilityChanged {
+        let kept: Vec<_> = self.there().filter(|index| self.is_current(*index, id)).collect();
+        let all = situation.own.assignments(&kept).into_iter().map(|one| (one, error.clone()));
+        let failed: Vec<_> = all.collect();
+        self.refreshed(situation, id, (&failed, None), out)
+    }
+
+    /// Whether the operation, answered now, is the last that was about the VIP.
+    fn is_current(&self, index: VipIndex, id: OpId) -> bool {
+        let vip = &self.vips[index];
+        vip.state == State::Held && vip.touched <= id
+    }
+
+    /// The kernel has taken `vips` away, but for what failed.
+    pub(in crate::node) fn withdrawn(
+        &mut self,
+        situation: &Situation<'_>,
+        id: OpId,
+        vips: &[VipIndex],
+        failed: &Failed,
+        out: &mut Outbox,
+    ) {
+        let own = situation.own;
+        let errors = errors_by_vip(failed);
+        for &index in vips {
+            let name = &own.vip(index).name;
+            let error = errors.get(name.as_str());
+            let event = match error {
+                None => Event::Withdrawn(id),
+                Some(_) => Event::WithdrawFailed(id),
+            };
+            if !self.go(index, event) {
+                continue;
+            }
+            self.agenda.mark_dirty([index]);
+            let vip = &mut self.vips[index];
+            if let Some(error) = error {
+                let why = format!("its address is not removed: {error}");
+                out.report(Report::KernelFails { vip: name.clone(), why });
+                vip.remove_again_at = Some(situation.now + REMOVE_AGAIN_AFTER);
+                vip.reinstall();
+                continue;
+            }
+            vip.remove_again_at = None;
+            for assignment in own.assignments(&[index]) {
+                out.report(Report::Forfeited { vip: name.clone(), assignment });
+            }
+        }
+    }
+
+    // ---- what the kernel cannot hold
+
+    /// The VIP is not this node's to hold for now: said in `nodes/`, then passed on (rule 7).
+    fn refused(
+        &mut self,
+        situation: &Situation<'_>,
+        index: VipIndex,
+        error: &KernelError,
+        out: &mut Outbox,
+    ) {
+        let why = format!("{error} ({})", situation.own.vip(index).interface);
+        let until = match error {
+            KernelError::NoInterface => None,
+            _ => {
+                let vip = &mut self.vips[index];
+                let until = situation.now + lease::back_off(vip.refusals);
+                vip.refusals += 1;
+                if !situation.own.mutated(Mutant::FailureForgotten) {
+                    vip.failed_at = Some(situation.view.newest);
+                }
+                self.agenda.wake(index, until);
+                Some(until)
+            }
+        };
+        self.set_blocked(situation.own, index, Some(Blocked { why, until }), out);
+    }
+
+    /// Whether that is another reason than before.
+    pub(super) fn set_blocked(
+        &mut self,
+        own: &Own,
+        index: VipIndex,
+        blocked: Option<Blocked>,
+        out: &mut Outbox,
+    ) -> bool {
+        let name = || own.vip(index).name.clone();
+        let report = match (&self.vips[index].blocked, &blocked) {
+            (Some(before), Some(after)) if before.why == after.why => None,
+            (_, Some(after)) => Some(Report::Blocked { vip: name(), why: after.why.clone() }),
+            (Some(_), None) => Some(Report::Unblocked { vip: name() }),
+            (None, None) => return false,
+        };
+        self.vips[index].blocked = blocked;
+        self.agenda.mark_dirty([index]);
+        if let Some(report) = report {
+            out.report(report);
+        }
+        true
+    }
+
+    /// Ends what blocked VIPs where its time is over; says where.
+    pub(in crate::node) fn unblock_due(
+        &mut self,
+        own: &Own,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> AbilityChanged {
+        let is_over = |index: &VipIndex| {
+            let blocked = self.vips[*index].blocked.as_ref();
+            blocked.and_then(|blocked| blocked.until).is_some_and(|until| until <= now)
+        };
+        let over: Vec<_> = self.agenda.dirty().iter().copied().filter(is_over).collect();
+        for &index in &over {
+            self.set_blocked(own, index, None, out);
+        }
+        over
+    }
+
+    // ---- announcing
+
+    /// After an outage others may have learned something else.
+    pub(in crate::node) fn announce_all(&mut self, now: Instant) {
+        for &index in &self.there {
+            if self.vips[index].state == State::Held {
+                self.agenda.announce_from(index, now);
+            }
+        }
+    }
+
+    pub(in crate::node) fn announce_due(&mut self, context: &Context<'_>, out: &mut Outbox) {
+        let situation = &context.situation;
+        let due = self.agenda.take_announcements(situation.now);
+        let Some(deadline) = situation.session.deadline() else { return };
+        let is_held = |index: &VipIndex| {
+            self.vips[*index].state == State::Held && self.may_hold(context, *index).is_ok()
+        };
+        let held: Vec<VipIndex> = due.into_iter().filter(is_held).collect();
+        if !held.is_empty() {
+            out.push(Action::Announce { addresses: situation.own.assignments(&held), deadline });
+        }
+    }
+}
+
+fn errors_by_vip(failed: &Failed) -> BTreeMap<&str, &KernelError> {
+    failed.iter().map(|(assignment, error)| (assignment.vip.as_str(), error)).collect()
+}

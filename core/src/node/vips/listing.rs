@@ -1,0 +1,174 @@
+//! What the kernel says is there, held against what should be (rules 6 and 7).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::state::{Event, State};
+use super::vip::Blocked;
+use super::{Context, Vips};
+use crate::action::OpId;
+use crate::kernel::{Listing, PresentAddress};
+use crate::mutant::Mutant;
+use crate::node::interfaces::Interfaces;
+use crate::node::outbox::Outbox;
+use crate::node::own::{Own, VipIndex};
+use crate::time::Instant;
+
+/// What a listing has of one VIP.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    /// How many of its addresses are there.
+    there: usize,
+    /// How many of these carry turnip's mark.
+    ours: usize,
+}
+
+/// What has to be done about a listing.
+#[derive(Default)]
+pub(in crate::node) struct Compared {
+    /// What carries turnip's mark and is no part of today's configuration.
+    pub(in crate::node) strays: Vec<PresentAddress>,
+    /// VIPs that somebody else has changed, and what is wrong with them.
+    pub(in crate::node) repairs: Vec<(VipIndex, &'static str)>,
+    /// The listing is older than what was done since: one more is needed.
+    pub(in crate::node) is_outdated: bool,
+}
+
+impl Vips {
+    /// Compares what the kernel listed for operation `id` with what should be there.
+    pub(in crate::node) fn compare_with(
+        &mut self,
+        context: &Context<'_>,
+        id: OpId,
+        listing: &Listing,
+        out: &mut Outbox,
+    ) -> Compared {
+        let own = context.situation.own;
+        let mut compared = Compared::default();
+        let mut found: BTreeMap<VipIndex, Found> = BTreeMap::new();
+        let addresses: BTreeSet<&PresentAddress> = listing.addresses.iter().collect();
+        for present in addresses {
+            match own.index_by_assignment(&present.interface, present.address) {
+                Some(index) => {
+                    let found = found.entry(index).or_default();
+                    found.there += 1;
+                    found.ours += usize::from(present.marked);
+                }
+                None if present.marked => compared.strays.push(present.clone()),
+                None => {}
+            }
+        }
+        let concerned: BTreeSet<VipIndex> =
+            found.keys().copied().chain(self.there.iter().copied()).collect();
+        for index in concerned {
+            let found = found.get(&index).copied().unwrap_or_default();
+            if self.vips[index].touched >= id {
+                compared.is_outdated = true;
+            } else if self.vips[index].state == State::Unlisted {
+                self.find(own, index, found);
+            } else if let Some(wrong) = self.compare(context, index, found, out) {
+                compared.repairs.push((index, wrong));
+            }
+        }
+        compared
+    }
+
+    /// What is there at the start. Part of a VIP, or what somebody else put there, is as good as
+    /// nothing: it goes before it may come back.
+    fn find(&mut self, own: &Own, index: VipIndex, found: Found) {
+        if found.there == 0 {
+            self.go(index, Event::FoundAbsent);
+        } else {
+            self.go(index, Event::FoundPresent);
+            if found.ours < own.vip(index).addresses.len() {
+                self.vips[index].reinstall();
+            }
+        }
+        self.agenda.mark_dirty([index]);
+    }
+
+    /// Sets right what somebody else changed (rule 7); says what.
+    fn compare(
+        &mut self,
+        context: &Context<'_>,
+        index: VipIndex,
+        found: Found,
+        out: &mut Outbox,
+    ) -> Option<&'static str> {
+        let own = context.situation.own;
+        if own.mutated(Mutant::NoRepair) {
+            return None;
+        }
+        let may_hold = self.may_hold(context, index).is_ok();
+        let state = self.vips[index].state;
+        if state == State::Held && found.there < own.vip(index).addresses.len() && may_hold {
+            if context.situation.session.id().is_some() && context.publication.is_active() {
+                // No hand-over of it was sent, so it may come back as it is; what is there
+                // of it stays.
+                self.assume(context, &[index], out);
+            } else {
+                self.vips[index].reinstall();
+                self.agenda.mark_dirty([index]);
+            }
+            return Some("is missing although it is held here");
+        }
+        if !state.may_be_there() && found.there > 0 && !may_hold {
+            self.go(index, Event::FoundPresent);
+            self.vips[index].reinstall();
+            self.agenda.mark_dirty([index]);
+            return Some("is here although it is not held here");
+        }
+        None
+    }
+
+    // ---- interfaces
+
+    /// An interface has come, gone, or changed: what that means for its VIPs. Says which are
+    /// blocked otherwise than before.
+    pub(in crate::node) fn interface_changed(
+        &mut self,
+        own: &Own,
+        interfaces: &Interfaces,
+        name: &str,
+        out: &mut Outbox,
+    ) -> Vec<VipIndex> {
+        let vips = own.vips_on(name);
+        vips.iter().copied().filter(|&index| self.judge(own, interfaces, index, out)).collect()
+    }
+
+    fn judge(
+        &mut self,
+        own: &Own,
+        interfaces: &Interfaces,
+        index: VipIndex,
+        out: &mut Outbox,
+    ) -> bool {
+        let interface = &own.vip(index).interface;
+        let why = match interfaces.is_up(interface) {
+            Some(true) => None,
+            Some(false) => Some(format!("interface {interface} is down")),
+            None => Some(format!("interface {interface} does not exist")),
+        };
+        let vip = &mut self.vips[index];
+        match why {
+            Some(why) => {
+                // Another interface, another attempt.
+                vip.failed_at = None;
+                self.set_blocked(own, index, Some(Blocked { why, until: None }), out)
+            }
+            // A refusal of the kernel has its own end.
+            None if vip.blocked.as_ref().is_some_and(|b| b.until.is_none()) => {
+                self.set_blocked(own, index, None, out)
+            }
+            None => false,
+        }
+    }
+
+    /// Neighbours may have lost what they knew of an interface.
+    pub(in crate::node) fn announce_on(&mut self, own: &Own, name: &str, now: Instant) {
+        for &index in own.vips_on(name) {
+            if self.vips[index].state == State::Held {
+                self.agenda.announce_from(index, now);
+            }
+        }
+    }
+}

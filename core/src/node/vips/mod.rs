@@ -1,0 +1,284 @@
+//! The VIPs that this node is configured with: what may be held, what is there, what is tried
+//! again when.
+//!
+//! `state.rs` has the table of a VIP's states, `reconcile.rs` what is to be done about each,
+//! `transactions.rs` and `kernel.rs` how it is asked for and what the answers mean, `listing.rs` what
+//! the kernel says is there.
+
+mod agenda;
+mod kernel;
+mod listing;
+mod reconcile;
+pub(crate) mod state;
+mod transactions;
+mod vip;
+
+use std::collections::BTreeSet;
+
+use super::candidates::Candidates;
+use super::own::{Own, VipIndex};
+use super::publication::Publication;
+use super::situation::Situation;
+use crate::action::{OpId, TxnId};
+use crate::mutant::Mutant;
+use crate::name::Revision;
+use crate::time::Instant;
+use crate::view::View;
+
+use agenda::Agenda;
+use state::{Event, State};
+use vip::{Leaving, Vip};
+
+pub(super) use transactions::{VIPS_PER_TXN_MAX, compare_session};
+pub(super) use vip::Ineligible;
+
+/// All VIPs.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Vips {
+    vips: Vec<Vip>,
+    agenda: Agenda,
+    /// Those of which something may be on an interface.
+    there: BTreeSet<VipIndex>,
+    /// Those that placement wants elsewhere, and that wait until that has settled.
+    settling: BTreeSet<VipIndex>,
+    /// Where lifetimes are the proof: until when the kernel keeps what was there when that operation,
+    /// the last refresh, was asked for.
+    kept_until: Option<(OpId, Instant)>,
+}
+
+/// The other parts that decide what becomes of a VIP.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) situation: Situation<'a>,
+    pub(super) publication: &'a Publication,
+    pub(super) candidates: &'a Candidates,
+}
+
+impl Vips {
+    pub(super) fn new(own: &Own) -> Self {
+        let all = 0..own.vip_count();
+        Vips {
+            vips: vec![Vip::new(); own.vip_count()],
+            agenda: Agenda::default(),
+            there: all.collect(),
+            settling: BTreeSet::new(),
+            kept_until: None,
+        }
+    }
+
+    // ---- looking
+
+    /// Those of which something may be on an interface.
+    pub(super) fn there(&self) -> impl Iterator<Item = VipIndex> + '_ {
+        self.there.iter().copied()
+    }
+
+    /// Whether nothing is on any interface, as the kernel has acknowledged.
+    pub(super) fn nothing_is_there(&self) -> bool {
+        self.there.is_empty()
+    }
+
+    /// When one of them comes due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.agenda.next()
+    }
+
+    /// Why the kernel cannot hold the VIP here for now.
+    pub(super) fn blocked(&self, index: VipIndex) -> Option<&str> {
+        self.vips[index].blocked.as_ref().map(|blocked| blocked.why.as_str())
+    }
+
+    /// The kernel refused it when it was last tried, as of this revision.
+    pub(super) fn failed_at(&self, index: VipIndex) -> Option<Revision> {
+        self.vips[index].failed_at
+    }
+
+    /// Why this node would not hold the VIP even if it owned it (rule 7).
+    pub(super) fn ineligible(
+        &self,
+        situation: &Situation<'_>,
+        candidates: &Candidates,
+        index: VipIndex,
+    ) -> Option<Ineligible> {
+        if let Some(why) = situation.shutdown.why() {
+            return Some(Ineligible::Ending(why));
+        }
+        if situation.is_drained() {
+            return Some(Ineligible::Drained);
+        }
+        if let Some(why) = self.blocked(index) {
+            return Some(Ineligible::Blocked(why.to_owned()));
+        }
+        candidates.conflict(index).map(|why| Ineligible::Conflict(why.to_owned()))
+    }
+
+    /// Whether this node gives up its place as the first with the VIP's addresses: it cannot hold
+    /// the VIP, owns it no more, and has nothing of it on its interface (rule 7).
+    pub(super) fn yields(&self, situation: &Situation<'_>, index: VipIndex) -> bool {
+        let own = situation.own;
+        if situation.session.id().is_none()
+            || situation.shutdown.has_begun()
+            || own.mutated(Mutant::NeverYields)
+        {
+            return false;
+        }
+        let is_drained = situation.is_drained() && self.nothing_is_there();
+        let is_blocked = self.vips[index].blocked.is_some();
+        let is_gone = self.vips[index].state == State::Absent && situation.owned(index).is_none();
+        if own.mutated(Mutant::YieldsWhileHeld) {
+            return situation.is_drained() || is_blocked;
+        }
+        (is_drained || is_blocked) && is_gone
+    }
+
+    /// Whether what is on the interface may stay there; else why not, as an operator is told.
+    pub(super) fn may_hold(&self, context: &Context<'_>, index: VipIndex) -> Result<(), String> {
+        let (situation, vip) = (&context.situation, &self.vips[index]);
+        if !situation.in_time() {
+            return Err(match situation.session.deadline() {
+                Some(_) => "its session was not renewed in time".to_owned(),
+                None => "this node has no session for it".to_owned(),
+            });
+        }
+        if self.until(index).is_some_and(|until| until <= situation.now) {
+            return Err("the kernel could not be told in time to keep it".to_owned());
+        }
+        if let Some(why) = self.ineligible(situation, context.candidates, index) {
+            return Err(why.to_string());
+        }
+        if situation.session.is_inheriting() {
+            // What an earlier process left stays until it is known whose it is.
+            return Ok(());
+        }
+        if context.publication.is_defined_otherwise(situation.own, index) {
+            return Err("this node has published another definition of it".to_owned());
+        }
+        if context.publication.is_yielded(index) {
+            return Err("this node has given up its place as the first with it".to_owned());
+        }
+        let Some(modified) = situation.owned(index) else {
+            return Err(match (situation.named(index), situation.vip_key(index)) {
+                (Some((node, _)), _) if node != situation.own.name() => format!("{node} owns it"),
+                (None, Some(_)) => "what etcd says of it cannot be read".to_owned(),
+                _ => "nobody gave it to this session".to_owned(),
+            });
+        };
+        if self.is_leaving_for_good(situation.own, index, modified) {
+            return Err("it is being handed over".to_owned());
+        }
+        match &vip.leaving {
+            None => Ok(()),
+            Some(Leaving::Preferred(node)) => Err(format!("{node} is preferred")),
+            Some(Leaving::NeedsReinstall) => Err("the kernel did not keep it".to_owned()),
+        }
+    }
+
+    /// Whether a hand-over of it may still land that compares this revision (rule 5).
+    fn is_leaving_for_good(&self, own: &Own, index: VipIndex, modified: Revision) -> bool {
+        modified <= self.vips[index].barrier && !own.mutated(Mutant::KeepAfterHandOver)
+    }
+
+    /// Without a fence: when the kernel removes its addresses by itself.
+    fn until(&self, index: VipIndex) -> Option<Instant> {
+        let vip = &self.vips[index];
+        match self.kept_until {
+            Some((refreshed, until)) if refreshed > vip.touched => Some(until),
+            _ => vip.until,
+        }
+    }
+
+    // ---- being told
+
+    pub(super) fn mark_dirty(&mut self, vips: impl IntoIterator<Item = VipIndex>) {
+        self.agenda.mark_dirty(vips);
+    }
+
+    pub(super) fn mark_all_dirty(&mut self) {
+        self.agenda.mark_all_dirty(self.vips.len());
+    }
+
+    /// Those that may be held, or not any more.
+    pub(super) fn mark_there_dirty(&mut self) {
+        self.agenda.mark_dirty(self.there.iter().copied());
+    }
+
+    /// Those that come due at `now` are looked at.
+    pub(super) fn wake_due(&mut self, now: Instant) {
+        self.agenda.wake_due(now);
+    }
+
+    /// A session is resumed. A hand-over of what is named as ours, and is missing, may be under way
+    /// still: the process before may have removed the address for it. The same is true of what is
+    /// there, but was last published in another way: that process may have put the address there
+    /// under another name, and given this one free. Such a VIP must be put anew first (rule 6).
+    pub(super) fn resumed(&mut self, own: &Own, view: &View, publication: &Publication) {
+        for (index, vip) in self.vips.iter_mut().enumerate() {
+            let is_unproven =
+                publication.defined_at(own, index).is_none() && !own.mutated(Mutant::KeepRenamed);
+            let may_be_leaving = !vip.state.may_be_there() || vip.needs_reinstall() || is_unproven;
+            if may_be_leaving
+                && let Some(known) = view.vip(&own.vip(index).name)
+                && !own.mutated(Mutant::KeepAfterResume)
+            {
+                vip.barrier = vip.barrier.max(known.modified);
+            }
+        }
+        self.mark_all_dirty();
+    }
+
+    /// A renewal was answered: what has settled may move.
+    pub(super) fn renewal_answered(&mut self) {
+        self.agenda.mark_dirty(self.settling.iter().copied());
+    }
+
+    /// Renewals fail: whatever was about to move stays where it is until they succeed for long.
+    pub(super) fn settle_anew(&mut self, now: Instant) {
+        for &index in &self.settling {
+            if let Some((_, since)) = &mut self.vips[index].preferring {
+                *since = now;
+            }
+        }
+    }
+
+    /// The store is another one: no answer counts, and nothing that was sent can land (A2).
+    pub(super) fn store_changed(&mut self) {
+        for index in 0..self.vips.len() {
+            self.go(index, Event::StoreChanged);
+            self.vips[index].barrier = Revision(0);
+        }
+    }
+
+    /// A transaction about `vips` was answered; `unknown` when it may or may not have happened.
+    pub(super) fn answered(
+        &mut self,
+        situation: &Situation<'_>,
+        id: TxnId,
+        vips: &[VipIndex],
+        unknown: bool,
+    ) {
+        self.agenda.look_at_crowded_out();
+        for &index in vips {
+            self.go(index, Event::Answered(id));
+            if unknown {
+                let retry_at = situation.retry_at();
+                self.vips[index].retry_at = Some(retry_at);
+                self.agenda.wake(index, retry_at);
+            }
+        }
+        self.agenda.mark_dirty(vips.iter().copied());
+    }
+
+    // ---- the state machine
+
+    /// Moves a VIP along its table; whether the event means anything to it now.
+    fn go(&mut self, index: VipIndex, event: Event) -> bool {
+        let Some(state) = self.vips[index].state.after(event) else { return false };
+        self.vips[index].state = state;
+        if state.may_be_there() {
+            self.there.insert(index);
+        } else {
+            self.there.remove(&index);
+        }
+        true
+    }
+}

@@ -1,0 +1,110 @@
+//! One VIP as this node stands to it.
+
+use std::fmt;
+
+use super::state::State;
+use crate::action::OpId;
+use crate::name::{NodeName, Revision};
+use crate::time::Instant;
+
+/// Why an owner gives a VIP up although its session is there.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Leaving {
+    /// Placement prefers another node.
+    Preferred(NodeName),
+    /// Not all of it may be there, or not as it was put there: it is taken away and put back.
+    NeedsReinstall,
+}
+
+/// Why the kernel cannot hold a VIP here for now.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Blocked {
+    pub(super) why: String,
+    /// When it is tried again; none for an interface, whose return is told.
+    pub(super) until: Option<Instant>,
+}
+
+/// Why this node would not hold a VIP even if it owned it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::node) enum Ineligible {
+    /// The node is ending, for this reason.
+    Ending(String),
+    /// An operator drains it.
+    Drained,
+    /// The kernel cannot hold the VIP.
+    Blocked(String),
+    /// Another VIP has one of its addresses.
+    Conflict(String),
+}
+
+impl fmt::Display for Ineligible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ineligible::Drained => "an operator drains this node",
+            Ineligible::Ending(why) | Ineligible::Blocked(why) | Ineligible::Conflict(why) => why,
+        })
+    }
+}
+
+/// A VIP.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Vip {
+    pub(super) state: State,
+    /// The last kernel operation that touched it: a listing asked for earlier says nothing of it.
+    pub(super) touched: OpId,
+    /// Without a fence: when the kernel removes its addresses by itself, as of that operation.
+    pub(super) until: Option<Instant>,
+    /// The highest mod_revision that a hand-over of it compared. That hand-over may still land,
+    /// so the VIP is ours only at a greater one (rule 5).
+    pub(super) barrier: Revision,
+    pub(super) leaving: Option<Leaving>,
+    /// Whom placement prefers to us, and since when.
+    pub(super) preferring: Option<(NodeName, Instant)>,
+    /// Since when it is free.
+    pub(super) free_since: Option<Instant>,
+    pub(super) blocked: Option<Blocked>,
+    /// No transaction about it is sent before: the last one's outcome is unknown.
+    pub(super) retry_at: Option<Instant>,
+    /// The kernel refused to take it away; it is asked again then.
+    pub(super) remove_again_at: Option<Instant>,
+    /// The kernel's refusals in a row.
+    pub(super) refusals: u32,
+    /// Since the kernel refused it the last time it has not been held, as of this revision.
+    pub(super) failed_at: Option<Revision>,
+    /// Assumptions in a row that came too late although renewals were answered.
+    pub(super) too_late: u32,
+}
+
+impl Vip {
+    pub(super) fn new() -> Self {
+        Vip {
+            state: State::Unlisted,
+            touched: OpId(0),
+            until: None,
+            barrier: Revision(0),
+            leaving: None,
+            preferring: None,
+            free_since: None,
+            blocked: None,
+            retry_at: None,
+            remove_again_at: None,
+            refusals: 0,
+            failed_at: None,
+            too_late: 0,
+        }
+    }
+
+    /// It goes before it comes back.
+    pub(super) fn reinstall(&mut self) {
+        self.leaving.get_or_insert(Leaving::NeedsReinstall);
+    }
+
+    pub(super) fn needs_reinstall(&self) -> bool {
+        self.leaving == Some(Leaving::NeedsReinstall)
+    }
+
+    /// It works here.
+    pub(super) fn works(&mut self) {
+        (self.refusals, self.too_late, self.failed_at) = (0, 0, None);
+    }
+}

@@ -1,0 +1,188 @@
+//! Following the store, and noticing that its news no longer come (rule 9).
+
+use std::time::Duration;
+
+use super::outbox::Outbox;
+use super::own::Own;
+use crate::action::Action;
+use crate::lease::Lease;
+use crate::mutant::Mutant;
+use crate::name::Revision;
+use crate::report::Report;
+use crate::time::Instant;
+use crate::timer::Timer;
+
+/// Whether this node hears of changes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Watch {
+    /// The current stream has brought its snapshot.
+    following: bool,
+    /// News have been in doubt for so long that renewing must stop.
+    stale: bool,
+    /// The revision of an own renewal that has not come back yet.
+    expected: Option<Revision>,
+    /// News are in doubt.
+    in_doubt: bool,
+    /// When the last snapshot came.
+    snapshot_at: Option<Instant>,
+    /// How often in a row following afresh has brought nothing.
+    tries: u32,
+    /// What was known when the stream was asked for: its snapshot cannot be older (A2).
+    asked_knowing: Revision,
+}
+
+impl Watch {
+    /// Follows the prefix from a fresh snapshot on.
+    pub(super) fn follow(
+        &mut self,
+        own: &Own,
+        lease: Lease,
+        knowing: Revision,
+        elsewhere: bool,
+        out: &mut Outbox,
+        now: Instant,
+    ) {
+        self.following = false;
+        self.asked_knowing = knowing;
+        out.timers.set(Timer::Follow, now + lease.snapshot_time(self.tries));
+        self.tries += 1;
+        out.push(Action::Follow { prefix: own.keys.prefix().to_owned(), elsewhere });
+    }
+
+    /// Whether the current stream has brought its snapshot.
+    pub(super) fn is_following(&self) -> bool {
+        self.following
+    }
+
+    /// Whether this node may renew its session: who cannot hear must not own (rule 9).
+    pub(super) fn may_renew(&self, own: &Own) -> bool {
+        !self.stale || own.mutated(Mutant::RenewWhileStale)
+    }
+
+    /// Below this revision the snapshot that was asked for cannot be (A2).
+    pub(super) fn asked_knowing(&self) -> Revision {
+        self.asked_knowing
+    }
+
+    /// The snapshot has come; whether renewing may go on that had stopped.
+    pub(super) fn snapshot_came(&mut self, out: &mut Outbox, now: Instant) -> bool {
+        let was_stale = std::mem::take(&mut self.stale);
+        self.following = true;
+        self.tries = 0;
+        self.snapshot_at = Some(now);
+        out.timers.stop(Timer::Follow);
+        out.timers.stop(Timer::WatchStale);
+        if std::mem::take(&mut self.in_doubt) {
+            out.report(Report::WatchRestored);
+        }
+        was_stale
+    }
+
+    /// All up to `revision` is known: an own renewal that was expected may be among it.
+    pub(super) fn complete_to(&mut self, revision: Revision, out: &mut Outbox) {
+        if self.expected.is_some_and(|expected| expected <= revision) {
+            self.stop_expecting(out);
+        }
+    }
+
+    /// An own renewal was committed at `revision`, which the watch has not told: it must within 2r.
+    pub(super) fn expect(
+        &mut self,
+        revision: Revision,
+        lease: Lease,
+        out: &mut Outbox,
+        now: Instant,
+    ) {
+        if self.expected.is_none() {
+            self.expected = Some(revision);
+            out.timers.set(Timer::Echo, now + lease.echo_time());
+        }
+    }
+
+    pub(super) fn stop_expecting(&mut self, out: &mut Outbox) {
+        self.expected = None;
+        out.timers.stop(Timer::Echo);
+    }
+
+    /// News are in doubt: if that lasts for 2r, renewing stops.
+    pub(super) fn doubt(&mut self, why: String, lease: Lease, out: &mut Outbox, now: Instant) {
+        if !std::mem::replace(&mut self.in_doubt, true) {
+            out.timers.set(Timer::WatchStale, now + lease.echo_time());
+            out.report(Report::WatchStale { why });
+        }
+    }
+
+    /// The doubt has lasted too long.
+    pub(super) fn is_stale_now(&mut self) {
+        self.stale = true;
+    }
+
+    /// The stream ended, or did not begin.
+    pub(super) fn failed(&mut self, why: String, lease: Lease, out: &mut Outbox, now: Instant) {
+        self.following = false;
+        self.doubt(why, lease, out, now);
+        // The first time at once, for a broken stream is an everyday thing; but not when streams
+        // break as soon as they have begun.
+        let lasted = match self.snapshot_at {
+            Some(at) if self.tries == 0 => now.since(at),
+            _ => Duration::ZERO,
+        };
+        let wait = lease.retry_delay().saturating_sub(lasted);
+        out.timers.set(Timer::Follow, now + wait);
+    }
+
+    /// The store is another one: it is followed anew, but not at once: where the endpoints are those
+    /// of two clusters, each answer says the same (A2).
+    pub(super) fn start_afresh(&mut self, lease: Lease, out: &mut Outbox, now: Instant) {
+        self.following = false;
+        self.asked_knowing = Revision(0);
+        out.timers.set(Timer::Follow, now + lease.retry_delay());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch() -> (Own, Lease, Watch, Outbox) {
+        let lease = Lease::new(Duration::from_secs(3)).unwrap();
+        (super::super::testing::own(lease), lease, Watch::default(), Outbox::default())
+    }
+
+    const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
+    #[test]
+    fn a_renewal_that_does_not_come_back_is_waited_for_and_one_that_does_is_not() {
+        let (_, lease, mut watch, mut out) = watch();
+        watch.expect(Revision(7), lease, &mut out, NOW);
+        watch.complete_to(Revision(6), &mut out);
+        assert_eq!(out.timers.get(Timer::Echo), Some(NOW + lease.echo_time()));
+        watch.complete_to(Revision(7), &mut out);
+        assert_eq!(out.timers.get(Timer::Echo), None);
+    }
+
+    #[test]
+    fn who_has_been_in_doubt_for_too_long_renews_again_after_a_snapshot_only() {
+        let (own, lease, mut watch, mut out) = watch();
+        assert!(watch.may_renew(&own));
+        watch.doubt("nothing comes back".into(), lease, &mut out, NOW);
+        assert!(watch.may_renew(&own), "a doubt that is young");
+        assert!(out.timers.get(Timer::WatchStale).is_some());
+        watch.is_stale_now();
+        assert!(!watch.may_renew(&own));
+        assert!(watch.snapshot_came(&mut out, NOW));
+        assert!(watch.may_renew(&own) && watch.is_following());
+        assert_eq!(out.timers.get(Timer::WatchStale), None);
+    }
+
+    #[test]
+    fn streams_that_break_as_soon_as_they_have_begun_are_not_followed_without_a_pause() {
+        let (_, lease, mut watch, mut out) = watch();
+        watch.snapshot_came(&mut out, NOW);
+        watch.failed("it broke".into(), lease, &mut out, NOW + lease.duration());
+        assert_eq!(out.timers.get(Timer::Follow), Some(NOW + lease.duration()), "at once");
+        watch.snapshot_came(&mut out, NOW);
+        watch.failed("it broke".into(), lease, &mut out, NOW);
+        assert_eq!(out.timers.get(Timer::Follow), Some(NOW + lease.retry_delay()));
+    }
+}

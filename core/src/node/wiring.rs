@@ -1,0 +1,337 @@
+//! How the parts are wired: what one says, others are told. Nothing is decided here.
+
+use super::cluster::News;
+use super::host::HostNews;
+use super::outbox::{PendingOp, PendingTxn, Purpose};
+use super::own::VipIndex;
+use super::shutdown::{NextStep, Progress, Shutdown};
+use super::situation::Situation;
+use super::vips::Context;
+use super::{Node, StoreError, TxnResponse};
+use crate::action::{Action, Exit, TxnId};
+use crate::kernel::KernelOp;
+use crate::report::Report;
+use crate::time::Instant;
+use crate::timer::Timer;
+
+/// What all parts look at, beside a part that is changed.
+macro_rules! situation {
+    ($node:ident, $now:expr) => {
+        Situation::new(&$node.own, &$node.cluster, &$node.shutdown, $node.unix_ms, $now)
+    };
+}
+
+/// The same with the parts that decide about VIPs.
+macro_rules! context {
+    ($node:ident, $now:expr) => {
+        Context {
+            situation: situation!($node, $now),
+            publication: &$node.publication,
+            candidates: &$node.candidates,
+        }
+    };
+}
+
+pub(super) use {context, situation};
+
+impl Node {
+    // ---- the steps of `settle`
+
+    pub(super) fn fire_timers(&mut self, now: Instant) {
+        for timer in Timer::ALL {
+            if !self.out.timers.take_due(timer, now) {
+                continue;
+            }
+            match timer {
+                Timer::Renew => self.renew(now),
+                Timer::Guard | Timer::KeptUntil => self.host.vips.mark_there_dirty(),
+                Timer::Expire => self.expire_silent(now),
+                Timer::Member => {
+                    let (lease, follows) = (self.cluster.lease(), self.own.follows_leader());
+                    self.out.timers.set(Timer::Member, now + lease.member_interval(follows));
+                    self.out.push(Action::AskMember { timeout: lease.renew() });
+                }
+                // `publish` looks at it by itself.
+                Timer::Publish => {}
+                Timer::StopLimit => {
+                    if self.shutdown.limit_reached() {
+                        self.cluster.close(&mut self.out);
+                        self.host.vips.mark_all_dirty();
+                    }
+                }
+                Timer::List => self.host.interfaces.list(&mut self.out),
+                Timer::Close => self.shutdown.closing_ended(),
+                Timer::Free => self.freeing.mark_stale(),
+                timer => {
+                    self.cluster.fire(timer, &self.own, &mut self.out, now);
+                    if timer == Timer::Quiet {
+                        self.host.vips.mark_all_dirty();
+                    }
+                }
+            }
+        }
+        let news = self.host.wake_due(&self.own, &mut self.out, now);
+        self.pass_on_from_host(news);
+    }
+
+    fn renew(&mut self, now: Instant) {
+        let offer = match self.cluster.session.is_opening() {
+            true => {
+                let situation = situation!(self, now);
+                self.publication.first(&situation, &self.host.vips, &self.candidates)
+            }
+            false => Vec::new(),
+        };
+        self.cluster.renew(&self.own, offer, &mut self.out, now);
+    }
+
+    fn expire_silent(&mut self, now: Instant) {
+        if self.shutdown.has_begun() || !self.cluster.may_expire(&self.own, now) {
+            return;
+        }
+        for silent in self.cluster.silent(&self.own, now) {
+            let context = context!(self, now);
+            let retry_at = context.situation.retry_at();
+            if self.host.vips.expire(&context, &silent, &mut self.out) {
+                self.cluster.peers.expiring(&silent.node, retry_at);
+            }
+        }
+        self.cluster.schedule_expiry(&self.own, &mut self.out);
+    }
+
+    pub(super) fn join(&mut self, now: Instant) {
+        if !self.cluster.may_join() || self.shutdown.has_begun() || !self.host.interfaces.is_ready()
+        {
+            return;
+        }
+        let nothing_is_there = self.host.vips.nothing_is_there();
+        let news = self.cluster.join(&self.own, nothing_is_there, &mut self.out, now);
+        self.pass_on(news, now);
+        if self.out.timers.take_due(Timer::Renew, now) {
+            self.renew(now);
+        }
+    }
+
+    /// Brings up to date who may take what.
+    pub(super) fn review(&mut self, now: Instant) {
+        let (activated, renewed) = self.publication.view_complete_to(&situation!(self, now));
+        if activated {
+            self.own_standing_changed();
+        }
+        self.host.vips.mark_dirty(renewed.iter().copied());
+        self.candidates.mark_unsure(renewed);
+        let (situation, out) = (situation!(self, now), &mut self.out);
+        let updated = self.candidates.update(&situation, &self.publication, &self.host.vips, out);
+        if updated.conflicts_changed {
+            self.publication.mark_stale();
+        }
+        self.host.vips.mark_dirty(updated.ranked);
+    }
+
+    pub(super) fn advance_shutdown(&mut self, now: Instant) {
+        if !self.shutdown.has_begun() {
+            return;
+        }
+        let (context, vips) = (context!(self, now), &self.host.vips);
+        let session = &self.cluster.session;
+        let progress = Progress {
+            nothing_there: self.host.is_clear(),
+            session_stands: session.id().is_some(),
+            session_coming: session.is_coming() && self.out.is_renewing(),
+            owns_something: vips.owns_something(&context, &self.freeing, &self.out),
+        };
+        match self.shutdown.next_step(progress) {
+            NextStep::Wait => {}
+            NextStep::DeleteSession => {
+                if self.cluster.delete_session(&self.own, &mut self.out) {
+                    self.shutdown.closing();
+                }
+            }
+            NextStep::RemoveFence => {
+                self.cluster.close(&mut self.out);
+                self.shutdown.removing_fence();
+                self.out.kernel(PendingOp::RemoveFence, KernelOp::RemoveFence);
+            }
+        }
+    }
+
+    // ---- what follows from what the parts say
+
+    /// A transaction was answered, if only by an error.
+    pub(super) fn committed(
+        &mut self,
+        id: TxnId,
+        pending: PendingTxn,
+        answer: Result<TxnResponse, StoreError>,
+        now: Instant,
+    ) {
+        let out = &mut self.out;
+        if let Ok(response) = &answer {
+            let news = self.cluster.answer_told(&self.own, &pending, response, out, now);
+            let is_void = news.contains(&News::StoreChanged);
+            self.pass_on(news, now);
+            if is_void {
+                return;
+            }
+        }
+        let succeeded = answer.as_ref().is_ok_and(|response| response.succeeded);
+        let unknown = answer.is_err();
+        let situation = situation!(self, now);
+        let (retry_at, vips, out) = (situation.retry_at(), &mut self.host.vips, &mut self.out);
+        match pending.purpose {
+            Purpose::Renew { sent, .. } => {
+                let news = self.cluster.renewal_answered(&self.own, sent, &answer, out, now);
+                self.pass_on(news, now);
+            }
+            Purpose::Expire { node, vips: share } => {
+                if succeeded {
+                    out.report(Report::Expired { node: node.clone() });
+                }
+                vips.answered(&situation, id, &share, unknown);
+                self.cluster.expiry_answered(&self.own, &node, unknown, out, now);
+            }
+            Purpose::Claim { vips: claimed } => vips.answered(&situation, id, &claimed, unknown),
+            Purpose::HandOver { vips: given } => {
+                for (index, to) in given.iter().filter(|_| succeeded) {
+                    let vip = self.own.vip(*index).name.clone();
+                    out.report(Report::HandedOver { vip, to: to.clone() });
+                }
+                let given: Vec<_> = given.into_iter().map(|(index, _)| index).collect();
+                vips.answered(&situation, id, &given, unknown);
+            }
+            Purpose::Free { vips: freed } => {
+                self.freeing.answered(&situation, &freed, unknown, out);
+            }
+            Purpose::Publish => self.publication.answered(unknown, &situation, out),
+            // Tried again after the usual delay, until the limit.
+            Purpose::Close if unknown => out.timers.set(Timer::Close, retry_at),
+            Purpose::Close => self.shutdown.closing_ended(),
+        }
+    }
+
+    pub(super) fn pass_on(&mut self, news: impl IntoIterator<Item = News>, now: Instant) {
+        for news in news {
+            let (own, vips) = (&self.own, &mut self.host.vips);
+            match news {
+                News::OwnStanding => self.own_standing_changed(),
+                News::SessionOver { session, is_deleted, why } => {
+                    // Its deletion at the end of an orderly stop is no loss.
+                    if !(is_deleted && self.shutdown.is_closing()) {
+                        self.out.report(Report::SessionLost { session, why: why.to_owned() });
+                    }
+                    self.session_over();
+                }
+                News::Resuming => vips.resumed(own, &self.cluster.view, &self.publication),
+                News::KeepNothing => vips.mark_all_dirty(),
+                News::Extended { deadline, was_late } => {
+                    if was_late {
+                        // What was taken away for want of time may come back.
+                        vips.mark_all_dirty();
+                    }
+                    vips.refresh(deadline, &mut self.out);
+                }
+                News::RenewalAnswered { after_failing } => {
+                    vips.renewal_answered();
+                    if after_failing {
+                        vips.announce_all(now);
+                    }
+                }
+                News::RenewalFailed => vips.settle_anew(now),
+                News::OwnRecord => self.own_record_changed(),
+                News::Node(node) => self.candidates.node_changed(own, &self.cluster.view, &node),
+                News::SessionGone(session) => {
+                    let vips = self.cluster.view.vips_of(session);
+                    vips.filter_map(|vip| own.index_of(vip)).for_each(|index| {
+                        self.candidates.mark_stale(index);
+                    });
+                }
+                News::Vip(vip) => match own.index_of(&vip) {
+                    Some(index) => {
+                        self.candidates.mark_stale(index);
+                        self.look_for_yielding(&[index]);
+                    }
+                    None => self.freeing.mark_stale(),
+                },
+                News::StoreChanged => {
+                    self.publication.forget_request();
+                    self.candidates.forget_all(own);
+                    self.freeing.forget_requests();
+                    self.shutdown.closing_ended();
+                    vips.store_changed();
+                    self.own_record_changed();
+                    self.session_over();
+                }
+                News::Refuse(why) => self.stop(Shutdown::AtOnce(Exit::Refused(why)), now),
+            }
+        }
+    }
+
+    pub(super) fn pass_on_from_host(&mut self, news: HostNews) {
+        for (index, what) in news.repairs {
+            let vip = self.own.vip(index);
+            let addresses: Vec<String> = vip.assignments().map(|one| one.to_string()).collect();
+            let what = format!("{} {what}", addresses.join(", "));
+            let count = self.publication.repaired();
+            self.out.report(Report::Repairing { vip: vip.name.clone(), what, count });
+        }
+        self.look_for_yielding(&news.withdrawn);
+        if !news.ability_changed.is_empty() {
+            self.publication.mark_stale();
+        }
+        news.ability_changed.iter().for_each(|&index| self.candidates.mark_stale(index));
+        if news.fence_removed
+            && let Some(exit) = self.shutdown.fence_removed()
+        {
+            self.out.push(Action::Exit(exit));
+        }
+    }
+
+    /// A VIP that cannot be held is yielded once it is gone and is another's (rule 7).
+    fn look_for_yielding(&mut self, vips: &[VipIndex]) {
+        let (host, view) = (&self.host, &self.cluster.view);
+        let session = self.cluster.session.id();
+        let has_nothing = || {
+            host.vips.nothing_is_there()
+                && session.is_some_and(|session| view.vips_of(session).next().is_none())
+        };
+        if vips.iter().any(|&index| host.vips.blocked(index).is_some())
+            || (view.drained(self.own.name()) && has_nothing())
+        {
+            self.publication.mark_stale();
+        }
+    }
+
+    fn own_record_changed(&mut self) {
+        let changed = self.publication.changed(&self.own, &self.cluster.view);
+        self.host.vips.mark_dirty(changed.iter().copied());
+        self.candidates.mark_unsure(changed);
+    }
+
+    /// The session, the drain or the end of this node itself: all its VIPs depend on it.
+    fn own_standing_changed(&mut self) {
+        self.candidates.mark_all_stale(&self.own);
+        self.publication.mark_stale();
+        self.freeing.mark_stale();
+        self.host.vips.mark_all_dirty();
+    }
+
+    fn session_over(&mut self) {
+        self.cluster.session_over(&self.own, self.shutdown.has_begun(), &mut self.out);
+        self.publication.session_lost(&self.own);
+        self.own_standing_changed();
+    }
+
+    /// Begins to end; everything is dropped at once where it must not go on.
+    pub(super) fn stop(&mut self, how: Shutdown, now: Instant) {
+        let is_orderly = how == Shutdown::Orderly;
+        if !self.shutdown.begin(how) {
+            return;
+        }
+        if is_orderly {
+            self.out.timers.set(Timer::StopLimit, now + self.cluster.lease().holding());
+        } else {
+            self.cluster.close(&mut self.out);
+        }
+        self.own_standing_changed();
+    }
+}

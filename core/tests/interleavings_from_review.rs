@@ -1,0 +1,173 @@
+//! The interleavings that a review found after the first version, by number.
+
+#![allow(missing_docs, reason = "the tests' names say it")]
+
+mod world;
+
+use turnip_core::*;
+use world::{MS, World, config, vip};
+
+const KEEP: Policy = Policy::Priority { priority: 0, preempt: false };
+
+fn at_most_one_holder(world: &mut World, millis: u64) {
+    for _ in 0..millis {
+        world.run(MS);
+        let holders = world.holder_of("10.0.0.50/32");
+        assert!(holders.len() <= 1, "{holders:?} at {:?}\n{}", world.now, world.story());
+    }
+}
+
+/// Interleaving 14.
+#[test]
+fn the_14th_a_vip_renamed_and_back_is_not_held_at_the_revision_that_a_late_freeing_compares() {
+    let old = || vec![vip("v", "10.0.0.50/32", KEEP)];
+    let new = || vec![vip("w", "10.0.0.50/32", KEEP)];
+    let mut world = World::new(vec![config("a", old())]);
+    world.run(100 * MS);
+    assert_eq!(world.holders(), [0]);
+    // The next process knows x under another name. Its freeing of v is on its way for long.
+    world.hosts[0].config.vips = new();
+    world.restart(0);
+    world.hosts[0].hold_commits = true;
+    let frees =
+        |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
+    let mut late = None;
+    for _ in 0..500 {
+        world.run(MS);
+        while let Some((_, txn)) = world.hosts[0].commits.front() {
+            if frees(txn) {
+                late.get_or_insert(world.hosts[0].commits.pop_front().unwrap().1);
+            } else {
+                world.deliver(0);
+            }
+        }
+    }
+    let late = late.expect("v is given free");
+    assert_eq!(world.owner("w").as_deref(), Some("a"));
+    assert_eq!(world.holders(), [0], "x is there, as w");
+    world.start(config("b", old()));
+    world.run(100 * MS);
+    // The third process has the old file, and finds x present.
+    world.hosts[0].config.vips = old();
+    world.restart(0);
+    world.hosts[0].hold_commits = false;
+    world.run(200 * MS);
+    assert_eq!(world.owner("v").as_deref(), Some("a"), "{}", world.story());
+    world.hosts[0].deaf = true;
+    assert!(!world.etcd.apply(&late).succeeded, "v was put anew before it was held");
+    at_most_one_holder(&mut world, 2000);
+}
+
+/// Interleaving 15.
+#[test]
+fn the_15th_after_a_noticed_rollback_nobody_takes_what_a_host_that_is_cut_off_may_hold() {
+    let mut world = World::of(&["a", "b"]);
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [0]);
+    let before = (world.etcd.kvs.clone(), world.etcd.revision);
+    world.run(2000 * MS);
+    // a hears nothing any more, and etcd is restored to what it was before a and b came.
+    world.hosts[0].cut = true;
+    world.etcd.kvs.clear();
+    world.etcd.history.clear();
+    world.etcd.revision = before.1 - 5;
+    world.hosts[1].told = Some(0);
+    at_most_one_holder(&mut world, 6000);
+    assert!(world.said(1, "went back to revision"), "{}", world.story());
+    assert_eq!(world.holders(), [1], "{}", world.story());
+}
+
+/// Interleaving 16.
+#[test]
+fn the_16th_a_vip_that_works_is_not_given_up_again_for_a_host_whose_kernel_refuses_it() {
+    let vips = || vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: true })];
+    let mut world = World::new(vec![config("a", vips())]);
+    world.run(100 * MS);
+    let mut better = config("b", vips());
+    better.vips[0].policy = Policy::Priority { priority: 9, preempt: true };
+    let b = world.start(better);
+    world.hosts[b].refuse_assume = Some(KernelError::Refused("no buffer space".into()));
+    world.run(5000 * MS);
+    let withdrawals = |world: &World| {
+        let forfeited = |r: &&Report| matches!(r, Report::Forfeited { .. });
+        world.hosts[0].reports.iter().filter(forfeited).count()
+    };
+    assert_eq!(withdrawals(&world), 1, "it was tried once");
+    world.run(600_000 * MS);
+    assert_eq!(withdrawals(&world), 1, "{}", world.story());
+    assert_eq!(world.holders(), [0]);
+    // An operator who pins it there now wants another attempt, and gets one.
+    world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"b"}"#);
+    world.run(120_000 * MS);
+    assert_eq!(withdrawals(&world), 2, "{}", world.story());
+    assert_eq!(world.holders(), [0]);
+    assert!(world.said(0, "ignoring the pin of v to b"), "{}", world.story());
+    world.hosts[b].refuse_assume = None;
+    world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"b","again":1}"#);
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [b], "{}", world.story());
+    world.etcd.delete("/turnip/main/intents/pin/v");
+    world.run(60_000 * MS);
+    assert_eq!(world.holders(), [b], "it works there now");
+}
+
+/// Interleaving 17.
+#[test]
+fn the_17th_the_address_of_a_drained_host_is_not_lost_to_one_that_has_it_under_another_name() {
+    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", KEEP)])]);
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    assert_eq!(world.holders(), [0]);
+    // The drain arrives, and the kernel takes its time.
+    world.hosts[0].refuse_withdraw = Some(KernelError::Refused("busy".into()));
+    world.etcd.put("/turnip/main/intents/drain/a", r#"{"v":1}"#);
+    at_most_one_holder(&mut world, 1000);
+    assert_eq!(world.holders(), [0]);
+    world.hosts[0].refuse_withdraw = None;
+    at_most_one_holder(&mut world, 2000);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    // Who was the first is the second now, in whatever order news come.
+    world.hosts[0].deaf = true;
+    world.etcd.delete("/turnip/main/intents/drain/a");
+    at_most_one_holder(&mut world, 300);
+    world.hosts[0].deaf = false;
+    at_most_one_holder(&mut world, 10_000);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    assert!(world.said(0, "already that of VIP w on b"), "{}", world.story());
+}
+
+/// Interleaving 17: what yields a place may land late.
+#[test]
+fn the_17th_a_place_that_may_still_be_yielded_is_not_used() {
+    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", KEEP)])]);
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    world.hosts[0].hold_commits = true;
+    world.etcd.put("/turnip/main/intents/drain/a", r#"{"v":1}"#);
+    let yields = |txn: &Txn| {
+        let says = |value: &Vec<u8>| String::from_utf8_lossy(value).contains("\"yields\":true");
+        txn.success.iter().any(|op| matches!(op, Op::Put { value, .. } if says(value)))
+    };
+    let mut late = None;
+    while late.is_none() {
+        world.run(MS);
+        while let Some((id, txn)) = world.hosts[0].commits.front().cloned() {
+            if yields(&txn) {
+                world.hosts[0].commits.pop_front();
+                world.fail(0, id);
+                late = Some(txn);
+                break;
+            }
+            world.deliver(0);
+        }
+    }
+    // No answer came, and the drain is over. Before a takes v again it writes its record once more.
+    world.etcd.delete("/turnip/main/intents/drain/a");
+    world.hosts[0].hold_commits = false;
+    world.run(2000 * MS);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    assert!(!world.etcd.apply(&late.unwrap()).succeeded);
+    at_most_one_holder(&mut world, 1000);
+}

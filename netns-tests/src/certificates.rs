@@ -1,0 +1,88 @@
+//! An authority, a server's certificate and a client's, made on the spot.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+
+/// The PEM files of one authority: `ca.pem`, `server.pem`, `server.key`, `client.pem` and
+/// `client.key`, in a directory that whoever makes them removes.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    directory: PathBuf,
+}
+
+impl Certificates {
+    /// Makes them in `directory`; the server's certificate is made out to these names and addresses.
+    ///
+    /// # Errors
+    /// When a name cannot be in a certificate, or a file cannot be written.
+    pub fn create(directory: &Path, server_names: Vec<String>) -> Result<Self> {
+        let certificates = Certificates { directory: directory.to_owned() };
+        let key = KeyPair::generate()?;
+        let mut authority = CertificateParams::new(Vec::new())?;
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "turnip's test authority");
+        certificates.write("ca.pem", &authority.self_signed(&key)?.pem())?;
+        let authority = Issuer::new(authority, key);
+        // etcd's own gateway comes with the server's certificate, as a client.
+        let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        for (who, names, usages) in
+            [("server", server_names, &both[..]), ("client", Vec::new(), &both[1..])]
+        {
+            let key = KeyPair::generate()?;
+            let mut params = CertificateParams::new(names)?;
+            params.distinguished_name.push(DnType::CommonName, format!("a {who}"));
+            params.extended_key_usages = usages.to_vec();
+            certificates
+                .write(&format!("{who}.pem"), &params.signed_by(&key, &authority)?.pem())?;
+            certificates.write(&format!("{who}.key"), &key.serialize_pem())?;
+        }
+        Ok(certificates)
+    }
+
+    /// The directory that all of them are in.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where one of them is.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// etcd's arguments for a member that clients reach by TLS; `mutual` when these need a certificate.
+    pub fn etcd_arguments(&self, mutual: bool) -> Vec<String> {
+        let path = |name| self.file(name).display().to_string();
+        let mut arguments = vec![
+            format!("--cert-file={}", path("server.pem")),
+            format!("--key-file={}", path("server.key")),
+        ];
+        if mutual {
+            arguments.push(format!("--trusted-ca-file={}", path("ca.pem")));
+            arguments.push("--client-cert-auth".to_owned());
+        }
+        arguments
+    }
+
+    /// Writes a file beside them that only its owner may read.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        let file = self.file(name);
+        let mut options = std::fs::File::options();
+        let written = options
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&file)
+            .and_then(|mut open| open.write_all(text.as_bytes()));
+        written.with_context(|| file.display().to_string())
+    }
+}

@@ -1,0 +1,112 @@
+//! What is asked of a member, by etcd's own client on its host.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use etcd_client::{Client, ConnectOptions, GetOptions};
+
+use super::{Access, Member};
+
+/// What a member says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberStatus {
+    /// Its id.
+    pub id: u64,
+    /// The leader that it follows; 0 when it knows none.
+    pub leader: u64,
+    /// In which term.
+    pub term: u64,
+}
+
+impl Member {
+    /// Writes something by way of it, and says how long that took.
+    ///
+    /// # Errors
+    /// When it was not done within 10 s.
+    pub fn time_to_commit(&self) -> Result<Duration> {
+        self.ask(Duration::from_secs(10), |mut client| async move {
+            let begun = Instant::now();
+            client.put("/lab", "", None).await?;
+            Ok(begun.elapsed())
+        })
+    }
+
+    /// Asks it what it knows.
+    ///
+    /// # Errors
+    /// When it does not answer within 300 ms.
+    pub fn status(&self) -> Result<MemberStatus> {
+        self.ask(Duration::from_millis(300), |mut client| async move {
+            let status = client.status().await?;
+            let id = status.header().map_or(0, etcd_client::ResponseHeader::member_id);
+            Ok(MemberStatus { id, leader: status.leader(), term: status.raft_term() })
+        })
+    }
+
+    /// Makes it hand its leadership to another member.
+    ///
+    /// # Errors
+    /// When it is not the leader, or the other does not take it.
+    pub fn move_leader_to(&self, id: u64) -> Result<()> {
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            client.move_leader(id).await?;
+            Ok(())
+        })
+    }
+
+    /// The store's revision.
+    ///
+    /// # Errors
+    /// Without a quorum.
+    pub fn revision(&self) -> Result<i64> {
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            let answer = client.get("/", None).await?;
+            Ok(answer.header().map_or(0, etcd_client::ResponseHeader::revision))
+        })
+    }
+
+    /// The keys that begin with `prefix`.
+    ///
+    /// # Errors
+    /// Without a quorum.
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            let options = GetOptions::new().with_prefix().with_keys_only();
+            let answer = client.get(prefix, Some(options)).await?;
+            Ok(answer.kvs().iter().map(|kv| String::from_utf8_lossy(kv.key()).into()).collect())
+        })
+    }
+
+    /// Has etcd ask for its password from now on; turnip's user may use the keys of this cluster.
+    ///
+    /// # Errors
+    /// When it is not secured, or as of etcd.
+    pub fn demand_password(&self, cluster: &str) -> Result<()> {
+        let Access::Secured(security) = &self.access else { bail!("no password was made") };
+        self.ask(Duration::from_secs(5), |client| security.demand_password(client, cluster))
+    }
+
+    /// Uses etcd's client on its host.
+    ///
+    /// # Errors
+    /// As of the client, or after `patience`.
+    pub fn ask<T: Send, F: Future<Output = Result<T>>>(
+        &self,
+        patience: Duration,
+        f: impl FnOnce(Client) -> F + Send,
+    ) -> Result<T> {
+        let ask = || async move {
+            let asked = async {
+                let mut options = ConnectOptions::new().with_connect_timeout(patience);
+                if let Access::Secured(security) = &self.access {
+                    options = security.options(options)?;
+                }
+                let port = self.place.clients.port();
+                let own = format!("{}://127.0.0.1:{port}", self.access.scheme());
+                f(Client::connect([own], Some(options)).await?).await
+            };
+            tokio::time::timeout(patience, asked).await.map_err(|_| anyhow!("no answer"))?
+        };
+        self.namespace()?.block_on(ask).with_context(|| format!("etcd {}", self.name()))
+    }
+}
