@@ -29,8 +29,7 @@ fn the_14th_a_vip_renamed_and_back_is_not_held_at_the_revision_that_a_late_freei
     world.hosts[0].config.vips = new();
     world.restart(0);
     world.hosts[0].hold_commits = true;
-    let frees =
-        |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
+    let frees = |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
     let mut late = None;
     for _ in 0..500 {
         world.run(MS);
