@@ -165,10 +165,7 @@ mod tests {
     }
 
     fn refresh(hosts: impl IntoIterator<Item = u8>, nanos: u64) -> KernelOp {
-        {
-            let _ = hosts.into_iter().count();
-            KernelOp::Refresh { deadline: Instant::from_nanos(nanos) }
-        }
+        KernelOp::Refresh { addresses: assignments(hosts), deadline: Instant::from_nanos(nanos) }
     }
 
     #[test]

@@ -124,7 +124,9 @@ impl Worker {
             KernelOp::Assume { addresses, deadline } => {
                 self.assume(std::mem::take(addresses), *deadline)
             }
-            KernelOp::Refresh { deadline } => self.refresh(Vec::new(), *deadline),
+            KernelOp::Refresh { addresses, deadline } => {
+                self.refresh(std::mem::take(addresses), *deadline)
+            }
             KernelOp::Withdraw { addresses } => self.withdraw(std::mem::take(addresses)),
             KernelOp::RemoveFence => match self.fence.as_mut().map_or(Ok(()), Fence::remove) {
                 Ok(()) => KernelOutcome::Done { failed: Vec::new(), until: None },

@@ -170,11 +170,15 @@ impl Kernel {
                 }
                 done(Vec::new())
             }
-            KernelOp::Refresh { deadline } => {
-                for until in self.addresses.values_mut().filter(|until| **until > now) {
-                    *until = deadline;
+            KernelOp::Refresh { addresses, deadline } => {
+                let mut failed = Vec::new();
+                for assignment in addresses {
+                    match self.addresses.get_mut(&assignment.address) {
+                        Some(until) if *until > now && deadline > now => *until = deadline,
+                        _ => failed.push(late(assignment)),
+                    }
                 }
-                done(Vec::new())
+                done(failed)
             }
             KernelOp::RemoveFence => {
                 let for_ever = Instant::from_nanos(u64::MAX);

@@ -41,6 +41,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         moves_max: inner.env.checker.moves_max(),
         overlaps: std::mem::take(&mut inner.env.checker.overlaps),
         gaps: std::mem::take(&mut inner.env.checker.gaps),
+        misled: std::mem::take(&mut inner.env.neighbours.misled),
         held: std::mem::take(&mut inner.env.checker.held),
         marks: std::mem::take(&mut inner.env.record.marks),
         trace: std::mem::take(&mut inner.env.record.lines),

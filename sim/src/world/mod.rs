@@ -32,6 +32,8 @@ mod operator;
 mod pump;
 pub mod seams;
 pub mod slots;
+#[cfg(test)]
+mod tests;
 mod verbs;
 
 use std::cell::{RefCell, RefMut};
