@@ -7,7 +7,7 @@ use crate::plan::{Change, Fault, Mishap, Plan, Step, TxnKind};
 use crate::time::{MS, S};
 
 fn scenario(name: &'static str, story: &'static str, gap_max: u64, plan: fn() -> Plan) -> Scenario {
-    Scenario { name, story, plan, mutant: None, gap_max }
+    Scenario { name, story, plan, mutants: &[], gap_max }
 }
 
 /// All of them.

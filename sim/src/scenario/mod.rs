@@ -5,6 +5,8 @@ mod configs;
 mod found;
 mod interleavings;
 
+use turnip_core::Mutant;
+
 use crate::plan::{Daemon, Plan, config};
 use crate::run::Outcome;
 use crate::time::S;
@@ -18,8 +20,8 @@ pub struct Scenario {
     pub story: &'static str,
     /// How it goes.
     pub plan: fn() -> Plan,
-    /// The algorithm with the rule broken that it is about.
-    pub mutant: Option<Daemon>,
+    /// The rules that it is about: with each of them broken it goes wrong.
+    pub mutants: &'static [Mutant],
     /// The longest time that a VIP may go unanswered from 5 s on, in ns.
     pub gap_max: u64,
 }
