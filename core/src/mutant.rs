@@ -67,6 +67,8 @@ mutants! {
     KeepRenamed: "rule 6.4, interleaving 14",
     /// What was published in one session counts in the next.
     ActiveOutlivesSession: "rule 4.6",
+    /// A resuming node takes its predecessor's record for its own, although another may still land.
+    InheritedRecordTrusted: "rule 4.8, interleaving 19",
     /// Another definition is published while the address of the old one is still there.
     PublishBeforeRemoval: "rule 4.9",
     /// What is not configured here is given free without a look at whether it has changed.

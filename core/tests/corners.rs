@@ -199,9 +199,10 @@ fn a_publication_of_the_process_before_that_lands_late_leaves_nobody_stuck() {
     let late = late.unwrap();
     world.hosts[0].config.vips = before;
     world.restart(0);
-    world.hosts[0].hold_commits = false;
-    world.run(100 * MS);
+    // The next process has read what there is, and has written nothing yet.
+    world.run(5 * MS);
     assert!(world.etcd.apply(&late).succeeded);
+    world.hosts[0].hold_commits = false;
     for _ in 0..3000 {
         world.run(MS);
         assert!(world.holder_of("10.0.0.50/32").len() <= 1, "{}", world.story());

@@ -29,8 +29,7 @@ fn the_14th_a_vip_renamed_and_back_is_not_held_at_the_revision_that_a_late_freei
     world.hosts[0].config.vips = new();
     world.restart(0);
     world.hosts[0].hold_commits = true;
-    let frees =
-        |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
+    let frees = |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
     let mut late = None;
     for _ in 0..500 {
         world.run(MS);
@@ -170,4 +169,42 @@ fn the_17th_a_place_that_may_still_be_yielded_is_not_used() {
     assert_eq!(world.holders(), [0], "{}", world.story());
     assert!(!world.etcd.apply(&late.unwrap()).succeeded);
     at_most_one_holder(&mut world, 1000);
+}
+
+/// Interleaving 19.
+#[test]
+fn the_19th_what_the_process_before_published_does_not_land_on_the_record_of_one_that_holds() {
+    let vips = || vec![vip("v", "10.0.0.50/32", KEEP)];
+    let mut world = World::new(vec![config("a", vips())]);
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    // The next process does not have v. What it publishes is on its way for long.
+    world.hosts[0].config.vips = vec![vip("x", "10.0.0.51/32", KEEP)];
+    world.restart(0);
+    world.hosts[0].hold_commits = true;
+    let publishes = |txn: &Txn| {
+        let key = "/turnip/main/nodes/a";
+        txn.success.iter().any(|op| matches!(op, Op::Put { key: k, .. } if k == key))
+    };
+    let mut late = None;
+    while late.is_none() {
+        world.run(MS);
+        while let Some((_, txn)) = world.hosts[0].commits.front() {
+            if publishes(txn) {
+                late = Some(txn.clone());
+                break;
+            }
+            world.deliver(0);
+        }
+    }
+    // It is killed, and the one after it has v again, as the record still says.
+    world.hosts[0].config.vips = vips();
+    world.restart(0);
+    world.hosts[0].hold_commits = false;
+    at_most_one_holder(&mut world, 2000);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
+    world.etcd.apply(&late.unwrap());
+    at_most_one_holder(&mut world, 3000);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
 }

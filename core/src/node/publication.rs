@@ -27,6 +27,9 @@ const REASON_BEYOND: &str = "see its log";
 pub(super) struct Publication {
     /// The record in the session that the store has for this node, and its mod_revision.
     published: Option<(Arc<NodeRecord>, Revision)>,
+    /// This process resumed a session whose record was then at this revision. What the process before
+    /// sent on top of that may land at any time, until the record has been written once more.
+    inherited_at: Option<Revision>,
     /// Since when all of today's definitions have been published in it.
     complete_at: Option<Revision>,
     /// Addresses may be assumed: this node's definitions are published in its session, and
@@ -156,19 +159,32 @@ impl Publication {
         same.then(|| last.unwrap_or(*modified))
     }
 
+    /// A session is resumed, with the record as the process before left it.
+    pub(super) fn resumed(&mut self, own: &Own, view: &View) {
+        if !own.mutated(Mutant::InheritedRecordTrusted) {
+            self.inherited_at = Some(view.node_modified(own.name()));
+        }
+    }
+
+    /// Whether nothing that an earlier process sent can land on the record any more.
+    fn is_certain(&self) -> bool {
+        let modified = self.published.as_ref().map(|(_, modified)| *modified);
+        self.inherited_at.is_none_or(|inherited| modified > Some(inherited))
+    }
+
     /// More is known of what others have published. Says which VIPs may be assumed from now on:
     /// all (none is named) when the node becomes active, or those whose place was taken anew.
     pub(super) fn view_complete_to(&mut self, situation: &Situation<'_>) -> (bool, Vec<VipIndex>) {
         let known = situation.view.complete_to;
         let own_session = situation.session.id().is_some();
-        let activated =
-            !self.active && own_session && self.complete_at.is_some_and(|at| at <= known);
+        let is_known = self.complete_at.is_some_and(|at| at <= known);
+        let activated = !self.active && own_session && is_known && self.is_certain();
         self.active |= activated;
-        let is_known = |_: &VipIndex, yielded: &mut Yielded| matches!(yielded, Yielded::Renewed(at) if *at <= known);
+        let is_over = |_: &VipIndex, yielded: &mut Yielded| matches!(yielded, Yielded::Renewed(at) if *at <= known);
         if self.yielded.is_empty() {
             return (activated, Vec::new());
         }
-        let renewed = self.yielded.extract_if(.., is_known).map(|(index, _)| index).collect();
+        let renewed = self.yielded.extract_if(.., is_over).map(|(index, _)| index).collect();
         (activated, renewed)
     }
 
@@ -178,6 +194,7 @@ impl Publication {
             self.active = false;
         }
         self.yielded.clear();
+        self.inherited_at = None;
         self.stale = true;
     }
 
@@ -269,6 +286,7 @@ impl Publication {
         let published = self.published.as_ref();
         if published.is_some_and(|(published, _)| same(published))
             && !self.yielded.iter().any(may_still_land)
+            && self.is_certain()
         {
             return;
         }

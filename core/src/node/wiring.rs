@@ -221,7 +221,10 @@ impl Node {
                     }
                     self.session_over();
                 }
-                News::Resuming => vips.resumed(own, &self.cluster.view, &self.publication),
+                News::Resuming => {
+                    self.publication.resumed(own, &self.cluster.view);
+                    vips.resumed(own, &self.cluster.view, &self.publication);
+                }
                 News::KeepNothing => vips.mark_all_dirty(),
                 News::Extended { deadline, was_late } => {
                     if was_late {

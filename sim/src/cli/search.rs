@@ -6,6 +6,8 @@ use crate::plan::Daemon;
 use super::ExhaustiveArgs;
 
 pub(super) fn exhaustive(args: &ExhaustiveArgs) -> bool {
+    // A search that panics tells nothing of its own: say where.
+    drop(std::panic::take_hook());
     let Some(name) = &args.world else {
         return exhaustive::check(|line| println!("{line}"));
     };

@@ -48,6 +48,11 @@ pub struct Options {
     /// What is on its way arrives before anything else happens, but for what the bounds permit:
     /// then more can be looked at of what time brings.
     pub prompt: bool,
+    /// Only requests that free a VIP are ever late; what else a killed daemon had sent is lost.
+    pub late_freeing: bool,
+    /// Daemons are killed, stopped and started with other files, and hosts are booted again, on
+    /// the first host only.
+    pub one_unlucky: bool,
     /// A daemon that was killed does not start again.
     pub stay_down: bool,
     /// The configuration files.
@@ -88,6 +93,8 @@ impl Default for Options {
             losses_max: u8::MAX,
             deaf_max: 0,
             prompt: false,
+            late_freeing: false,
+            one_unlucky: false,
             stay_down: false,
             files: Files::One,
             gap_max: u8::MAX,
@@ -197,12 +204,17 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "rename",
             "a VIP is renamed and named as before, with kills and a late request",
             Options {
-                ticks_max: 0,
+                ticks_max: 2,
                 files: Files::Rename,
                 changes_max: 2,
                 crashes_max: 2,
                 late_max: 1,
+                losses_max: 0,
                 prompt: true,
+                alone: true,
+                one_unlucky: true,
+                late_freeing: true,
+                deaf_max: 1,
                 ..calm
             },
         ),

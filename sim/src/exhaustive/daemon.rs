@@ -321,6 +321,6 @@ fn micros(at: Instant) -> u32 {
     u32::try_from(at.as_nanos() / 1000).expect("the world is young")
 }
 
-fn small(id: u64) -> u32 {
+pub(super) fn small(id: u64) -> u32 {
     u32::try_from(id).expect("the world is young")
 }

@@ -1,7 +1,8 @@
 //! A path through the world, in words.
 
+use turnip_core::adapter::Call;
 use turnip_core::records::{VipRecord, decode};
-use turnip_core::{Assignment, KernelOp, KeyKind, Op};
+use turnip_core::{Assignment, KeyKind, Op};
 
 use super::daemon::host_name;
 use super::moves::{Fate, Move};
@@ -69,8 +70,8 @@ fn describe(world: &World, state: &State, next: Move) -> String {
         Move::Deafen { host, on: false } => format!("the watch of {} goes on", name(host)),
         Move::Perform { host } => {
             let kernel = state.hosts[usize::from(host)].kernel;
-            let op = world.kernels.next_op(kernel).map(explain_op).unwrap_or_default();
-            format!("the kernel of {} performs: {op}", name(host))
+            let call = world.adapters.call(kernel).map(explain_call).unwrap_or_default();
+            format!("the kernel of {} performs: {call}", name(host))
         }
         Move::Kill { host } => format!("the daemon of {} is killed", name(host)),
         Move::Reboot { host } => format!("the host {} is booted again", name(host)),
@@ -97,18 +98,18 @@ fn explain_fate(name: &str, fate: Fate) -> String {
     }
 }
 
-fn explain_op(op: &KernelOp) -> String {
-    let addresses = || {
-        let one = |a: &Assignment| format!("{} of {}", a.address.addr(), a.vip);
-        op.addresses().iter().map(one).collect::<Vec<_>>().join(", ")
-    };
-    match op {
-        KernelOp::List => "list".to_owned(),
-        KernelOp::Assume { .. } => format!("assume {}", addresses()),
-        KernelOp::Refresh { .. } => format!("refresh {}", addresses()),
-        KernelOp::Withdraw { .. } => format!("withdraw {}", addresses()),
-        KernelOp::RemoveFence => "remove the fence".to_owned(),
+fn explain_call(call: &Call) -> String {
+    match call {
+        Call::Put { addresses, .. } => format!("put {}", explain_addresses(addresses)),
+        Call::Delete { addresses } => format!("delete {}", explain_addresses(addresses)),
+        Call::Change(transaction) => format!("change the fence: {:?}", transaction.changes),
+        Call::List | Call::ReadFence | Call::RemoveFence => format!("{call:?}"),
     }
+}
+
+fn explain_addresses(addresses: &[Assignment]) -> String {
+    let one = |a: &Assignment| format!("{} of {}", a.address.addr(), a.vip);
+    addresses.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// What a transaction is for, by the keys that it writes.

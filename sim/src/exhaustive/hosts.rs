@@ -1,8 +1,8 @@
 //! What a host of the small world does with what happens to it: its daemon is told, and what that
 //! asks for is carried out.
 
+use super::adapters::KernelInput;
 use super::daemon::{Effect, Input, Start, Step, clock_micros};
-use super::kernel::KernelInput;
 use super::state::{LOST, Life, Request, State};
 use super::world::World;
 
@@ -59,7 +59,7 @@ impl World {
 
     /// The order in which such requests were sent means nothing.
     pub(super) fn leave_late(&mut self, state: &mut State, txn: u32) {
-        if !self.stores.is_obsolete(state.store, txn) {
+        if self.may_be_late(txn) && !self.stores.is_obsolete(state.store, txn) {
             let at = state.late.partition_point(|&other| other < txn);
             state.late.insert(at, txn);
         }
@@ -67,10 +67,9 @@ impl World {
 
     pub(super) fn kill(&mut self, state: &mut State, index: usize) {
         self.end(state, index, Life::Killed);
-        self.kernel(state, index, KernelInput::Abandon);
     }
 
-    /// The daemon is no more; what it sent may still land.
+    /// The daemon is no more; what it sent to the store may still land.
     fn end(&mut self, state: &mut State, index: usize, life: Life) {
         let host = &mut state.hosts[index];
         host.life = life;
@@ -84,6 +83,7 @@ impl World {
         for request in requests.iter().filter(|request| request.txn != LOST) {
             self.leave_late(state, request.txn);
         }
+        self.kernel(state, index, KernelInput::Abandon);
     }
 
     pub(super) fn start(&mut self, state: &mut State, index: usize, file: u8) {
@@ -91,6 +91,8 @@ impl World {
         host.life = Life::Running;
         host.file = file;
         host.incarnation += 1;
+        self.kernel(state, index, KernelInput::Start { file });
+        let host = &state.hosts[index];
         let start = Start { host: index, incarnation: host.incarnation, boots: host.boots, file };
         let step = self.daemons.start(&mut self.stores.messages, start, state.tick);
         state.hosts[index].node = step.node;
@@ -131,7 +133,7 @@ impl World {
     /// Gives a kernel an input, and its daemon what it answers.
     pub(super) fn kernel(&mut self, state: &mut State, index: usize, input: KernelInput) {
         let kernel = (index, state.hosts[index].kernel);
-        let step = self.kernels.step(&mut self.stores.messages, kernel, state.tick, input);
+        let step = self.adapters.step(&mut self.stores.messages, kernel, state.tick, input);
         state.hosts[index].kernel = step.kernel;
         for &(id, outcome) in step.answers.iter() {
             if state.hosts[index].life == Life::Running {

@@ -1,188 +1,85 @@
-//! The kernels of the small world: which addresses are there, and until when they answer.
+//! The kernel of one host of the small world: addresses with lifetimes, and the fence's sets.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
-use turnip_core::{
-    Assignment, Instant, KernelError, KernelOp, KernelOutcome, Link, Listing, PresentAddress,
+use turnip_core::adapter::{
+    Call, Change, FenceContents, GateFound, Reply, Structure, Transaction, TransactionError,
 };
+use turnip_core::{Instant, Link, Listing, PresentAddress};
 
-use super::arena::{Arena, NumberMap};
-use super::daemon::clock;
 use super::files::INTERFACE;
-use super::messages::Messages;
 
-/// A host's kernel, and what waits for it.
+/// What is in the kernel. Times are of the host's clock.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-struct Kernel {
-    /// Each address that is there, and until when the fence lets it answer, on the host's clock.
-    addresses: BTreeMap<IpNet, Instant>,
-    queue: Vec<Queued>,
+pub(super) struct Kernel {
+    /// Each address that turnip put there, and when its lifetime ends.
+    present: BTreeMap<IpNet, Instant>,
+    fence: Option<Fence>,
 }
 
-/// An operation that has not been performed.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Queued {
-    id: u32,
-    op: KernelOp,
-    /// What was taken out of it by a later withdrawal.
-    cancelled: Vec<Assignment>,
-}
-
-/// What happens to a kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum KernelInput {
-    /// Its daemon asks for something.
-    Op { id: u32, op: u32 },
-    /// It performs the next operation that waits.
-    Perform,
-    /// Its daemon is no more: what waits is forgotten, what was done stays.
-    Abandon,
-    /// The host is booted again.
-    Reboot,
-}
-
-/// A kernel, and what it answered on the way there.
-#[derive(Clone)]
-pub(super) struct KernelStep {
-    pub(super) kernel: u32,
-    /// Ids and outcomes.
-    pub(super) answers: Rc<[(u32, u32)]>,
-}
-
-/// Every kernel that was ever reached, by number, and every step of one.
-pub(super) struct Kernels {
-    /// Additions and refreshes take their time too, not withdrawals only.
-    slow: bool,
-    kernels: Arena<Kernel>,
-    steps: NumberMap<(u32, u8, u8, KernelInput), KernelStep>,
-}
-
-impl Kernels {
-    pub(super) fn new(slow: bool) -> Self {
-        let mut kernels = Arena::default();
-        kernels.intern(Kernel::default());
-        Kernels { slow, kernels, steps: NumberMap::default() }
-    }
-
-    /// What becomes of a kernel.
-    pub(super) fn step(
-        &mut self,
-        messages: &mut Messages,
-        (host, kernel): (usize, u32),
-        tick: u8,
-        input: KernelInput,
-    ) -> KernelStep {
-        let key = (kernel, u8::try_from(host).expect("few"), tick, input);
-        if let Some(step) = self.steps.get(&key) {
-            return step.clone();
-        }
-        let mut next = self.kernels.get(kernel).clone();
-        let now = clock(host, tick);
-        let mut answers = Vec::new();
-        match input {
-            KernelInput::Op { id, op } => next.queue(id, messages.ops.get(op), &mut answers),
-            KernelInput::Perform => answers.push(next.perform(now)),
-            KernelInput::Abandon => next.queue.clear(),
-            KernelInput::Reboot => next = Kernel::default(),
-        }
-        while next.queue.first().is_some_and(|queued| !self.is_slow(&queued.op)) {
-            answers.push(next.perform(now));
-        }
-        let answers =
-            answers.into_iter().map(|(id, outcome)| (id, messages.outcomes.intern(outcome)));
-        let answers = answers.collect();
-        let step = KernelStep { kernel: self.kernels.intern(next), answers };
-        self.steps.insert(key, step.clone());
-        step
-    }
-
-    /// What is not slow in this world is performed at once. An addition or a refresh that comes
-    /// later only answers for a shorter time.
-    fn is_slow(&self, op: &KernelOp) -> bool {
-        match op {
-            KernelOp::Withdraw { .. } => true,
-            KernelOp::Assume { .. } | KernelOp::Refresh { .. } => self.slow,
-            KernelOp::List | KernelOp::RemoveFence => false,
-        }
-    }
-
-    /// The operation that a kernel performs next.
-    pub(super) fn next_op(&self, kernel: u32) -> Option<&KernelOp> {
-        self.kernels.get(kernel).queue.first().map(|queued| &queued.op)
-    }
-
-    /// The addresses that are there; with a time, those only that the fence lets answer then.
-    pub(super) fn answering(
-        &self,
-        kernel: u32,
-        now: Option<Instant>,
-    ) -> impl Iterator<Item = IpNet> + Clone + '_ {
-        let addresses = self.kernels.get(kernel).addresses.iter();
-        let answers = move |until: &Instant| now.is_none_or(|now| now < *until);
-        addresses.filter(move |(_, until)| answers(until)).map(|(address, _)| *address)
-    }
-
-    /// How many different kernels were met.
-    pub(super) fn len(&self) -> usize {
-        self.kernels.len()
-    }
+/// The fence's tables.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+struct Fence {
+    /// The process that made them still runs.
+    as_made: bool,
+    vips: BTreeSet<IpAddr>,
+    held: BTreeSet<IpAddr>,
+    gate: Option<Instant>,
+    ticket: Option<Instant>,
 }
 
 impl Kernel {
-    /// Takes an operation, as adapters do.
-    fn queue(&mut self, id: u32, op: &KernelOp, answers: &mut Vec<(u32, KernelOutcome)>) {
-        if let KernelOp::Withdraw { addresses } = op {
-            let removed = addresses.iter().cloned().collect();
-            for queued in &mut self.queue {
-                queued.cancelled.extend(queued.op.cancel(&removed));
+    /// The addresses that are there; with a time, those only that the fence lets answer then.
+    pub(super) fn answering(
+        &self,
+        now: Option<Instant>,
+    ) -> impl Iterator<Item = IpNet> + Clone + '_ {
+        let passes = move |address: &IpNet| match (&self.fence, now) {
+            (Some(fence), Some(now)) => {
+                let address = address.addr();
+                let open = is_live(fence.gate, now) && fence.held.contains(&address);
+                open || !fence.vips.contains(&address)
             }
-            let nothing_left = |queued: &mut Queued| {
-                !queued.cancelled.is_empty() && queued.op.addresses().is_empty()
-            };
-            for queued in self.queue.extract_if(.., nothing_left) {
-                answers.push((queued.id, done(Vec::new()).with_cancelled(queued.cancelled)));
-            }
-        }
-        let overtaken = |waiting: &Queued| op.overtakes(&waiting.op);
-        let place = self.queue.iter().position(overtaken).unwrap_or(self.queue.len());
-        self.queue.insert(place, Queued { id, op: op.clone(), cancelled: Vec::new() });
+            _ => true,
+        };
+        let lives = move |ends: &Instant| now.is_none_or(|now| now < *ends);
+        let there = self.present.iter().filter(move |(_, ends)| lives(ends));
+        there.map(|(address, _)| *address).filter(passes)
     }
 
-    fn perform(&mut self, now: Instant) -> (u32, KernelOutcome) {
-        let Queued { id, op, cancelled } = self.queue.remove(0);
-        let late = |assignment: Assignment| (assignment, KernelError::TooLate);
-        let outcome = match op {
-            KernelOp::List => KernelOutcome::Listed(self.listing()),
-            KernelOp::Withdraw { addresses } => {
-                for assignment in &addresses {
-                    self.addresses.remove(&assignment.address);
+    /// The process that made the fence is no more.
+    pub(super) fn abandon(&mut self) {
+        if let Some(fence) = &mut self.fence {
+            fence.as_made = false;
+        }
+    }
+
+    /// Does what a call asks for, and answers.
+    pub(super) fn act(&mut self, call: &Call, now: Instant) -> Reply {
+        self.present.retain(|_, ends| now < *ends);
+        match call {
+            Call::List => Reply::Listed { listing: self.listing(), fence_changed: false },
+            Call::Put { addresses, lifetime_secs } => {
+                let ends = now + Duration::from_secs((*lifetime_secs).into());
+                self.present.extend(addresses.iter().map(|one| (one.address, ends)));
+                Reply::Each(vec![Ok(()); addresses.len()])
+            }
+            Call::Delete { addresses } => {
+                for one in addresses {
+                    self.present.remove(&one.address);
                 }
-                done(Vec::new())
+                Reply::Each(vec![Ok(()); addresses.len()])
             }
-            KernelOp::Assume { addresses, deadline } if deadline <= now => {
-                done(addresses.into_iter().map(late).collect())
+            Call::Change(transaction) => Reply::Changed(self.change(transaction, now)),
+            Call::ReadFence => Reply::Fence(self.read_fence(now)),
+            Call::RemoveFence => {
+                self.fence = None;
+                Reply::Removed
             }
-            KernelOp::Assume { addresses, deadline } => {
-                for assignment in addresses {
-                    self.addresses.insert(assignment.address, deadline);
-                }
-                done(Vec::new())
-            }
-            KernelOp::Refresh { deadline } => {
-                for until in self.addresses.values_mut().filter(|until| **until > now) {
-                    *until = deadline;
-                }
-                done(Vec::new())
-            }
-            KernelOp::RemoveFence => {
-                let for_ever = Instant::from_nanos(u64::MAX);
-                self.addresses.values_mut().for_each(|until| *until = for_ever);
-                done(Vec::new())
-            }
-        };
-        (id, outcome.with_cancelled(cancelled))
+        }
     }
 
     fn listing(&self) -> Listing {
@@ -192,12 +89,91 @@ impl Kernel {
             marked: true,
         };
         Listing {
-            addresses: self.addresses.keys().map(present).collect(),
+            addresses: self.present.keys().map(present).collect(),
             links: vec![Link { name: INTERFACE.into(), up: true }],
+        }
+    }
+
+    fn read_fence(&self, now: Instant) -> FenceContents {
+        let Some(fence) = &self.fence else { return FenceContents::default() };
+        FenceContents {
+            structure: if fence.as_made { Structure::AsMade } else { Structure::Other },
+            vips: fence.vips.clone(),
+            held: fence.held.clone(),
+            gate: if is_live(fence.gate, now) { GateFound::Open } else { GateFound::Closed },
+        }
+    }
+
+    /// All of it or nothing. Nobody else changes anything in this world.
+    fn change(&mut self, transaction: &Transaction, now: Instant) -> Result<(), TransactionError> {
+        let mut fence = self.fence.clone();
+        let changes = transaction.changes.iter().enumerate();
+        let absent: BTreeSet<usize> = changes
+            .filter(|(_, change)| !Fence::make(&mut fence, change, now))
+            .map(|(number, _)| number)
+            .collect();
+        if !absent.is_empty() {
+            return Err(TransactionError::Absent(absent));
+        }
+        self.fence = fence;
+        Ok(())
+    }
+}
+
+impl Fence {
+    /// Makes one change; whether everything that it names was there.
+    fn make(fence: &mut Option<Fence>, change: &Change, now: Instant) -> bool {
+        match change {
+            Change::Layout { vips } | Change::LayoutAnew { vips } => {
+                if matches!(change, Change::LayoutAnew { .. }) {
+                    *fence = None;
+                }
+                let fence = fence.get_or_insert_default();
+                (fence.as_made, fence.vips) = (true, vips.iter().copied().collect());
+                true
+            }
+            _ => fence.as_mut().is_some_and(|fence| fence.change(change, now)),
+        }
+    }
+
+    fn change(&mut self, change: &Change, now: Instant) -> bool {
+        match change {
+            Change::Layout { .. } | Change::LayoutAnew { .. } => unreachable!("made by make"),
+            Change::DeleteVips(gone) => gone.iter().all(|one| self.vips.remove(one)),
+            Change::DeleteHeld(gone) => gone.iter().all(|one| self.held.remove(one)),
+            Change::DeleteGate => is_live(self.gate.take(), now),
+            Change::DeleteTicket => is_live(self.ticket.take(), now),
+            Change::AddHeld(more) => {
+                self.held.extend(more);
+                true
+            }
+            Change::FlushHeld => {
+                self.held.clear();
+                true
+            }
+            Change::FlushGate => {
+                (self.gate, self.ticket) = (None, None);
+                true
+            }
+            Change::AddGate(timeout) => {
+                add(&mut self.gate, *timeout, now);
+                true
+            }
+            Change::AddTicket(timeout) => {
+                add(&mut self.ticket, *timeout, now);
+                true
+            }
         }
     }
 }
 
-fn done(failed: Vec<(Assignment, KernelError)>) -> KernelOutcome {
-    KernelOutcome::Done { failed, until: None }
+fn is_live(ends: Option<Instant>, now: Instant) -> bool {
+    ends.is_some_and(|ends| now < ends)
+}
+
+/// An element that is there, and alive, stays as it is.
+fn add(element: &mut Option<Instant>, timeout: Duration, now: Instant) {
+    if !is_live(*element, now) {
+        *element = Some(now + timeout);
+    }
 }

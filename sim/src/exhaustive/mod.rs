@@ -21,6 +21,7 @@
 //! numbers instead of several kilobytes. That needs memory that grows while the model runs, which
 //! a model checker such as stateright does not give to its models.
 
+mod adapters;
 mod arena;
 mod bounds;
 mod daemon;
@@ -100,7 +101,7 @@ pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize
         states: found.states,
         nodes,
         steps,
-        kernels: world.kernels.len(),
+        kernels: world.adapters.len(),
         rested: found.rested,
         depth: found.depth,
         exhausted: found.exhausted,

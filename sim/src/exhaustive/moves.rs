@@ -128,18 +128,21 @@ impl World {
     /// Everything that can happen next.
     pub(super) fn moves(&self, state: &State, moves: &mut Vec<Move>) {
         moves.clear();
+        let asks = |host: &Host| host.requests.iter().any(|request| request.txn != LOST);
+        let first = self.options.prompt && state.hosts.iter().any(asks);
         for (index, host) in state.hosts.iter().enumerate() {
-            self.moves_of(state, small(index), host, moves);
+            self.arrivals_of(state, small(index), host, moves);
+            if !first {
+                self.troubles_of(state, small(index), host, moves);
+            }
+        }
+        if first {
+            return;
         }
         for (nth, &txn) in state.late.iter().enumerate() {
             if self.stores.would_succeed(state.store, txn) {
                 moves.push(Move::LandLate { nth: small(nth) });
             }
-        }
-        // Where all is prompt, the rest waits for what is on its way.
-        let asks = |host: &Host| host.requests.iter().any(|request| request.txn != LOST);
-        if self.options.prompt && state.hosts.iter().any(asks) {
-            return;
         }
         let hosts = 0..small(self.options.nodes);
         if self.may(state, Trouble::Move) {
@@ -151,10 +154,15 @@ impl World {
             moves.extend(hosts.map(|host| Move::Drain { host, on: on(host) }));
         }
         // Without a fence the daemon and its kernel are taken to be quick: the guard is for that.
-        let busy = |host: &Host| !self.options.fence && self.kernels.next_op(host.kernel).is_some();
+        let busy = |host: &Host| !self.options.fence && self.adapters.call(host.kernel).is_some();
         if state.tick < self.options.ticks_max && !state.hosts.iter().any(busy) {
             self.ticks(state, [Fate::Prompt; 3], 0, moves);
         }
+    }
+
+    /// Whether a request may land when nobody waits for it any more.
+    pub(super) fn may_be_late(&self, txn: u32) -> bool {
+        !self.options.late_freeing || self.stores.frees(txn)
     }
 
     /// Whether the bounds permit one more of those troubles.
@@ -184,12 +192,8 @@ impl World {
         }
     }
 
-    fn moves_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
-        match host.life {
-            Life::Running => {}
-            Life::Killed | Life::Stopped => return self.starts_of(state, index, host, moves),
-            Life::Refused => return,
-        }
+    /// What is on its way to or from a host.
+    fn arrivals_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
         for nth in 0..small(host.requests.len()) {
             if host.requests[usize::from(nth)].txn == LOST {
                 continue;
@@ -198,7 +202,9 @@ impl World {
             if self.may(state, Trouble::Slow) {
                 moves.push(Move::Land { host: index, nth });
             }
-            if self.may(state, Trouble::Late) {
+            if self.may(state, Trouble::Late)
+                && self.may_be_late(host.requests[usize::from(nth)].txn)
+            {
                 moves.push(Move::Delay { host: index, nth });
             }
         }
@@ -208,8 +214,17 @@ impl World {
         } else if !host.watch.is_empty() {
             moves.push(Move::Watch { host: index });
         }
-        if self.kernels.next_op(host.kernel).is_some() {
+        if host.life == Life::Running && self.adapters.call(host.kernel).is_some() {
             moves.push(Move::Perform { host: index });
+        }
+    }
+
+    /// What else can befall a host. Where all is prompt, it waits for what is on its way.
+    fn troubles_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
+        match host.life {
+            Life::Running => {}
+            Life::Killed | Life::Stopped => return self.starts_of(state, index, host, moves),
+            Life::Refused => return,
         }
         for (trouble, next) in [
             (Trouble::Crash, Move::Kill { host: index }),
@@ -217,7 +232,11 @@ impl World {
             (Trouble::Stop, Move::Stop { host: index }),
             (Trouble::Deaf, Move::Deafen { host: index, on: true }),
         ] {
-            if self.may(state, trouble) && !(host.deaf && trouble == Trouble::Deaf) {
+            let spared = match trouble {
+                Trouble::Deaf => host.deaf,
+                _ => self.options.one_unlucky && index != 0,
+            };
+            if self.may(state, trouble) && !spared {
                 moves.push(next);
             }
         }
@@ -226,7 +245,8 @@ impl World {
     /// A daemon that was killed can start again as it was; with another file, any that ended can.
     fn starts_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
         let again = host.life == Life::Killed && !self.options.stay_down;
-        let changed = self.may(state, Trouble::Change);
+        let spared = self.options.one_unlucky && index != 0;
+        let changed = self.may(state, Trouble::Change) && !spared;
         let may = |file| if file == host.file { again } else { changed };
         let files = 0..self.files;
         moves.extend(files.filter(|&f| may(f)).map(|file| Move::Start { host: index, file }));

@@ -119,6 +119,12 @@ impl Stores {
         txn.success.len() == 1 && renews(&txn.success[0]) && txn.compares.iter().all(exists)
     }
 
+    /// Whether a transaction frees a VIP.
+    pub(super) fn frees(&self, txn: u32) -> bool {
+        let frees = |op: &Op| matches!(op, Op::Delete { key } if matches!(self.keys.kind(key), KeyKind::Vip(_)));
+        self.messages.txns.get(txn).success.iter().any(frees)
+    }
+
     /// Whether a watch tells of nothing but the writing of a session.
     pub(super) fn is_renewal_event(&self, update: u32) -> bool {
         match self.messages.updates.get(update) {

@@ -5,8 +5,8 @@ use turnip_core::records::{DrainRecord, PinRecord, encode};
 use turnip_core::{Keys, Lease, NodeName, Op, Txn, VipConfig};
 
 use super::Options;
+use super::adapters::{Adapters, KernelInput};
 use super::daemon::{Daemons, Input, clock, cluster, host_name};
-use super::kernel::{KernelInput, Kernels};
 use super::moves::{Fate, Move};
 use super::state::{Answer, Host, LOST, Life, Request, State, Trouble, Used};
 use super::store::Stores;
@@ -29,7 +29,7 @@ pub(super) struct World {
     pub(super) options: Options,
     pub(super) stores: Stores,
     pub(super) daemons: Daemons,
-    pub(super) kernels: Kernels,
+    pub(super) adapters: Adapters,
     /// How many configuration files there are, and the addresses in each.
     pub(super) files: u8,
     pub(super) addresses: Vec<Vec<IpNet>>,
@@ -62,7 +62,7 @@ impl World {
             options,
             stores,
             daemons: Daemons::new(lease, options.files, options.mutant),
-            kernels: Kernels::new(options.slow_kernel),
+            adapters: Adapters::new(&options),
             files: u8::try_from(files.len()).expect("few"),
             addresses: files.iter().map(of_file).collect(),
             pins,
@@ -107,7 +107,7 @@ impl World {
         (0..state.hosts.len()).find_map(|index| {
             let host = u8::try_from(index).expect("few");
             let at = &state.hosts[index];
-            if self.kernels.next_op(at.kernel).is_some() {
+            if self.adapters.call(at.kernel).is_some() {
                 return Some(Move::Perform { host });
             }
             if at.life != Life::Running {
@@ -150,7 +150,7 @@ impl World {
     ) -> impl Iterator<Item = (usize, IpNet)> + Clone + 'a {
         state.hosts.iter().enumerate().flat_map(move |(index, host)| {
             let now = self.options.fence.then(|| clock(index, state.tick));
-            self.kernels.answering(host.kernel, now).map(move |address| (index, address))
+            self.adapters.answering(host.kernel, now).map(move |address| (index, address))
         })
     }
 

@@ -19,6 +19,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
     let inner = &mut *world.inner();
     let now = inner.env.now();
     inner.env.checker.finish(now);
+    inner.env.neighbours.finish(now);
     let mut failures = Vec::new();
     if inner.env.plan.params.daemon != Daemon::Naive {
         failures.extend(inner.env.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
@@ -40,6 +41,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         moves_max: inner.env.checker.moves_max(),
         overlaps: std::mem::take(&mut inner.env.checker.overlaps),
         gaps: std::mem::take(&mut inner.env.checker.gaps),
+        misled: std::mem::take(&mut inner.env.neighbours.misled),
         held: std::mem::take(&mut inner.env.checker.held),
         marks: std::mem::take(&mut inner.env.record.marks),
         trace: std::mem::take(&mut inner.env.record.lines),

@@ -74,6 +74,8 @@ fn slow_to_elect() -> Plan {
 
 fn long_election_with_a_death() -> Plan {
     let mut plan = slow_to_elect();
+    // One in which nobody wins before 1.8 s, and somebody before it is too late.
+    plan.seed = 4;
     plan.fault(8_000, 15_000, Fault::CrashLeader);
     plan.fault(8_000, 15_000, Fault::PowerOff { host: 0 });
     plan
@@ -81,6 +83,7 @@ fn long_election_with_a_death() -> Plan {
 
 fn long_election() -> Plan {
     let mut plan = slow_to_elect();
+    plan.seed = 2;
     plan.fault(8_000, 15_000, Fault::CrashLeader);
     plan
 }

@@ -124,6 +124,24 @@ fn a_kernel_that_is_held_up_itself_is_asked_once_more() {
 }
 
 #[test]
+fn many_addresses_are_let_in_before_the_ticket_and_the_gate() {
+    for deadline in [9_000, 1_030] {
+        let mut world = World::new(Fence, 300, None);
+        world.stalls = vec![(ms(0), ms(900))];
+        let late = deadline < 2_000;
+        let expected = if late { too_late(1..=200) } else { done() };
+        assert_eq!(world.assume(1..=200, at(deadline)), expected);
+        let first = match &world.calls[..] {
+            [Call::Change(held), Call::Change(_), ..] => &held.changes[..],
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(first, [Change::FlushHeld, Change::AddHeld(all)] if all.len() == 200));
+        assert_eq!(world.tables().held.len(), if late { 0 } else { 200 });
+        assert_eq!(world.gate().is_some(), !late);
+    }
+}
+
+#[test]
 fn with_too_little_time_left_the_gate_is_closed_and_the_answer_is_too_late() {
     let mut world = World::new(Fence, 2, None);
     assert_eq!(world.assume([1], at(1_030)), too_late([1]));
