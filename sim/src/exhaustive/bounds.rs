@@ -343,7 +343,7 @@ pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
         Mutant::NonceReused => "late",
         Mutant::RefuseLateRenewal => "kill-late",
         Mutant::GuardIgnored => "no-fence",
-        Mutant::ExpiryRestarts => return None,
+        _ => return None,
     };
     let mut world = small_worlds().into_iter().find(|world| world.name == name)?;
     world.options.mutant = Some(mutant);
