@@ -1,4 +1,5 @@
-//! The interleavings that broke earlier drafts of the protocol, each by its number in the design.
+//! The interleavings that broke earlier drafts of the protocol, by their numbers in
+//! `core/PROTOCOL.md`.
 //!
 //! Every one of them is played step by step; each ends in an overlap, or in a VIP that nobody
 //! ever takes, when its rule is broken.

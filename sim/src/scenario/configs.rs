@@ -15,19 +15,19 @@ pub fn all() -> Vec<Scenario> {
     vec![
         scenario(
             "late-freeing-after-rename",
-            "14: host 0's VIP is renamed and holds the address; its next process has the old file again when what frees the old name lands late",
+            "interleaving 14: host 0's VIP is renamed and holds the address; its next process has the old file again when what frees the old name lands late",
             20 * S,
             late_freeing_after_rename,
         ),
         scenario(
             "refusing-favourite",
-            "16: the preferred host's kernel never takes the address: who has it keeps it",
+            "interleaving 16: the preferred host's kernel never takes the address: who has it keeps it",
             200 * MS,
             refusing_favourite,
         ),
         scenario(
             "drained-first-publisher",
-            "17: host 0, which first published the address, is drained; host 1 has it under another name",
+            "interleaving 17: host 0, which first published the address, is drained; host 1 has it under another name",
             4 * S,
             drained_first_publisher,
         ),
