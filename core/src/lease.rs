@@ -34,7 +34,7 @@ const SNAPSHOT_DOUBLINGS: u32 = 5;
 const MEMBER_SELDOM: u32 = 10;
 
 /// How long a VIP is left alone after the kernel refused it `refusals` times in a row before: 1 s,
-/// doubling up to a minute (rule 7).
+/// doubling up to a minute (rule 7.3).
 pub(crate) fn back_off(refusals: u32) -> Duration {
     Duration::from_secs(1 << refusals.min(6)).min(BACK_OFF_MAX)
 }
@@ -147,7 +147,7 @@ impl Lease {
     pub const DURATION_MIN: Duration = Duration::from_millis(200);
     /// The longest lease.
     pub const DURATION_MAX: Duration = Duration::from_secs(600);
-    /// The shortest lease where the kernel's expiry of addresses is the backstop (rule 8).
+    /// The shortest lease where the kernel's expiry of addresses is the backstop (rule 8.8).
     pub const DURATION_MIN_BY_LIFETIME: Duration = Duration::from_secs(4);
     /// The shortest renew interval.
     pub const RENEW_MIN: Duration = Duration::from_millis(20);
@@ -248,7 +248,7 @@ impl Lease {
     }
 
     /// The lease of a session that an earlier process declared with another duration: a changed
-    /// setting takes effect with the next session (rule 6). The proportions that are configured
+    /// setting takes effect with the next session (rule 1.6). The proportions that are configured
     /// stay; where they do not fit the declared duration, they are the default ones.
     ///
     /// # Errors
@@ -287,7 +287,8 @@ impl Lease {
     }
 
     /// How long an own renewal may take to come back on the watch, and how long the watch may be in
-    /// doubt before renewing stops (rule 9).
+    /// doubt before renewing stops (rules 9.2
+    /// and 9.3).
     pub(crate) fn echo_time(&self) -> Duration {
         2 * self.renew
     }
@@ -346,7 +347,8 @@ impl Lease {
 }
 
 /// The lifetime, in seconds, with which an address goes to the kernel at `now` when it must be
-/// silent at `deadline`; none when it must not go there at all (rule 8).
+/// silent at `deadline`; none when it must not go there at all (rules 8.7
+/// and 8.8).
 ///
 /// Beside the fence the lifetime only cleans up: what is left, rounded up. As the proof itself it
 /// must end before the deadline although the kernel is up to a second late.

@@ -109,6 +109,13 @@ impl Source {
                 }
             }
         }
+        for (number, line) in self.text.lines().enumerate() {
+            let comment = line.trim_start();
+            let bare = |n: u8| comment.contains(&format!("({n})"));
+            if comment.starts_with("//") && (1..=9).any(bare) {
+                found.push(format!("{}:{} has a number without a name", self.path, number + 1));
+            }
+        }
         found
     }
 
