@@ -190,7 +190,11 @@ fn the_table_of_durations_is_that_of_the_code() {
 /// As the page writes it, to the nearest millisecond: "3 s", "2970 ms".
 fn in_words(duration: Duration) -> String {
     let millis = (duration.as_micros() + 500) / 1000;
-    if millis % 1000 == 0 { format!("{} s", millis / 1000) } else { format!("{millis} ms") }
+    if millis.is_multiple_of(1000) {
+        format!("{} s", millis / 1000)
+    } else {
+        format!("{millis} ms")
+    }
 }
 
 #[test]
