@@ -89,6 +89,11 @@ impl Publication {
         (covered && !offer.yields).then(|| offer.defined_at.unwrap_or(modified))
     }
 
+    /// At which revision the last attempt to hold the VIP failed, as published in this session.
+    pub(super) fn failed_at(&self, own: &Own, index: VipIndex) -> Option<Revision> {
+        self.offer(own, index)?.0.failed_at
+    }
+
     /// Whether this node has published definitions, and others than today's of this VIP: from
     /// today's publication on, whoever was the second with its addresses is the first.
     pub(super) fn is_defined_otherwise(&self, own: &Own, index: VipIndex) -> bool {

@@ -103,10 +103,19 @@ fn caught(mutant: Mutant, args: &MutantsArgs) -> Option<String> {
 /// The first of these scenarios that goes wrong with a mutant.
 fn by_scenarios(daemon: Daemon, which: impl Fn(&Scenario) -> bool) -> Option<String> {
     scenario::all().into_iter().filter(|scenario| which(scenario)).find_map(|scenario| {
-        let outcome = run::run(&scenario.plan_for(daemon), false);
-        let complaint = scenario.complaints(&outcome).into_iter().next()?;
-        Some(format!("scenario {}: {complaint}", scenario.name))
+        let complaint = complaint(&scenario, daemon)?;
+        // What goes wrong with turnip as well shows nothing.
+        complaint_free(&scenario).then(|| format!("scenario {}: {complaint}", scenario.name))
     })
+}
+
+fn complaint(scenario: &Scenario, daemon: Daemon) -> Option<String> {
+    let outcome = run::run(&scenario.plan_for(daemon), false);
+    scenario.complaints(&outcome).into_iter().next()
+}
+
+fn complaint_free(scenario: &Scenario) -> bool {
+    complaint(scenario, Daemon::Turnip(None)).is_none()
 }
 
 /// The exhaustive search of the small world in which a mutant shows, if it shows in one.
@@ -128,5 +137,10 @@ fn by_swarm(daemon: Daemon, args: &MutantsArgs) -> Option<String> {
     };
     let outcome = runner::run_swarm(&config, |_, _| {});
     let (seed, failures) = outcome.failed.first()?;
+    let well = run::run(&runner::plan(*seed, Daemon::Turnip(None)), false).failures.is_empty();
+    if !well {
+        println!("FAILED: seed {seed} goes wrong with turnip as well");
+        return None;
+    }
     Some(format!("swarm, seed {seed}, after {} seeds: {}", outcome.seeds, failures[0]))
 }

@@ -121,8 +121,8 @@ pub fn check(mut say: impl FnMut(String)) -> bool {
         say(format!("{}: {}: {report}", world.name, world.about));
     }
     say(format!("{total} states in all"));
-    for mutant in Mutant::ALL {
-        let Some(world) = where_it_shows(*mutant) else {
+    for &mutant in Mutant::ALL {
+        let Some(world) = where_it_shows(mutant) else {
             say(format!("{mutant:?}: does no harm that could show here"));
             continue;
         };

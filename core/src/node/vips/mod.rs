@@ -222,8 +222,15 @@ impl Vips {
             {
                 vip.barrier = vip.barrier.max(known.modified);
             }
+            // A new process is no new attempt (rule 7.7).
+            vip.failed_at = publication.failed_at(own, index);
         }
         self.mark_all_dirty();
+    }
+
+    /// An operator drained this node, and no longer does: whatever was wrong may be tried again.
+    pub(super) fn forget_failures(&mut self) {
+        self.vips.iter_mut().for_each(|vip| vip.failed_at = None);
     }
 
     /// A renewal was answered: what has settled may move.
