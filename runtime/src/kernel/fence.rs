@@ -231,7 +231,8 @@ impl Fence {
         for attempt in 1.. {
             let intact =
                 !self.fingerprint.is_empty() && fingerprint(&mut self.channel)? == self.fingerprint;
-            let contents = read(&mut self.channel, intact)?;
+            let (contents, ticket) = read(&mut self.channel, intact)?;
+            self.ticket = ticket;
             let now = generation(&mut self.channel)?;
             if now == before {
                 self.generation = Some(now);
