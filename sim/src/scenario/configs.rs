@@ -101,7 +101,7 @@ pub fn all() -> Vec<Scenario> {
     ];
     for scenario in &mut all {
         match scenario.name {
-            "outage-of-a-lease" => scenario.holder_at = Some((12_600 * MS, 0)),
+            "outage-of-a-lease" => scenario.holder_at = Some((11_900 * MS, 0)),
             "stale-watch" => scenario.holder_at = Some((20 * S, 1)),
             _ => {}
         }
@@ -202,6 +202,8 @@ fn outage_of_a_lease() -> Plan {
         let count = if host == 0 { 22 } else { 21 };
         plan.fault(8_000, 1_000, meddle(host, TxnKind::Renew, count, Mishap::LoseRequest));
     }
+    // Were it expired, it could not have the VIP back at once.
+    plan.fault(8_000, 1_000, meddle(0, TxnKind::Open, 1, Mishap::LoseRequest));
     plan
 }
 
@@ -221,6 +223,8 @@ fn interface_down() -> Plan {
 
 fn stolen_address() -> Plan {
     let mut plan = ranked();
-    plan.fault(8_000, 1, Fault::StealAddress { host: 0, vip: 0 });
+    for round in 0..7 {
+        plan.fault(8_000 + 1_570 * round, 1, Fault::StealAddress { host: 0, vip: 0 });
+    }
     plan
 }
