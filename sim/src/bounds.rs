@@ -86,6 +86,90 @@ fn on_host_0(plan: &mut Plan) {
 }
 
 fn experiments() -> Vec<Experiment> {
+    let mut all = clocks_and_kernels();
+    all.extend(stores_that_went_back());
+    all.extend(kernels_that_do_not_count());
+    all
+}
+
+fn stores_that_went_back() -> Vec<Experiment> {
+    fn restored(plan: &mut Plan, rng: &mut Rng, other_cluster: bool, raise: i64) {
+        on_host_0(plan);
+        // The backup is from when another host had the address, or the same.
+        plan.fault(rng.within(4_000..=8_000), 1, Fault::BackUpStore);
+        plan.fault(5_000, 2_000, Fault::Drain { host: 0 });
+        let lasts = rng.within(1..=5_000);
+        plan.fault(12_000 + rng.below(600), lasts, Fault::RestoreStore { other_cluster, raise });
+    }
+    vec![
+        Experiment {
+            broken: "A2: etcd restored from a backup",
+            stated: "0: it is noticed",
+            bound_ms: Some(0.0),
+            prepare: |plan, rng| restored(plan, rng, false, 0),
+        },
+        Experiment {
+            broken: "A2: etcd restored from a backup, as another cluster with raised revisions",
+            stated: "0: it is noticed",
+            bound_ms: Some(0.0),
+            prepare: |plan, rng| restored(plan, rng, true, 1_000_000),
+        },
+        Experiment {
+            broken: "A2: etcd restored from a backup, with raised revisions under the same cluster id",
+            stated: "none: it is not noticed",
+            bound_ms: None,
+            prepare: |plan, rng| restored(plan, rng, false, 1_000_000),
+        },
+    ]
+}
+
+fn kernels_that_do_not_count() -> Vec<Experiment> {
+    vec![
+        Experiment {
+            broken: "A3: a host suspended, whose kernel's timers stand still",
+            stated: "until the daemon runs on waking (here at once)",
+            bound_ms: Some(1.0),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                plan.fault(moment(rng), rng.within(100..=15_000), Fault::Suspend { host: 0 });
+                plan.fault(8_700, 20_000, Fault::CutStore { host: 0 });
+            },
+        },
+        Experiment {
+            broken: "A3: NTP slews a kernel's timers by 8.3 % after its daemon was frozen",
+            stated: "the rate x lease",
+            bound_ms: Some(0.0909 * LEASE_MS as f64),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                let at = moment(rng);
+                plan.fault(at, 10_000, Fault::Freeze { host: 0 });
+                plan.fault(at, 10_000, Fault::Slew { host: 0, ppm: -83_333 });
+            },
+        },
+        Experiment {
+            broken: "A3: somebody flushes the fence, and the daemon freezes before it can put it back",
+            stated: "until the address's lifetime ends (at most 2 s after the lease)",
+            bound_ms: Some(2_000.0),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                let at = moment(rng);
+                plan.fault(at, 1, Fault::FlushRules { host: 0 });
+                plan.fault(at + 1, 10_000, Fault::Freeze { host: 0 });
+            },
+        },
+        Experiment {
+            broken: "A3: somebody else puts the address there, and the daemon takes it away",
+            stated: "0 with the fence",
+            bound_ms: Some(0.0),
+            prepare: |plan, rng| {
+                on_host_0(plan);
+                plan.fault(moment(rng), 1, Fault::PlantAddress { host: 1, vip: 0 });
+            },
+        },
+    ]
+}
+
+fn clocks_and_kernels() -> Vec<Experiment> {
     vec![
         Experiment {
             broken: "A1: a clock 5 % beyond the margin, the daemon frozen",

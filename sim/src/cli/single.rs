@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::plan::{Daemon, Plan};
+use crate::plan::{Daemon, Plan, config};
 use crate::run::{self, Failure, Outcome};
 use crate::shrink;
 use crate::swarm::runner::{self, SwarmConfig};
+use crate::time::S;
 use crate::timeline;
+use crate::world::neighbours::Misled;
 
 use super::{RunArgs, Show, SwarmArgs, jobs};
 
@@ -79,6 +81,16 @@ pub(super) fn report(outcome: &Outcome) {
         "longest overlap {} ns; at most {} moves of one VIP; {} turns of the daemons' loops",
         outcome.overlap_max, outcome.moves_max, outcome.turns
     );
+    let longest = outcome.misled.iter().max_by_key(|one| one.to - one.from);
+    if let Some(Misled { client, address, host, from, to, .. }) = longest {
+        println!(
+            "clients looked {} times where nobody answered; the longest time was that of client {client}, which looked for {} on host {host} for {:.3} s from {:.3} s",
+            outcome.misled.len(),
+            config::net(*address).addr(),
+            (to - from) as f64 / S as f64,
+            *from as f64 / S as f64,
+        );
+    }
     for failure in &outcome.failures {
         println!("FAILED: {failure}");
     }

@@ -272,7 +272,14 @@ impl Durations {
             Fault::Meddle { .. } => {
                 Allowance { after_end: plan.heal_at, unsteady: true, ..Self::nothing_said() }
             }
-            Fault::FailingNetlink { .. } | Fault::SlowNetlink { .. } => {
+            // Somebody else's rules, and where clients look, are nothing to the hosts.
+            Fault::ChangeRules { .. }
+            | Fault::StallAnnouncer { .. }
+            | Fault::LoseAnnouncements { .. }
+            | Fault::BackUpStore => Self::unnoticed(0),
+            Fault::FailingNetlink { .. }
+            | Fault::SlowNetlink { .. }
+            | Fault::StallAdapter { .. } => {
                 Allowance { after_end: 61 * S + settle, unsteady: true, ..Self::nothing_said() }
             }
             _ => Allowance {

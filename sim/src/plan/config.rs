@@ -156,6 +156,7 @@ impl Params {
 
 impl HostConfig {
     /// All addresses in the file.
+    #[cfg(test)]
     pub fn addresses(&self) -> impl Iterator<Item = AddressId> + '_ {
         self.vips.values().flat_map(|vip| vip.addresses.iter().copied())
     }

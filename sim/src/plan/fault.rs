@@ -156,7 +156,10 @@ impl Fault {
     pub fn makes_the_kernel_refuse(&self) -> bool {
         matches!(
             self,
-            Fault::FailingNetlink { .. } | Fault::SlowNetlink { .. } | Fault::RefuseAddress { .. }
+            Fault::FailingNetlink { .. }
+                | Fault::SlowNetlink { .. }
+                | Fault::StallAdapter { .. }
+                | Fault::RefuseAddress { .. }
         )
     }
 }

@@ -8,7 +8,7 @@ use super::{configs, patterns};
 
 /// The kinds of faults that a run may have. Each run has only some of them, so that no kind
 /// always hides another.
-const KINDS: u64 = 30;
+const KINDS: u64 = 32;
 
 /// The faults of a run, in no particular order.
 pub fn draw(rng: &mut Rng, plan: &Plan) -> Vec<Step> {
@@ -100,6 +100,21 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: u64) -> Fault {
         26 => Fault::RefuseAddress { host, vip },
         27 => Fault::LoseQuorum,
         28 => Fault::Reconfigure { host, change: configs::change(rng, params) },
+        29 => rng
+            .pick(&[
+                Fault::StallAdapter { host, by: lease / 4 },
+                Fault::StallAdapter { host, by: 2 * lease },
+                Fault::ChangeRules { host },
+            ])
+            .clone(),
+        30 => {
+            let (permille, by) = (rng.within(100..=1_000), rng.within(1..=2 * lease / MS) * MS);
+            rng.pick(&[
+                Fault::LoseAnnouncements { host, permille },
+                Fault::StallAnnouncer { host, by },
+            ])
+            .clone()
+        }
         _ => meddle(rng, host, lease),
     }
 }
