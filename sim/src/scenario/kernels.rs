@@ -22,14 +22,14 @@ pub fn all() -> Vec<Scenario> {
     vec![
         scenario(
             "stalls-before-sending",
-            "18: host 0's adapter stalls between reading the clock and sending, twice in a row, and is frozen then; over and over",
+            "interleaving 18: host 0's adapter stalls between reading the clock and sending, twice in a row, and is frozen then; over and over",
             &[Mutant::NoTicket],
             20 * S,
             stalls_before_sending,
         ),
         scenario(
             "stalls-by-lifetimes",
-            "11: the same where the kernel's lifetimes of addresses are what silences them",
+            "interleaving 11: the same where the kernel's lifetimes of addresses are what silences them",
             &[Mutant::ClockReadInQueue],
             20 * S,
             stalls_by_lifetimes,
