@@ -14,7 +14,7 @@ fn scenario(
     mutants: &'static [Mutant],
     plan: fn() -> Plan,
 ) -> Scenario {
-    Scenario { name, story, plan, mutants, gap_max: 20 * S }
+    Scenario { name, story, plan, mutants, gap_max: 20 * S, holder_at: None }
 }
 
 /// All of them.
@@ -130,7 +130,7 @@ fn second() -> Vec<Scenario> {
     ];
     for scenario in &mut all {
         match scenario.name {
-            "stalled-refresh" => scenario.mutants = &[Mutant::LateNotUndone],
+            "stalled-refresh" => scenario.mutants = &[Mutant::LifetimeRoundedUp],
             "flaky-waiters" => scenario.gap_max = 5 * S,
             _ => {}
         }
