@@ -2,7 +2,7 @@
 //!
 //! What cannot take addresses away, or put them there, must not go on owning them: the session
 //! would be renewed, and the VIP dark for ever with healthy hosts beside it. It is the rule for
-//! who cannot hear (9), applied to the kernel. A process that ends for it is as good as one that
+//! who cannot hear (rule 9), applied to the kernel. A process that ends for it is as good as one that
 //! was killed: gate and lifetimes run out, its session expires, others take over.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
