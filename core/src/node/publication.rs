@@ -1,4 +1,5 @@
-//! What this node tells the others in `nodes/<node>`, and what it has told them (rules 4, 6 and 7).
+//! What this node tells the others in `nodes/<node>`, and what it has told them (rules 4.6 to
+//! 4.10, rule 6.4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -278,7 +279,7 @@ impl Publication {
         }
         let hinders = |index: VipIndex| self.is_defined_otherwise(own, index);
         if vips.there().any(hinders) && !own.mutated(Mutant::PublishBeforeRemoval) {
-            // It is being taken away (rule 7).
+            // It is being taken away (rule 4.9).
             return;
         }
         self.stale = false;

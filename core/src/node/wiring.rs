@@ -295,7 +295,7 @@ impl Node {
         }
     }
 
-    /// A VIP that cannot be held is yielded once it is gone and is another's (rule 7).
+    /// A VIP that cannot be held is yielded once it is gone and is another's (rule 4.10).
     fn look_for_yielding(&mut self, vips: &[VipIndex]) {
         let (host, view) = (&self.host, &self.cluster.view);
         let session = self.cluster.session.id();

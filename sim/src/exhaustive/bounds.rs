@@ -326,7 +326,7 @@ pub fn wide_world() -> SmallWorld {
 ///
 /// [`Mutant::ExpiryRestarts`] does not: it only makes others wait for ever, and nothing here waits
 /// that long. [`Mutant::ViewGoesBack`] shows by a refusal; an overlap is still prevented by the
-/// barrier of rule 5 and by what transactions compare.
+/// barrier of rule 5.3 and by what transactions compare.
 pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
     let name = match mutant {
         Mutant::DeadlineFromAnswer => "slow",

@@ -109,7 +109,7 @@ fn never_takes(inner: &Inner, host: usize, vip: usize) -> bool {
 }
 
 /// Whether a host's kernel may have refused something at some time: nobody gives up for that host what
-/// works (rule 7), for as long as it works.
+/// works (rule 7.7), for as long as it works.
 fn was_refused(inner: &Inner, hit: usize) -> bool {
     inner.env.plan.steps.iter().any(|step| match step.fault {
         Fault::FailingNetlink { host, .. }

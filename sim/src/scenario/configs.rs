@@ -1,40 +1,115 @@
-//! Interleavings 14 to 17: hosts that are configured in different ways, and holes that were found
-//! when they came to be.
+//! Interleavings 14 to 17, and what else goes wrong where hosts are configured in different ways or
+//! cannot do what they are configured to.
+
+use turnip_core::Mutant;
 
 use super::Scenario;
 use super::interleavings::{meddle, ranked};
 use crate::plan::{Change, Fault, Mishap, Plan, Step, TxnKind};
 use crate::time::{MS, S};
 
-fn scenario(name: &'static str, story: &'static str, gap_max: u64, plan: fn() -> Plan) -> Scenario {
-    Scenario { name, story, plan, mutants: &[], gap_max }
+fn scenario(
+    name: &'static str,
+    story: &'static str,
+    mutants: &'static [Mutant],
+    gap_max: u64,
+    plan: fn() -> Plan,
+) -> Scenario {
+    Scenario { name, story, plan, mutants, gap_max, holder_at: None }
 }
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    vec![
+    let mut all = vec![
         scenario(
             "late-freeing-after-rename",
-            "14: host 0's VIP is renamed and holds the address; its next process has the old file again when what frees the old name lands late",
+            "interleaving 14: host 0's VIP is renamed and holds the address; its next process has the old file again when what frees the old name lands late",
+            &[Mutant::KeepRenamed, Mutant::FreeUncompared],
             20 * S,
             late_freeing_after_rename,
         ),
         scenario(
+            "rollback",
+            "interleaving 15: etcd is restored from a backup in which host 0 has the VIP, while host 1, which has it, is cut off",
+            &[Mutant::ResumeAfterRollback],
+            20 * S,
+            rollback,
+        ),
+        scenario(
             "refusing-favourite",
-            "16: the preferred host's kernel never takes the address: who has it keeps it",
+            "interleaving 16: the preferred host's kernel never takes the address: who has it keeps it",
+            &[Mutant::FailureForgotten],
             200 * MS,
             refusing_favourite,
         ),
         scenario(
             "drained-first-publisher",
-            "17: host 0, which first published the address, is drained; host 1 has it under another name",
+            "interleaving 17: host 0, which first published the address, is drained; host 1 has it under another name",
+            &[Mutant::NeverYields, Mutant::ConflictIgnored],
             4 * S,
             drained_first_publisher,
         ),
-    ]
+        scenario(
+            "drained-with-a-stuck-removal",
+            "interleaving 17: the same, while host 0's kernel takes half a second to remove the address",
+            &[Mutant::YieldsWhileHeld],
+            4 * S,
+            drained_with_a_stuck_removal,
+        ),
+        scenario(
+            "address-moved-with-a-stuck-removal",
+            "host 0 starts with the address in another VIP, and its kernel takes long to remove it; host 1 has it under a name of its own",
+            &[Mutant::PublishBeforeRemoval],
+            20 * S,
+            moved_with_a_stuck_removal,
+        ),
+        scenario(
+            "reopened-session",
+            "host 0's session expires while its watch lags; when it opens another, host 1 has come to have the address under another name",
+            &[Mutant::ActiveOutlivesSession],
+            20 * S,
+            reopened_session,
+        ),
+        scenario(
+            "outage-of-a-lease",
+            "nobody's renewals get through for a lease, and host 0's are the last to do so again: it is given the time",
+            &[Mutant::NoGrace],
+            20 * S,
+            outage_of_a_lease,
+        ),
+        scenario(
+            "stale-watch",
+            "host 0 renews, but hears nothing: it loses the VIP although it has not heard that it is drained",
+            &[Mutant::RenewWhileStale],
+            20 * S,
+            stale_watch,
+        ),
+        scenario(
+            "interface-down",
+            "host 0's interface goes down: it passes the VIP on",
+            &[Mutant::SitsOnVip],
+            50 * MS,
+            interface_down,
+        ),
+        scenario(
+            "stolen-address",
+            "somebody takes the address away: it is put back",
+            &[Mutant::NoRepair],
+            10 * MS,
+            stolen_address,
+        ),
+    ];
+    for scenario in &mut all {
+        match scenario.name {
+            "outage-of-a-lease" => scenario.holder_at = Some((11_900 * MS, 0)),
+            "stale-watch" => scenario.holder_at = Some((20 * S, 1)),
+            _ => {}
+        }
+    }
+    all
 }
 
-/// The name that the only VIP of a plan can go by besides its own.
+/// The name that the first VIP can go by besides its own, where it is the only one.
 const OTHER_NAME: usize = 1;
 
 fn late_freeing_after_rename() -> Plan {
@@ -54,6 +129,16 @@ fn late_freeing_after_rename() -> Plan {
     plan
 }
 
+fn rollback() -> Plan {
+    let mut plan = ranked();
+    plan.fault(6_000, 1, Fault::BackUpStore);
+    plan.fault(8_000, 40_000, Fault::Drain { host: 0 });
+    plan.fault(19_900, 10_000, Fault::CutStore { host: 1 });
+    plan.fault(20_000, 300, Fault::RestoreStore { other_cluster: false, raise: 0 });
+    plan.lasting(60 * S);
+    plan
+}
+
 fn refusing_favourite() -> Plan {
     let mut plan = ranked();
     plan.steps.push(Step { at: 0, lasts: None, fault: Fault::RefuseAddress { host: 0, vip: 0 } });
@@ -61,13 +146,85 @@ fn refusing_favourite() -> Plan {
     plan
 }
 
-fn drained_first_publisher() -> Plan {
+/// Two hosts; host 1 has the address under another name since 6.5 s.
+fn two_names() -> Plan {
     let mut plan = ranked();
     plan.params.hosts = 2;
-    plan.params.start_spread = 0;
-    plan.reconfigure(6_000, 1, Change::Rename { vip: 0, to: OTHER_NAME });
+    let vips = plan.params.vips.len();
+    plan.reconfigure(6_000, 1, Change::Rename { vip: 0, to: vips });
     plan.fault(6_001, 500, Fault::Restart { host: 1 });
+    plan
+}
+
+fn drained_first_publisher() -> Plan {
+    let mut plan = two_names();
     plan.fault(12_000, 60_000, Fault::Drain { host: 0 });
     plan.lasting(60 * S);
+    plan
+}
+
+fn drained_with_a_stuck_removal() -> Plan {
+    let mut plan = two_names();
+    plan.fault(11_900, 5_000, Fault::StuckNetlink { host: 0, by: 500 * MS });
+    plan.fault(12_000, 60_000, Fault::Drain { host: 0 });
+    plan.lasting(60 * S);
+    plan
+}
+
+fn moved_with_a_stuck_removal() -> Plan {
+    let mut plan = ranked();
+    plan.params.hosts = 2;
+    let second = plan.params.vips[0].clone();
+    plan.params.vips.push(second);
+    plan.reconfigure(6_000, 1, Change::Rename { vip: 0, to: 2 });
+    plan.fault(6_001, 500, Fault::Restart { host: 1 });
+    plan.reconfigure(8_000, 0, Change::MoveAddress { from: 0, to: 1 });
+    plan.fault(8_001, 20, Fault::Kill { host: 0 });
+    plan.fault(7_990, 3_000, Fault::StuckNetlink { host: 0, by: 400 * MS });
+    plan.lasting(40 * S);
+    plan
+}
+
+fn reopened_session() -> Plan {
+    let mut plan = ranked();
+    plan.params.hosts = 2;
+    plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 900 * MS });
+    plan.fault(8_000, 1_000, meddle(0, TxnKind::Renew, 22, Mishap::LoseRequest));
+    plan.reconfigure(8_000, 1, Change::Rename { vip: 0, to: OTHER_NAME });
+    plan.fault(11_350, 40, Fault::Restart { host: 1 });
+    plan.lasting(40 * S);
+    plan
+}
+
+fn outage_of_a_lease() -> Plan {
+    let mut plan = ranked();
+    for host in 0..3 {
+        let count = if host == 0 { 22 } else { 21 };
+        plan.fault(8_000, 1_000, meddle(host, TxnKind::Renew, count, Mishap::LoseRequest));
+    }
+    // Were it expired, it could not have the VIP back at once.
+    plan.fault(8_000, 1_000, meddle(0, TxnKind::Open, 1, Mishap::LoseRequest));
+    plan
+}
+
+fn stale_watch() -> Plan {
+    let mut plan = ranked();
+    plan.fault(8_000, 30_000, Fault::WatchLag { host: 0, by: 60 * S });
+    plan.fault(9_000, 29_000, Fault::Drain { host: 0 });
+    plan.lasting(40 * S);
+    plan
+}
+
+fn interface_down() -> Plan {
+    let mut plan = ranked();
+    plan.fault(8_000, 10_000, Fault::LinkDown { host: 0, interface: 0 });
+    plan
+}
+
+fn stolen_address() -> Plan {
+    let mut plan = ranked();
+    for round in 0..7 {
+        plan.fault(8_000 + 1_570 * round, 1, Fault::StealAddress { host: 0, vip: 0 });
+    }
     plan
 }

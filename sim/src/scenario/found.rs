@@ -1,18 +1,20 @@
 //! Bugs that the simulator, the exhaustive search or the lab found in turnip itself, mended since.
 //! Each went wrong with the code of its day.
 
+use turnip_core::Mutant;
+
 use super::Scenario;
 use super::interleavings::{meddle, ranked};
 use crate::plan::{Fault, Mishap, Plan, TxnKind};
 use crate::time::{MS, S};
 
 fn scenario(name: &'static str, story: &'static str, gap_max: u64, plan: fn() -> Plan) -> Scenario {
-    Scenario { name, story, plan, mutants: &[], gap_max }
+    Scenario { name, story, plan, mutants: &[], gap_max, holder_at: None }
 }
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    vec![
+    let mut all = vec![
         scenario(
             "late-renewal-of-the-boot-before",
             "host 0 is powered off with a renewal on its way, which lands while the rebooted host watches whether its name is in use",
@@ -43,7 +45,13 @@ pub fn all() -> Vec<Scenario> {
             700 * MS,
             return_into_an_election,
         ),
-    ]
+    ];
+    for scenario in &mut all {
+        if scenario.name == "death-with-the-leader" {
+            scenario.mutants = &[Mutant::PatienceDoubled];
+        }
+    }
+    all
 }
 
 fn late_renewal_of_the_boot_before() -> Plan {

@@ -4,12 +4,14 @@
 mod configs;
 mod found;
 mod interleavings;
+mod kernels;
 
 use turnip_core::Mutant;
 
+use crate::check::Held;
 use crate::plan::{Daemon, Plan, config};
 use crate::run::Outcome;
-use crate::time::S;
+use crate::time::{S, True};
 
 /// A directed run, and what it shows.
 #[derive(Clone)]
@@ -22,8 +24,10 @@ pub struct Scenario {
     pub plan: fn() -> Plan,
     /// The rules that it is about: with each of them broken it goes wrong.
     pub mutants: &'static [Mutant],
-    /// The longest time that a VIP may go unanswered from 5 s on, in ns.
+    /// The longest time that an address may go unanswered from 5 s on, in ns.
     pub gap_max: u64,
+    /// When, in ns, which host must have the first VIP.
+    pub holder_at: Option<(True, usize)>,
 }
 
 impl Scenario {
@@ -50,6 +54,14 @@ impl Scenario {
                 self.gap_max as f64 / S as f64,
             ));
         }
+        complaints.extend(self.holder_at.and_then(|(at, host)| {
+            let there = |held: &&Held| held.address == 0 && held.from <= at && at < held.to;
+            let hosts: Vec<usize> = outcome.held.iter().filter(there).map(|one| one.host).collect();
+            let secs = at as f64 / S as f64;
+            (hosts != [host]).then(|| {
+                format!("at {secs:.3} s v0 was on hosts {hosts:?}; it belongs on host {host}")
+            })
+        }));
         complaints
     }
 }
@@ -59,6 +71,7 @@ pub fn all() -> Vec<Scenario> {
     let mut all = interleavings::all();
     all.extend(found::all());
     all.extend(configs::all());
+    all.extend(kernels::all());
     all
 }
 

@@ -47,7 +47,7 @@ fn late_hand_over(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     }
 }
 
-/// A host whose watch lags wants what another host's new session has (8).
+/// A host whose watch lags wants what another host's new session has (interleaving 8).
 fn lagging_claimer(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     let lease = plan.params.lease_ms;
     let host = rng.index(plan.params.hosts);
@@ -61,7 +61,7 @@ fn lagging_claimer(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     pattern.add(after, rng.within(1..=lease / 2) * MS, fault);
 }
 
-/// A host whose watch lags takes a VIP and passes it on before the news has come (9).
+/// A host whose watch lags takes a VIP and passes it on before the news has come (interleaving 9).
 fn lagging_owner(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     let lease = plan.params.lease_ms;
     let host = rng.index(plan.params.hosts);
