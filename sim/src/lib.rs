@@ -17,6 +17,7 @@ pub mod cli;
 mod daemon;
 pub mod exhaustive;
 mod judge;
+mod mutants;
 mod naive;
 mod plan;
 mod record;

@@ -1,5 +1,8 @@
 //! What the simulator says of turnip, and of itself.
 
+use turnip_core::Mutant;
+
+use crate::mutants::core_test;
 use crate::plan::{Daemon, Plan};
 use crate::run;
 use crate::scenario;
@@ -29,6 +32,15 @@ fn every_scenario_catches_the_broken_rules_that_it_is_about() {
             let caught = !scenario.complaints(&outcome).is_empty();
             assert!(caught, "{} passes with {mutant:?}", scenario.name);
         }
+    }
+}
+
+#[test]
+fn every_rule_that_can_be_broken_has_a_scenario_or_else_a_test_of_core() {
+    for &mutant in Mutant::ALL {
+        let all = scenario::all();
+        let has = all.iter().any(|scenario| scenario.mutants.contains(&mutant));
+        assert!(has != core_test(mutant).is_some(), "{mutant:?}: in a scenario {has}");
     }
 }
 
@@ -68,7 +80,7 @@ fn every_overlap_keeps_to_its_stated_bound() {
 
 #[test]
 fn a_failing_plan_shrinks_to_what_is_enough() {
-    let daemon = Daemon::Turnip(Some(turnip_core::Mutant::HandOverUncompared));
+    let daemon = Daemon::Turnip(Some(Mutant::HandOverUncompared));
     let scenario = scenario::find("hand-over-of-the-expired").unwrap();
     let mut plan = scenario.plan_for(daemon);
     plan.fault(1_000, 100, crate::plan::Fault::Compact);

@@ -5,6 +5,7 @@ use std::time::Instant;
 use turnip_core::Mutant;
 
 use crate::exhaustive;
+use crate::mutants::core_test;
 use crate::plan::Daemon;
 use crate::run;
 use crate::scenario::{self, Scenario};
@@ -96,6 +97,7 @@ fn caught(mutant: Mutant, args: &MutantsArgs) -> Option<String> {
     let daemon = Daemon::Turnip(Some(mutant));
     by_scenarios(daemon, |scenario| scenario.mutants.contains(&mutant))
         .or_else(|| by_search(mutant))
+        .or_else(|| by_core(mutant))
         .or_else(|| by_scenarios(daemon, |scenario| !scenario.mutants.contains(&mutant)))
         .or_else(|| by_swarm(daemon, args))
 }
@@ -116,6 +118,12 @@ fn complaint(scenario: &Scenario, daemon: Daemon) -> Option<String> {
 
 fn complaint_free(scenario: &Scenario) -> bool {
     complaint(scenario, Daemon::Turnip(None)).is_none()
+}
+
+/// The test of core's that is named for a mutant which no cluster shows within reason.
+fn by_core(mutant: Mutant) -> Option<String> {
+    let test = core_test(mutant)?;
+    Some(format!("not by a cluster; by core's test {} in {}", test.name, test.file))
 }
 
 /// The exhaustive search of the small world in which a mutant shows, if it shows in one.

@@ -64,6 +64,13 @@ pub fn all() -> Vec<Scenario> {
             moved_with_a_stuck_removal,
         ),
         scenario(
+            "late-publication",
+            "interleaving 19: what a process of host 0 published without the VIP lands when the next one has it again; host 1 has the address under another name",
+            &[Mutant::InheritedRecordTrusted],
+            20 * S,
+            late_publication,
+        ),
+        scenario(
             "reopened-session",
             "host 0's session expires while its watch lags; when it opens another, host 1 has come to have the address under another name",
             &[Mutant::ActiveOutlivesSession],
@@ -181,6 +188,18 @@ fn moved_with_a_stuck_removal() -> Plan {
     plan.reconfigure(8_000, 0, Change::MoveAddress { from: 0, to: 1 });
     plan.fault(8_001, 20, Fault::Kill { host: 0 });
     plan.fault(7_990, 3_000, Fault::StuckNetlink { host: 0, by: 400 * MS });
+    plan.lasting(40 * S);
+    plan
+}
+
+fn late_publication() -> Plan {
+    let mut plan = two_names();
+    plan.fault(8_000, 300, Fault::Reconfigure { host: 0, change: Change::Remove { vip: 0 } });
+    plan.fault(8_000, 2_000, meddle(0, TxnKind::Publish, 1, Mishap::DelayRequest(600 * MS)));
+    plan.fault(8_000, 2_000, meddle(0, TxnKind::HandOver, 1, Mishap::LoseRequest));
+    plan.fault(8_010, 20, Fault::Kill { host: 0 });
+    plan.fault(8_310, 20, Fault::Kill { host: 0 });
+    plan.fault(8_450, 2_000, Fault::WatchLag { host: 0, by: 700 * MS });
     plan.lasting(40 * S);
     plan
 }

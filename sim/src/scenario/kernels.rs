@@ -23,7 +23,7 @@ pub fn all() -> Vec<Scenario> {
         scenario(
             "stalls-before-sending",
             "interleaving 18: host 0's adapter stalls between reading the clock and sending, twice in a row, and is frozen then; over and over",
-            &[Mutant::NoTicket],
+            &[],
             20 * S,
             stalls_before_sending,
         ),

@@ -1,0 +1,88 @@
+//! Mutants that no simulated cluster shows within reason, and the tests of core that catch each.
+//!
+//! They break what the kernel adapter does within a few microseconds, or where another rule stands
+//! behind it; a cluster shows them only by a coincidence of stalls. core's tests drive the adapter alone,
+//! against tables of a kernel, and set the same mutants.
+
+use turnip_core::Mutant;
+
+/// A test of core, by file and name.
+pub struct CoreTest {
+    /// The file, below `core/src/adapter/tests`.
+    pub file: &'static str,
+    /// The test's name.
+    pub name: &'static str,
+    #[cfg(test)]
+    source: &'static str,
+}
+
+macro_rules! core_test {
+    ($file:literal, $name:literal) => {
+        Some(CoreTest {
+            file: $file,
+            name: $name,
+            #[cfg(test)]
+            source: include_str!(concat!("../../core/src/adapter/tests/", $file)),
+        })
+    };
+}
+
+/// The test of core that catches a mutant which clusters do not show.
+pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
+    match mutant {
+        Mutant::ExpiredGateMoved | Mutant::RefreshReopensGate => {
+            core_test!("fence.rs", "a_refresh_never_moves_a_gate_whose_time_is_over")
+        }
+        Mutant::EarlierHeldRevived | Mutant::LeftOutUntold => core_test!(
+            "fence.rs",
+            "a_gate_opens_anew_for_exactly_what_is_assumed_and_the_rest_is_told_with_the_next_refresh"
+        ),
+        Mutant::LateNotUndone => {
+            core_test!("lifetimes.rs", "what_came_too_late_is_taken_away_again")
+        }
+        Mutant::LifetimeNotLookedAtAgain => core_test!(
+            "lifetimes.rs",
+            "by_lifetimes_what_the_kernel_read_too_late_is_set_again_or_taken_away"
+        ),
+        Mutant::WithdrawalCancelsNothing => core_test!(
+            "order.rs",
+            "a_withdrawal_goes_before_what_waits_and_takes_its_addresses_out_of_that"
+        ),
+        Mutant::RenewedOutlivesSession => {
+            core_test!("order.rs", "what_another_session_was_renewed_to_counts_no_longer")
+        }
+        Mutant::FailedLetPass => {
+            core_test!("fence.rs", "what_could_not_be_put_there_is_not_let_pass")
+        }
+        Mutant::WithdrawalWaits => {
+            core_test!("order.rs", "a_withdrawal_comes_between_two_chunks_of_what_is_under_way")
+        }
+        Mutant::NoTicket => core_test!(
+            "fence.rs",
+            "however_long_a_process_stalls_the_gate_never_outlives_its_deadline"
+        ),
+        Mutant::AddressBeforeGate | Mutant::DeleteBeforeShut => {
+            core_test!("fence.rs", "the_gate_comes_before_the_address_and_goes_before_it")
+        }
+        Mutant::SilentTakenForHeld => {
+            core_test!("fence.rs", "what_is_there_but_silent_is_not_taken_for_held")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tests_of_core_that_are_named_are_there_and_break_the_rule() {
+        for &mutant in Mutant::ALL {
+            let Some(test) = core_test(mutant) else { continue };
+            let begin = test.source.find(&format!("fn {}(", test.name));
+            let body = &test.source[begin.unwrap_or_else(|| panic!("{} is gone", test.name))..];
+            let body = body.split("\n}\n").next().unwrap_or_default();
+            assert!(body.contains(&format!("Mutant::{mutant:?}")), "{}: {mutant:?}", test.name);
+        }
+    }
+}
