@@ -140,6 +140,34 @@ fn the_17th_the_address_of_a_drained_host_is_not_lost_to_one_that_has_it_under_a
     assert!(world.said(0, "already that of VIP w on b"), "{}", world.story());
 }
 
+/// Interleaving 17: the watch tells of the own hand-over before its answer comes.
+#[test]
+fn the_17th_a_place_is_yielded_whichever_comes_first_of_the_answer_and_the_news() {
+    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", KEEP)])]);
+    world.run(100 * MS);
+    world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
+    world.run(100 * MS);
+    world.hosts[0].hold_commits = true;
+    world.hosts[0].links.insert("eth0".into(), false);
+    world.event(0, KernelEvent::LinkChanged(Link { name: "eth0".into(), up: false }));
+    let frees = |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
+    for _ in 0..5000 {
+        world.run(MS);
+        while let Some((id, txn)) = world.hosts[0].commits.front().cloned() {
+            if !frees(&txn) {
+                world.deliver(0);
+                continue;
+            }
+            world.hosts[0].commits.pop_front();
+            let answer = world.etcd.apply(&txn);
+            world.run(5 * MS);
+            let now = world.now;
+            world.hosts[0].node.handle_committed(id, Ok(answer), now);
+        }
+    }
+    assert_eq!(world.owner("w").as_deref(), Some("b"), "{}", world.story());
+}
+
 /// Interleaving 17: what yields a place may land late.
 #[test]
 fn the_17th_a_place_that_may_still_be_yielded_is_not_used() {

@@ -242,21 +242,22 @@ impl Vips {
         error: &KernelError,
         out: &mut Outbox,
     ) {
+        let is_without_interface = |blocked: &Blocked| blocked.until.is_none();
+        if self.vips[index].blocked.as_ref().is_some_and(is_without_interface) {
+            // That it is back will be told; nothing else ends this.
+            return;
+        }
+        // Where nothing was told of a missing interface, nothing may be told of its return.
         let why = format!("{error} ({})", situation.own.vip(index).interface);
-        let until = match error {
-            KernelError::NoInterface => None,
-            _ => {
-                let vip = &mut self.vips[index];
-                let until = situation.now + lease::back_off(vip.refusals);
-                vip.refusals += 1;
-                if !situation.own.mutated(Mutant::FailureForgotten) {
-                    vip.failed_at = Some(situation.view.newest);
-                }
-                self.agenda.wake(index, until);
-                Some(until)
-            }
-        };
-        self.set_blocked(situation.own, index, Some(Blocked { why, until }), out);
+        let vip = &mut self.vips[index];
+        let until = situation.now + lease::back_off(vip.refusals);
+        vip.refusals += 1;
+        if !situation.own.mutated(Mutant::FailureForgotten) {
+            vip.failed_at = Some(situation.view.newest);
+        }
+        self.agenda.wake(index, until);
+        let blocked = Blocked { why, until: Some(until) };
+        self.set_blocked(situation.own, index, Some(blocked), out);
     }
 
     /// Whether that is another reason than before.
