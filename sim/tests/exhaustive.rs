@@ -22,7 +22,7 @@ fn no_order_of_events_in_a_small_world_makes_two_hosts_answer_at_once() {
 
 #[test]
 fn every_broken_rule_that_can_show_in_a_small_world_is_found() {
-    for mutant in Mutant::ALL {
+    for &mutant in Mutant::ALL {
         let Some(world) = where_it_shows(mutant) else { continue };
         let report = run(world.options);
         println!("{mutant:?} in {}: {report}\n", world.name);
@@ -38,7 +38,7 @@ fn every_broken_rule_that_can_show_in_a_small_world_is_found() {
 
 #[test]
 fn only_the_broken_rule_that_makes_others_wait_does_not_show() {
-    let unseen = Mutant::ALL.into_iter().filter(|mutant| where_it_shows(*mutant).is_none());
+    let unseen = Mutant::ALL.iter().copied().filter(|&mutant| where_it_shows(mutant).is_none());
     assert_eq!(unseen.collect::<Vec<_>>(), [Mutant::ExpiryRestarts]);
 }
 

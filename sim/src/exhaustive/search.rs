@@ -17,6 +17,8 @@ pub(super) struct Found {
     pub(super) depth: usize,
     /// From how many states on it was checked that all comes to rest.
     pub(super) rested: usize,
+    /// How many hosts at once had another session than at the beginning, or none.
+    pub(super) expired: usize,
     /// Whether there was nothing left to look at.
     pub(super) exhausted: bool,
     pub(super) violation: Option<(Violation, Vec<Move>)>,
@@ -68,6 +70,7 @@ pub(super) fn search(
     let mut moves = Vec::new();
     let mut depth = 0;
     let mut rested = 0;
+    let mut expired = 0;
     let mut rest = Rest::default();
 
     while let Some((index, at_depth, encoded)) = frontier.pop_front() {
@@ -86,6 +89,9 @@ pub(super) fn search(
             trail.parents.push(index);
             trail.moves.push(next.encode());
             let mut wrong = world.violation(&successor).map(|violation| (violation, Vec::new()));
+            if matches!(next, Move::Tick { .. } | Move::Commit { .. }) {
+                expired = expired.max(world.expired(&successor));
+            }
             let last = successor.tick == world.options.ticks_max;
             if wrong.is_none() && last && known.trailing_zeros() >= bounds.rest_zeros {
                 rested += 1;
@@ -99,6 +105,7 @@ pub(super) fn search(
                     states: number,
                     depth: depth + 1,
                     rested,
+                    expired,
                     exhausted: false,
                     violation,
                 };
@@ -114,5 +121,5 @@ pub(super) fn search(
         }
     }
     let exhausted = frontier.is_empty();
-    Found { states: trail.parents.len(), depth, rested, exhausted, violation: None }
+    Found { states: trail.parents.len(), depth, rested, expired, exhausted, violation: None }
 }

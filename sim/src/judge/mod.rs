@@ -135,6 +135,7 @@ fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
                 _ => 0,
             },
             leads_term: None,
+            failed_at: None,
         })
         .collect();
     let ranked =
