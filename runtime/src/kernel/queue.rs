@@ -165,7 +165,10 @@ mod tests {
     }
 
     fn refresh(hosts: impl IntoIterator<Item = u8>, nanos: u64) -> KernelOp {
-        { let _ = hosts.into_iter().count(); KernelOp::Refresh { deadline: Instant::from_nanos(nanos) } }
+        {
+            let _ = hosts.into_iter().count();
+            KernelOp::Refresh { deadline: Instant::from_nanos(nanos) }
+        }
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Report {
     pub rested: usize,
     /// How many hosts, at the most, have another session in one state than when all began, or none.
     pub expired: usize,
+    /// For how many ticks an address was nobody's that somebody could have, where that is bounded.
+    pub gap: u8,
     /// How many moves the farthest state is away.
     pub depth: usize,
     /// Whether everything within the bounds was visited.
@@ -110,6 +112,7 @@ pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize
         kernels: world.adapters.len(),
         rested: found.rested,
         expired: found.expired,
+        gap: found.gap,
         depth: found.depth,
         exhausted: found.exhausted,
         violation,
@@ -167,8 +170,18 @@ impl fmt::Display for Violation {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { states, nodes, steps, kernels, rested, expired, depth, exhausted, violation } =
-            self;
+        let Report {
+            states,
+            nodes,
+            steps,
+            kernels,
+            rested,
+            expired,
+            gap,
+            depth,
+            exhausted,
+            violation,
+        } = self;
         let all = match (exhausted, violation) {
             (true, _) => "all there are",
             (false, None) => "and there are more",
@@ -177,7 +190,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "{states} states visited ({all}), up to {depth} moves deep; {nodes} states of single nodes, \
-             {steps} steps, {kernels} kernels; {rested} come to rest; {expired} of the first sessions gone"
+             {steps} steps, {kernels} kernels; {rested} come to rest; {expired} of the first sessions gone, gap {gap}"
         )?;
         if let Some((violation, path)) = violation {
             write!(f, "\n{violation}, after {} moves:", path.len())?;

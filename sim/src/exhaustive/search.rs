@@ -19,6 +19,8 @@ pub(super) struct Found {
     pub(super) rested: usize,
     /// How many hosts at once had another session than at the beginning, or none.
     pub(super) expired: usize,
+    /// The longest gap, in ticks; counted where there is a bound on it.
+    pub(super) gap: u8,
     /// Whether there was nothing left to look at.
     pub(super) exhausted: bool,
     pub(super) violation: Option<(Violation, Vec<Move>)>,
@@ -71,6 +73,7 @@ pub(super) fn search(
     let mut depth = 0;
     let mut rested = 0;
     let mut expired = 0;
+    let mut gap = 0;
     let mut rest = Rest::default();
 
     while let Some((index, at_depth, encoded)) = frontier.pop_front() {
@@ -92,6 +95,7 @@ pub(super) fn search(
             if matches!(next, Move::Tick { .. } | Move::Commit { .. }) {
                 expired = expired.max(world.expired(&successor));
             }
+            gap = gap.max(successor.gap);
             let last = successor.tick == world.options.ticks_max;
             if wrong.is_none() && last && known.trailing_zeros() >= bounds.rest_zeros {
                 rested += 1;
@@ -106,6 +110,7 @@ pub(super) fn search(
                     depth: depth + 1,
                     rested,
                     expired,
+                    gap,
                     exhausted: false,
                     violation,
                 };
@@ -121,5 +126,5 @@ pub(super) fn search(
         }
     }
     let exhausted = frontier.is_empty();
-    Found { states: trail.parents.len(), depth, rested, expired, exhausted, violation: None }
+    Found { states: trail.parents.len(), depth, rested, expired, gap, exhausted, violation: None }
 }

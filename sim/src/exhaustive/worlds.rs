@@ -86,13 +86,13 @@ pub fn small_worlds() -> Vec<SmallWorld> {
                 files: Files::Rename,
                 changes_max: 2,
                 crashes_max: 2,
-                late_max: 1,
-                losses_max: 0,
-                prompt: true,
+                late_max: 2,
+                losses_max: 1,
+                deaf_max: 1,
                 alone: true,
+                prompt: true,
                 one_unlucky: true,
                 late_freeing: true,
-                deaf_max: 1,
                 ..calm
             },
         ),
@@ -100,11 +100,13 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "rename-drain",
             "a VIP is renamed on one host, and the other is drained",
             Options {
-                ticks_max: 1,
+                ticks_max: 3,
                 files: Files::Rename,
-                changes_max: 1,
-                crashes_max: 1,
-                drains_max: 1,
+                changes_max: 2,
+                crashes_max: 2,
+                drains_max: 2,
+                losses_max: 1,
+                deaf_max: 1,
                 prompt: true,
                 ..calm
             },
@@ -113,11 +115,11 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "exchange",
             "two VIPs exchange their addresses and take them back, with kills",
             Options {
-                ticks_max: 1,
+                ticks_max: 3,
                 files: Files::Exchange,
                 changes_max: 2,
                 crashes_max: 2,
-                losses_max: 0,
+                losses_max: 1,
                 deaf_max: 1,
                 prompt: true,
                 one_unlucky: true,
@@ -128,10 +130,13 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "two",
             "two VIPs of which one moves, and a daemon is killed",
             Options {
-                ticks_max: 1,
+                ticks_max: 3,
                 files: Files::Two,
-                moves_max: 1,
+                moves_max: 2,
                 crashes_max: 1,
+                late_max: 1,
+                deaf_max: 1,
+                losses_max: 1,
                 prompt: true,
                 ..calm
             },
@@ -139,7 +144,7 @@ pub fn small_worlds() -> Vec<SmallWorld> {
         one(
             "late-two",
             "two requests are late while the VIP moves",
-            Options { ticks_max: 1, moves_max: 2, late_max: 2, prompt: true, deaf_max: 1, ..calm },
+            Options { ticks_max: 1, moves_max: 2, late_max: 2, ..calm },
         ),
         one(
             "gone",
@@ -147,38 +152,47 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             Options {
                 ticks_max: 9,
                 crashes_max: 1,
-                losses_max: 3,
+                losses_max: 2,
                 stay_down: true,
                 prompt: true,
+                gap_max: 200,
                 ..calm
             },
         ),
         one(
             "kernel",
             "every call to the kernel takes its time, among leases",
-            Options { ticks_max: 3, slow_kernel: true, prompt: true, ..calm },
+            Options { ticks_max: 4, slow_kernel: true, prompt: true, stalls_max: 1, ..calm },
         ),
         one(
             "kernel-kill",
             "the same with a kill",
-            Options { ticks_max: 2, slow_kernel: true, prompt: true, crashes_max: 1, ..calm },
+            Options {
+                ticks_max: 3,
+                slow_kernel: true,
+                prompt: true,
+                crashes_max: 1,
+                losses_max: 1,
+                ..calm
+            },
         ),
         one(
             "wide",
             "a VIP with more addresses than one call to the kernel takes",
             Options {
-                ticks_max: 2,
+                ticks_max: 3,
                 files: Files::Wide,
                 slow_kernel: true,
                 prompt: true,
                 losses_max: 2,
+                moves_max: 1,
                 ..calm
             },
         ),
         one(
             "three-deep",
             "three hosts, and time enough for an expiry, a return and another expiry",
-            Options { nodes: 3, ticks_max: 7, losses_max: 2, prompt: true, ..calm },
+            Options { nodes: 3, ticks_max: 8, losses_max: 2, prompt: true, ..calm },
         ),
         one("three", "three hosts and their leases", Options { nodes: 3, ticks_max: 2, ..calm }),
         one(
