@@ -34,7 +34,7 @@ const SNAPSHOT_DOUBLINGS: u32 = 5;
 const MEMBER_SELDOM: u32 = 10;
 
 /// How long a VIP is left alone after the kernel refused it `refusals` times in a row before: 1 s,
-/// doubling up to a minute (rule 7).
+/// doubling up to a minute (rule 7.3).
 pub(crate) fn back_off(refusals: u32) -> Duration {
     Duration::from_secs(1 << refusals.min(6)).min(BACK_OFF_MAX)
 }
@@ -147,7 +147,7 @@ impl Lease {
     pub const DURATION_MIN: Duration = Duration::from_millis(200);
     /// The longest lease.
     pub const DURATION_MAX: Duration = Duration::from_secs(600);
-    /// The shortest lease where the kernel's expiry of addresses is the backstop (rule 8).
+    /// The shortest lease where the kernel's expiry of addresses is the backstop (rule 8.8).
     pub const DURATION_MIN_BY_LIFETIME: Duration = Duration::from_secs(4);
     /// The shortest renew interval.
     pub const RENEW_MIN: Duration = Duration::from_millis(20);
@@ -156,8 +156,8 @@ impl Lease {
     /// 1 %.
     pub const DRIFT_PPM_DEFAULT: u32 = 10_000;
 
-    /// A lease of `duration` with the proportions of the design: renewed every sixth of it, a
-    /// fifteenth kept as guard, 1 % for drift.
+    /// A lease of `duration` with the default proportions: renewed every sixth of it, a fifteenth
+    /// kept as guard, 1 % for drift.
     ///
     /// # Errors
     /// When `duration` is out of range.
@@ -165,7 +165,7 @@ impl Lease {
         Self::with(duration, None, None, None)
     }
 
-    /// A lease with some of its proportions given; the others are the design's.
+    /// A lease with some of its proportions given; the others are the default ones.
     ///
     /// # Errors
     /// When the combination cannot be safe, or could not survive one lost renewal.
@@ -248,7 +248,7 @@ impl Lease {
     }
 
     /// The lease of a session that an earlier process declared with another duration: a changed
-    /// setting takes effect with the next session (rule 6). The proportions that are configured
+    /// setting takes effect with the next session (rule 1.6). The proportions that are configured
     /// stay; where they do not fit the declared duration, they are the default ones.
     ///
     /// # Errors
@@ -287,7 +287,8 @@ impl Lease {
     }
 
     /// How long an own renewal may take to come back on the watch, and how long the watch may be in
-    /// doubt before renewing stops (rule 9).
+    /// doubt before renewing stops (rules 9.2
+    /// and 9.3).
     pub(crate) fn echo_time(&self) -> Duration {
         2 * self.renew
     }
@@ -346,7 +347,8 @@ impl Lease {
 }
 
 /// The lifetime, in seconds, with which an address goes to the kernel at `now` when it must be
-/// silent at `deadline`; none when it must not go there at all (rule 8).
+/// silent at `deadline`; none when it must not go there at all (rules 8.7
+/// and 8.8).
 ///
 /// Beside the fence the lifetime only cleans up: what is left, rounded up. As the proof itself it
 /// must end before the deadline although the kernel is up to a second late.
@@ -359,6 +361,35 @@ pub fn lifetime_secs(backstop: Backstop, deadline: Instant, now: Instant) -> Opt
     u32::try_from(secs).ok().filter(|&secs| secs > 0)
 }
 
+/// The durations of a session with `lease`, by the names that they have in `core/PROTOCOL.md`: a test
+/// holds the table there against these.
+#[doc(hidden)]
+pub fn by_name(lease: &Lease) -> Vec<(&'static str, Vec<Duration>)> {
+    let duration = lease.duration();
+    vec![
+        ("lease `L`", vec![duration]),
+        ("renew interval `r`", vec![lease.renew()]),
+        ("guard `g`", vec![lease.guard()]),
+        ("holding", vec![lease.holding()]),
+        ("patience", vec![lease.patience(duration)]),
+        ("unanswered renewal", vec![lease.unanswered_delay()]),
+        ("grace", vec![grace(lease.patience(duration))]),
+        ("heard lately", vec![lease.alive_within(duration)]),
+        ("settling delay", vec![lease.settling_delay()]),
+        ("just answered", vec![lease.fresh_answer()]),
+        ("claim delay", vec![lease.claim_delay()]),
+        ("retry delay", vec![lease.retry_delay()]),
+        ("operator's retry delay", vec![lease.urgent_retry_delay()]),
+        ("echo, stale", vec![lease.echo_time()]),
+        ("snapshot", vec![lease.snapshot_time(0), lease.snapshot_time(u32::MAX)]),
+        ("member's interval", vec![lease.member_interval(true), lease.member_interval(false)]),
+        ("refused removal", vec![REMOVE_AGAIN_AFTER]),
+        ("failed listing", vec![LIST_AGAIN_AFTER]),
+        ("back-off", vec![back_off(0), back_off(u32::MAX)]),
+        ("announcements", ANNOUNCE_AGAIN_AFTER.to_vec()),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,7 +397,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_default_proportions_are_those_of_the_design() {
+    fn the_default_proportions_are_a_sixth_and_a_fifteenth() {
         let lease = Lease::new(3 * SECOND).unwrap();
         assert_eq!(lease.renew(), Duration::from_millis(500));
         assert_eq!(lease.guard(), Duration::from_millis(200));

@@ -1,39 +1,23 @@
 //! turnip's protocol as a pure state machine: which host holds a floating address, decided so
 //! that no two ever do.
 //!
-//! # The story
+//! The protocol has a page of its own, `core/PROTOCOL.md`: the promise, the assumptions, the rules
+//! by number, and the orders of events that broke earlier drafts. Sources and tests cite it as
+//! `rule 5` or `rule 5.2`, `interleaving 6` and `A1`; a test holds them together. In short:
 //!
-//! Several hosts can each put the same address (a VIP) on one of their interfaces. Exactly one
-//! should. They share a store, etcd, and nothing else: not their clocks, not a network that
-//! delivers in time, not the good behaviour of whoever was killed a moment ago.
-//!
-//! **A session is a promise to be silent.** Every host writes a small key, its *session*, every
-//! renew interval `r`. A renewal that was made at `s` on the host's own clock lets the host hold
-//! addresses until `s + L(1 - rho)`, where `L` is the lease that the session declares and `rho` the
-//! margin for clocks that run at different rates. What counts is when the request was *made*: the
-//! answer may come late, or never. At the deadline, less a guard, the host takes every address
-//! away; should the host itself be frozen, the kernel was told the same deadline. While the store
-//! does not answer, a host tries three times as often, so that all are heard soon after an election.
-//!
-//! **Others wait longer than the promise.** A host that has heard nothing new of a session for
-//! `L(1 + rho)`, by its own clock, since it *received* the last news, may delete the session, if the
-//! store still has the very write that it saw. The slowest holder's `L(1 - rho)` ends before the
-//! fastest waiter's `L(1 + rho)`: that is the whole of the argument, and [`lease`] is the
-//! whole of the arithmetic.
-//!
-//! **An owner is who the store names.** `vips/<vip>` names a node *and its session*. A VIP is
-//! free when that session is gone, and it is claimed by a transaction which compares, in the store
-//! and not in anybody's memory, that it is. So nobody takes what a live session may still hold,
-//! and a holder whose session is gone has been silent for the length of two margins.
-//!
-//! **A planned move breaks before it makes.** The owner takes the addresses away, waits for the
-//! kernel's acknowledgement, and names its successor in one transaction. If the answer is lost the
-//! transaction may land at any later time; so from then on the VIP is the owner's only when the
-//! key has been written anew, which makes the lost transaction's compare fail for ever.
-//!
-//! **What is known never goes back.** Answers, events and snapshots all do one thing: they tell
-//! what a key was as of a revision. News of an older revision than the one known is ignored. What
-//! to hold follows from the newest view, never from an answer as such.
+//! - **A session is a promise to be silent.** A node writes its session key every renew interval. A
+//!   renewal that was made at `s` lets it hold addresses until `s + L(1 - rho)` on its own clock,
+//!   whenever the answer comes.
+//! - **Others wait at least as long.** Whoever has received nothing new of a session for
+//!   `L(1 + rho)` may delete it, if the store still has the very write that was seen. On clocks
+//!   within `rho` of true time the holder is silent by then; [`lease`] has the arithmetic. It is
+//!   half of the argument: the other half is what transactions compare.
+//! - **An owner is who the store names**, node *and session*. A VIP is claimed by a transaction
+//!   that compares, in the store and not in anybody's memory, that the named session is gone.
+//! - **A planned move breaks before it makes.** A hand-over whose answer is lost may land at any
+//!   later time; so the VIP is its old owner's again only when its key has been written anew.
+//! - **What is known never goes back.** What to hold follows from the newest view, never from an
+//!   answer as such.
 //!
 //! # The shape
 //!

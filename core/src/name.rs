@@ -118,7 +118,7 @@ impl fmt::Display for SessionId {
 /// Which host this is: machine id, boot id and network namespace, as one opaque text.
 ///
 /// Two daemons with the same host id share the kernel state that the protocol manages; two with
-/// different ones do not (section 2, rule 6).
+/// different ones do not (rules 6.2 and 6.5).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct HostId(pub Arc<str>);

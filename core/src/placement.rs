@@ -37,7 +37,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// Whether its last attempt to hold the VIP failed, so that nobody gives up for it a VIP that
-    /// works (rule 7). A pin to it that was written later is worth another attempt.
+    /// works (rule 7.7). A pin to it that was written later is worth another attempt.
     pub fn fails(&self, pin: Option<&Pin>) -> bool {
         let wanted_since =
             pin.filter(|pin| pin.node == self.name).map_or(Revision(0), |pin| pin.since);
@@ -60,7 +60,7 @@ pub enum Unfit {
     Blocked(String),
     /// Its definition of the VIP is another one.
     DefinedOtherwise,
-    /// It could take the VIP, but its kernel refused when it last tried (rule 7).
+    /// It could take the VIP, but its kernel refused when it last tried (rule 7.7).
     LastAttemptFailed,
 }
 

@@ -107,11 +107,11 @@ pub struct VipOffer {
     pub blocked: Option<String>,
     /// The node cannot take it, has nothing of it on its interface, and gives up its right as the
     /// first with these addresses: before it takes the VIP again it publishes it anew, as the
-    /// youngest (rule 7).
+    /// youngest (rule 4.10).
     #[serde(default, skip_serializing_if = "is_false")]
     pub yields: bool,
     /// The kernel refused the VIP when the node last tried to hold it, as of this revision: nobody
-    /// gives up a VIP that works for such a node (rule 7).
+    /// gives up a VIP that works for such a node (rule 7.7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Revision>,
 }

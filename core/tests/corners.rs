@@ -9,6 +9,7 @@ use world::{MS, World, config, one_vip, vip};
 
 const KEEP: Policy = Policy::Priority { priority: 0, preempt: false };
 
+/// Rule 6.2.
 #[test]
 fn a_resumed_session_with_a_shorter_lease_than_configured_binds_from_the_first_moment() {
     let mut world = World::of(&["a", "b"]);
@@ -24,6 +25,7 @@ fn a_resumed_session_with_a_shorter_lease_than_configured_binds_from_the_first_m
     assert_eq!(world.holders(), [1]);
 }
 
+/// Rule 5.6.
 #[test]
 fn giving_free_what_is_not_configured_is_tried_again_when_its_answer_is_lost() {
     let mut world = World::of(&["a", "b"]);
@@ -51,6 +53,7 @@ fn giving_free_what_is_not_configured_is_tried_again_when_its_answer_is_lost() {
     assert_eq!(world.owner("v").as_deref(), Some("b"), "{}", world.story());
 }
 
+/// Rule 5.6.
 #[test]
 fn a_vip_that_has_another_name_now_is_given_free_after_its_address_is_gone() {
     let mut world = World::of(&["a", "b"]);
@@ -70,6 +73,7 @@ fn a_vip_that_has_another_name_now_is_given_free_after_its_address_is_gone() {
     assert_eq!(world.holders(), [1], "{}", world.story());
 }
 
+/// Rule 5.5.
 #[test]
 fn who_stops_is_nobodys_preferred_successor() {
     let mut world = World::of(&["a", "b"]);
@@ -83,6 +87,7 @@ fn who_stops_is_nobodys_preferred_successor() {
     assert!(!world.said(1, "forfeiting"), "{}", world.story());
 }
 
+/// Rule 9.2.
 #[test]
 fn a_watch_that_ends_right_after_its_snapshot_each_time_is_not_followed_without_a_pause() {
     let mut world = World::of(&["a"]);
@@ -99,6 +104,7 @@ fn a_watch_that_ends_right_after_its_snapshot_each_time_is_not_followed_without_
     assert!(follows < 20, "{follows} snapshots in a second");
 }
 
+/// Rule 6.1.
 #[test]
 fn a_removal_of_strays_that_fails_as_a_whole_is_no_removal() {
     let mut world = World::new(Vec::new());
@@ -125,6 +131,7 @@ fn a_removal_of_strays_that_fails_as_a_whole_is_no_removal() {
     assert_eq!(world.holder_of("10.0.0.50/32"), [0]);
 }
 
+/// Rule 1.6.
 #[test]
 fn a_lease_of_a_fraction_of_a_millisecond_is_declared_no_shorter_than_it_is() {
     let lease =
@@ -147,6 +154,7 @@ fn two_names(world: &mut World) {
     assert!(world.said(1, "already that of VIP v"));
 }
 
+/// Rule 4.7.
 #[test]
 fn a_changed_configuration_does_not_lose_the_right_of_the_first_to_an_address() {
     let mut world = World::new(Vec::new());
@@ -173,6 +181,7 @@ fn a_changed_configuration_does_not_lose_the_right_of_the_first_to_an_address() 
     }
 }
 
+/// Rule 4.8.
 #[test]
 fn a_publication_of_the_process_before_that_lands_late_leaves_nobody_stuck() {
     let mut world = World::of(&["a", "b"]);
@@ -212,6 +221,7 @@ fn a_publication_of_the_process_before_that_lands_late_leaves_nobody_stuck() {
     assert!(record["vips"]["v"].is_object(), "{record}");
 }
 
+/// Rule 4.8.
 #[test]
 fn a_published_definition_that_somebody_deletes_is_published_again() {
     let mut world = World::of(&["a", "b"]);
@@ -221,6 +231,7 @@ fn a_published_definition_that_somebody_deletes_is_published_again() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// Rule 4.8.
 #[test]
 fn a_publication_that_does_not_know_what_was_published_with_the_session_fails() {
     let mut world = World::new(Vec::new());
@@ -257,6 +268,7 @@ fn a_publication_that_does_not_know_what_was_published_with_the_session_fails() 
     }
 }
 
+/// Rule 7.5.
 #[test]
 fn an_assumption_that_comes_too_late_is_not_repeated_without_a_pause() {
     let mut world = World::of(&["a"]);
@@ -276,6 +288,7 @@ fn an_assumption_that_comes_too_late_is_not_repeated_without_a_pause() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// Rule 5.5.
 #[test]
 fn a_stop_waits_for_the_session_that_is_just_being_opened() {
     let mut world = World::of(&["b"]);
@@ -296,6 +309,7 @@ fn a_stop_waits_for_the_session_that_is_just_being_opened() {
     assert!(world.session("a").is_none(), "{}", world.story());
 }
 
+/// Rule 5.5.
 #[test]
 fn a_stop_while_resuming_hands_over() {
     let mut world = World::of(&["a", "b"]);

@@ -1,4 +1,5 @@
-//! The interleavings that broke earlier drafts of the protocol, each by its number in the design.
+//! The interleavings that broke earlier drafts of the protocol, by their numbers in
+//! `core/PROTOCOL.md`.
 //!
 //! Every one of them is played step by step; each ends in an overlap, or in a VIP that nobody
 //! ever takes, when its rule is broken.
@@ -50,6 +51,7 @@ fn hold_until_about_v(world: &mut World, i: usize) {
     panic!("no transaction about v:\n{}", world.story());
 }
 
+/// Interleaving 1.
 #[test]
 fn the_1st_a_deadline_counts_from_when_the_renewal_was_made_not_from_its_answer() {
     let mut world = World::of(&["a"]);
@@ -65,6 +67,7 @@ fn the_1st_a_deadline_counts_from_when_the_renewal_was_made_not_from_its_answer(
     assert_eq!(world.hosts[0].node.deadline(), Some(made + 2970 * MS));
 }
 
+/// Interleaving 2.
 #[test]
 fn the_2nd_the_slowest_holder_is_silent_before_the_fastest_waiter_takes_over() {
     // A's clock runs 1 % slow, B's 1 % fast, and nothing but the deadline silences A: its daemon
@@ -76,6 +79,7 @@ fn the_2nd_the_slowest_holder_is_silent_before_the_fastest_waiter_takes_over() {
     assert!(slow(lease.holding()) <= fast(lease.patience(lease.duration())) + 1);
 }
 
+/// Interleaving 3.
 #[test]
 fn the_3rd_an_expiry_fails_when_the_session_was_renewed_meanwhile() {
     let mut world = World::of(&["a", "b"]);
@@ -91,6 +95,7 @@ fn the_3rd_an_expiry_fails_when_the_session_was_renewed_meanwhile() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// Interleaving 3.
 #[test]
 fn the_3rd_expiry_compares_the_revision_of_the_last_renewal() {
     let mut world = World::of(&["a", "b"]);
@@ -112,6 +117,7 @@ fn the_3rd_expiry_compares_the_revision_of_the_last_renewal() {
     panic!("no expiry:\n{}", world.story());
 }
 
+/// Interleaving 4.
 #[test]
 fn the_4th_nothing_is_claimed_from_a_session_that_is_merely_late() {
     let mut world = World::of(&["a", "b"]);
@@ -123,6 +129,7 @@ fn the_4th_nothing_is_claimed_from_a_session_that_is_merely_late() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// Interleaving 5.
 #[test]
 fn the_5th_a_hand_over_waits_for_the_kernels_acknowledgement() {
     let mut world = World::of(&["a", "b"]);
@@ -139,6 +146,7 @@ fn the_5th_a_hand_over_waits_for_the_kernels_acknowledgement() {
     assert_eq!(world.holders(), [1]);
 }
 
+/// Interleaving 6.
 #[test]
 fn the_6th_a_vip_whose_hand_over_may_still_land_comes_back_only_by_a_new_write() {
     let mut world = World::of(&["a", "b"]);
@@ -159,6 +167,7 @@ fn the_6th_a_vip_whose_hand_over_may_still_land_comes_back_only_by_a_new_write()
     assert_eq!(world.holders(), [0]);
 }
 
+/// Interleaving 6.
 #[test]
 fn the_6th_a_late_hand_over_that_lands_first_is_obeyed() {
     let mut world = World::of(&["a", "b"]);
@@ -173,6 +182,7 @@ fn the_6th_a_late_hand_over_that_lands_first_is_obeyed() {
     assert_eq!(world.holders(), [1]);
 }
 
+/// Interleaving 6.
 #[test]
 fn the_6th_also_when_the_owner_was_killed_and_resumed_in_between() {
     let mut world = World::of(&["a", "b"]);
@@ -192,6 +202,7 @@ fn the_6th_also_when_the_owner_was_killed_and_resumed_in_between() {
     at_most_one_holder(&mut world, 3000);
 }
 
+/// Interleaving 7.
 #[test]
 fn the_7th_a_delayed_hand_over_does_not_land_after_somebody_else_claimed() {
     let mut world = World::of(&["a", "b", "c"]);
@@ -214,6 +225,7 @@ fn the_7th_a_delayed_hand_over_does_not_land_after_somebody_else_claimed() {
     at_most_one_holder(&mut world, 3000);
 }
 
+/// Interleaving 8.
 #[test]
 fn the_8th_a_claim_fails_when_the_named_session_is_alive_in_the_store() {
     let mut world = World::of(&["a", "b"]);
@@ -238,6 +250,7 @@ fn the_8th_a_claim_fails_when_the_named_session_is_alive_in_the_store() {
     assert!(claim.compares.contains(&Compare::CreateRevisionNot { key, is_not }), "{claim:?}");
 }
 
+/// Interleaving 9.
 #[test]
 fn the_9th_late_news_of_an_earlier_claim_do_not_bring_the_address_back() {
     let mut world = World::of(&["a", "b"]);
@@ -256,6 +269,7 @@ fn the_9th_late_news_of_an_earlier_claim_do_not_bring_the_address_back() {
     assert_eq!(world.holders(), [1]);
 }
 
+/// Interleaving 10.
 #[test]
 fn the_10th_every_attempt_has_a_nonce_of_its_own_and_the_one_that_landed_is_credited() {
     let mut world = World::of(&["a"]);
@@ -283,6 +297,7 @@ fn the_10th_every_attempt_has_a_nonce_of_its_own_and_the_one_that_landed_is_cred
     assert_eq!(world.hosts[0].node.deadline(), Some(sent + 2970 * MS));
 }
 
+/// Interleaving 11.
 #[test]
 fn the_11th_what_the_kernel_did_not_refresh_in_time_is_taken_away_before_it_may_come_back() {
     let mut world = World::of(&["a"]);
@@ -304,6 +319,7 @@ fn the_11th_what_the_kernel_did_not_refresh_in_time_is_taken_away_before_it_may_
     assert_eq!(world.holders(), [0]);
 }
 
+/// Interleaving 12.
 #[test]
 fn the_12th_a_late_renewal_of_the_process_before_is_no_second_daemon() {
     let mut world = World::of(&["a", "b"]);
@@ -321,6 +337,7 @@ fn the_12th_a_late_renewal_of_the_process_before_is_no_second_daemon() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// Interleaving 13.
 #[test]
 fn the_13th_one_failed_renewal_in_each_lease_does_not_postpone_an_expiry_for_ever() {
     let mut world = World::of(&["a", "b"]);

@@ -95,6 +95,10 @@ fn the_16th_a_vip_that_works_is_not_given_up_again_for_a_host_whose_kernel_refus
     world.run(600_000 * MS);
     assert_eq!(withdrawals(&world), 1, "{}", world.story());
     assert_eq!(world.holders(), [0]);
+    // A new process is no new attempt.
+    world.restart(b);
+    world.run(60_000 * MS);
+    assert_eq!(withdrawals(&world), 1, "{}", world.story());
     // An operator who pins it there now wants another attempt, and gets one.
     world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"b"}"#);
     world.run(120_000 * MS);

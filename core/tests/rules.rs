@@ -11,6 +11,7 @@ use world::{MS, World, config, one_vip, vip};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// Rules 4.4 and 8.16.
 #[test]
 fn the_first_node_claims_the_address_and_announces_it_three_times() {
     let mut world = World::of(&["a", "b", "c"]);
@@ -20,6 +21,7 @@ fn the_first_node_claims_the_address_and_announces_it_three_times() {
     assert_eq!(world.owner("v").as_deref(), Some("a"));
 }
 
+/// Rule 2.3.
 #[test]
 fn an_unrenewed_session_forfeits_everything_at_the_deadline_less_the_guard() {
     let mut world = World::of(&["a"]);
@@ -29,6 +31,7 @@ fn an_unrenewed_session_forfeits_everything_at_the_deadline_less_the_guard() {
     assert!(world.now >= deadline - 200 * MS - MS && world.now <= deadline - 199 * MS);
 }
 
+/// Rule 3.1.
 #[test]
 fn a_dead_holder_is_expired_after_its_lease_and_not_before() {
     let mut world = World::of(&["a", "b"]);
@@ -42,6 +45,7 @@ fn a_dead_holder_is_expired_after_its_lease_and_not_before() {
     assert!(heard > Revision(0));
 }
 
+/// Rules 2.3 and 3.1.
 #[test]
 fn a_cut_off_holder_has_withdrawn_before_the_next_one_assumes() {
     let mut world = World::of(&["a", "b", "c"]);
@@ -54,6 +58,7 @@ fn a_cut_off_holder_has_withdrawn_before_the_next_one_assumes() {
     assert_eq!(world.holders().len(), 1);
 }
 
+/// Rule 3.4.
 #[test]
 fn an_election_of_etcd_expires_nobody() {
     let mut world = World::of(&["a", "b", "c"]);
@@ -71,6 +76,7 @@ fn an_election_of_etcd_expires_nobody() {
     assert!(!world.said(1, "expired") && !world.said(2, "expired"), "{}", world.story());
 }
 
+/// Rule 3.5.
 #[test]
 fn a_host_that_dies_with_etcds_leader_is_expired_as_soon_as_the_others_had_time_to_speak() {
     let mut world = World::of(&["a", "b", "c"]);
@@ -89,6 +95,7 @@ fn a_host_that_dies_with_etcds_leader_is_expired_as_soon_as_the_others_had_time_
     assert!(world.session("b").is_some() && world.session("c").is_some());
 }
 
+/// Rule 3.5.
 #[test]
 fn who_dies_with_etcds_leader_is_expired_a_twelfth_of_the_lease_after_the_store_answers_again() {
     let mut world = World::of(&["a", "b", "c"]);
@@ -110,6 +117,7 @@ fn who_dies_with_etcds_leader_is_expired_a_twelfth_of_the_lease_after_the_store_
     assert!(world.session("b").is_some() && world.session("c").is_some(), "{}", world.story());
 }
 
+/// Rules 1.1 and 1.5.
 #[test]
 fn an_unanswered_renewal_is_followed_by_another_before_it_has_failed() {
     let mut world = World::of(&["a"]);
@@ -130,6 +138,7 @@ fn an_unanswered_renewal_is_followed_by_another_before_it_has_failed() {
     assert_eq!(world.now.since(first), 500 * MS);
 }
 
+/// Rule 1.
 #[test]
 fn while_etcd_answers_the_session_is_written_once_each_interval() {
     let mut world = World::of(&["a"]);
@@ -139,6 +148,7 @@ fn while_etcd_answers_the_session_is_written_once_each_interval() {
     assert!((10..=11).contains(&(world.etcd.revision - before)), "{}", world.story());
 }
 
+/// Rule 3.4.
 #[test]
 fn a_renewal_that_fails_after_a_later_one_was_answered_is_no_outage() {
     let mut world = World::of(&["a"]);
@@ -153,6 +163,7 @@ fn a_renewal_that_fails_after_a_later_one_was_answered_is_no_outage() {
     assert!(!world.hosts[0].reports.iter().any(fails), "{}", world.story());
 }
 
+/// Rule 5.5.
 #[test]
 fn an_orderly_stop_hands_over_and_leaves_nothing() {
     let mut world = World::of(&["a", "b"]);
@@ -166,6 +177,7 @@ fn an_orderly_stop_hands_over_and_leaves_nothing() {
     assert!(!world.said(0, "lost session"), "{}", world.story());
 }
 
+/// Rule 5.5.
 #[test]
 fn the_last_node_to_stop_gives_its_vips_free() {
     let mut world = World::of(&["a"]);
@@ -176,6 +188,7 @@ fn the_last_node_to_stop_gives_its_vips_free() {
     assert_eq!(world.owner("v"), None);
 }
 
+/// Rule 5.5.
 #[test]
 fn a_stop_does_not_wait_for_a_dead_etcd_longer_than_the_lease() {
     let mut world = World::of(&["a"]);
@@ -187,6 +200,7 @@ fn a_stop_does_not_wait_for_a_dead_etcd_longer_than_the_lease() {
     world.run_until(3100 * MS, |w| w.hosts[0].exit == Some(Exit::Stopped));
 }
 
+/// Rule 5.5.
 #[test]
 fn a_second_stop_does_not_wait_for_etcd_at_all() {
     let mut world = World::of(&["a"]);
@@ -201,6 +215,7 @@ fn a_second_stop_does_not_wait_for_etcd_at_all() {
     assert!(world.holders().is_empty());
 }
 
+/// Rule 5.5.
 #[test]
 fn a_second_stop_does_not_wait_for_the_deletion_of_the_session() {
     let mut world = World::of(&["a"]);
@@ -219,6 +234,7 @@ fn a_second_stop_does_not_wait_for_the_deletion_of_the_session() {
     assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
 }
 
+/// Rules 5.5 and 9.4.
 #[test]
 fn a_stop_ends_although_the_store_changed_while_the_session_was_being_deleted() {
     let mut world = World::of(&["a"]);
@@ -237,6 +253,7 @@ fn a_stop_ends_although_the_store_changed_while_the_session_was_being_deleted() 
     assert_eq!(world.hosts[0].exit, Some(Exit::Stopped));
 }
 
+/// Rule 6.2.
 #[test]
 fn a_restarted_daemon_resumes_its_session_and_the_address_never_leaves() {
     let mut world = World::of(&["a", "b"]);
@@ -248,6 +265,7 @@ fn a_restarted_daemon_resumes_its_session_and_the_address_never_leaves() {
     assert!(world.said(0, "resumed session"));
 }
 
+/// Rule 6.5.
 #[test]
 fn a_restart_on_another_boot_waits_for_the_old_session_to_end() {
     let mut world = World::of(&["a", "b"]);
@@ -260,6 +278,7 @@ fn a_restart_on_another_boot_waits_for_the_old_session_to_end() {
     assert_eq!(world.hosts[0].exit, None);
 }
 
+/// Rule 6.5.
 #[test]
 fn a_rebooted_host_is_not_refused_for_the_last_renewal_of_its_earlier_boot() {
     let mut world = World::of(&["a", "b"]);
@@ -277,6 +296,7 @@ fn a_rebooted_host_is_not_refused_for_the_last_renewal_of_its_earlier_boot() {
     assert_eq!(world.hosts[0].exit, None, "{}", world.story());
 }
 
+/// Rule 6.5.
 #[test]
 fn a_name_in_use_on_another_host_is_refused_and_nothing_is_touched() {
     let mut world = World::of(&["a", "b"]);
@@ -291,6 +311,7 @@ fn a_name_in_use_on_another_host_is_refused_and_nothing_is_touched() {
     assert_eq!(world.hosts[0].exit, None);
 }
 
+/// Rule 6.5.
 #[test]
 fn a_late_renewal_from_before_the_boot_is_no_other_host() {
     let mut world = World::of(&["a", "b"]);
@@ -309,6 +330,7 @@ fn a_late_renewal_from_before_the_boot_is_no_other_host() {
     assert_eq!(world.hosts[0].exit, None);
 }
 
+/// Rule 6.7.
 #[test]
 fn two_daemons_with_one_name_and_host_end_with_one_that_drops_everything() {
     let mut world = World::of(&["a"]);
@@ -321,6 +343,7 @@ fn two_daemons_with_one_name_and_host_end_with_one_that_drops_everything() {
     assert!(world.hosts[0].addresses.is_empty());
 }
 
+/// Rule 6.1.
 #[test]
 fn addresses_of_an_earlier_configuration_go_before_anything_else() {
     let mut world = World::new(Vec::new());
@@ -339,6 +362,7 @@ fn addresses_of_an_earlier_configuration_go_before_anything_else() {
     assert_eq!(world.holder_of("10.0.0.50/32"), [i]);
 }
 
+/// Rule 6.6.
 #[test]
 fn a_configured_address_without_a_session_is_cleared_before_one_is_opened() {
     let mut world = World::of(&["b"]);
@@ -351,6 +375,7 @@ fn a_configured_address_without_a_session_is_cleared_before_one_is_opened() {
     assert!(world.session("a").is_some());
 }
 
+/// Rule 7.1.
 #[test]
 fn an_address_that_somebody_removes_is_put_back_and_counted() {
     let mut world = World::of(&["a"]);
@@ -362,6 +387,7 @@ fn an_address_that_somebody_removes_is_put_back_and_counted() {
     assert_eq!(world.etcd.json("/turnip/main/nodes/a").unwrap()["repairs"], 1);
 }
 
+/// Rule 7.1.
 #[test]
 fn what_is_left_of_a_vip_stays_while_the_rest_is_put_back() {
     let policy = Policy::Priority { priority: 0, preempt: false };
@@ -381,6 +407,7 @@ fn what_is_left_of_a_vip_stays_while_the_rest_is_put_back() {
     assert_eq!(world.hosts[0].addresses.len(), 2);
 }
 
+/// Rule 7.1.
 #[test]
 fn an_address_that_somebody_adds_where_it_is_not_held_is_taken_away() {
     let mut world = World::of(&["a", "b"]);
@@ -393,6 +420,7 @@ fn an_address_that_somebody_adds_where_it_is_not_held_is_taken_away() {
     assert!(world.said(1, "is here although it is not held here"));
 }
 
+/// Rule 7.3.
 #[test]
 fn an_interface_that_goes_down_passes_its_vip_on_and_takes_it_back_when_preferred() {
     let priority =
@@ -431,6 +459,7 @@ fn a_record_stays_below_what_etcd_takes_whatever_befalls_all_vips_at_once() {
     assert!(reasons.iter().map(|why| why.len()).sum::<usize>() < 200 << 10);
 }
 
+/// Rule 7.2.
 #[test]
 fn a_vip_that_was_half_removed_when_it_became_ours_is_made_whole() {
     let policy = Policy::Priority { priority: 0, preempt: false };
@@ -453,6 +482,7 @@ fn a_vip_that_was_half_removed_when_it_became_ours_is_made_whole() {
     assert_eq!(world.hosts[1].addresses.len(), 2, "{}", world.story());
 }
 
+/// Rule 7.3.
 #[test]
 fn a_vip_that_the_kernel_refuses_is_passed_on() {
     let mut world = World::of(&["a", "b"]);
@@ -462,6 +492,7 @@ fn a_vip_that_the_kernel_refuses_is_passed_on() {
     assert!(world.said(0, "cannot hold v here"));
 }
 
+/// Rule 7.5.
 #[test]
 fn an_owner_whose_kernel_is_too_late_three_times_passes_the_vip_on() {
     let mut world = World::of(&["a", "b"]);
@@ -476,6 +507,7 @@ fn an_owner_whose_kernel_is_too_late_three_times_passes_the_vip_on() {
     assert_eq!(world.holders(), [1], "it stays where it works");
 }
 
+/// Rules 5.1 and 7.6.
 #[test]
 fn nothing_is_handed_over_while_the_kernel_does_not_remove_the_address() {
     let mut world = World::of(&["a", "b"]);
@@ -488,6 +520,7 @@ fn nothing_is_handed_over_while_the_kernel_does_not_remove_the_address() {
     world.run_until(LIMIT, |w| w.holders() == [1]);
 }
 
+/// Rule 7.4.
 #[test]
 fn a_drained_node_holds_nothing_and_drain_beats_pin() {
     let mut world = World::of(&["a", "b"]);
@@ -501,6 +534,7 @@ fn a_drained_node_holds_nothing_and_drain_beats_pin() {
     assert_eq!(world.holders(), [0], "the pin is effective again");
 }
 
+/// Rule 5.4.
 #[test]
 fn a_move_that_can_wait_does_not_begin_while_the_store_does_not_answer() {
     let vips = || vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: true })];
@@ -519,6 +553,7 @@ fn a_move_that_can_wait_does_not_begin_while_the_store_does_not_answer() {
     world.run_until(LIMIT, |w| w.holders() == [1]);
 }
 
+/// Rule 5.4.
 #[test]
 fn a_vip_is_not_handed_to_a_session_that_is_about_to_run_out() {
     let vips = || vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: true })];
@@ -539,6 +574,7 @@ fn a_vip_is_not_handed_to_a_session_that_is_about_to_run_out() {
     assert_eq!(world.holders(), [2]);
 }
 
+/// Rule 5.4.
 #[test]
 fn hosts_that_renew_as_rarely_as_they_may_count_as_heard_between_two_renewals() {
     let lease = Lease::with(3000 * MS, Some(920 * MS), None, None).unwrap();
@@ -560,6 +596,7 @@ fn hosts_that_renew_as_rarely_as_they_may_count_as_heard_between_two_renewals() 
     assert_eq!(world.holders(), [1], "{}", world.story());
 }
 
+/// Rule 5.4.
 #[test]
 fn a_pin_moves_a_vip_at_once() {
     let mut world = World::of(&["a", "b", "c"]);
@@ -626,6 +663,7 @@ fn hosts_that_disagree_about_a_vip_do_not_hand_it_over() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// Rule 4.7.
 #[test]
 fn an_address_under_two_names_stays_with_the_one_that_was_published_first() {
     let policy = Policy::Priority { priority: 0, preempt: false };
@@ -641,6 +679,7 @@ fn an_address_under_two_names_stays_with_the_one_that_was_published_first() {
     assert_eq!(world.holders(), [1], "until that changes");
 }
 
+/// Rule 9.6.
 #[test]
 fn an_unreadable_value_is_named_and_left_alone_and_the_others_go_on() {
     let mut world = World::new(Vec::new());
@@ -657,6 +696,7 @@ fn an_unreadable_value_is_named_and_left_alone_and_the_others_go_on() {
     assert!(world.said(0, "leaving /turnip/main/nonsense alone"));
 }
 
+/// Rule 9.6.
 #[test]
 fn a_vip_whose_record_becomes_unreadable_is_forfeited_with_that_reason() {
     let mut world = World::of(&["a"]);
@@ -668,6 +708,7 @@ fn a_vip_whose_record_becomes_unreadable_is_forfeited_with_that_reason() {
     world.run_until(LIMIT, |w| w.holders() == [0]);
 }
 
+/// Rule 5.6.
 #[test]
 fn an_owner_without_the_vip_in_its_configuration_gives_it_free() {
     let mut world = World::of(&["a"]);
@@ -679,6 +720,7 @@ fn an_owner_without_the_vip_in_its_configuration_gives_it_free() {
     assert_eq!(world.owner("v"), None);
 }
 
+/// Rule 9.3.
 #[test]
 fn who_cannot_hear_stops_renewing() {
     let mut world = World::of(&["a", "b"]);
@@ -689,6 +731,7 @@ fn who_cannot_hear_stops_renewing() {
     world.run_until(LIMIT, |w| w.session("a").is_some());
 }
 
+/// Rule 9.2.
 #[test]
 fn a_watch_that_breaks_is_followed_afresh_without_losing_anything() {
     let mut world = World::of(&["a", "b"]);
@@ -701,6 +744,7 @@ fn a_watch_that_breaks_is_followed_afresh_without_losing_anything() {
     }
 }
 
+/// Rule 9.4 (A2).
 #[test]
 fn a_store_that_went_back_makes_a_node_drop_everything_and_start_afresh() {
     let mut world = World::of(&["a"]);
@@ -715,6 +759,7 @@ fn a_store_that_went_back_makes_a_node_drop_everything_and_start_afresh() {
     assert_eq!(world.owner("v").as_deref(), Some("a"));
 }
 
+/// Rule 9.4 (A2).
 #[test]
 fn another_etcd_cluster_makes_a_node_start_afresh() {
     let mut world = World::of(&["a"]);
@@ -724,6 +769,7 @@ fn another_etcd_cluster_makes_a_node_start_afresh() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// Rule 4.4.
 #[test]
 fn a_vip_is_not_stuck_behind_a_host_that_does_not_take_it() {
     let vips = || vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: true })];
@@ -742,6 +788,7 @@ fn a_vip_is_not_stuck_behind_a_host_that_does_not_take_it() {
     assert_eq!(world.owner("v").as_deref(), Some("b"));
 }
 
+/// Rule 1.6.
 #[test]
 fn a_changed_lease_takes_effect_with_the_next_session_only() {
     let mut world = World::of(&["a"]);
@@ -757,6 +804,7 @@ fn a_changed_lease_takes_effect_with_the_next_session_only() {
     assert_eq!(world.etcd.json("/turnip/main/sessions/a").unwrap()["lease_ms"], 6000);
 }
 
+/// Rule 8.16.
 #[test]
 fn after_an_outage_the_addresses_held_are_announced_again() {
     let mut world = World::of(&["a"]);
@@ -770,6 +818,7 @@ fn after_an_outage_the_addresses_held_are_announced_again() {
     assert_eq!(world.hosts[0].announced.len(), before + 3);
 }
 
+/// Rules 2.5 and 8.10.
 #[test]
 fn what_waits_for_the_kernel_longer_than_a_lease_is_told_every_new_deadline() {
     let mut world = World::new(vec![config("a", one_vip())]);

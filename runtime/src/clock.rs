@@ -16,6 +16,7 @@ use nix::sys::timerfd::{
 use nix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 use turnip_core::Instant;
+use turnip_core::adapter::TimerRate;
 
 use crate::seams::Clock;
 
@@ -80,22 +81,6 @@ impl Clock for HostClock {
     }
 }
 
-/// How slow the kernel's own timers run against the clock, at present.
-///
-/// Timeouts of nftables and lifetimes of addresses count the kernel's ticks, which follow
-/// MONOTONIC, and so bend as NTP slews it. chrony slews by up to 8.3 % under its defaults: a
-/// timeout that is to end at a deadline would end by so much too late. So it is given
-/// shorter while MONOTONIC runs slow, and never longer while it runs fast.
-///
-/// What remains is a rate that changes after the daemon was frozen: until the timeouts that it
-/// set last have run out, at most for a lease; and what `adjtime` adds, which nothing tells and
-/// is 0.05 % at most.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KernelRate {
-    /// Parts per million that MONOTONIC is short of MONOTONIC_RAW.
-    slow_ppm: u32,
-}
-
 /// Microseconds a tick: what `tick` is when MONOTONIC is not bent. USER_HZ is 100 on all that
 /// Linux runs on but Alpha and Itanium.
 const TICK_NOMINAL: i64 = 10_000;
@@ -106,39 +91,40 @@ const SHIFT_PLL: i64 = 2;
 /// Slower than the kernel lets anybody make it.
 const SLOW_PPM_MAX: i64 = 500_000;
 
-impl KernelRate {
-    /// The rate at this moment. Reading it takes no privilege.
-    pub fn now() -> Self {
-        let mut state = std::mem::MaybeUninit::<nix::libc::timex>::zeroed();
-        // SAFETY: adjtimex fills a timex, which is plain numbers, for which zero will do; with no
-        // modes set it changes nothing.
-        let state = unsafe {
-            nix::libc::adjtimex(state.as_mut_ptr());
-            state.assume_init()
-        };
-        // On failure, which is for bad pointers only, all is zero: the tick tells.
-        if state.tick == 0 {
-            return KernelRate { slow_ppm: 0 };
-        }
-        let nanos = state.status & nix::libc::STA_NANO != 0;
-        let offset_ns = state.offset as i64 * if nanos { 1 } else { 1_000 };
-        Self::of(state.tick as i64, state.freq as i64, offset_ns, state.constant as i64)
+/// How slow the kernel's own timers run against the clock, at this moment. Reading it takes no
+/// privilege.
+///
+/// Timeouts of nftables and lifetimes of addresses count the kernel's ticks, which follow
+/// MONOTONIC, and so bend as NTP slews it. chrony slews by up to 8.3 % under its defaults: a
+/// timeout that is to end at a deadline would end by so much too late.
+///
+/// What remains is a rate that changes after the daemon was frozen: until the timeouts that it
+/// set last have run out, at most for a lease; and what `adjtime` adds, which nothing tells and
+/// is 0.05 % at most.
+pub fn timer_rate() -> TimerRate {
+    let mut state = std::mem::MaybeUninit::<nix::libc::timex>::zeroed();
+    // SAFETY: adjtimex fills a timex, which is plain numbers, for which zero will do; with no
+    // modes set it changes nothing.
+    let state = unsafe {
+        nix::libc::adjtimex(state.as_mut_ptr());
+        state.assume_init()
+    };
+    // On failure, which is for bad pointers only, all is zero: the tick tells.
+    if state.tick == 0 {
+        return TimerRate::TRUE;
     }
+    let nanos = state.status & nix::libc::STA_NANO != 0;
+    let offset_ns = state.offset as i64 * if nanos { 1 } else { 1_000 };
+    rate_of(state.tick as i64, state.freq as i64, offset_ns, state.constant as i64)
+}
 
-    fn of(tick: i64, freq: i64, offset_ns: i64, constant: i64) -> Self {
-        let by_tick = (tick - TICK_NOMINAL) * 1_000_000 / TICK_NOMINAL;
-        let by_freq = freq.div_euclid(FREQ_ONE_PPM);
-        // One that makes it faster ends by itself, perhaps before the time is over.
-        let by_offset = (offset_ns.min(0) >> (SHIFT_PLL + constant.clamp(0, 10))).div_euclid(1_000);
-        let slow = -(by_tick + by_freq + by_offset);
-        KernelRate { slow_ppm: u32::try_from(slow.min(SLOW_PPM_MAX)).unwrap_or(0) }
-    }
-
-    /// How much the kernel's timers may count, so that no more than `time` passes.
-    pub fn count(self, time: Duration) -> Duration {
-        let nanos = time.as_nanos() * u128::from(1_000_000 - self.slow_ppm) / 1_000_000;
-        u64::try_from(nanos).map_or(time, Duration::from_nanos)
-    }
+fn rate_of(tick: i64, freq: i64, offset_ns: i64, constant: i64) -> TimerRate {
+    let by_tick = (tick - TICK_NOMINAL) * 1_000_000 / TICK_NOMINAL;
+    let by_freq = freq.div_euclid(FREQ_ONE_PPM);
+    // One that makes it faster ends by itself, perhaps before the time is over.
+    let by_offset = (offset_ns.min(0) >> (SHIFT_PLL + constant.clamp(0, 10))).div_euclid(1_000);
+    let slow = -(by_tick + by_freq + by_offset);
+    TimerRate { slow_ppm: u32::try_from(slow.min(SLOW_PPM_MAX)).unwrap_or(0) }
 }
 
 /// How long to sleep when `left` is left: BOOTTIME may run up to 8 % slow or fast against the
@@ -258,7 +244,7 @@ mod tests {
     fn a_kernel_that_is_slewed_slow_is_given_less_to_count_and_one_slewed_fast_no_more() {
         let second = Duration::from_secs(1);
         let counts = |tick, freq_ppm: i64, offset_ns, constant| {
-            KernelRate::of(tick, freq_ppm << 16, offset_ns, constant).count(second)
+            rate_of(tick, freq_ppm << 16, offset_ns, constant).count(second)
         };
         let ppm = |short: u64| second - Duration::from_micros(short);
         assert_eq!(counts(10_000, 0, 0, 7), second);
@@ -276,13 +262,13 @@ mod tests {
 
     #[test]
     fn a_fraction_of_a_millionth_is_given_away() {
-        assert_eq!(KernelRate::of(10_000, -1, 0, 0), KernelRate { slow_ppm: 1 });
-        assert_eq!(KernelRate::of(10_000, 0, -1, 10), KernelRate { slow_ppm: 1 });
+        assert_eq!(rate_of(10_000, -1, 0, 0), TimerRate { slow_ppm: 1 });
+        assert_eq!(rate_of(10_000, 0, -1, 10), TimerRate { slow_ppm: 1 });
     }
 
     #[test]
     fn the_rate_of_this_host_is_told_and_none_that_no_kernel_has() {
-        assert!(KernelRate::now().slow_ppm <= 160_000, "{:?}", KernelRate::now());
+        assert!(timer_rate().slow_ppm <= 160_000, "{:?}", timer_rate());
     }
 
     #[test]

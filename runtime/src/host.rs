@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use turnip_core::HostId;
 
-/// The host id of rule 6: machine id, boot id and network namespace.
+/// The host id of rules 6.2 and 6.5: machine id, boot id and network namespace.
 ///
 /// Images without an initialised machine id exist, and containers have none: it is then left
 /// out, which the boot id, drawn at random at every boot, makes up for.

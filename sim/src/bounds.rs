@@ -1,5 +1,5 @@
-//! Breaks each assumption on purpose, and measures the overlap against the bound that the design
-//! states for it.
+//! Breaks each assumption (A1 to A3) on purpose, and measures the overlap against the bound that is
+//! stated for it in `core/PROTOCOL.md`.
 
 use serde::Serialize;
 use turnip_core::Backstop;

@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::record::{Mark, Tally};
 use crate::time::True;
 use crate::world::control::Control;
+use crate::world::neighbours::Misled;
 use crate::world::{Pump, World};
 
 thread_local! {
@@ -40,6 +41,8 @@ pub struct Outcome {
     pub gaps: Vec<Span>,
     /// Who answered when.
     pub held: Vec<Held>,
+    /// When clients looked for an address at the wrong host.
+    pub misled: Vec<Misled>,
     /// Who led etcd when.
     pub marks: Vec<(True, Mark)>,
     /// The most often that an address came to another host.

@@ -69,6 +69,8 @@ enum Asked {
     Read,
     Layout,
     MakeAnew,
+    /// To let in many, before the gate is moved.
+    Held(Move),
     Ticket,
     Gate(Move, Ticket, Vec<Change>),
     Shut,
@@ -84,6 +86,8 @@ pub(super) struct FenceJob {
     step: Step,
     asked: Option<Asked>,
     ticket: Option<Ticket>,
+    /// What is to be let in is held already.
+    prepared: bool,
     /// How long the next ticket lasts.
     patience: Duration,
     /// How often somebody else's change came between.
@@ -111,6 +115,7 @@ impl FenceJob {
             step,
             asked: None,
             ticket: None,
+            prepared: false,
             patience: PATIENCE_MIN,
             changed: 0,
             again: false,
@@ -237,7 +242,7 @@ impl FenceJob {
     fn set_gate(
         &mut self,
         fence: &Fence,
-        to: Move,
+        mut to: Move,
         now: Instant,
         rate: TimerRate,
         mutant: Option<Mutant>,
@@ -248,6 +253,12 @@ impl FenceJob {
             silences_others: mutant != Some(Mutant::EarlierHeldRevived),
         };
         let rate = if mutant == Some(Mutant::TimerRateIgnored) { TimerRate::TRUE } else { rate };
+        if self.prepared {
+            to.prepare();
+        } else if to.is_large() {
+            let changes = to.letting_in(&style);
+            return self.change(Asked::Held(to), changes);
+        }
         if !style.ticket {
             self.ticket = Some(Ticket { acknowledged: now, lasts: Duration::from_millis(1) });
         }
@@ -329,12 +340,15 @@ impl FenceJob {
             Asked::Ticket => {
                 self.ticket = Some(Ticket { acknowledged: now, lasts: self.patience });
             }
+            Asked::Held(to) => {
+                fence.hold(&to.new, to.is_alone());
+                self.prepared = true;
+            }
             Asked::Gate(to, ticket, _) => {
-                let anew = to.from == gate::From::Closed;
-                fence.hold(&to.new, anew);
+                fence.hold(&to.new, to.is_alone());
                 fence.gate = Gate::Open(to.deadline);
                 self.ticket = None;
-                if anew {
+                if to.from == gate::From::Closed {
                     self.done = Done::OpenedAnew;
                 }
                 // The kernel itself may have been held up between the ticket and the gate. It is
@@ -405,6 +419,7 @@ impl FenceJob {
 
     fn gate_had_closed(&mut self, fence: &mut Fence, mutant: Option<Mutant>) {
         fence.gate = Gate::Closed;
+        self.prepared = false;
         match self.goal {
             Goal::Allow { .. } => {}
             Goal::Extend { deadline } if mutant == Some(Mutant::RefreshReopensGate) => {

@@ -14,6 +14,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::Adapter;
 use super::call::{Change, TimerRate};
 use super::fence::{Fence, Gate};
 use crate::time::Instant;
@@ -42,6 +43,7 @@ pub(super) struct Move {
     /// What is let through from then on, besides what is held already.
     pub(super) new: Vec<IpAddr>,
     pub(super) from: From,
+    prepared: bool,
 }
 
 /// What the gate is before it is set.
@@ -64,16 +66,19 @@ impl Move {
         deadline: Instant,
         opens: bool,
     ) -> Option<Self> {
+        let prepared = false;
         let new = || fence.not_held(addresses);
         Some(match fence.gate {
             Gate::Closed if !opens => return None,
-            Gate::Closed => Move { deadline, new: addresses.to_vec(), from: From::Closed },
-            Gate::Inherited => Move { deadline, new: new(), from: From::Open },
+            Gate::Closed => {
+                Move { deadline, new: addresses.to_vec(), from: From::Closed, prepared }
+            }
+            Gate::Inherited => Move { deadline, new: new(), from: From::Open, prepared },
             Gate::Open(until) => {
-                Move { deadline: until.max(deadline), new: new(), from: From::Open }
+                Move { deadline: until.max(deadline), new: new(), from: From::Open, prepared }
             }
             Gate::Lost(until) => {
-                Move { deadline: until.max(deadline), new: new(), from: From::Lost }
+                Move { deadline: until.max(deadline), new: new(), from: From::Lost, prepared }
             }
         })
     }
@@ -94,21 +99,43 @@ impl Move {
             changes.push(Change::DeleteTicket);
         }
         match self.from {
-            From::Closed => {
-                changes.push(Change::FlushGate);
-                if style.silences_others {
-                    changes.push(Change::FlushHeld);
-                }
-            }
+            From::Closed => changes.push(Change::FlushGate),
             From::Open if style.refuses_expired => changes.push(Change::DeleteGate),
             From::Open => changes.push(Change::FlushGate),
             From::Lost => {}
         }
+        // Nothing comes between the ticket and this: what the kernel does takes time too.
+        changes.push(Change::AddGate(rate.count(timeout)));
+        changes.extend(self.letting_in(style));
+        Some(changes)
+    }
+
+    /// Too many to be let in with the gate: they go before it, and before the ticket.
+    pub(super) fn is_large(&self) -> bool {
+        self.new.len() > Adapter::CHUNK
+    }
+
+    /// The changes that let in what is new; and nothing else, where the gate is closed.
+    pub(super) fn letting_in(&self, style: &MoveStyle) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.is_alone() && style.silences_others {
+            changes.push(Change::FlushHeld);
+        }
         if !self.new.is_empty() {
             changes.push(Change::AddHeld(self.new.clone()));
         }
-        changes.push(Change::AddGate(rate.count(timeout)));
-        Some(changes)
+        changes
+    }
+
+    /// Whether what is new is all that is to be held.
+    pub(super) fn is_alone(&self) -> bool {
+        self.from == From::Closed && !self.prepared
+    }
+
+    /// What is new is let in already.
+    pub(super) fn prepare(&mut self) {
+        self.new.clear();
+        self.prepared = true;
     }
 }
 

@@ -153,7 +153,7 @@ impl PutJob {
                 self.fail(silent.into_iter().collect(), &KernelError::TooLate);
             }
         }
-        let nothing = if self.assumes { self.left.is_empty() } else { shared.kept.count() == 0 };
+        let nothing = if self.assumes { self.left.is_empty() } else { shared.keeps_nothing() };
         if nothing {
             return (Stage::Silence, Next::Again);
         }
@@ -187,9 +187,11 @@ impl PutJob {
                 shared.leave_out_all_but(&let_in);
             }
             Err(error) if self.assumes => {
-                let all = std::mem::take(&mut self.left);
+                let mut all = std::mem::take(&mut self.left);
+                all.reverse();
                 self.fail(all, &error);
-                self.stage = Stage::End;
+                // Some may be let in already.
+                self.stage = Stage::Silence;
             }
             Err(error) => {
                 self.refused = Some(error);

@@ -111,3 +111,116 @@ impl Queue {
 fn is_withdrawal(op: &KernelOp) -> bool {
     matches!(op, KernelOp::Withdraw { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::KernelError;
+
+    fn assignments(hosts: impl IntoIterator<Item = u8>) -> Vec<Assignment> {
+        let assignment = |host| Assignment {
+            vip: "v".parse().unwrap(),
+            interface: "lo".into(),
+            address: format!("10.0.0.{host}/32").parse().unwrap(),
+        };
+        hosts.into_iter().map(assignment).collect()
+    }
+
+    fn assume(hosts: impl IntoIterator<Item = u8>) -> KernelOp {
+        KernelOp::Assume { addresses: assignments(hosts), deadline: Instant::ZERO }
+    }
+
+    fn refresh(nanos: u64) -> KernelOp {
+        KernelOp::Refresh { deadline: Instant::from_nanos(nanos) }
+    }
+
+    fn withdraw(hosts: impl IntoIterator<Item = u8>) -> KernelOp {
+        KernelOp::Withdraw { addresses: assignments(hosts) }
+    }
+
+    fn push(queue: &mut Queue, op: KernelOp) -> Vec<(OpId, KernelOutcome)> {
+        let rules = Rules { overtakes: true, cancels: true, lowers_renewed: true };
+        queue.push(OpId(0), op, None, rules)
+    }
+
+    #[test]
+    fn a_withdrawal_goes_before_what_puts_addresses_there_and_cancels_it() {
+        let mut queue = Queue::default();
+        push(&mut queue, KernelOp::List);
+        push(&mut queue, assume([1]));
+        push(&mut queue, assume([1, 2]));
+        let answers = push(&mut queue, withdraw([1]));
+        assert!(matches!(queue.pop().unwrap().op, KernelOp::List));
+        assert!(matches!(queue.pop().unwrap().op, KernelOp::Withdraw { .. }));
+        let left = queue.pop().unwrap();
+        assert_eq!(left.op, assume([2]));
+        assert_eq!(left.cancelled, assignments([1]));
+        let failed = vec![(assignments([1])[0].clone(), KernelError::TooLate)];
+        assert_eq!(answers, [(OpId(0), KernelOutcome::Done { failed, until: None })]);
+    }
+
+    #[test]
+    fn a_refresh_goes_before_assumptions_and_after_all_else() {
+        let mut queue = Queue::default();
+        let waiting = [KernelOp::List, assume([2]), refresh(7), assume([3]), refresh(8)];
+        for op in waiting {
+            push(&mut queue, op);
+        }
+        for op in [KernelOp::List, refresh(7), refresh(8), assume([2]), assume([3])] {
+            assert_eq!(queue.pop().unwrap().op, op);
+        }
+    }
+
+    #[test]
+    fn what_the_session_was_renewed_to_is_known_when_the_refresh_is_over() {
+        let mut queue = Queue::default();
+        assert_eq!(queue.renewed(), None);
+        push(&mut queue, refresh(7));
+        push(&mut queue, withdraw([1]));
+        assert!(matches!(queue.pop().unwrap().op, KernelOp::Withdraw { .. }));
+        assert_eq!(queue.renewed(), Some(Instant::from_nanos(7)));
+    }
+
+    #[test]
+    fn what_another_session_was_renewed_to_counts_no_longer() {
+        let mut queue = Queue::default();
+        let assume_until = |nanos| KernelOp::Assume {
+            addresses: assignments([1]),
+            deadline: Instant::from_nanos(nanos),
+        };
+        push(&mut queue, assume_until(60));
+        assert_eq!(queue.renewed(), None, "what is assumed moves nothing else");
+        push(&mut queue, refresh(60));
+        push(&mut queue, withdraw([1]));
+        push(&mut queue, assume_until(3));
+        assert_eq!(queue.renewed(), Some(Instant::from_nanos(3)));
+        push(&mut queue, refresh(4));
+        assert_eq!(queue.renewed(), Some(Instant::from_nanos(4)));
+        push(&mut queue, refresh(2));
+        assert_eq!(queue.renewed(), Some(Instant::from_nanos(2)));
+    }
+
+    #[test]
+    fn an_assumption_after_a_withdrawal_stays_after_it() {
+        let mut queue = Queue::default();
+        push(&mut queue, assume([1]));
+        push(&mut queue, withdraw([1]));
+        push(&mut queue, assume([1]));
+        assert!(matches!(queue.pop().unwrap().op, KernelOp::Withdraw { .. }));
+        assert_eq!(queue.pop().unwrap().op, assume([1]));
+        assert!(queue.pop().is_none());
+    }
+
+    #[test]
+    fn withdrawals_keep_their_order() {
+        let mut queue = Queue::default();
+        push(&mut queue, assume([3]));
+        for host in [1, 2] {
+            push(&mut queue, withdraw([host]));
+        }
+        for host in [1, 2] {
+            assert_eq!(queue.pop_withdrawal().unwrap().op, withdraw([host]));
+        }
+        assert!(queue.pop_withdrawal().is_none());
+    }
+}

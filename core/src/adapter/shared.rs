@@ -74,6 +74,13 @@ impl Shared {
         self.fence.as_ref().is_some_and(|fence| !matches!(fence.gate, Gate::Open(_)))
     }
 
+    /// Whether nothing goes on. What an earlier process held is known to the fence before it is
+    /// listed.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        let held = self.fence.as_ref().is_some_and(|fence| !fence.holds_nothing());
+        self.kept.count() == 0 && !held
+    }
+
     /// The address is there, and goes on with each `Refresh`.
     pub(super) fn keep(&mut self, one: &Assignment, ends: Instant) {
         self.kept.set(one, ends);

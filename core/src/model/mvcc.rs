@@ -50,6 +50,16 @@ impl Mvcc {
         Header { cluster_id: self.cluster_id, revision: Revision(revision) }
     }
 
+    /// Restored from a backup, into a cluster with this id: the past is gone, and the revision is
+    /// raised by `raise`, which keys do not notice.
+    pub fn restored(&mut self, cluster_id: u64, raise: i64) {
+        self.forget(self.revision);
+        self.cluster_id = cluster_id;
+        self.revision += raise;
+        self.history.clear();
+        self.history_from = self.revision;
+    }
+
     /// Carries out a transaction at the newest revision.
     pub fn apply(&mut self, txn: &Txn) -> TxnResponse {
         let (now, next) = (self.header(self.revision), Revision(self.revision + 1));

@@ -153,7 +153,7 @@ impl Candidates {
     }
 
     /// Takes note that another node's VIP has these addresses since `at`, or no longer. One that is
-    /// yielded takes nothing from anybody (rule 7).
+    /// yielded takes nothing from anybody (rule 4.10).
     fn rival(
         &mut self,
         own: &Own,
@@ -203,7 +203,7 @@ impl Candidates {
 
     /// An address belongs to one VIP. Where a live node published one of ours under another name
     /// earlier, that VIP stays inactive here: of two nodes, the later one always sees the earlier
-    /// (rule 7).
+    /// (rule 4.7).
     fn find_conflict(
         &mut self,
         situation: &Situation<'_>,

@@ -36,8 +36,10 @@ pub(super) struct Cluster {
 /// What follows for the other parts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum News {
-    /// This node itself stands otherwise: its session came or went, it is drained or no longer is.
+    /// The own session came.
     OwnStanding,
+    /// An operator drains this node, or no longer does.
+    Drained(bool),
     /// The own session is over, and with it all that was told in it.
     SessionOver { session: SessionId, is_deleted: bool, why: &'static str },
     /// The session of an earlier process is resumed.
@@ -373,8 +375,9 @@ impl Cluster {
             }
             Change::Node(node) if node == *own.name() => news.push(News::OwnRecord),
             Change::Drain(node) if node == *own.name() => {
-                out.report(Report::Drained(self.view.drained(&node)));
-                news.push(News::OwnStanding);
+                let drained = self.view.drained(&node);
+                out.report(Report::Drained(drained));
+                news.push(News::Drained(drained));
             }
             Change::Node(node) | Change::Drain(node) => news.push(News::Node(node)),
             Change::Pin(vip) | Change::Vip(vip) => news.push(News::Vip(vip)),

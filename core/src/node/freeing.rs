@@ -1,4 +1,4 @@
-//! Giving free what names this session and is not configured here: nobody sits on a VIP (rule 7).
+//! Giving free what names this session and is not configured here: nobody sits on a VIP (rule 5.6).
 
 use std::collections::BTreeMap;
 

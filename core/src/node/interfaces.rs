@@ -91,7 +91,7 @@ impl Interfaces {
         self.links.remove(name).is_some()
     }
 
-    /// Takes away what carries turnip's mark and is not in today's configuration (rule 6).
+    /// Takes away what carries turnip's mark and is not in today's configuration (rule 6.1).
     pub(super) fn withdraw_strays(&mut self, strays: &[PresentAddress], out: &mut Outbox) {
         if strays.is_empty() {
             self.ready = true;

@@ -1,4 +1,5 @@
-//! What this node tells the others in `nodes/<node>`, and what it has told them (rules 4, 6 and 7).
+//! What this node tells the others in `nodes/<node>`, and what it has told them (rules 4.6 to
+//! 4.10, rule 6.4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -87,6 +88,11 @@ impl Publication {
         let addresses = &own.vip(index).addresses;
         let covered = addresses.iter().all(|address| offer.addresses.contains(address));
         (covered && !offer.yields).then(|| offer.defined_at.unwrap_or(modified))
+    }
+
+    /// At which revision the last attempt to hold the VIP failed, as published in this session.
+    pub(super) fn failed_at(&self, own: &Own, index: VipIndex) -> Option<Revision> {
+        self.offer(own, index)?.0.failed_at
     }
 
     /// Whether this node has published definitions, and others than today's of this VIP: from
@@ -273,7 +279,7 @@ impl Publication {
         }
         let hinders = |index: VipIndex| self.is_defined_otherwise(own, index);
         if vips.there().any(hinders) && !own.mutated(Mutant::PublishBeforeRemoval) {
-            // It is being taken away (rule 7).
+            // It is being taken away (rule 4.9).
             return;
         }
         self.stale = false;

@@ -100,7 +100,7 @@ pub(super) struct OwnWrite {
 
 impl Session {
     /// Nothing is known of a session yet. What a predecessor held is silent after the configured
-    /// lease, whenever it last renewed (rule 6).
+    /// lease, whenever it last renewed (rule 6.2).
     pub(super) fn new(lease: Lease, now: Instant) -> Self {
         Session {
             membership: Membership::Joining,
@@ -357,7 +357,7 @@ impl Session {
 
     /// Renewed once, it may have been the last request of a host that is gone, on its way for
     /// long, for instance when this very host was booted again: of those that compare the same
-    /// revision only one can land. Renewed twice, it lives (rule 6).
+    /// revision only one can land. Renewed twice, it lives (rule 6.5).
     fn contested_name_written(
         &mut self,
         own: &Own,

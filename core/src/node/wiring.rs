@@ -214,6 +214,12 @@ impl Node {
             let (own, vips) = (&self.own, &mut self.host.vips);
             match news {
                 News::OwnStanding => self.own_standing_changed(),
+                News::Drained(drained) => {
+                    if !drained {
+                        vips.forget_failures();
+                    }
+                    self.own_standing_changed();
+                }
                 News::SessionOver { session, is_deleted, why } => {
                     // Its deletion at the end of an orderly stop is no loss.
                     if !(is_deleted && self.shutdown.is_closing()) {
@@ -289,7 +295,7 @@ impl Node {
         }
     }
 
-    /// A VIP that cannot be held is yielded once it is gone and is another's (rule 7).
+    /// A VIP that cannot be held is yielded once it is gone and is another's (rule 4.10).
     fn look_for_yielding(&mut self, vips: &[VipIndex]) {
         let (host, view) = (&self.host, &self.cluster.view);
         let session = self.cluster.session.id();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Serialize;
-use turnip_core::placement::{Candidate, Unfit, candidate, rank};
+use turnip_core::placement::{Candidate, Pin, Unfit, candidate, rank};
 use turnip_core::records::{
     NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer, VipRecord, decode,
 };
@@ -88,7 +88,7 @@ struct Read {
     nodes: BTreeMap<NodeName, NodeRecord>,
     vips: BTreeMap<VipName, (Revision, VipRecord)>,
     drained: BTreeSet<NodeName>,
-    pins: BTreeMap<VipName, NodeName>,
+    pins: BTreeMap<VipName, Pin>,
     unreadable: BTreeMap<String, String>,
 }
 
@@ -103,7 +103,13 @@ impl Overview {
     ) -> Self {
         let mut read = Read::of(keys, kvs);
         read.drained.extend(what_if.drained.clone());
-        read.pins.extend(what_if.pinned.clone());
+        // What is written now is younger than everything.
+        let since = Revision(i64::MAX);
+        let pins = what_if
+            .pinned
+            .iter()
+            .map(|(vip, node)| (vip.clone(), Pin { node: node.clone(), since }));
+        read.pins.extend(pins);
         let names: BTreeSet<VipName> = read
             .nodes
             .values()
@@ -176,7 +182,9 @@ impl Read {
                     None
                 }
                 KeyKind::Pin(vip) => {
-                    decode::<PinRecord>(value).map(|pin| read.pins.insert(vip, pin.node)).err()
+                    let since = kv.mod_revision;
+                    let pin = |record: PinRecord| Pin { node: record.node, since };
+                    decode(value).map(|record| read.pins.insert(vip, pin(record))).err()
                 }
                 KeyKind::Foreign => {
                     read.unreadable.insert(kv.key.clone(), "not a key of turnip".into());
@@ -209,7 +217,11 @@ impl Read {
         let reference = reference(&offers, owner.map(|(_, record)| &record.node));
         // Without any definition nobody is a candidate, whatever the digest.
         let digest = reference.map_or("", |offer| &offer.digest);
-        let pinned = self.pins.get(name).cloned();
+        let pin = self.pins.get(name);
+        let pin_ignored = pin.and_then(|pin| match self.candidate(&pin.node, name, digest) {
+            Ok(candidate) => candidate.fails(Some(pin)).then_some(Unfit::LastAttemptFailed),
+            Err(unfit) => Some(unfit),
+        });
         let mut vip = Vip {
             addresses: reference.map(|offer| offer.addresses.clone()).unwrap_or_default(),
             policy: reference.map(|offer| offer.policy),
@@ -218,8 +230,8 @@ impl Read {
             token: owner.map(|(token, _)| *token),
             preferred: None,
             notes: Vec::new(),
-            pin_ignored: pinned.as_ref().and_then(|node| self.candidate(node, name, digest).err()),
-            pinned,
+            pin_ignored,
+            pinned: pin.map(|pin| pin.node.clone()),
         };
         if let (Some(node), Some(unfit)) = (&vip.pinned, &vip.pin_ignored) {
             vip.notes.push(format!("the pin to {node} is ignored: {unfit}"));
@@ -235,7 +247,7 @@ impl Read {
                 name,
                 &candidates,
                 vip.owner.as_ref(),
-                vip.pinned.as_ref(),
+                pin,
             )
             .into_iter()
             .next();

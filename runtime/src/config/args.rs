@@ -68,7 +68,7 @@ pub struct NodeArgs {
     /// Time kept for taking addresses away [default: a fifteenth of the lease]
     #[arg(long, value_name = "TIME", env = "TURNIP_GUARD", help_heading = "Lease")]
     guard: Option<String>,
-    /// How far the rates of two hosts' clocks may differ [default: 1%]
+    /// How far the rate of this host's clock may be from true time [default: 1%]
     #[arg(long, value_name = "PERCENT", env = "TURNIP_DRIFT", help_heading = "Lease")]
     drift: Option<String>,
     /// What silences addresses when this daemon cannot: nftables, lifetime, or auto [default: auto]

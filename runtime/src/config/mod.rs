@@ -70,7 +70,7 @@ pub struct Reach {
     pub notices: Vec<String>,
 }
 
-/// What silences addresses when the daemon cannot (2.8).
+/// What silences addresses when the daemon cannot (rules 8.3 and 8.8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fence {
     /// The fence where nftables works, else the lifetimes.

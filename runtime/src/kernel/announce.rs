@@ -21,7 +21,7 @@ use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, se
 use turnip_core::{Assignment, Instant};
 
 use super::address::Slot;
-use super::worker::Expected;
+use super::expected::Expected;
 use crate::clock::HostClock;
 use crate::seams::Clock;
 

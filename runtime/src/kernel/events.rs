@@ -20,9 +20,9 @@ use turnip_core::KernelEvent;
 
 use super::address::{self, LinkState, Slot};
 use super::announce::LinkNews;
+use super::expected::Expected;
 use super::liveness::Liveness;
 use super::route::{Unsolicited, enlarge};
-use super::worker::Expected;
 
 const GROUPS: [MulticastGroup; 3] =
     [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];

@@ -1,8 +1,8 @@
 //! Whether the kernel's thread gets on.
 //!
 //! What cannot take addresses away, or put them there, must not go on owning them: the session
-//! would be renewed, and the VIP dark for ever with healthy hosts beside it. It is the rule for
-//! who cannot hear (9), applied to the kernel. A process that ends for it is as good as one that
+//! would be renewed, and the VIP dark for ever with healthy hosts beside it. It is rule 8.14,
+//! as for who cannot hear (rule 9.3). A process that ends for it is as good as one that
 //! was killed: gate and lifetimes run out, its session expires, others take over.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,33 +1,33 @@
 //! The kernel: netlink, nftables, ARP and neighbour discovery.
 //!
 //! ```text
-//!   driver -- perform --> Queue --> Worker (a thread) --+--> Fence    (nftables)
-//!          <-- events --- Events <-- multicast          +--> address  (rtnetlink)
-//!          -- announce -> Announcer (a thread)          +--> Record, Lifetimes
+//!   driver -- perform --> core's Adapter <-- a thread --> Caller --+--> Fence (nftables)
+//!          <-- events --- Events <-- multicast                     +--> Route (rtnetlink)
+//!          -- announce -> Announcer (a thread)                     +--> Record
 //! ```
 //!
-//! Rule 8 of the design is kept here: every deadline is held against a clock read just before
-//! a message is sent, and again after its acknowledgement; what came too late is undone.
+//! What is sent, and when, and what is undone because it came too late, is decided by
+//! [`turnip_core::Adapter`] (rule 8). Here are the thread, the sockets, the messages and packets.
 
 mod address;
 mod announce;
+mod caller;
 mod channel;
 pub mod check;
 mod events;
+mod expected;
 pub mod fence;
-mod lifetimes;
 mod liveness;
 mod nft;
-mod queue;
 mod record;
 mod refusal;
 pub mod release;
 mod route;
 mod rules;
 mod sets;
-mod worker;
+mod thread;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
-    Assignment, Backstop, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome,
+    Adapter, Assignment, Backstop, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome,
 };
 
 pub use address::MARK;
@@ -46,14 +46,14 @@ use crate::host;
 use crate::seams::Kernel;
 use address::LinkState;
 use announce::{Announcer, LinkNews};
+use caller::Caller;
 use events::Events;
+use expected::Expected;
 use fence::Fence;
-use lifetimes::Lifetimes;
 use liveness::Liveness;
-use queue::Queue;
 use record::Record;
 use route::Route;
-use worker::{Expected, Worker};
+use thread::Shared;
 
 /// What the kernel adapter is started with.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub struct Settings {
 
 /// The kernel of the network namespace that the calling thread is in.
 pub struct Netlink {
-    queue: Arc<Queue>,
+    shared: Arc<Shared>,
     events: Mutex<Option<Events>>,
     announcer: Announcer,
     liveness: Liveness,
@@ -84,18 +84,16 @@ impl Netlink {
         let context = |what: &'static str| {
             move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
         };
-        let addresses: BTreeSet<_> =
-            settings.configured.iter().map(|one| one.address.addr()).collect();
-        let fence = match settings.backstop {
-            Backstop::Fence => {
-                let fence = Fence::open(addresses, clock.clone());
-                Some(fence.map_err(context("cannot make the nftables fence"))?)
-            }
+        let no_fence = context("cannot make the nftables fence");
+        let mut fence = match settings.backstop {
+            Backstop::Fence => Some(Fence::open().map_err(&no_fence)?),
             Backstop::Lifetime => {
                 clear_earlier_fence(&settings)?;
                 None
             }
         };
+        let mut adapter = Adapter::new(settings.configured.iter().cloned(), settings.backstop);
+        thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let expected = Expected::default();
         let networks = settings.configured.iter().map(|one| one.address).collect();
         let (liveness, link_news) = (Liveness::default(), LinkNews::default());
@@ -105,23 +103,20 @@ impl Netlink {
         let entry = |one: Assignment| (one.interface, one.address);
         let configured = settings.configured.into_iter().map(entry).collect();
         let record = Record::open(&settings.runtime_directory, host::network_namespace()?);
-        let queue = Arc::new(Queue::default());
-        let of_worker = liveness.clone();
-        let worker = |route, queue| Worker {
+        let shared = Arc::new(Shared::new(adapter, clock));
+        let of_caller = liveness.clone();
+        let caller = |route| Caller {
             route,
             fence,
-            clock,
             configured,
             record,
             expected,
-            queue,
-            lifetimes: Lifetimes::default(),
-            liveness: of_worker,
+            liveness: of_caller,
             promoting: HashSet::new(),
         };
-        let links = start(worker, Arc::clone(&queue));
+        let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
-        Ok(Netlink { queue, events: Mutex::new(Some(events)), announcer, liveness })
+        Ok(Netlink { shared, events: Mutex::new(Some(events)), announcer, liveness })
     }
 
     /// Waits until the kernel is out of reach for good: nothing came of what it is asked to do for
@@ -135,8 +130,9 @@ impl Netlink {
 /// Starts the thread, which alone may block on its connection to rtnetlink; gives the interfaces
 /// that it finds.
 fn start(
-    worker: impl FnOnce(Route, Arc<Queue>) -> Worker + Send + 'static,
-    queue: Arc<Queue>,
+    caller: impl FnOnce(Route) -> Caller + Send + 'static,
+    shared: Arc<Shared>,
+    liveness: Liveness,
 ) -> io::Result<BTreeMap<u32, LinkState>> {
     let (begun, first) = mpsc::sync_channel(1);
     std::thread::Builder::new().name("kernel".into()).spawn(move || {
@@ -144,7 +140,7 @@ fn start(
         match opened {
             Ok((links, route)) => {
                 let _ = begun.send(Ok(links));
-                worker(route, queue).run();
+                shared.work(caller(route), &liveness);
             }
             Err(error) => {
                 let _ = begun.send(Err(error));
@@ -169,7 +165,7 @@ fn clear_earlier_fence(settings: &Settings) -> io::Result<()> {
 impl Kernel for Netlink {
     fn perform(&self, op: KernelOp) -> impl Future<Output = KernelOutcome> {
         self.liveness.begin();
-        let answer = self.queue.push(op);
+        let answer = self.shared.push(op);
         async move {
             answer.await.unwrap_or_else(|_| {
                 let why = "the thread that speaks to the kernel has ended";
@@ -190,6 +186,6 @@ impl Kernel for Netlink {
 
 impl Drop for Netlink {
     fn drop(&mut self) {
-        self.queue.close();
+        self.shared.close();
     }
 }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_APPEND, NLM_F_CREATE, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
-    ParseableParametrized,
+    DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NlasIterator, ParseableParametrized,
 };
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute, Expressions,
@@ -24,6 +24,10 @@ pub(super) type Message = NetlinkMessage<NetfilterMessage>;
 
 /// The number of nftables among netfilter's subsystems; batches name it.
 const SUBSYSTEM: u16 = 10;
+/// The library knows the message that begins a batch without its attribute: which generation of
+/// the rules is expected.
+const BATCH_BEGIN: u8 = 16;
+const BATCH_GENERATION: u16 = 1;
 /// Bytes of netfilter's own header, before the attributes.
 const HEADER: usize = 4;
 const NF_DROP: u32 = 0;
@@ -103,15 +107,23 @@ fn message(family: Family, inner: NfTablesMessage, flags: u16) -> Message {
     NetlinkMessage::new(header, NetlinkPayload::InnerMessage(inner))
 }
 
-/// The messages as one transaction.
-pub(super) fn transaction(messages: Vec<Message>) -> Vec<Message> {
+/// The messages as one transaction, which the kernel refuses with ERESTART when the generation of
+/// the rules is not the `expected` one. Kernels before 4.11 do not look at that.
+pub(super) fn transaction(messages: Vec<Message>, expected: Option<u32>) -> Vec<Message> {
     let bracket = |control| {
         let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM);
         let inner = NetfilterMessage::new(header, NetfilterMessageInner::None(control));
         NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(inner))
     };
+    let begin = match expected {
+        None => ControlMessage::BatchBegin,
+        Some(generation) => ControlMessage::Other {
+            message_type: BATCH_BEGIN,
+            attributes: vec![DefaultNla::new(BATCH_GENERATION, generation.to_be_bytes().into())],
+        },
+    };
     let mut all = Vec::with_capacity(messages.len() + 2);
-    all.push(bracket(ControlMessage::BatchBegin));
+    all.push(bracket(begin));
     all.extend(messages);
     all.push(bracket(ControlMessage::BatchEnd));
     all

@@ -3,6 +3,7 @@
 use std::io;
 
 use netlink_packet_core::NlasIterator;
+use nix::errno::Errno;
 
 /// The header of the refused request, which comes with the refusal.
 pub(super) const MESSAGE_HEADER: usize = 16;
@@ -28,11 +29,17 @@ impl Refusal {
             .map(|text| text.trim_end_matches('\0').to_owned());
         Refusal { errno: code.saturating_neg(), text }
     }
+
+    /// Of an address that was to be deleted: whether there is nothing to delete.
+    pub fn is_gone(&self) -> bool {
+        let gone = [Errno::EADDRNOTAVAIL, Errno::ENODEV, Errno::ENXIO];
+        gone.contains(&Errno::from_raw(self.errno))
+    }
 }
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let error = nix::errno::Errno::from_raw(self.errno);
+        let error = Errno::from_raw(self.errno);
         match &self.text {
             Some(text) => write!(f, "{text} ({})", error.desc()),
             None => write!(f, "{} ({error:?})", error.desc()),

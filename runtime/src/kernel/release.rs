@@ -11,7 +11,6 @@ use super::address::Slot;
 use super::fence;
 use super::record::{Entry, Record};
 use super::route::{self, Route};
-use super::worker::is_gone;
 use crate::host;
 
 /// What was removed.
@@ -64,7 +63,7 @@ fn take_away(route: &mut Route, found: &[(Slot, PresentAddress)]) -> io::Result<
         let answers = route.delete(chunk.iter().map(|(slot, _)| *slot))?;
         for ((_, present), answer) in chunk.iter().zip(answers) {
             match answer {
-                Err(refusal) if !is_gone(&refusal) => {
+                Err(refusal) if !refusal.is_gone() => {
                     let PresentAddress { interface, address, .. } = present;
                     let why = format!("cannot remove {address} from {interface}: {refusal}");
                     return Err(io::Error::other(why));

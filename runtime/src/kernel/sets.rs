@@ -10,6 +10,7 @@ use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
 };
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
+use turnip_core::adapter::{FenceContents, GateFound, Structure};
 
 use super::channel::Channel;
 use super::fence::TABLE;
@@ -17,9 +18,11 @@ use super::nft::{self, Family, Message, SetKind};
 use super::rules;
 
 /// The sets of addresses, by family of the addresses.
-pub(super) const VIPS: [&str; 2] = ["vips4", "vips6"];
+const VIPS: [&str; 2] = ["vips4", "vips6"];
 const HELD: [&str; 2] = ["held4", "held6"];
 const GATE: &str = "alive";
+/// No protocol family has this number.
+const TICKET: [u8; 1] = [255];
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_ARP: u8 = 3;
 const NFPROTO_IPV6: u8 = 10;
@@ -47,12 +50,12 @@ pub(super) fn structure(table: &str) -> Vec<Message> {
 }
 
 /// The sets of what is held: table, name, and 0 for IPv4 or 1 for IPv6.
-pub(super) fn held_sets() -> impl Iterator<Item = (Family, &'static str, usize)> {
+fn held_sets() -> impl Iterator<Item = (Family, &'static str, usize)> {
     [(Family::Inet, HELD[0], 0), (Family::Inet, HELD[1], 1), (Family::Arp, HELD[0], 0)].into_iter()
 }
 
 /// The keys of those addresses that are of the family: 0 for IPv4, 1 for IPv6.
-pub(super) fn keys(addresses: &[IpAddr], index: usize) -> Vec<Vec<u8>> {
+fn keys(addresses: &[IpAddr], index: usize) -> Vec<Vec<u8>> {
     let of_family = |address: &&IpAddr| usize::from(address.is_ipv6()) == index;
     addresses.iter().filter(of_family).copied().map(nft::key).collect()
 }
@@ -85,66 +88,61 @@ pub(super) fn unfenced(addresses: &[IpAddr]) -> Vec<Message> {
     held_sets().flat_map(delete).collect()
 }
 
-/// Exactly `addresses` as held.
-pub(super) fn held_anew(addresses: &[IpAddr]) -> Vec<Message> {
-    let mut messages: Vec<_> =
-        held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)).collect();
-    messages.extend(held_elements(addresses, add_elements));
+/// Everything out of the sets of what is held.
+pub(super) fn held_flushed() -> Vec<Message> {
+    held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)).collect()
+}
+
+/// All but what is held and the gate, as it should be; what is there already is kept.
+pub(super) fn layout(vips: &[IpAddr]) -> Vec<Message> {
+    let mut messages = structure(TABLE);
+    for (family, _, index) in held_sets() {
+        messages.push(nft::flush_set(family, TABLE, VIPS[index]));
+        messages.extend(add_elements(family, TABLE, VIPS[index], &keys(vips, index)));
+    }
     messages
 }
 
-/// What is in the sets.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Contents {
-    /// By the order of [`held_sets`].
-    pub vips: Vec<BTreeSet<Vec<u8>>>,
-    pub held: Vec<BTreeSet<Vec<u8>>>,
-    pub gate: Elements,
-}
-
-/// How many of its elements the gate has.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Elements {
-    /// All: it is open.
-    All,
-    /// None: it is closed.
-    None,
-    /// Some only.
-    Some,
-}
-
-impl Contents {
-    /// As it should be.
-    pub fn of(vips: &[IpAddr], held: &[IpAddr], gate: Elements) -> Self {
-        let sets = |addresses: &[IpAddr]| {
-            held_sets().map(|(_, _, index)| keys(addresses, index).into_iter().collect()).collect()
-        };
-        Contents { vips: sets(vips), held: sets(held), gate }
-    }
-
-    /// As it is; none where a set is missing.
-    pub fn read(channel: &mut Channel) -> io::Result<Option<Self>> {
-        let (mut vips, mut held, mut gate) = (Vec::new(), Vec::new(), Vec::new());
-        for (family, set, index) in held_sets() {
-            let (Some(of_vips), Some(of_held)) =
-                (elements(channel, family, VIPS[index])?, elements(channel, family, set)?)
-            else {
-                return Ok(None);
-            };
-            vips.push(of_vips.into_iter().collect());
-            held.push(of_held.into_iter().collect());
+/// What is in the sets. They are as this process made them if the rules are `intact` and what
+/// should be alike in both tables is.
+pub(super) fn read(channel: &mut Channel, intact: bool) -> io::Result<FenceContents> {
+    let mut contents = FenceContents::default();
+    let (mut found, mut whole) = (false, intact);
+    // IPv4's addresses are in both tables.
+    let mut of_ipv4 = Vec::new();
+    for (family, held, index) in held_sets() {
+        let mut pair = Vec::new();
+        for (set, into) in [(held, &mut contents.held), (VIPS[index], &mut contents.vips)] {
+            let elements = elements(channel, family, set)?;
+            (found, whole) = (found | elements.is_some(), whole & elements.is_some());
+            let keys: BTreeSet<_> = elements.unwrap_or_default().into_iter().collect();
+            into.extend(keys.iter().cloned().filter_map(parse_address));
+            pair.push(keys);
         }
-        for family in Family::BOTH {
-            let Some(keys) = elements(channel, family, GATE)? else { return Ok(None) };
-            gate.push(match keys.len() {
-                0 => Elements::None,
-                all if all == gate_keys(family).len() => Elements::All,
-                _ => Elements::Some,
-            });
+        if index == 0 {
+            of_ipv4.push(pair);
         }
-        let gate = if gate.iter().all(|one| *one == gate[0]) { gate[0] } else { Elements::Some };
-        Ok(Some(Contents { vips, held, gate }))
     }
+    whole &= of_ipv4.windows(2).all(|pair| pair[0] == pair[1]);
+    let (mut open, mut all) = (0, 0);
+    for family in Family::BOTH {
+        let elements = elements(channel, family, GATE)?;
+        whole &= elements.is_some();
+        let wanted = gate_keys(family);
+        all += wanted.len();
+        open += elements.unwrap_or_default().iter().filter(|key| wanted.contains(key)).count();
+    }
+    contents.gate = match open {
+        0 => GateFound::Closed,
+        _ if open == all => GateFound::Open,
+        _ => GateFound::Torn,
+    };
+    contents.structure = match (found, whole) {
+        (false, _) => Structure::Absent,
+        (true, false) => Structure::Other,
+        (true, true) => Structure::AsMade,
+    };
+    Ok(contents)
 }
 
 /// Tables, chains and rules as the kernel tells them, byte by byte: with the handles that it gave
@@ -197,27 +195,14 @@ pub(super) fn flush_gate() -> Vec<Message> {
     Family::BOTH.map(|family| nft::flush_set(family, TABLE, GATE)).into()
 }
 
-/// What an earlier process left.
-#[derive(Default)]
-pub(super) struct Inherited {
-    pub vips: BTreeSet<IpAddr>,
-    pub held: BTreeSet<IpAddr>,
+/// Adds the ticket for `timeout`. It is an element of the gate's set that no packet matches.
+pub(super) fn ticket_element(timeout: Duration) -> Vec<Message> {
+    nft::add_elements(Family::Inet, TABLE, GATE, &[TICKET.into()], Some(timeout))
 }
 
-/// What an earlier process left; none where there is no fence.
-pub(super) fn inherited(channel: &mut Channel) -> io::Result<Option<Inherited>> {
-    let mut inherited = Inherited::default();
-    let mut found = false;
-    for (family, held, index) in held_sets() {
-        let sets = [(held, &mut inherited.held), (VIPS[index], &mut inherited.vips)];
-        for (set, addresses) in sets {
-            if let Some(elements) = elements(channel, family, set)? {
-                found = true;
-                addresses.extend(elements.into_iter().filter_map(parse_address));
-            }
-        }
-    }
-    Ok(found.then_some(inherited))
+/// Deletes the ticket; fails when its time is over.
+pub(super) fn delete_ticket() -> Vec<Message> {
+    nft::delete_elements(Family::Inet, TABLE, GATE, &[TICKET.into()])
 }
 
 /// The keys in the set; none where there is no such set.

@@ -61,6 +61,8 @@ struct Address {
     since: True,
     /// Since when each host has answered.
     from: Vec<True>,
+    /// In which cluster each host was when it began to.
+    clusters: Vec<usize>,
     last_holder: Option<usize>,
     last_change: True,
 }
@@ -87,7 +89,8 @@ impl Checker {
     /// For addresses with numbers below `addresses`; nobody answers yet, and all hosts are of one
     /// cluster.
     pub fn new(addresses: usize, hosts: usize) -> Self {
-        let address = Address { from: vec![0; hosts], ..Address::default() };
+        let address =
+            Address { from: vec![0; hosts], clusters: vec![0; hosts], ..Address::default() };
         Checker {
             addresses: vec![address; addresses],
             clusters: vec![0; hosts],
@@ -117,6 +120,7 @@ impl Checker {
         let state = &mut self.addresses[address];
         if answers {
             state.from[host] = now;
+            state.clusters[host] = self.clusters[host];
             let last = state.last_holder.replace(host);
             if last.is_some_and(|last| last != host) {
                 self.moves.push(Move { address, to: host, at: now });
@@ -132,7 +136,7 @@ impl Checker {
         let state = &self.addresses[address];
         let span = Span { address, hosts: state.answering, from: state.since, to: now };
         if span.hosts.count_ones() > 1 {
-            if self.share_a_cluster(span.hosts) {
+            if share_a_cluster(&state.clusters, span.hosts) {
                 self.overlaps.push(span);
             } else {
                 self.foreign_overlaps.push(span);
@@ -141,15 +145,6 @@ impl Checker {
         if span.hosts == 0 && span.length() > 0 && self.watching_gaps {
             self.gaps.push(span);
         }
-    }
-
-    fn share_a_cluster(&self, hosts: Hosts) -> bool {
-        let mut clusters: Vec<usize> = (0..self.clusters.len())
-            .filter(|host| hosts >> host & 1 == 1)
-            .map(|host| self.clusters[host])
-            .collect();
-        clusters.sort_unstable();
-        clusters.windows(2).any(|pair| pair[0] == pair[1])
     }
 
     /// From now on nobody is expected to answer.
@@ -199,6 +194,14 @@ impl Checker {
     pub fn foreign_overlap_max(&self) -> u64 {
         longest(&self.foreign_overlaps)
     }
+}
+
+fn share_a_cluster(clusters: &[usize], hosts: Hosts) -> bool {
+    let answering = |host: &usize| hosts >> host & 1 == 1;
+    let mut clusters: Vec<usize> =
+        (0..clusters.len()).filter(answering).map(|host| clusters[host]).collect();
+    clusters.sort_unstable();
+    clusters.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// The longest of the times that the spans make up: neighbouring ones are one overlap, with different

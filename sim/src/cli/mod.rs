@@ -30,7 +30,8 @@ enum Command {
     /// Runs a directed scenario with turnip and with the rule broken that it is about, or lists
     /// all.
     Scenario(ScenarioArgs),
-    /// Breaks one rule of ours after the other: each must be caught.
+    /// Breaks one rule of ours after the other, the kernel adapter's too: each must be caught by a
+    /// scenario, by the exhaustive search of a small world, or by the swarm.
     Mutants(MutantsArgs),
     /// Breaks each assumption, and holds the overlap against the bound stated for it.
     Bounds(BoundsArgs),
@@ -110,6 +111,9 @@ struct MutantsArgs {
     /// How many threads; as many as there are processors when absent.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Only this one.
+    #[arg(long)]
+    only: Option<String>,
 }
 
 #[derive(Args, Debug)]

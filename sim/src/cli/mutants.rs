@@ -1,5 +1,10 @@
 //! `scenario` and `mutants`.
 
+use std::time::Instant;
+
+use turnip_core::Mutant;
+
+use crate::exhaustive;
 use crate::plan::Daemon;
 use crate::run;
 use crate::scenario::{self, Scenario};
@@ -10,7 +15,7 @@ use super::{MutantsArgs, ScenarioArgs, jobs};
 
 pub(super) fn scenario(args: &ScenarioArgs) -> bool {
     if args.all {
-        return scenario::all().iter().filter(|scenario| !tell(scenario, args)).count() == 0;
+        return scenario::all().iter().filter(|scenario| !play(scenario, args)).count() == 0;
     }
     let Some(name) = &args.name else {
         for scenario in scenario::all() {
@@ -19,7 +24,7 @@ pub(super) fn scenario(args: &ScenarioArgs) -> bool {
         return true;
     };
     match scenario::find(name) {
-        Some(scenario) => tell(&scenario, args),
+        Some(scenario) => play(&scenario, args),
         None => {
             eprintln!("there is no scenario {name:?}; `turnip-sim scenario` lists all");
             false
@@ -27,8 +32,8 @@ pub(super) fn scenario(args: &ScenarioArgs) -> bool {
     }
 }
 
-/// Runs a scenario with turnip, and with the rule broken that it is about.
-fn tell(scenario: &Scenario, args: &ScenarioArgs) -> bool {
+/// Runs a scenario with turnip, and with each rule broken that it is about.
+fn play(scenario: &Scenario, args: &ScenarioArgs) -> bool {
     println!("{}: {}", scenario.name, scenario.story);
     let plan = scenario.plan_for(Daemon::Turnip(None));
     let outcome = run::run(&plan, args.show.trace && !args.broken);
@@ -43,17 +48,18 @@ fn tell(scenario: &Scenario, args: &ScenarioArgs) -> bool {
     if well {
         println!("  turnip: well, longest overlap {} ns", outcome.overlap_max);
     }
-    if let Some(mutant) = scenario.mutant {
-        let plan = scenario.plan_for(mutant);
+    for &mutant in scenario.mutants {
+        let daemon = Daemon::Turnip(Some(mutant));
+        let plan = scenario.plan_for(daemon);
         let outcome = run::run(&plan, args.show.trace && args.broken);
         if args.broken {
-            let title = format!("{}, with {}", scenario.story, mutant.name());
+            let title = format!("{}, with {}", scenario.story, daemon.name());
             single::show(&plan, &outcome, &args.show, &title);
         }
         match scenario.complaints(&outcome).first() {
-            Some(complaint) => println!("  {}: caught: {complaint}", mutant.name()),
+            Some(complaint) => println!("  {}: caught: {complaint}", daemon.name()),
             None => {
-                println!("  FAILED: {} was not caught", mutant.name());
+                println!("  FAILED: {} was not caught", daemon.name());
                 well = false;
             }
         }
@@ -61,34 +67,80 @@ fn tell(scenario: &Scenario, args: &ScenarioArgs) -> bool {
     well
 }
 
+/// Breaks one rule after the other. Each is tried where it is cheapest first, and no further than until
+/// it is caught: its own scenarios, the small worlds, all other scenarios, the swarm.
 pub(super) fn mutants(args: &MutantsArgs) -> bool {
-    let mut well = true;
-    println!("{:24} {:>8}  by the swarm / by its scenario", "mutant", "seeds");
-    for daemon in Daemon::mutants() {
-        let config = SwarmConfig {
-            from: args.from,
-            seeds: args.seeds,
-            jobs: jobs(args.jobs),
-            limit: None,
-            daemon,
-            keep_going: false,
-        };
-        let by_scenario = scenario::all().into_iter().find_map(|scenario| {
-            (scenario.mutant == Some(daemon)).then_some(())?;
-            let outcome = run::run(&scenario.plan_for(daemon), false);
-            let complaint = scenario.complaints(&outcome).into_iter().next()?;
-            Some(format!("{}: {complaint}", scenario.name))
-        });
-        let by_swarm = runner::run_swarm(&config, |_, _| {});
-        let caught = by_swarm.failed.first();
-        let seeds = caught.map_or("-".into(), |(seed, _)| (seed - args.from + 1).to_string());
-        let swarm = caught.map_or("not caught".into(), |(_, failures)| failures[0].to_string());
-        println!("{:24} {seeds:>8}  {swarm}", daemon.name());
-        println!("{:34} {}", "", by_scenario.clone().unwrap_or("not caught".into()));
-        if caught.is_none() && by_scenario.is_none() {
-            println!("FAILED: {} survives", daemon.name());
-            well = false;
+    let mut survivors = Vec::new();
+    let begin = Instant::now();
+    let chosen =
+        |mutant: &&Mutant| args.only.as_ref().is_none_or(|only| *only == format!("{mutant:?}"));
+    for &mutant in Mutant::ALL.iter().filter(chosen) {
+        let name = format!("{mutant:?}");
+        let caught = caught(mutant, args);
+        let how = caught.clone().unwrap_or_else(|| "NOT CAUGHT".into());
+        println!("{name:26} {:32} {how}", mutant.breaks());
+        if caught.is_none() {
+            survivors.push(name);
         }
     }
-    well
+    let count = Mutant::ALL.len();
+    println!("{count} mutants in {:.0} s", begin.elapsed().as_secs_f64());
+    for name in &survivors {
+        println!("FAILED: {name} survives");
+    }
+    survivors.is_empty()
+}
+
+/// What catches a mutant, and how.
+fn caught(mutant: Mutant, args: &MutantsArgs) -> Option<String> {
+    let daemon = Daemon::Turnip(Some(mutant));
+    by_scenarios(daemon, |scenario| scenario.mutants.contains(&mutant))
+        .or_else(|| by_search(mutant))
+        .or_else(|| by_scenarios(daemon, |scenario| !scenario.mutants.contains(&mutant)))
+        .or_else(|| by_swarm(daemon, args))
+}
+
+/// The first of these scenarios that goes wrong with a mutant.
+fn by_scenarios(daemon: Daemon, which: impl Fn(&Scenario) -> bool) -> Option<String> {
+    scenario::all().into_iter().filter(|scenario| which(scenario)).find_map(|scenario| {
+        let complaint = complaint(&scenario, daemon)?;
+        // What goes wrong with turnip as well shows nothing.
+        complaint_free(&scenario).then(|| format!("scenario {}: {complaint}", scenario.name))
+    })
+}
+
+fn complaint(scenario: &Scenario, daemon: Daemon) -> Option<String> {
+    let outcome = run::run(&scenario.plan_for(daemon), false);
+    scenario.complaints(&outcome).into_iter().next()
+}
+
+fn complaint_free(scenario: &Scenario) -> bool {
+    complaint(scenario, Daemon::Turnip(None)).is_none()
+}
+
+/// The exhaustive search of the small world in which a mutant shows, if it shows in one.
+fn by_search(mutant: Mutant) -> Option<String> {
+    let world = exhaustive::where_it_shows(mutant)?;
+    let report = exhaustive::run(world.options);
+    let (violation, path) = report.violation?;
+    Some(format!("search of {}: {violation}, {} moves away", world.name, path.len()))
+}
+
+fn by_swarm(daemon: Daemon, args: &MutantsArgs) -> Option<String> {
+    let config = SwarmConfig {
+        from: args.from,
+        seeds: args.seeds,
+        jobs: jobs(args.jobs),
+        limit: None,
+        daemon,
+        keep_going: false,
+    };
+    let outcome = runner::run_swarm(&config, |_, _| {});
+    let (seed, failures) = outcome.failed.first()?;
+    let well = run::run(&runner::plan(*seed, Daemon::Turnip(None)), false).failures.is_empty();
+    if !well {
+        println!("FAILED: seed {seed} goes wrong with turnip as well");
+        return None;
+    }
+    Some(format!("swarm, seed {seed}, after {} seeds: {}", outcome.seeds, failures[0]))
 }

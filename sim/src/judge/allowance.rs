@@ -32,6 +32,9 @@ pub struct Durations {
     /// How long the store may be away for a client when a member is lost: an election with one split
     /// vote, and two requests until the client has found a member that answers.
     pub outage: u64,
+    /// How long a host may be without a watch after that, and so not renew: one attempt to follow is
+    /// under way in vain, and the next begins.
+    pub rewatch: u64,
     /// A connection that carries nothing is given up.
     pub keepalive: u64,
     /// How long another host must be preferred until an address moves to it, and the move.
@@ -101,6 +104,7 @@ impl Durations {
             hop,
             kernel,
             outage,
+            rewatch: 2 * (2 * renew).max(S) + renew,
             keepalive: params.keepalive,
             // It begins right after a renewal was answered, and when the other was heard lately.
             settle: slow(lease) + 3 * renew + hand_over,
@@ -130,10 +134,14 @@ impl Durations {
     /// **The table.** One line a kind of fault, with the reason.
     pub fn allowance(&self, plan: &Plan, step: &Step) -> Allowance {
         let lasts = step.ends(plan.heal_at).saturating_sub(step.at);
+        // A new process reads a file that may have changed, and tries once more what was refused.
         let changed = |host: usize| {
-            plan.steps.iter().any(
-                |step| matches!(&step.fault, Fault::Reconfigure { host: of, .. } if *of == host),
-            )
+            plan.steps.iter().any(|step| match step.fault {
+                Fault::Reconfigure { host: of, .. } | Fault::RefuseAddress { host: of, .. } => {
+                    of == host
+                }
+                _ => false,
+            })
         };
         let Durations { silence, bears, commit, outage, settle, hand_over, .. } = *self;
         let return_of_host = silence + 4 * commit + settle;
@@ -223,19 +231,19 @@ impl Durations {
                 unsteady: false,
             },
             // Nobody loses anything while the store is away for less than a lease bears. When it is
-            // away for longer, everybody does, and gets back what they had: the others give them the
-            // time to be heard.
+            // away for longer, everybody does. The others give time to be heard, but not for a watch
+            // to come back, without which nobody renews.
             Fault::LoseQuorum => Allowance {
-                gap: (lasts + outage).saturating_sub(bears),
-                moves: 0,
+                gap: (lasts + outage + self.rewatch).saturating_sub(bears),
+                moves: if lasts + outage + self.rewatch < bears { 0 } else { 2 },
                 after_begin: 0,
                 after_end: self.keepalive + outage + settle,
                 unsteady: true,
             },
             Fault::CrashLeader | Fault::CrashMember { .. } | Fault::PauseMember { .. } => {
                 Allowance {
-                    gap: outage.saturating_sub(bears),
-                    moves: 0,
+                    gap: (outage + self.rewatch).saturating_sub(bears),
+                    moves: if outage + self.rewatch < bears { 0 } else { 2 },
                     after_begin: self.keepalive + outage + settle,
                     after_end: self.keepalive + outage + settle,
                     unsteady: false,

@@ -93,8 +93,12 @@ impl Gaps<'_> {
             }
         }
         let (step, allowance) = self.lone_fault(gap.from)?;
-        let limit = allowance.gap.saturating_add(self.refusals(step));
-        if gap.length() > limit && self.able(gap.address, step.at, Some(step)).is_some() {
+        let planned = self.follows_leader(gap.address, step).min(1) * self.durations.hand_over;
+        let limit = allowance.gap.saturating_add(self.refusals(step)).max(planned);
+        if gap.length() > limit
+            && self.has_one_name(gap.address, step.at)
+            && self.able(gap.address, step.at, Some(step)).is_some()
+        {
             let why = format!("after {step}");
             return Some(Failure::Gap { span: *gap, limit, why });
         }
@@ -223,6 +227,15 @@ impl Gaps<'_> {
         sections
             .map(|(name, section)| (*name, section))
             .find(|(_, s)| s.addresses.contains(&address))
+    }
+
+    /// Whether all hosts call the address's VIP by the same name: where not, nobody can be handed it, and
+    /// others have to learn first that they may have it.
+    fn has_one_name(&self, address: AddressId, at: True) -> bool {
+        let hosts = 0..self.plan.params.hosts;
+        hosts
+            .filter_map(|host| self.section(host, address, at))
+            .all(|(name, _)| name == address / 2)
     }
 
     /// Whether all hosts that know the name or one of the addresses mean the same addresses.

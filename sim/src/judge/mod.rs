@@ -6,7 +6,7 @@ mod gaps;
 
 use turnip_core::placement::{self, Candidate};
 
-use crate::plan::{Change, Daemon, Fault, Plan, PolicyParams};
+use crate::plan::{Daemon, Fault, PolicyParams};
 use crate::record::Refusal;
 use crate::run::Outcome;
 use crate::time::{MS, S};
@@ -19,12 +19,12 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
     let inner = &mut *world.inner();
     let now = inner.env.now();
     inner.env.checker.finish(now);
+    inner.env.neighbours.finish(now);
     let mut failures = Vec::new();
     if inner.env.plan.params.daemon != Daemon::Naive {
         failures.extend(inner.env.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
         let refusals: Vec<Refusal> = inner.env.record.refusals.drain(..).collect();
-        let plan = &inner.env.plan;
-        let unexpected = refusals.into_iter().filter(|refusal| !is_expected(plan, refusal));
+        let unexpected = refusals.into_iter().filter(|refusal| !is_expected(inner, refusal));
         let refused = |Refusal { host, why, .. }| Failure::Refused { host, why };
         failures.extend(unexpected.map(refused));
         failures.extend(settled);
@@ -41,6 +41,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         moves_max: inner.env.checker.moves_max(),
         overlaps: std::mem::take(&mut inner.env.checker.overlaps),
         gaps: std::mem::take(&mut inner.env.checker.gaps),
+        misled: std::mem::take(&mut inner.env.neighbours.misled),
         held: std::mem::take(&mut inner.env.checker.held),
         marks: std::mem::take(&mut inner.env.record.marks),
         trace: std::mem::take(&mut inner.env.record.lines),
@@ -48,18 +49,20 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
     }
 }
 
-/// Whether two machines had the name of the daemon that refused to run, or had it until lately: a
-/// daemon that started under it runs on after its file is mended.
-fn is_expected(plan: &Plan, refusal: &Refusal) -> bool {
+/// Whether another machine's daemon had the name of the one that refused to run, or had it until
+/// lately.
+fn is_expected(inner: &Inner, refusal: &Refusal) -> bool {
+    let plan = &inner.env.plan;
     let lately = 3 * plan.lease_ms_max() * MS + 10 * S;
-    plan.steps.iter().any(|step| match step.fault {
-        Fault::Reconfigure { host, change: Change::NameOf { host: of } } => {
-            host != of
-                && (refusal.host == host || refusal.name == of)
-                && step.at <= refusal.at
-                && refusal.at <= step.ends(plan.heal_at) + lately
-        }
-        _ => false,
+    let mut others = (0..plan.params.hosts).filter(|host| *host != refusal.host);
+    others.any(|other| {
+        let starts = || inner.env.record.configs.iter().filter(|one| one.host == other);
+        let mut ends = starts().skip(1).map(|next| next.at);
+        starts().any(|start| {
+            let end = ends.next().unwrap_or(plan.end_at);
+            let had = start.at <= refusal.at && refusal.at <= end + lately;
+            had && start.config.name == refusal.name
+        })
     })
 }
 
@@ -91,6 +94,7 @@ pub fn settled(inner: &Inner) -> Vec<Failure> {
         let on = any.trailing_zeros() as usize;
         if let Some(wanted) = wanted(inner, vip)
             && wanted != on
+            && !was_refused(inner, wanted)
         {
             failures.push(Failure::Misplaced { vip, on, wanted });
         }
@@ -102,6 +106,18 @@ pub fn settled(inner: &Inner) -> Vec<Failure> {
 fn never_takes(inner: &Inner, host: usize, vip: usize) -> bool {
     let refuses = Fault::RefuseAddress { host, vip };
     inner.env.plan.steps.iter().any(|step| step.is_for_ever() && step.fault == refuses)
+}
+
+/// Whether a host's kernel may have refused something at some time: nobody gives up for that host what
+/// works (rule 7.7), for as long as it works.
+fn was_refused(inner: &Inner, hit: usize) -> bool {
+    inner.env.plan.steps.iter().any(|step| match step.fault {
+        Fault::FailingNetlink { host, .. }
+        | Fault::SlowNetlink { host, .. }
+        | Fault::StuckNetlink { host, .. }
+        | Fault::RefuseAddress { host, .. } => host == hit,
+        _ => false,
+    })
 }
 
 /// Where a VIP's policy wants it when all hosts are well; nothing when it does not care.

@@ -1,8 +1,9 @@
-//! The interleavings at the end of the design's section 4, by number.
+//! The interleavings of `core/PROTOCOL.md`, by number; those with hosts that are configured in
+//! different ways are in `configs.rs`.
 
 use turnip_core::{Backstop, Mutant};
 
-use crate::plan::{Daemon, Fault, Mishap, Params, Plan, PolicyParams, TxnKind, VipParams};
+use crate::plan::{Fault, Mishap, Params, Plan, PolicyParams, TxnKind, VipParams};
 use crate::time::{MS, S};
 
 use super::Scenario;
@@ -10,10 +11,10 @@ use super::Scenario;
 fn scenario(
     name: &'static str,
     story: &'static str,
-    mutant: Mutant,
+    mutants: &'static [Mutant],
     plan: fn() -> Plan,
 ) -> Scenario {
-    Scenario { name, story, plan, mutant: Some(Daemon::Turnip(Some(mutant))), gap_max: 20 * S }
+    Scenario { name, story, plan, mutants, gap_max: 20 * S }
 }
 
 /// All of them.
@@ -27,50 +28,50 @@ fn first() -> Vec<Scenario> {
     vec![
         scenario(
             "deadline-from-answer",
-            "1: a renewal's answer takes 450 ms, then host 0 cannot renew: it counts from when it asked",
-            Mutant::DeadlineFromAnswer,
+            "interleaving 1: a renewal's answer takes 450 ms, then host 0 cannot renew: it counts from when it asked",
+            &[Mutant::DeadlineFromAnswer],
             deadline_from_answer,
         ),
         scenario(
             "slow-holder",
-            "2: host 0's clock is slow and the others' are fast; its daemon is frozen, so that only its kernel silences the address",
-            Mutant::HolderIgnoresDrift,
+            "interleaving 2: host 0's clock is slow and the others' are fast; its daemon is frozen, so that only its kernel silences the address",
+            &[Mutant::HolderIgnoresDrift],
             frozen_with_drift,
         ),
         scenario(
             "fast-waiter",
-            "2: the same, with the margin on the other side",
-            Mutant::WaiterIgnoresDrift,
+            "interleaving 2: the same, with the margin on the other side",
+            &[Mutant::WaiterIgnoresDrift],
             frozen_with_drift,
         ),
         scenario(
             "late-expiry",
-            "3: host 0 is cut off for a lease and comes back while the others' transactions that expire it are still on their way",
-            Mutant::ExpireUncompared,
+            "interleaving 3: host 0 is cut off for a lease and comes back while the others' transactions that expire it are still on their way",
+            &[Mutant::ExpireUncompared],
             late_expiry,
         ),
         scenario(
             "claim-from-the-late",
-            "4: host 0 is late with its renewals, but not by a lease",
-            Mutant::ClaimFromTheLate,
+            "interleaving 4: host 0 is late with its renewals, but not by a lease",
+            &[Mutant::ClaimFromTheLate],
             claim_from_the_late,
         ),
         scenario(
             "stuck-removal",
-            "5: host 0 is drained while its kernel takes half a second to remove the address",
-            Mutant::HandOverBeforeRemoval,
+            "interleaving 5: host 0 is drained while its kernel takes half a second to remove the address",
+            &[Mutant::HandOverBeforeRemoval],
             stuck_removal,
         ),
         scenario(
             "late-hand-over",
-            "6: host 0 hands over and wants the VIP back before the hand-over has landed",
-            Mutant::KeepAfterHandOver,
+            "interleaving 6: host 0 hands over and wants the VIP back before the hand-over has landed",
+            &[Mutant::KeepAfterHandOver],
             late_hand_over,
         ),
         scenario(
             "late-hand-over-after-resume",
-            "6: the same, with its daemon killed and resumed in between",
-            Mutant::KeepAfterResume,
+            "interleaving 6: the same, with its daemon killed and resumed in between",
+            &[Mutant::KeepAfterResume],
             late_hand_over_after_resume,
         ),
     ]
@@ -80,58 +81,56 @@ fn second() -> Vec<Scenario> {
     let mut all = vec![
         scenario(
             "hand-over-of-the-expired",
-            "7: host 0's hand-over to host 2 is delayed until host 1 has expired host 0 and taken the VIP",
-            Mutant::HandOverUncompared,
+            "interleaving 7: host 0's hand-over to host 2 is delayed until host 1 has expired host 0 and taken the VIP",
+            &[Mutant::HandOverUncompared],
             hand_over_of_the_expired,
         ),
         scenario(
             "unseen-session",
-            "8: host 0, whose watch lags, wants a VIP that host 2's new session has just claimed",
-            Mutant::ClaimByView,
+            "interleaving 8: host 0, whose watch lags, wants a VIP that host 2's new session has just claimed",
+            &[Mutant::ClaimByView],
             unseen_session,
         ),
         scenario(
             "old-news",
-            "9: host 0's watch tells of a write of its session after a newer one is known",
-            Mutant::ViewGoesBack,
+            "interleaving 9: host 0's watch tells of a write of its session after a newer one is known",
+            &[Mutant::ViewGoesBack],
             old_news,
         ),
         scenario(
             "lost-answer",
-            "10: a renewal's answer is lost; the next attempt learns of it, and is the last to get through",
-            Mutant::NonceReused,
+            "interleaving 10: a renewal's answer is lost; the next attempt learns of it, and is the last to get through",
+            &[Mutant::NonceReused],
             lost_answer,
         ),
         scenario(
             "late-renewal-of-the-killed",
-            "12: host 0's daemon is killed with a renewal on its way, which lands when its successor has read the key",
-            Mutant::RefuseLateRenewal,
+            "interleaving 12: host 0's daemon is killed with a renewal on its way, which lands when its successor has read the key",
+            &[Mutant::RefuseLateRenewal],
             late_renewal_of_the_killed,
         ),
         scenario(
             "flaky-waiters",
-            "13: host 0 dies while each of the others loses one renewal in every lease",
-            Mutant::ExpiryRestarts,
+            "interleaving 13: host 0 dies while each of the others loses one renewal in every lease",
+            &[Mutant::ExpiryRestarts],
             flaky_waiters,
         ),
         scenario(
             "no-kernel-to-help",
-            "2: host 0 is cut off, and its kernel silences nothing by itself: the daemon must, before the deadline",
-            Mutant::GuardIgnored,
+            "interleaving 2: host 0 is cut off, and its kernel silences nothing by itself: the daemon must, before the deadline",
+            &[Mutant::GuardIgnored],
             no_kernel_to_help,
         ),
         scenario(
             "stalled-refresh",
-            "11: host 0's daemon is frozen with refreshes waiting, until its kernel has ended the address",
-            Mutant::GuardIgnored,
+            "interleaving 11: host 0's daemon is frozen with refreshes waiting, until its kernel has ended the address",
+            &[Mutant::GuardIgnored],
             stalled_refresh,
         ),
     ];
     for scenario in &mut all {
         match scenario.name {
-            "stalled-refresh" => {
-                scenario.mutant = Some(Daemon::Turnip(Some(Mutant::LateNotUndone)))
-            }
+            "stalled-refresh" => scenario.mutants = &[Mutant::LateNotUndone],
             "flaky-waiters" => scenario.gap_max = 5 * S,
             _ => {}
         }

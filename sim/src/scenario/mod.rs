@@ -1,8 +1,11 @@
 //! Scenarios: readable plans, one for every interleaving that broke an earlier draft, and one for
 //! every bug that the simulator found.
 
+mod configs;
 mod found;
 mod interleavings;
+
+use turnip_core::Mutant;
 
 use crate::plan::{Daemon, Plan, config};
 use crate::run::Outcome;
@@ -17,8 +20,8 @@ pub struct Scenario {
     pub story: &'static str,
     /// How it goes.
     pub plan: fn() -> Plan,
-    /// The algorithm with the rule broken that it is about.
-    pub mutant: Option<Daemon>,
+    /// The rules that it is about: with each of them broken it goes wrong.
+    pub mutants: &'static [Mutant],
     /// The longest time that a VIP may go unanswered from 5 s on, in ns.
     pub gap_max: u64,
 }
@@ -55,6 +58,7 @@ impl Scenario {
 pub fn all() -> Vec<Scenario> {
     let mut all = interleavings::all();
     all.extend(found::all());
+    all.extend(configs::all());
     all
 }
 

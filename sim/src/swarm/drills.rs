@@ -2,7 +2,7 @@
 //! allowances holds for it as it stands.
 
 use crate::judge::allowance::Durations;
-use crate::plan::{Fault, Plan, Step};
+use crate::plan::{Change, Fault, Plan, Step};
 use crate::rng::Rng;
 use crate::time::{MS, S};
 
@@ -40,6 +40,12 @@ fn background(rng: &mut Rng, plan: &mut Plan) {
         1 if spare => {
             let fault = Fault::Drain { host };
             plan.steps.push(Step { at: S, lasts: None, fault });
+        }
+        2 => {
+            let vip = rng.index(params.vips.len());
+            let change = Change::Rename { vip, to: params.vips.len() + vip };
+            let fault = Fault::Reconfigure { host, change };
+            plan.steps.push(Step { at: 0, lasts: None, fault });
         }
         _ => {}
     }

@@ -47,7 +47,7 @@ fn late_hand_over(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     }
 }
 
-/// A host whose watch lags wants what another host's new session has (8).
+/// A host whose watch lags wants what another host's new session has (interleaving 8).
 fn lagging_claimer(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     let lease = plan.params.lease_ms;
     let host = rng.index(plan.params.hosts);
@@ -61,7 +61,7 @@ fn lagging_claimer(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     pattern.add(after, rng.within(1..=lease / 2) * MS, fault);
 }
 
-/// A host whose watch lags takes a VIP and passes it on before the news has come (9).
+/// A host whose watch lags takes a VIP and passes it on before the news has come (interleaving 9).
 fn lagging_owner(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     let lease = plan.params.lease_ms;
     let host = rng.index(plan.params.hosts);
@@ -95,21 +95,40 @@ fn stalled_refresh(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     pattern.add(after, rng.within(lease..=3 * lease) * MS, Fault::Freeze { host });
 }
 
-/// A VIP's name changes and changes back while what gives the old name free is late (14).
+/// A VIP's name changes and changes back on its host, while what gives the old name free is late and
+/// another host comes to have the VIP under its old name (14).
 fn late_freeing(rng: &mut Rng, plan: &Plan, mut pattern: Pattern<'_>) {
     let lease = plan.params.lease_ms;
-    let host = rng.index(plan.params.hosts);
-    let by = rng.within(lease / 3..=2 * lease) * MS;
-    let (kind, mishap) = (TxnKind::HandOver, Mishap::DelayRequest(by));
-    pattern.add(0, 3 * lease * MS, Fault::Meddle { host, kind, skip: 0, count: 3, mishap });
-    let renamed = rng.within(30..=lease) * MS;
-    let vips = plan.params.vips.len();
-    for vip in 0..vips.min(3) {
-        let change = Change::Rename { vip, to: vips + vip };
-        pattern.add(0, renamed, Fault::Reconfigure { host, change });
+    let (hosts, vips) = (plan.params.hosts, plan.params.vips.len());
+    let vip = rng.index(vips);
+    let host = rng.index(hosts);
+    let other = rng.index(hosts);
+    let quick = |rng: &mut Rng| rng.within(1..=lease / 10) * MS;
+    // The others do not have it, but for one that comes to.
+    let begin = (lease + rng.below(lease)) * MS;
+    let renamed = rng.within(lease / 6..=lease) * MS;
+    for bystander in (0..hosts).filter(|bystander| *bystander != host) {
+        let comes = bystander == other;
+        let lasts =
+            if comes { begin + rng.below(renamed / MS) * MS } else { begin + 9 * lease * MS };
+        let change = Change::Remove { vip };
+        pattern.add(0, lasts, Fault::Reconfigure { host: bystander, change });
+        pattern.add(MS, quick(rng), Fault::Restart { host: bystander });
+        if comes {
+            pattern.add(lasts + MS, quick(rng), Fault::Restart { host: bystander });
+        }
     }
-    let quick = |rng: &mut Rng| rng.within(1..=lease / 8) * MS;
-    pattern.add(MS, quick(rng), Fault::Kill { host });
-    let again = renamed + rng.below(lease / 4) * MS;
-    pattern.add(again, quick(rng), Fault::Kill { host });
+    let by = rng.within(lease / 3..=lease) * MS;
+    let (kind, mishap) = (TxnKind::HandOver, Mishap::DelayRequest(by));
+    pattern.add(begin, 3 * lease * MS, Fault::Meddle { host, kind, skip: 0, count: 1, mishap });
+    let change = Change::Rename { vip, to: vips + vip };
+    pattern.add(begin, renamed, Fault::Reconfigure { host, change });
+    pattern.add(begin + MS, quick(rng), Fault::Kill { host });
+    pattern.add(begin + renamed + MS, quick(rng), Fault::Kill { host });
+    let lag = rng.within(lease / 12..=lease / 4) * MS;
+    pattern.add(
+        begin + renamed + lease / 20 * MS,
+        2 * lease * MS,
+        Fault::WatchLag { host, by: lag },
+    );
 }

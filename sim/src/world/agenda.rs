@@ -80,9 +80,9 @@ impl Agenda {
         self.heap.peek().map(|scheduled| scheduled.at)
     }
 
-    /// The next event, if it happens now or is overdue. The time becomes that event's.
-    pub fn pop(&mut self) -> Option<Event> {
-        if self.heap.peek()?.at > self.now {
+    /// The next event, if it happens at or before `present`. The time becomes that event's.
+    pub fn pop(&mut self, present: True) -> Option<Event> {
+        if self.heap.peek()?.at > present {
             return None;
         }
         let scheduled = self.heap.pop()?;

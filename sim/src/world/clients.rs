@@ -14,27 +14,81 @@ use super::ids::{HostId, MemberId, RequestId, WatchId};
 use super::net::Plane;
 use super::slots::{Reply, SlotId};
 
-/// How long the first read of a watch may take, in ns.
-const OPEN_TIMEOUT: u64 = 1_000 * MS;
+/// How long the first read of a watch may take, in ns. The node usually asks elsewhere before.
+const OPEN_TIMEOUT: u64 = 3_000 * MS;
 
 /// One host's client.
 struct Client {
     /// The member on the host.
     local: Option<MemberId>,
     /// The members that it knows, in the order of its configuration.
-    endpoints: Vec<MemberId>,
-    /// Which of them it asks now.
-    endpoint: usize,
-    /// Which of them its newest watch is at.
-    watch_endpoint: usize,
+    endpoints: Vec<Endpoint>,
+    /// Where requests begin.
+    current: usize,
+    /// Where its newest watch is, and whether it is to be left.
+    followed: Option<usize>,
+    leave_followed: bool,
+}
+
+/// What a client knows of a member.
+#[derive(Clone, Copy)]
+struct Endpoint {
+    member: MemberId,
+    /// When it last failed, unless it has answered since.
+    failed: Option<True>,
+    /// There is no connection to it, although one was wanted.
+    unreachable: bool,
 }
 
 impl Client {
-    /// An endpoint is in doubt: the next one is asked from now on, unless it is already.
-    fn leave(&mut self, endpoint: usize) {
-        if self.endpoint == endpoint {
-            self.endpoint = (endpoint + 1) % self.endpoints.len();
+    /// The endpoint that a request asks next, after those that it has asked: as bits.
+    fn next(&self, asked: u32) -> usize {
+        let left = (0..self.endpoints.len()).filter(|index| asked >> index & 1 == 0);
+        let order = |&index: &usize| {
+            let Endpoint { unreachable, failed, .. } = self.endpoints[index];
+            (unreachable, index != self.current, failed)
+        };
+        left.min_by_key(order).unwrap_or(self.current)
+    }
+
+    /// An endpoint has failed, or does not even run: then later requests begin at another, unless
+    /// they already do.
+    fn fails(&mut self, index: usize, unreachable: bool, now: True) {
+        self.endpoints[index].failed = Some(now);
+        self.endpoints[index].unreachable |= unreachable;
+        if unreachable && self.current == index {
+            self.current = self.other_than(index);
         }
+    }
+
+    /// An endpoint has answered.
+    fn answers(&mut self, index: usize) {
+        self.endpoints[index].failed = None;
+        self.endpoints[index].unreachable = false;
+        self.current = index;
+    }
+
+    /// The next after `index` that has not failed; if all have, the one that did so the longest ago.
+    fn other_than(&self, index: usize) -> usize {
+        let count = self.endpoints.len();
+        let others = (1..count).map(|step| (index + step) % count);
+        let doubts = |&other: &usize| {
+            let Endpoint { unreachable, failed, .. } = self.endpoints[other];
+            (unreachable, failed)
+        };
+        others.min_by_key(doubts).unwrap_or(index)
+    }
+
+    /// Followers stay with an endpoint until it fails them or the node wants another.
+    fn endpoint_to_follow(&mut self, elsewhere: bool) -> usize {
+        let leave = std::mem::take(&mut self.leave_followed);
+        let index = match self.followed {
+            None => self.current,
+            Some(last) if elsewhere || leave => self.other_than(last),
+            Some(last) => last,
+        };
+        self.followed = Some(index);
+        index
     }
 }
 
@@ -46,9 +100,16 @@ impl Clients {
     pub fn new(params: &Params) -> Self {
         let client = |host| Client {
             local: params.member_on(host),
-            endpoints: (0..params.members).map(|n| (host + n) % params.members).collect(),
-            endpoint: 0,
-            watch_endpoint: 0,
+            endpoints: (0..params.members)
+                .map(|n| Endpoint {
+                    member: (host + n) % params.members,
+                    failed: None,
+                    unreachable: false,
+                })
+                .collect(),
+            current: 0,
+            followed: None,
+            leave_followed: false,
         };
         Clients((0..params.hosts).map(client).collect())
     }
@@ -65,22 +126,24 @@ impl Clients {
         env: &mut Env,
     ) -> SlotId {
         let slot = env.slots.open();
-        let endpoint = self.0[host].endpoint;
-        if let Some(at) = give_up_at {
-            env.schedule(at, Event::Client(ClientEvent::GiveUp { slot, host, endpoint }));
-        }
+        let endpoint = self.0[host].next(0);
         let mut request = Request::new(host, Some(slot), Ask::Txn(txn), env.now());
         request.endpoint = endpoint;
-        let mut extra = 0;
+        let (mut extra, mut lost) = (0, false);
         match mishap {
-            Some(Mishap::LoseRequest) => return slot,
+            Some(Mishap::LoseRequest) => lost = true,
             Some(Mishap::LoseAnswer) => request.lose_answer = true,
             Some(Mishap::DelayRequest(by)) => extra = by,
             Some(Mishap::DelayAnswer(by)) => request.delay_answer = by,
             None => {}
         }
         let id = etcd.add(request);
-        self.send(id, extra, etcd, env);
+        if let Some(at) = give_up_at {
+            env.schedule(at, Event::Client(ClientEvent::GiveUp { slot, request: Some(id) }));
+        }
+        if !lost {
+            self.send(id, extra, etcd, env);
+        }
         slot
     }
 
@@ -103,8 +166,7 @@ impl Clients {
             let delay = env.rng.within(50_000..=200_000);
             env.after(delay, Event::Client(ClientEvent::Status { slot, member }));
         } else if let Some(at) = give_up_at {
-            let endpoint = usize::MAX;
-            env.schedule(at, Event::Client(ClientEvent::GiveUp { slot, host, endpoint }));
+            env.schedule(at, Event::Client(ClientEvent::GiveUp { slot, request: None }));
         }
         slot
     }
@@ -119,11 +181,8 @@ impl Clients {
         env: &mut Env,
     ) -> WatchId {
         let client = &mut self.0[host];
-        if elsewhere {
-            client.watch_endpoint = (client.watch_endpoint + 1) % client.endpoints.len();
-        }
-        let endpoint = client.watch_endpoint;
-        let member = client.endpoints[endpoint];
+        let endpoint = client.endpoint_to_follow(elsewhere);
+        let member = client.endpoints[endpoint].member;
         let id = etcd.watch(host, member, prefix);
         env.count(|tally| &mut tally.watches);
         env.trace(|| format!("host {host} follows at member {member}"));
@@ -138,12 +197,23 @@ impl Clients {
     /// Something happens to a client.
     pub fn event(&mut self, event: ClientEvent, etcd: &mut Etcd, env: &mut Env) {
         match event {
-            ClientEvent::Refused { request } => self.refused(request, etcd, env),
-            ClientEvent::GiveUp { slot, host, endpoint } => {
+            ClientEvent::Refused { request, runs } => self.refused(request, runs, etcd, env),
+            ClientEvent::Answered { request, answer } => {
+                let (host, endpoint) = self.asked(request, etcd);
+                if let Some(slot) = etcd.request(request).slot
+                    && env.slots.complete(slot, Reply::Txn(*answer))
+                {
+                    self.0[host].answers(endpoint);
+                }
+            }
+            ClientEvent::GiveUp { slot, request } => {
                 let error = StoreError::Unavailable("no answer in time".into());
                 if env.slots.complete(slot, Reply::Txn(Err(error))) {
                     env.count(|tally| &mut tally.timeouts);
-                    self.0[host].leave(endpoint);
+                    if let Some(request) = request {
+                        let (host, endpoint) = self.asked(request, etcd);
+                        self.0[host].fails(endpoint, true, env.now());
+                    }
                 }
             }
             ClientEvent::Status { slot, member } => {
@@ -155,31 +225,47 @@ impl Clients {
     fn send(&self, id: RequestId, extra: u64, etcd: &mut Etcd, env: &mut Env) {
         let request = etcd.request(id);
         let host = request.host;
-        let member = self.0[host].endpoints[request.endpoint];
+        let member = self.0[host].endpoints[request.endpoint].member;
         request.member = member;
         if let Some(delay) = env.delay(Plane::Client, host, etcd.site(member)) {
             env.after(delay + extra, Event::Request { request: id });
         }
     }
 
+    /// What a host has followed has failed.
+    pub fn stop_following_there(&mut self, host: HostId, now: True) {
+        let client = &mut self.0[host];
+        client.leave_followed = true;
+        if let Some(index) = client.followed {
+            client.fails(index, false, now);
+        }
+    }
+
+    /// Who asked, and the endpoint that was asked last.
+    fn asked(&self, id: RequestId, etcd: &mut Etcd) -> (HostId, usize) {
+        let request = etcd.request(id);
+        (request.host, request.endpoint)
+    }
+
     /// A member's process does not run, or it knows no leader: the request was not carried out, the
     /// next may be asked.
-    fn refused(&mut self, id: RequestId, etcd: &mut Etcd, env: &mut Env) {
+    fn refused(&mut self, id: RequestId, runs: bool, etcd: &mut Etcd, env: &mut Env) {
         let request = etcd.request(id);
         request.refusals += 1;
         let Some(client) = self.0.get_mut(request.host) else { return };
+        client.fails(request.endpoint, !runs, env.now());
         let Some(slot) = request.slot else {
             if let &Ask::Snapshot(watch) = &request.ask {
                 etcd.watch_refused(watch, env);
             }
             return;
         };
-        client.leave(request.endpoint);
         if !env.slots.is_open(slot) {
             return;
         }
         if request.refusals < client.endpoints.len() {
-            request.endpoint = (request.endpoint + 1) % client.endpoints.len();
+            request.asked |= 1 << request.endpoint;
+            request.endpoint = client.next(request.asked);
             self.send(id, 0, etcd, env);
         } else {
             let error = StoreError::Unavailable("no member takes it".into());

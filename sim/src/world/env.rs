@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::check::Checker;
 use turnip_core::Txn;
 
-use crate::plan::{Plan, TxnKind};
+use crate::plan::{AddressId, Plan, TxnKind};
 use crate::record::{Record, Tally};
 use crate::rng::Rng;
 use crate::time::True;
@@ -18,6 +18,7 @@ use super::agenda::Agenda;
 use super::event::Event;
 use super::ids::HostId;
 use super::layout::Layout;
+use super::neighbours::Neighbours;
 use super::net::{Net, Plane, Site};
 use super::slots::Slots;
 
@@ -29,8 +30,12 @@ pub struct Env {
     pub layout: Rc<Layout>,
     /// The host whose name each host's node has.
     pub names_of: Vec<usize>,
-    /// Chance.
+    /// Chance on the network.
     pub rng: Rng,
+    /// Chance among etcd's members.
+    pub election_rng: Rng,
+    /// Chance in the kernels, and between them and the daemons.
+    pub kernel_rng: Rng,
     /// The network.
     pub net: Net,
     /// Waits of the daemons.
@@ -39,6 +44,8 @@ pub struct Env {
     pub agenda: Agenda,
     /// Who answers, and what follows from it.
     pub checker: Checker,
+    /// Where clients look for it.
+    pub neighbours: Neighbours,
     /// What is written down.
     pub record: Record,
 }
@@ -51,11 +58,15 @@ impl Env {
         Env {
             plan: Rc::clone(plan),
             names_of: (0..params.hosts).collect(),
-            rng: Rng::new(plan.seed, "weather"),
+            rng: Rng::new(plan.seed, "network"),
+            // A name from when there was one stream: a seed's first leader stays who it was.
+            election_rng: Rng::new(plan.seed, "weather"),
+            kernel_rng: Rng::new(plan.seed, "kernels"),
             net: Net::new(params.sites(), params.weather.clone()),
             slots: Slots::default(),
             agenda: Agenda::new(),
             checker: Checker::new(2 * params.vips.len(), params.hosts),
+            neighbours: Neighbours::new(2 * params.vips.len(), plan.seed),
             record: Record::new(tracing),
             layout: Rc::new(layout),
         }
@@ -79,6 +90,16 @@ impl Env {
     /// How long a message takes that is sent now; nothing when the link is cut.
     pub fn delay(&mut self, plane: Plane, from: Site, to: Site) -> Option<u64> {
         self.net.delay(plane, from, to, &mut self.rng)
+    }
+
+    /// Whether a host answers for an address now: the checker and the neighbours learn of it.
+    pub fn observe(&mut self, address: AddressId, host: HostId, answers: bool) {
+        let now = self.now();
+        self.checker.observe(now, address, host, answers);
+        let holders = self.checker.holders(address);
+        for (at, event) in self.neighbours.holders_changed(now, address, holders) {
+            self.schedule(at, Event::Neighbour(event));
+        }
     }
 
     /// What a transaction of a host is for; nothing when it is none of turnip's.

@@ -1,13 +1,14 @@
 //! What can happen next.
 
-use turnip_core::Txn;
 use turnip_core::adapter::{Call, Reply as KernelReply};
+use turnip_core::{StoreError, Txn, TxnResponse};
 
+use crate::plan::AddressId;
 use crate::time::True;
 
 use super::etcd::message::Message;
 use super::ids::{HostId, MemberId, RequestId, WatchId};
-use super::slots::{Reply, SlotId};
+use super::slots::SlotId;
 
 /// Something that happens at a time, by the part of the world to which it happens.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ pub enum Event {
     Client(ClientEvent),
     /// To a host.
     Host { host: HostId, event: HostEvent },
-    /// Something that somebody waits for arrives.
-    Answer { slot: SlotId, reply: Box<Reply> },
+    /// To a neighbour of the hosts.
+    Neighbour(NeighbourEvent),
     /// A sleep ends.
     Wake { slot: SlotId },
     /// An operator's wish is repeated.
@@ -61,10 +62,12 @@ pub enum WatchEvent {
 /// What happens to a client of etcd.
 #[derive(Debug)]
 pub enum ClientEvent {
-    /// It learns that a member's process does not run, or that it knows no leader.
-    Refused { request: RequestId },
+    /// It learns that a member's process does not run; or that it does, and knows no leader.
+    Refused { request: RequestId, runs: bool },
+    /// The answer to a transaction arrives.
+    Answered { request: RequestId, answer: Box<Result<TxnResponse, StoreError>> },
     /// It stops waiting for an answer.
-    GiveUp { slot: SlotId, host: HostId, endpoint: usize },
+    GiveUp { slot: SlotId, request: Option<RequestId> },
     /// Its question for a member's status arrives.
     Status { slot: SlotId, member: MemberId },
 }
@@ -80,12 +83,23 @@ pub enum HostEvent {
     KernelReads { boot: u32, incarnation: u32, call: Box<Call> },
     /// The adapter has the kernel's answer.
     AdapterHears { incarnation: u32, reply: Box<KernelReply> },
+    /// The announcer sends what it has to announce.
+    AnnouncerSends { incarnation: u32, addresses: Vec<AddressId> },
     /// The gate of its fence may have closed.
     GateCloses,
     /// Lifetimes of its addresses may have ended.
     LifetimesEnd,
     /// Its daemon is started, as the service manager does.
     Start,
+}
+
+/// What happens to a neighbour of the hosts.
+#[derive(Debug)]
+pub enum NeighbourEvent {
+    /// It hears where addresses are.
+    Hears { client: usize, host: HostId, addresses: Vec<AddressId> },
+    /// What it knows of an address has led nowhere since then: it asks.
+    Asks { client: usize, address: AddressId, since: True },
 }
 
 /// What happens to the run.

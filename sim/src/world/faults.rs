@@ -118,6 +118,10 @@ impl Inner {
             }
             Fault::FlapLeader { .. } => self.flap(index),
             Fault::Compact => self.etcd.compact(),
+            Fault::BackUpStore => self.etcd.back_up(),
+            Fault::RestoreStore { other_cluster, raise } => {
+                self.etcd.restore(other_cluster, raise, env);
+            }
             Fault::Kill { host } => self.kill(host),
             Fault::Freeze { host } => self.freeze(host),
             Fault::Restart { host } => self.stop_daemon(host),
@@ -127,6 +131,10 @@ impl Inner {
             Fault::WatchLag { host, by } => self.etcd.set_watch_lag(host, by),
             Fault::SlowNetlink { host, by } => self.hosts.netlink(host).slow = by,
             Fault::StuckNetlink { host, by } => self.hosts.netlink(host).stuck = by,
+            Fault::StallAnnouncer { host, by } => self.hosts.netlink(host).announcer_stall = by,
+            Fault::LoseAnnouncements { host, permille } => {
+                self.hosts.netlink(host).announcements_lost = permille;
+            }
             Fault::StallAdapter { host, by } => self.hosts.netlink(host).stall = by,
             Fault::FailingNetlink { host, permille } => {
                 self.hosts.netlink(host).failing.permille = permille;
@@ -189,6 +197,10 @@ impl Inner {
             Fault::WatchLag { host, .. } => self.etcd.set_watch_lag(host, 0),
             Fault::SlowNetlink { host, .. } => self.hosts.netlink(host).slow = 0,
             Fault::StuckNetlink { host, .. } => self.hosts.netlink(host).stuck = 0,
+            Fault::StallAnnouncer { host, .. } => self.hosts.netlink(host).announcer_stall = 0,
+            Fault::LoseAnnouncements { host, .. } => {
+                self.hosts.netlink(host).announcements_lost = 0;
+            }
             Fault::StallAdapter { host, .. } => self.hosts.netlink(host).stall = 0,
             Fault::FailingNetlink { host, .. } => {
                 self.hosts.netlink(host).failing = Failing::default();
@@ -206,6 +218,11 @@ impl Inner {
                 self.hosts.set_link_there(host, interface, true, env);
             }
             Fault::LoseQuorum => self.pause_majority(false),
+            Fault::RestoreStore { .. } => {
+                for member in 0..self.etcd.size() {
+                    self.start_member(member);
+                }
+            }
             Fault::Drain { host } => {
                 let key = env.layout.names.drain(host);
                 self.operator.intend(key, None, &mut self.etcd, env);
@@ -217,6 +234,7 @@ impl Inner {
             Fault::MoveLeader
             | Fault::FlapLeader { .. }
             | Fault::Compact
+            | Fault::BackUpStore
             | Fault::StealAddress { .. }
             | Fault::PlantAddress { .. }
             | Fault::ChangeRules { .. }

@@ -26,11 +26,14 @@ pub mod layout;
 mod links;
 mod mishaps;
 pub mod names;
+pub mod neighbours;
 pub mod net;
 mod operator;
 mod pump;
 pub mod seams;
 pub mod slots;
+#[cfg(test)]
+mod tests;
 mod verbs;
 
 use std::cell::{RefCell, RefMut};
@@ -141,8 +144,10 @@ impl Inner {
             Event::Client(event) => self.clients.event(event, &mut self.etcd, env),
             Event::Host { host, event: HostEvent::Start } => self.start_daemon(host),
             Event::Host { host, event } => self.hosts.event(host, event, env),
-            Event::Answer { slot, reply } => {
-                env.slots.complete(slot, *reply);
+            Event::Neighbour(event) => {
+                for (at, event) in env.neighbours.event(env.agenda.now(), event) {
+                    env.schedule(at, Event::Neighbour(event));
+                }
             }
             Event::Wake { slot } => {
                 env.slots.complete(slot, slots::Reply::Now);

@@ -32,18 +32,21 @@ impl<F: FnMut(Control)> Pump<F> {
 
     /// Lets the events up to now happen. Tells when the next one will, unless the run is over.
     fn run(&mut self) -> Option<True> {
-        loop {
-            let mut inner = self.world.inner();
-            let Some(event) = inner.env.agenda.pop() else {
-                return inner.env.agenda.next_at();
-            };
+        let mut inner = self.world.inner();
+        // No time passes while events happen.
+        let present = inner.env.now();
+        while let Some(event) = inner.env.agenda.pop(present) {
             let controls = inner.dispatch(event);
             if inner.over {
                 return None;
             }
-            drop(inner);
-            controls.into_iter().for_each(&mut self.control);
+            if !controls.is_empty() {
+                drop(inner);
+                controls.into_iter().for_each(&mut self.control);
+                inner = self.world.inner();
+            }
         }
+        inner.env.agenda.next_at()
     }
 }
 

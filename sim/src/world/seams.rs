@@ -53,7 +53,7 @@ impl Store for SimHost {
         elsewhere: bool,
     ) -> impl Stream<Item = Result<Update, StoreError>> {
         let id = self.world.inner().follow(self.host, prefix, elsewhere);
-        Follow { world: Rc::clone(&self.world), id }
+        Follow { world: Rc::clone(&self.world), host: self.host, id }
     }
 
     async fn commit(&self, txn: Txn, timeout: Duration) -> Result<TxnResponse, StoreError> {
@@ -82,11 +82,7 @@ impl Kernel for SimHost {
 
     async fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) {
         let inner = &mut *self.world.inner();
-        let (host, env) = (self.host, &mut inner.env);
-        if inner.hosts.local(host, env.now()) < deadline.as_nanos() {
-            env.count(|tally| &mut tally.announcements);
-            env.trace(|| format!("host {host} announces {addresses:?}"));
-        }
+        inner.hosts.announce(self.host, &addresses, deadline, &mut inner.env);
     }
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {
@@ -160,6 +156,7 @@ impl Drop for SleepUntil {
 
 struct Follow {
     world: Rc<World>,
+    host: HostId,
     id: WatchId,
 }
 
@@ -168,7 +165,11 @@ impl Stream for Follow {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let inner = &mut *self.world.inner();
-        inner.etcd.poll_watch(self.id, &mut inner.env, cx)
+        let update = inner.etcd.poll_watch(self.id, &mut inner.env, cx);
+        if let Poll::Ready(Some(Err(_)) | None) = update {
+            inner.clients.stop_following_there(self.host, inner.env.now());
+        }
+        update
     }
 }
 

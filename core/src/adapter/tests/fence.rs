@@ -9,6 +9,7 @@ use crate::mutant::Mutant;
 
 const CLOSED: KernelOutcome = KernelOutcome::Failed(KernelError::TooLate);
 
+/// Rules 8.3 and 8.4.
 #[test]
 fn what_is_assumed_answers_until_the_deadline_and_a_refresh_moves_it() {
     let mut world = World::new(Fence, 3, None);
@@ -23,6 +24,7 @@ fn what_is_assumed_answers_until_the_deadline_and_a_refresh_moves_it() {
     assert!(!world.answers(1) && !world.answers(2));
 }
 
+/// Rule 8.4, interleaving 11.
 #[test]
 fn a_refresh_never_moves_a_gate_whose_time_is_over() {
     for mutant in [Mutant::ExpiredGateMoved, Mutant::RefreshReopensGate] {
@@ -35,6 +37,7 @@ fn a_refresh_never_moves_a_gate_whose_time_is_over() {
     }
 }
 
+/// Rule 8.5.
 #[test]
 fn a_gate_opens_anew_for_exactly_what_is_assumed_and_the_rest_is_told_with_the_next_refresh() {
     holds_unless(Mutant::EarlierHeldRevived, Fence, |world| {
@@ -67,6 +70,7 @@ fn what_was_left_out_and_put_back_before_the_next_refresh_is_not_told() {
     assert!(world.answers(1) && !world.answers(2) && world.answers(3));
 }
 
+/// Rule 8.17, interleaving 18.
 #[test]
 fn however_long_a_process_stalls_the_gate_never_outlives_its_deadline() {
     // It stalls before the ticket, before the gate, and before it could set anything right.
@@ -124,6 +128,24 @@ fn a_kernel_that_is_held_up_itself_is_asked_once_more() {
 }
 
 #[test]
+fn many_addresses_are_let_in_before_the_ticket_and_the_gate() {
+    for deadline in [9_000, 1_030] {
+        let mut world = World::new(Fence, 300, None);
+        world.stalls = vec![(ms(0), ms(900))];
+        let late = deadline < 2_000;
+        let expected = if late { too_late(1..=200) } else { done() };
+        assert_eq!(world.assume(1..=200, at(deadline)), expected);
+        let first = match &world.calls[..] {
+            [Call::Change(held), Call::Change(_), ..] => &held.changes[..],
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(first, [Change::FlushHeld, Change::AddHeld(all)] if all.len() == 200));
+        assert_eq!(world.tables().held.len(), if late { 0 } else { 200 });
+        assert_eq!(world.gate().is_some(), !late);
+    }
+}
+
+#[test]
 fn with_too_little_time_left_the_gate_is_closed_and_the_answer_is_too_late() {
     let mut world = World::new(Fence, 2, None);
     assert_eq!(world.assume([1], at(1_030)), too_late([1]));
@@ -134,6 +156,7 @@ fn with_too_little_time_left_the_gate_is_closed_and_the_answer_is_too_late() {
     assert!(world.gate().is_none());
 }
 
+/// Rule 8.11.
 #[test]
 fn timeouts_are_shorter_while_the_kernels_timers_run_slow() {
     holds_unless(Mutant::TimerRateIgnored, Fence, |world| {
@@ -162,6 +185,7 @@ fn silencing_the_last_address_closes_the_gate() {
     assert!(world.gate().is_none());
 }
 
+/// Rule 8.13.
 #[test]
 fn what_somebody_changes_in_the_fence_is_put_back_by_the_next_refresh() {
     let damage: [fn(&mut World); 5] = [
@@ -266,6 +290,7 @@ fn a_new_process_takes_over_the_fence_as_it_is_and_goes_on_with_what_answers() {
     assert!(world.answers(1) && !world.answers(2));
 }
 
+/// Rule 8.12.
 #[test]
 fn what_is_there_but_silent_is_not_taken_for_held() {
     let silent = |mutant| {
@@ -278,6 +303,7 @@ fn what_is_there_but_silent_is_not_taken_for_held() {
     assert!(silent(None) && !silent(Some(Mutant::SilentTakenForHeld)));
 }
 
+/// Rule 8.12.
 #[test]
 fn what_an_earlier_process_fenced_stays_fenced_until_it_is_gone() {
     let fenced = |mutant| {
@@ -309,6 +335,7 @@ fn a_fence_taken_over_closed_stays_closed_until_something_is_assumed() {
     assert!(world.answers(1));
 }
 
+/// Rule 8.6.
 #[test]
 fn what_could_not_be_put_there_is_not_let_pass() {
     holds_unless(Mutant::FailedLetPass, Fence, |world| {
@@ -318,6 +345,7 @@ fn what_could_not_be_put_there_is_not_let_pass() {
     });
 }
 
+/// Rule 8.6.
 #[test]
 fn the_gate_comes_before_the_address_and_goes_before_it() {
     let in_order = |world: &mut World, first: fn(&Change) -> bool, then: fn(&Call) -> bool| {

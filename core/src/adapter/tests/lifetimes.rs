@@ -26,6 +26,7 @@ fn may_be_there(world: &World, host: u32, when: crate::Instant) -> bool {
         .is_some_and(|(_, ends)| ends.is_none_or(|ends| ends + Duration::from_secs(1) > when))
 }
 
+/// Rule 8.8.
 #[test]
 fn by_lifetimes_an_address_goes_by_itself_before_its_deadline_and_the_answer_says_when() {
     holds_unless(Mutant::LifetimeRoundedUp, Lifetime, |world| {
@@ -47,6 +48,7 @@ fn by_lifetimes_every_refresh_renews_all_of_them() {
     assert!((1..=200).all(|host| world.is_present(host)));
 }
 
+/// Rule 8.1.
 #[test]
 fn by_lifetimes_the_clock_is_read_just_before_the_message_goes() {
     holds_unless(Mutant::ClockReadInQueue, Lifetime, |world| {
@@ -58,6 +60,7 @@ fn by_lifetimes_the_clock_is_read_just_before_the_message_goes() {
     });
 }
 
+/// Rule 8.2.
 #[test]
 fn by_lifetimes_what_the_kernel_read_too_late_is_set_again_or_taken_away() {
     holds_unless(Mutant::LifetimeNotLookedAtAgain, Lifetime, |world| {
@@ -71,6 +74,7 @@ fn by_lifetimes_what_the_kernel_read_too_late_is_set_again_or_taken_away() {
     assert!(!world.is_present(1));
 }
 
+/// Rule 8.8, interleaving 11.
 #[test]
 fn by_lifetimes_a_refresh_that_waited_too_long_does_not_put_back_what_the_kernel_removed() {
     let mut world = World::new(Lifetime, 1, None);
@@ -92,6 +96,7 @@ fn with_too_little_left_for_a_lifetime_an_earlier_one_stays() {
     assert!(!world.is_present(1));
 }
 
+/// Rule 8.2.
 #[test]
 fn what_came_too_late_is_taken_away_again() {
     holds_unless(Mutant::LateNotUndone, Fence, |world| {
@@ -111,6 +116,7 @@ fn nothing_is_put_there_at_or_after_the_deadline() {
     }
 }
 
+/// Rule 8.11.
 #[test]
 fn by_lifetimes_slow_timers_are_given_less_to_count() {
     holds_unless(Mutant::TimerRateIgnored, Lifetime, |world| {
@@ -121,6 +127,7 @@ fn by_lifetimes_slow_timers_are_given_less_to_count() {
     });
 }
 
+/// Rule 8.7.
 #[test]
 fn beside_the_fence_a_refresh_renews_what_would_end_and_nothing_else() {
     let mut world = World::new(Fence, 2, None);

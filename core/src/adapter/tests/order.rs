@@ -15,6 +15,7 @@ fn withdraw(hosts: impl IntoIterator<Item = u32>) -> KernelOp {
     KernelOp::Withdraw { addresses: addresses(hosts) }
 }
 
+/// Rule 8.9.
 #[test]
 fn a_withdrawal_goes_before_what_waits_and_takes_its_addresses_out_of_that() {
     holds_unless(Mutant::WithdrawalCancelsNothing, Fence, |world| {
@@ -27,6 +28,7 @@ fn a_withdrawal_goes_before_what_waits_and_takes_its_addresses_out_of_that() {
     });
 }
 
+/// Rule 8.9.
 #[test]
 fn a_withdrawal_comes_between_two_chunks_of_what_is_under_way() {
     holds_unless(Mutant::WithdrawalWaits, Fence, |world| {
@@ -66,6 +68,7 @@ fn withdrawals_keep_their_order_and_an_assumption_after_one_stays_after_it() {
     assert!(world.answers(1));
 }
 
+/// Rule 8.9.
 #[test]
 fn a_refresh_goes_before_assumptions_that_wait() {
     let mut world = World::new(Fence, 9, None);
@@ -105,6 +108,7 @@ fn a_renewal_that_waits_behind_many_addresses_extends_the_gate_early() {
     assert!(world.gate().unwrap() > at(11_900) && world.is_present(200));
 }
 
+/// Rule 8.10.
 #[test]
 fn what_waited_for_longer_than_a_lease_is_not_late_when_the_session_was_renewed() {
     let mut world = World::new(Fence, 9, None);
@@ -116,6 +120,7 @@ fn what_waited_for_longer_than_a_lease_is_not_late_when_the_session_was_renewed(
     assert_eq!(world.outcome(waits), Some(done()));
 }
 
+/// Rule 8.10.
 #[test]
 fn what_another_session_was_renewed_to_counts_no_longer() {
     for backstop in [Fence, Lifetime] {

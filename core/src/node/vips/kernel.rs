@@ -55,7 +55,7 @@ impl Vips {
         self.touch(vips, id, Event::WithdrawSent(id));
     }
 
-    /// The deadline moved: the kernel keeps what is held until then (rule 8). What is still on its
+    /// The deadline moved: the kernel keeps what is held until then (rule 2.5). What is still on its
     /// way to the kernel, behind thousands of others perhaps, is to know of the new deadline too.
     pub(in crate::node) fn refresh(&mut self, deadline: Instant, out: &mut Outbox) {
         let is_kept =
@@ -234,7 +234,7 @@ impl Vips {
 
     // ---- what the kernel cannot hold
 
-    /// The VIP is not this node's to hold for now: said in `nodes/`, then passed on (rule 7).
+    /// The VIP is not this node's to hold for now: said in `nodes/`, then passed on (rule 7.3).
     fn refused(
         &mut self,
         situation: &Situation<'_>,

@@ -86,7 +86,7 @@ impl Vips {
         self.agenda.mark_dirty([index]);
     }
 
-    /// Sets right what somebody else changed (rule 7); says what.
+    /// Sets right what somebody else changed (rule 7.1); says what.
     fn compare(
         &mut self,
         context: &Context<'_>,

@@ -93,7 +93,7 @@ impl Vips {
         self.vips[index].failed_at
     }
 
-    /// Why this node would not hold the VIP even if it owned it (rule 7).
+    /// Why this node would not hold the VIP even if it owned it (rule 7.4).
     pub(super) fn ineligible(
         &self,
         situation: &Situation<'_>,
@@ -113,7 +113,7 @@ impl Vips {
     }
 
     /// Whether this node gives up its place as the first with the VIP's addresses: it cannot hold
-    /// the VIP, owns it no more, and has nothing of it on its interface (rule 7).
+    /// the VIP, owns it no more, and has nothing of it on its interface (rule 4.10).
     pub(super) fn yields(&self, situation: &Situation<'_>, index: VipIndex) -> bool {
         let own = situation.own;
         if situation.session.id().is_none()
@@ -210,7 +210,8 @@ impl Vips {
     /// A session is resumed. A hand-over of what is named as ours, and is missing, may be under way
     /// still: the process before may have removed the address for it. The same is true of what is
     /// there, but was last published in another way: that process may have put the address there
-    /// under another name, and given this one free. Such a VIP must be put anew first (rule 6).
+    /// under another name, and given this one free. Such a VIP must be put anew first (rules 6.3 and
+    /// 6.4).
     pub(super) fn resumed(&mut self, own: &Own, view: &View, publication: &Publication) {
         for (index, vip) in self.vips.iter_mut().enumerate() {
             let is_unproven =
@@ -222,8 +223,15 @@ impl Vips {
             {
                 vip.barrier = vip.barrier.max(known.modified);
             }
+            // A new process is no new attempt (rule 7.7).
+            vip.failed_at = publication.failed_at(own, index);
         }
         self.mark_all_dirty();
+    }
+
+    /// An operator drained this node, and no longer does: whatever was wrong may be tried again.
+    pub(super) fn forget_failures(&mut self) {
+        self.vips.iter_mut().for_each(|vip| vip.failed_at = None);
     }
 
     /// A renewal was answered: what has settled may move.

@@ -130,7 +130,7 @@ impl Vips {
     }
 
     /// Claims a free VIP: at once where this node is the most wanted, after a short delay a rank
-    /// where it is not, so that a VIP is never stuck behind a host that does not take it (rule 4).
+    /// where it is not, so that a VIP is never stuck behind a host that does not take it (rule 4.4).
     fn claim_if_free(&mut self, context: &Context<'_>, index: VipIndex, tasks: &mut Tasks) {
         let situation = &context.situation;
         if !situation.is_free(index) {

@@ -16,6 +16,8 @@ use crate::plan::Params;
 
 use super::env::Env;
 use super::event::{Event, MemberEvent, WatchEvent};
+use turnip_core::model::Mvcc;
+
 use super::ids::{HostId, MemberId, RequestId, WatchId};
 
 use super::net::Site;
@@ -30,7 +32,14 @@ pub struct Etcd {
     members: Members,
     raft: Cluster,
     service: Service,
+    /// The newest backup of what it held.
+    backup: Option<Mvcc>,
+    /// How often it was restored into a cluster with another id.
+    clusters: u64,
 }
+
+/// The first cluster's id.
+const CLUSTER_ID: u64 = 0xC1;
 
 impl Etcd {
     /// A cluster that has never run.
@@ -38,7 +47,9 @@ impl Etcd {
         Etcd {
             members: Members::new((0..params.members).map(|member| params.site_of(member))),
             raft: Cluster::new(params.members, params.raft),
-            service: Service::new(params.members, params.hosts, params.keepalive),
+            service: Service::new(CLUSTER_ID, params),
+            backup: None,
+            clusters: 0,
         }
     }
 
@@ -164,6 +175,29 @@ impl Etcd {
         self.service.compact();
     }
 
+    /// An operator makes a backup.
+    pub fn back_up(&mut self) {
+        self.backup = Some(self.service.store.clone());
+    }
+
+    /// An operator stops all members, and restores from the newest backup what they hold, or
+    /// nothing where there is none. They do not run yet.
+    pub fn restore(&mut self, other_cluster: bool, raise: i64, env: &mut Env) {
+        for member in 0..self.members.len() {
+            self.crash(member, true, env);
+        }
+        self.clusters += u64::from(other_cluster);
+        let cluster_id = CLUSTER_ID + self.clusters;
+        let mut store = self.backup.clone().unwrap_or_else(|| Mvcc::new(cluster_id));
+        store.restored(cluster_id, raise);
+        self.raft.forget();
+        self.service.restore(store);
+        env.trace(|| {
+            let revision = self.service.store.revision();
+            format!("etcd is restored: cluster {cluster_id:x} at revision {revision}")
+        });
+    }
+
     /// Something happens to a member, unless it has crashed since, or is stopped.
     pub fn member_event(&mut self, me: MemberId, epoch: u32, event: MemberEvent, env: &mut Env) {
         let member = self.members.get_mut(me);
@@ -204,7 +238,7 @@ impl Etcd {
         if !member.up {
             // Nobody waits for the answer to an operator's wish: it is repeated.
             if machine_runs && request.slot.is_some() {
-                self.service.refuse(id, &self.members, env);
+                self.service.refuse(id, false, &self.members, env);
             }
             return;
         }

@@ -32,6 +32,8 @@ pub struct Request {
     pub made_at: True,
     /// How many endpoints have refused it.
     pub refusals: usize,
+    /// Which they were, as bits of their places.
+    pub asked: u32,
     /// The answer, once it was carried out.
     pub response: Option<TxnResponse>,
     /// Its answer will be lost on the way.
@@ -52,6 +54,7 @@ impl Request {
             epoch: 0,
             made_at,
             refusals: 0,
+            asked: 0,
             response: None,
             lose_answer: false,
             delay_answer: 0,

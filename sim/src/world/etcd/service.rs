@@ -5,12 +5,12 @@
 
 use turnip_core::{StoreError, TxnResponse};
 
+use crate::plan::Params;
 use crate::time::{MS, True};
 use crate::world::env::Env;
 use crate::world::event::{ClientEvent, Event};
 use crate::world::ids::{MemberId, RequestId, WatchId};
 use crate::world::net::Plane;
-use crate::world::slots::Reply;
 use turnip_core::model::Mvcc;
 
 use super::journal;
@@ -31,6 +31,8 @@ pub struct Service {
     pub requests: Requests,
     /// What they watch.
     pub watches: Watches,
+    /// The revision at which the log began.
+    began_at: i64,
     /// What is committed: the request, and the revision after it.
     committed: Vec<(Option<RequestId>, i64)>,
     /// How much of that each member has carried out.
@@ -42,12 +44,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// An empty store, behind so many members.
-    pub fn new(members: usize, hosts: usize, keepalive: u64) -> Self {
+    /// An empty store, behind as many members as the parameters say.
+    pub fn new(cluster_id: u64, params: &Params) -> Self {
+        let Params { members, hosts, keepalive, .. } = *params;
         Service {
-            store: Mvcc::new(0xC1),
+            store: Mvcc::new(cluster_id),
             requests: Requests::default(),
             watches: Watches::new(hosts, keepalive),
+            began_at: 1,
             committed: Vec::new(),
             applied: vec![0; members],
             waiting: vec![Vec::new(); members],
@@ -69,16 +73,17 @@ impl Service {
             // An operator's tool waits for a leader.
             Request { slot: None, ask: Ask::Txn(_), .. } => self.waiting[me].push(id),
             // The daemons ask with require-leader.
-            _ => self.refuse(id, members, env),
+            _ => self.refuse(id, true, members, env),
         }
     }
 
-    /// A client is told that its request was not carried out.
-    pub fn refuse(&self, id: RequestId, members: &Members, env: &mut Env) {
+    /// A client is told that its request was not carried out: the member's process does not run, or
+    /// it says so itself.
+    pub fn refuse(&self, id: RequestId, runs: bool, members: &Members, env: &mut Env) {
         let request = self.requests.get(id);
         let (host, site) = (request.host, members.get(request.member).site);
         if let Some(delay) = env.delay(Plane::Client, site, host) {
-            env.after(delay, Event::Client(ClientEvent::Refused { request: id }));
+            env.after(delay, Event::Client(ClientEvent::Refused { request: id, runs }));
         }
     }
 
@@ -92,18 +97,20 @@ impl Service {
     ) {
         let request = self.requests.get(id);
         let (host, site) = (request.host, members.get(request.member).site);
-        let (Some(slot), false) = (request.slot, request.lose_answer) else { return };
+        if request.slot.is_none() || request.lose_answer {
+            return;
+        }
         let extra = request.delay_answer;
         if let Some(delay) = env.delay(Plane::Client, site, host) {
-            let reply = Box::new(Reply::Txn(answer));
-            env.after(delay + extra, Event::Answer { slot, reply });
+            let event = ClientEvent::Answered { request: id, answer: Box::new(answer) };
+            env.after(delay + extra, Event::Client(event));
         }
     }
 
     /// The revision up to which a member has carried everything out.
     pub fn revision_at(&self, me: MemberId) -> i64 {
         match self.applied[me] {
-            0 => 1,
+            0 => self.began_at,
             applied => self.committed[applied - 1].1,
         }
     }
@@ -124,6 +131,14 @@ impl Service {
     pub fn crash(&mut self, me: MemberId) {
         self.waiting[me].clear();
         self.reads.retain(|read| read.0 != me);
+    }
+
+    /// Everything but `store` is gone: the log begins anew, with what that holds.
+    pub fn restore(&mut self, store: Mvcc) {
+        self.began_at = store.revision();
+        self.store = store;
+        self.committed.clear();
+        self.applied.fill(0);
     }
 
     /// Forgets the history of the store but for the newest revisions.

@@ -39,6 +39,8 @@ pub struct Watch {
 /// All watches that there ever were.
 pub struct Watches {
     list: Vec<Watch>,
+    /// Those that may not be over yet, in the order in which they began.
+    live: Vec<WatchId>,
     /// By how many ns what each host hears is late.
     lags: Vec<u64>,
     keepalive: u64,
@@ -47,7 +49,7 @@ pub struct Watches {
 impl Watches {
     /// None yet.
     pub fn new(hosts: usize, keepalive: u64) -> Self {
-        Watches { list: Vec::new(), lags: vec![0; hosts], keepalive }
+        Watches { list: Vec::new(), live: Vec::new(), lags: vec![0; hosts], keepalive }
     }
 
     /// What a host hears is late by so many ns.
@@ -69,7 +71,9 @@ impl Watches {
             over: false,
             waker: None,
         });
-        WatchId(self.list.len() as u32 - 1)
+        let id = WatchId(self.list.len() as u32 - 1);
+        self.live.push(id);
+        id
     }
 
     /// One of them.
@@ -81,17 +85,21 @@ impl Watches {
         &mut self.list[id.0 as usize]
     }
 
-    fn ids(&self) -> impl Iterator<Item = WatchId> + use<> {
-        (0..self.list.len() as u32).map(WatchId)
+    /// Those that are not over.
+    fn live(&mut self) -> Vec<WatchId> {
+        let list = &self.list;
+        self.live.retain(|id| !list[id.0 as usize].over);
+        self.live.clone()
     }
 
     /// Those that a member has begun to feed.
-    pub fn begun_at(&self, member: MemberId) -> Vec<WatchId> {
-        let fed = |id: &WatchId| {
+    pub fn begun_at(&mut self, member: MemberId) -> Vec<WatchId> {
+        let mut begun = self.live();
+        begun.retain(|id| {
             let watch = self.get(*id);
-            watch.member == member && !watch.over && watch.sent.is_some()
-        };
-        self.ids().filter(fed).collect()
+            watch.member == member && watch.sent.is_some()
+        });
+        begun
     }
 
     /// A watch's first read is answered at `revision`.
@@ -182,7 +190,7 @@ impl Watches {
 
     /// A member ends its watches; those whose connections work learn of it.
     pub fn end_all(&mut self, member: MemberId, site: Site, why: &str, env: &mut Env) {
-        for id in self.ids() {
+        for id in self.live() {
             let watch = self.get(id);
             if watch.member == member
                 && !watch.over
@@ -232,7 +240,7 @@ impl Watches {
 
     /// Connections that do not work any more stall.
     pub fn look(&mut self, members: &Members, env: &mut Env) {
-        for id in self.ids() {
+        for id in self.live() {
             let watch = self.get(id);
             if !watch.over && !members.is_connected(watch.member, watch.epoch, watch.host, &env.net)
             {

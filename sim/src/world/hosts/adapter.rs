@@ -127,7 +127,7 @@ impl Hosts {
             HostEvent::AdapterSends { incarnation: process.incarnation, call: Box::new(call) };
         if target.netlink.stall > 0 {
             // The process gets no time between reading the clock and sending.
-            let stall = env.rng.below(target.netlink.stall);
+            let stall = env.kernel_rng.below(target.netlink.stall);
             env.after(stall, Event::Host { host, event });
         } else {
             self.event(host, event, env);
@@ -138,7 +138,7 @@ impl Hosts {
     pub(super) fn adapter_sends(&mut self, host: HostId, call: Box<Call>, env: &mut Env) {
         let target = &self.list[host];
         let calls = crate::world::kernel::Kernel::duration(&call);
-        let duration = 20 * US + calls + env.rng.below(40 * US) + target.netlink.stuck;
+        let duration = 20 * US + calls + env.kernel_rng.below(40 * US) + target.netlink.stuck;
         let (boot, incarnation) = (target.boot, target.process.incarnation);
         let event = HostEvent::KernelReads { boot, incarnation, call };
         env.after(duration, Event::Host { host, event });

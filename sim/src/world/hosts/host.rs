@@ -43,7 +43,7 @@ pub struct Host {
     pub timers: Timers,
 }
 
-/// What is wrong with netlink.
+/// What is wrong with a daemon's ways to its kernel and its neighbours.
 #[derive(Clone, Copy, Default)]
 pub struct Netlink {
     /// What an answer takes longer than usual at most, in ns.
@@ -54,6 +54,10 @@ pub struct Netlink {
     pub stall: u64,
     /// What of it fails.
     pub failing: Failing,
+    /// How long the announcer may get no time between looking at the deadline and sending, in ns.
+    pub announcer_stall: u64,
+    /// How many announcements in a thousand are lost.
+    pub announcements_lost: u64,
 }
 
 /// For when the kernel's timers are set, in ns of what they count.

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use ipnet::IpNet;
 use turnip::seams::Command;
 use turnip_core::adapter::{Adapter, Call};
-use turnip_core::{Assignment, Backstop, KernelEvent};
+use turnip_core::{Assignment, Backstop, Instant, KernelEvent};
 
 use crate::plan::config::{self, HostConfig, VipSection};
 use crate::plan::{AddressId, Daemon, Params};
@@ -130,7 +130,8 @@ impl Hosts {
         match event {
             HostEvent::AdapterLooks { incarnation }
             | HostEvent::AdapterSends { incarnation, .. }
-            | HostEvent::AdapterHears { incarnation, .. } => {
+            | HostEvent::AdapterHears { incarnation, .. }
+            | HostEvent::AnnouncerSends { incarnation, .. } => {
                 if target.process.incarnation != incarnation {
                     return;
                 }
@@ -157,6 +158,7 @@ impl Hosts {
             HostEvent::KernelReads { incarnation, call, .. } => {
                 self.kernel_reads(host, incarnation, &call, env);
             }
+            HostEvent::AnnouncerSends { addresses, .. } => self.send(host, &addresses, env),
             HostEvent::GateCloses => self.gate_closes(host, env),
             HostEvent::LifetimesEnd => self.lifetimes_end(host, env),
             HostEvent::Start => unreachable!("the service manager's affair"),
@@ -170,8 +172,13 @@ impl Hosts {
         let configured = target.process.line.as_ref().map(|line| &line.configured);
         let none = BTreeSet::new();
         let failing = target.netlink.failing;
-        let read =
-            target.kernel.read(call, configured.unwrap_or(&none), now, failing, &mut env.rng);
+        let read = target.kernel.read(
+            call,
+            configured.unwrap_or(&none),
+            now,
+            failing,
+            &mut env.kernel_rng,
+        );
         if target.process.incarnation != incarnation {
             // Of an earlier process: the one that runs now does not know of it.
             target.kernel.change_rules(false);
@@ -180,9 +187,9 @@ impl Hosts {
         // What makes netlink slow does so after the kernel has acted: a message that is stuck
         // before that is a fault of its own, because timeouts count from when it is read.
         let target = &self.list[host];
-        let mut back = env.rng.within(5 * US..=60 * US);
+        let mut back = env.kernel_rng.within(5 * US..=60 * US);
         if target.netlink.slow > 0 {
-            back += env.rng.below(target.netlink.slow);
+            back += env.kernel_rng.below(target.netlink.slow);
         }
         let event = HostEvent::AdapterHears { incarnation, reply: Box::new(read.reply) };
         env.after(back, Event::Host { host, event });
@@ -279,15 +286,53 @@ impl Hosts {
         for other in (0..self.list.len()).filter(|other| before >> other & 1 == 1) {
             if other != host && answers {
                 let still = self.answers(other, net, now);
-                env.checker.observe(now, address, other, still);
+                env.observe(address, other, still);
             }
         }
-        env.checker.observe(now, address, host, answers);
+        env.observe(address, host, answers);
     }
 
     fn answers(&self, host: HostId, net: IpNet, now: True) -> bool {
         let target = &self.list[host];
         target.is_awake() && target.kernel.answers(net, target.ticks(now))
+    }
+}
+
+/// What hosts tell their neighbours.
+impl Hosts {
+    /// The daemon announces addresses, unless its deadline has passed.
+    pub fn announce(
+        &mut self,
+        host: HostId,
+        addresses: &[Assignment],
+        deadline: Instant,
+        env: &mut Env,
+    ) {
+        if self.local(host, env.now()) >= deadline.as_nanos() {
+            return;
+        }
+        env.count(|tally| &mut tally.announcements);
+        env.trace(|| format!("host {host} announces {addresses:?}"));
+        let target = &self.list[host];
+        let up = addresses.iter().filter(|one| target.kernel.is_up(&one.interface));
+        let ids = up.filter_map(|one| env.layout.address_of(one.address.addr()));
+        let ids: Vec<AddressId> = ids.map(|(id, _)| *id).collect();
+        if target.netlink.announcer_stall == 0 {
+            return self.send(host, &ids, env);
+        }
+        // The announcer has looked at the deadline, and gets no time.
+        let stall = env.kernel_rng.below(target.netlink.announcer_stall);
+        let incarnation = target.process.incarnation;
+        let event = HostEvent::AnnouncerSends { incarnation, addresses: ids };
+        env.after(stall, Event::Host { host, event });
+    }
+
+    fn send(&self, host: HostId, addresses: &[AddressId], env: &mut Env) {
+        let now = env.now();
+        let lost = self.list[host].netlink.announcements_lost;
+        for (at, event) in env.neighbours.sent(now, host, addresses, lost) {
+            env.schedule(at, Event::Neighbour(event));
+        }
     }
 }
 

@@ -264,7 +264,8 @@ impl Kernel {
         Listing { addresses: self.addresses.listed(configured), links: self.links.clone() }
     }
 
-    fn is_up(&self, interface: &str) -> bool {
+    /// Whether a link is there, and up.
+    pub fn is_up(&self, interface: &str) -> bool {
         self.links.iter().any(|link| &*link.name == interface && link.up)
     }
 }

@@ -11,7 +11,7 @@ use super::{Around, Cluster, Machine, Peer, Role};
 impl Cluster {
     pub(super) fn random_election(&self, now: True, a: &mut Around<'_, impl Machine>) -> True {
         let election = self.timing.election;
-        now + a.env.rng.within(election..=2 * election - 1)
+        now + a.env.election_rng.within(election..=2 * election - 1)
     }
 
     pub(super) fn arm(&mut self, me: MemberId, at: True, a: &mut Around<'_, impl Machine>) {

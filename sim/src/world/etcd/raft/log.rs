@@ -29,7 +29,7 @@ impl Cluster {
     /// What a write to the member's disk takes now.
     pub(super) fn disk_time(&self, me: MemberId, a: &mut Around<'_, impl Machine>) -> u64 {
         let slow = a.members.get(me).disk_slow;
-        slow + a.env.rng.within(100_000..=self.timing.disk_max)
+        slow + a.env.election_rng.within(100_000..=self.timing.disk_max)
     }
 
     /// The leader's own write is on its disk.
@@ -136,7 +136,7 @@ impl Cluster {
             self.become_follower(me, Some(from), a);
         }
         let election = self.timing.election;
-        let jitter = a.env.rng.within(election..=2 * election - 1);
+        let jitter = a.env.election_rng.within(election..=2 * election - 1);
         let raft = &mut self.raft[me];
         raft.heard_at = now;
         raft.election_at = now + jitter;

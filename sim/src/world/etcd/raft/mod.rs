@@ -138,6 +138,11 @@ impl Cluster {
         Cluster { raft, order: vec![0; members * members], timing }
     }
 
+    /// The members have never run.
+    pub fn forget(&mut self) {
+        self.raft.iter_mut().for_each(|raft| *raft = Raft::new());
+    }
+
     /// Whether a member leads, as far as it knows.
     pub fn leads(&self, me: MemberId) -> bool {
         self.raft[me].role == Role::Leader
