@@ -38,7 +38,7 @@ fn every_broken_rule_that_can_show_in_a_small_world_is_found() {
 
 #[test]
 fn only_the_broken_rule_that_makes_others_wait_does_not_show() {
-    let unseen = Mutant::ALL.iter().copied().filter(|mutant| where_it_shows(*mutant).is_none());
+    let unseen = Mutant::ALL.iter().copied().filter(|&mutant| where_it_shows(mutant).is_none());
     assert_eq!(unseen.collect::<Vec<_>>(), [Mutant::ExpiryRestarts]);
 }
 

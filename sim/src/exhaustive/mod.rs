@@ -31,19 +31,23 @@ mod hosts;
 mod kernel;
 mod messages;
 mod moves;
+mod mutants;
 mod rest;
 mod search;
 mod state;
 mod store;
 mod world;
+mod worlds;
 
 use std::fmt;
 
 use turnip_core::Mutant;
 
-pub use bounds::{Options, SmallWorld, large_worlds, small_worlds, where_it_shows, wide_world};
+pub use bounds::Options;
 pub use files::Files;
+pub use mutants::where_it_shows;
 pub use world::Violation;
+pub use worlds::{SmallWorld, large_worlds, small_worlds, wide_world};
 
 use world::World;
 
@@ -60,6 +64,10 @@ pub struct Report {
     pub kernels: usize,
     /// From how many states of the last tick on it was checked that all comes to rest.
     pub rested: usize,
+    /// How many hosts, at the most, have another session in one state than when all began, or none.
+    pub expired: usize,
+    /// For how many ticks an address was nobody's that somebody could have, where that is bounded.
+    pub gap: u8,
     /// How many moves the farthest state is away.
     pub depth: usize,
     /// Whether everything within the bounds was visited.
@@ -103,6 +111,8 @@ pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize
         steps,
         kernels: world.adapters.len(),
         rested: found.rested,
+        expired: found.expired,
+        gap: found.gap,
         depth: found.depth,
         exhausted: found.exhausted,
         violation,
@@ -160,7 +170,18 @@ impl fmt::Display for Violation {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { states, nodes, steps, kernels, rested, depth, exhausted, violation } = self;
+        let Report {
+            states,
+            nodes,
+            steps,
+            kernels,
+            rested,
+            expired,
+            gap,
+            depth,
+            exhausted,
+            violation,
+        } = self;
         let all = match (exhausted, violation) {
             (true, _) => "all there are",
             (false, None) => "and there are more",
@@ -169,7 +190,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "{states} states visited ({all}), up to {depth} moves deep; {nodes} states of single nodes, \
-             {steps} steps, {kernels} kernels; {rested} come to rest"
+             {steps} steps, {kernels} kernels; {rested} come to rest; {expired} of the first sessions gone, gap {gap}"
         )?;
         if let Some((violation, path)) = violation {
             write!(f, "\n{violation}, after {} moves:", path.len())?;
