@@ -144,6 +144,8 @@ impl Durations {
             })
         };
         let Durations { silence, bears, commit, outage, settle, hand_over, .. } = *self;
+        // Where one member is the majority, nothing is decided without it.
+        let without_store = if plan.params.members <= 2 { lasts + self.rewatch } else { 0 };
         let return_of_host = silence + 4 * commit + settle;
         // A new process lists addresses, reads the store, and renews.
         let resume = 4 * commit + 2 * self.kernel;
@@ -183,7 +185,7 @@ impl Durations {
             // The same, and perhaps its member led: the election is not added to the lease, but what
             // the lease still lacks when it is over is waited for.
             Fault::PowerOff { .. } | Fault::Isolate { .. } => Allowance {
-                gap: self.death() + outage,
+                gap: self.death() + outage + without_store,
                 moves: 4,
                 after_begin: self.death() + outage + settle,
                 after_end: self.keepalive + return_of_host + 2 * outage,
@@ -242,8 +244,8 @@ impl Durations {
             },
             Fault::CrashLeader | Fault::CrashMember { .. } | Fault::PauseMember { .. } => {
                 Allowance {
-                    gap: (outage + self.rewatch).saturating_sub(bears),
-                    moves: if outage + self.rewatch < bears { 0 } else { 2 },
+                    gap: (without_store + outage + self.rewatch).saturating_sub(bears),
+                    moves: if without_store + outage + self.rewatch < bears { 0 } else { 2 },
                     after_begin: self.keepalive + outage + settle,
                     after_end: self.keepalive + outage + settle,
                     unsteady: false,
