@@ -1,4 +1,4 @@
-//! Interleavings 14 to 17 and 19, and what else goes wrong where hosts are configured in different ways or
+//! Interleavings 14 to 17, and what else goes wrong where hosts are configured in different ways or
 //! cannot do what they are configured to.
 
 use turnip_core::Mutant;
@@ -55,13 +55,6 @@ pub fn all() -> Vec<Scenario> {
             &[Mutant::YieldsWhileHeld],
             4 * S,
             drained_with_a_stuck_removal,
-        ),
-        scenario(
-            "late-publication",
-            "interleaving 19: a process of host 0 without the VIP is killed with its record on its way, which lands when the next one holds the address; host 1 has it under another name",
-            &[Mutant::InheritedRecordTrusted],
-            4 * S,
-            late_publication,
         ),
         scenario(
             "address-moved-with-a-stuck-removal",
@@ -167,19 +160,6 @@ fn two_names() -> Plan {
     let vips = plan.params.vips.len();
     plan.reconfigure(6_000, 1, Change::Rename { vip: 0, to: vips });
     plan.fault(6_001, 500, Fault::Restart { host: 1 });
-    plan
-}
-
-fn late_publication() -> Plan {
-    let mut plan = two_names();
-    plan.fault(12_000, 600, Fault::Reconfigure { host: 0, change: Change::Remove { vip: 0 } });
-    let late = Mishap::DelayRequest(1_300 * MS);
-    plan.fault(12_000, 5_000, meddle(0, TxnKind::Publish, 1, late));
-    plan.fault(12_010, 20, Fault::Kill { host: 0 });
-    plan.fault(12_610, 20, Fault::Kill { host: 0 });
-    // What has become of its record is late here.
-    plan.fault(12_900, 3_000, Fault::WatchLag { host: 0, by: 700 * MS });
-    plan.lasting(40 * S);
     plan
 }
 
