@@ -105,8 +105,8 @@ impl<'a, S: Store, C: Clock> Follower<'a, S, C> {
     /// What a key was at a revision, after all that was told.
     pub(super) fn as_of(&self, name: &str, at: Revision) -> Option<&KeyValue> {
         let told = self.events.iter().map(|(event, _)| event);
-        let told = told.filter(|event| key(event) == name && revision(event) <= at);
-        match told.last() {
+        let mut told = told.filter(|event| key(event) == name && revision(event) <= at);
+        match told.next_back() {
             Some(Event::Put(kv)) => Some(kv),
             Some(Event::Delete { .. }) => None,
             None => self.snapshot.kvs.iter().find(|kv| kv.key == name),
