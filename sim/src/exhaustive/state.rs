@@ -10,8 +10,8 @@ pub(super) struct State {
     /// A bit for each host that the operator drains.
     pub(super) drained: u8,
     pub(super) used: Used,
-    /// For how many ticks an address has been nobody's that somebody could have; counted only
-    /// where there is a bound on it.
+    /// At how many ticks an address has been nobody's although a host that renews could have it;
+    /// counted only where there is a bound on it.
     pub(super) gap: u8,
     /// Requests that nobody waits for any more and that may still land.
     pub(super) late: Vec<u32>,

@@ -299,7 +299,13 @@ impl World {
             }
         }
         if self.options.gap_max < u8::MAX {
-            state.gap = if self.missing(state).is_some() { state.gap + 1 } else { 0 };
+            // Only ticks at which somebody could do something about it.
+            let renews =
+                |(host, fate): (&Host, Fate)| host.life == Life::Running && fate == Fate::Prompt;
+            state.gap = match self.missing(state) {
+                None => 0,
+                Some(_) => state.gap + u8::from(state.hosts.iter().zip(fates).any(renews)),
+            };
         }
     }
 

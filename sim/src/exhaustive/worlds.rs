@@ -14,9 +14,14 @@ pub struct SmallWorld {
     pub options: Options,
 }
 
-/// The worlds that are small enough to be exhausted at every commit: together some two million
+/// The worlds that are small enough to be exhausted at every commit: together some four million
 /// states. Each is where a rule of the protocol is put to the test.
 pub fn small_worlds() -> Vec<SmallWorld> {
+    [leases(), hand_overs(), files(), time_and_kernels()].concat()
+}
+
+/// Renewals and sessions.
+fn leases() -> Vec<SmallWorld> {
     let calm = Options::default();
     let one = |name, about, options| SmallWorld { name, about, options };
     vec![
@@ -47,6 +52,14 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "the same, and what it had sent lands late",
             Options { ticks_max: 1, crashes_max: 1, late_max: 1, ..calm },
         ),
+    ]
+}
+
+/// Hand-overs, newcomers, ends.
+fn hand_overs() -> Vec<SmallWorld> {
+    let calm = Options::default();
+    let one = |name, about, options| SmallWorld { name, about, options };
+    vec![
         one(
             "move",
             "the operator moves the VIP three times, and a hand-over is late",
@@ -78,6 +91,14 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "only the daemon takes addresses away, in time",
             Options { fence: false, ..calm },
         ),
+    ]
+}
+
+/// Renames and several VIPs.
+fn files() -> Vec<SmallWorld> {
+    let calm = Options::default();
+    let one = |name, about, options| SmallWorld { name, about, options };
+    vec![
         one(
             "rename",
             "a VIP is renamed and named as before, with kills and a late request",
@@ -87,8 +108,9 @@ pub fn small_worlds() -> Vec<SmallWorld> {
                 changes_max: 2,
                 crashes_max: 2,
                 late_max: 2,
-                losses_max: 1,
+                losses_max: 0,
                 deaf_max: 1,
+                slow_kernel: true,
                 alone: true,
                 prompt: true,
                 one_unlucky: true,
@@ -100,13 +122,12 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "rename-drain",
             "a VIP is renamed on one host, and the other is drained",
             Options {
-                ticks_max: 3,
+                ticks_max: 2,
                 files: Files::Rename,
-                changes_max: 2,
-                crashes_max: 2,
-                drains_max: 2,
+                changes_max: 1,
+                crashes_max: 1,
+                drains_max: 1,
                 losses_max: 1,
-                deaf_max: 1,
                 prompt: true,
                 ..calm
             },
@@ -115,12 +136,13 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "exchange",
             "two VIPs exchange their addresses and take them back, with kills",
             Options {
-                ticks_max: 3,
+                ticks_max: 2,
                 files: Files::Exchange,
                 changes_max: 2,
                 crashes_max: 2,
-                losses_max: 1,
+                losses_max: 0,
                 deaf_max: 1,
+                slow_kernel: true,
                 prompt: true,
                 one_unlucky: true,
                 ..calm
@@ -130,11 +152,10 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "two",
             "two VIPs of which one moves, and a daemon is killed",
             Options {
-                ticks_max: 3,
+                ticks_max: 2,
                 files: Files::Two,
-                moves_max: 2,
+                moves_max: 1,
                 crashes_max: 1,
-                late_max: 1,
                 deaf_max: 1,
                 losses_max: 1,
                 prompt: true,
@@ -146,6 +167,14 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "two requests are late while the VIP moves",
             Options { ticks_max: 1, moves_max: 2, late_max: 2, ..calm },
         ),
+    ]
+}
+
+/// Gaps, slow kernels, three hosts.
+fn time_and_kernels() -> Vec<SmallWorld> {
+    let calm = Options::default();
+    let one = |name, about, options| SmallWorld { name, about, options };
+    vec![
         one(
             "gone",
             "a daemon is killed for good, and the other's renewals fail now and then",
@@ -155,7 +184,7 @@ pub fn small_worlds() -> Vec<SmallWorld> {
                 losses_max: 2,
                 stay_down: true,
                 prompt: true,
-                gap_max: 200,
+                gap_max: 2,
                 ..calm
             },
         ),
@@ -163,6 +192,18 @@ pub fn small_worlds() -> Vec<SmallWorld> {
             "kernel",
             "every call to the kernel takes its time, among leases",
             Options { ticks_max: 4, slow_kernel: true, prompt: true, stalls_max: 1, ..calm },
+        ),
+        one(
+            "kernel-stall",
+            "a longer lease, so that a call to the kernel can be read ticks after it was sent",
+            Options {
+                lease_ticks: 4,
+                ticks_max: 7,
+                losses_max: 1,
+                slow_kernel: true,
+                prompt: true,
+                ..calm
+            },
         ),
         one(
             "kernel-kill",
@@ -205,6 +246,11 @@ pub fn small_worlds() -> Vec<SmallWorld> {
 
 /// The worlds that take minutes to exhaust: together some seventy million states.
 pub fn large_worlds() -> Vec<SmallWorld> {
+    [large_hand_overs(), large_further()].concat()
+}
+
+/// Large worlds of leases and hand-overs.
+fn large_hand_overs() -> Vec<SmallWorld> {
     let calm = Options::default();
     let one = |name, about, options| SmallWorld { name, about, options };
     vec![
@@ -244,6 +290,14 @@ pub fn large_worlds() -> Vec<SmallWorld> {
             "the VIP moves to and fro, with a late request and a kill",
             Options { ticks_max: 1, moves_max: 2, late_max: 1, crashes_max: 1, ..calm },
         ),
+    ]
+}
+
+/// More of the large worlds.
+fn large_further() -> Vec<SmallWorld> {
+    let calm = Options::default();
+    let one = |name, about, options| SmallWorld { name, about, options };
+    vec![
         one(
             "slow-kernel",
             "the VIP moves to and fro, and no kernel operation is quick",
@@ -273,6 +327,52 @@ pub fn large_worlds() -> Vec<SmallWorld> {
             "no-fence-move",
             "a hand-over and a late request without a fence",
             Options { ticks_max: 3, moves_max: 1, late_max: 1, fence: false, ..calm },
+        ),
+        one(
+            "rename-large",
+            "a VIP is renamed and named as before on two hosts, with kills and late requests",
+            Options {
+                ticks_max: 2,
+                files: Files::Rename,
+                changes_max: 2,
+                crashes_max: 2,
+                late_max: 2,
+                losses_max: 1,
+                deaf_max: 1,
+                alone: true,
+                prompt: true,
+                states_max: 10_000_000,
+                ..calm
+            },
+        ),
+        one(
+            "two-large",
+            "two VIPs, moves, a kill, a late request and a watch that stands still",
+            Options {
+                ticks_max: 3,
+                files: Files::Two,
+                moves_max: 2,
+                crashes_max: 1,
+                late_max: 1,
+                deaf_max: 1,
+                losses_max: 1,
+                prompt: true,
+                states_max: 10_000_000,
+                ..calm
+            },
+        ),
+        one(
+            "three-deeper",
+            "three hosts, three outages and a watch that stands still",
+            Options {
+                nodes: 3,
+                ticks_max: 9,
+                losses_max: 3,
+                deaf_max: 1,
+                prompt: true,
+                states_max: 10_000_000,
+                ..calm
+            },
         ),
         one("three-3", "three hosts, three ticks", Options { nodes: 3, ticks_max: 3, ..calm }),
         one(
