@@ -78,7 +78,14 @@ fn over_and_over(plan: &mut Plan, rounds: u64, before: u64, lasts: u64, fault: &
 fn stalls_before_sending() -> Plan {
     let mut plan = ranked();
     plan.params.tick = MS;
-    over_and_over(&mut plan, 45, 700, 3_000, &Fault::StallAdapter { host: 0, by: 1_000 * MS });
+    // The store is cut off first, so that nothing later moves the deadline that others wait for.
+    for round in 0..12 {
+        let at = 8_000 + 15_000 * round;
+        plan.fault(at - 600, 1_600, Fault::StallAdapter { host: 0, by: 1_000 * MS });
+        plan.fault(at, 6_000, Fault::CutStore { host: 0 });
+        plan.fault(at + 70 * round, 5_500, Fault::Freeze { host: 0 });
+    }
+    plan.lasting(190 * S);
     plan
 }
 

@@ -80,9 +80,11 @@ impl Agenda {
         self.heap.peek().map(|scheduled| scheduled.at)
     }
 
-    /// The next event, if it happens at or before `present`. The time becomes that event's.
-    pub fn pop(&mut self, present: True) -> Option<Event> {
-        if self.heap.peek()?.at > present {
+    /// The next event, if it happens at or before `present`; or later, if it may happen `ahead` of
+    /// its time because it is quiet. The time becomes that event's.
+    pub fn pop(&mut self, present: True, ahead: bool) -> Option<Event> {
+        let next = self.heap.peek()?;
+        if next.at > present && !(ahead && next.event.is_quiet()) {
             return None;
         }
         let scheduled = self.heap.pop()?;

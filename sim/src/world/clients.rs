@@ -273,3 +273,43 @@ impl Clients {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> Client {
+        let endpoint = |member| Endpoint { member, failed: None, unreachable: false };
+        Client {
+            local: Some(0),
+            endpoints: (0..3).map(endpoint).collect(),
+            current: 0,
+            followed: None,
+            leave_followed: false,
+        }
+    }
+
+    #[test]
+    fn a_request_leaves_an_endpoint_that_does_not_answer_and_one_that_refuses_only_for_once() {
+        let mut client = client();
+        client.fails(0, false, 10);
+        assert_eq!((client.next(0), client.next(1)), (0, 1));
+        client.fails(0, true, 20);
+        assert_eq!((client.next(0), client.next(1 << 1)), (1, 2));
+        client.answers(2);
+        assert_eq!(client.next(0), 2);
+    }
+
+    #[test]
+    fn who_follows_stays_until_that_fails_and_then_asks_who_failed_the_longest_ago() {
+        let mut client = client();
+        assert_eq!((client.endpoint_to_follow(false), client.endpoint_to_follow(false)), (0, 0));
+        client.fails(0, false, 10);
+        client.leave_followed = true;
+        assert_eq!(client.endpoint_to_follow(false), 1);
+        client.fails(1, false, 20);
+        assert_eq!(client.endpoint_to_follow(true), 2);
+        client.fails(2, false, 30);
+        assert_eq!(client.endpoint_to_follow(true), 0);
+    }
+}

@@ -33,6 +33,25 @@ pub enum Event {
     Run(RunEvent),
 }
 
+impl Event {
+    /// Whether nobody outside of the world's state notices it, no daemon above all: what comes of it
+    /// are other events.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Event::Member { .. } | Event::Request { .. } | Event::Neighbour(_) => true,
+            Event::Watch { event, .. } => matches!(event, WatchEvent::Opens | WatchEvent::Probe),
+            Event::Host { event, .. } => matches!(
+                event,
+                HostEvent::AdapterSends { .. }
+                    | HostEvent::KernelReads { .. }
+                    | HostEvent::AnnouncerSends { .. }
+                    | HostEvent::GateCloses
+            ),
+            Event::Client(_) | Event::Wake { .. } | Event::Intend { .. } | Event::Run(_) => false,
+        }
+    }
+}
+
 /// What happens to a member of etcd.
 #[derive(Debug)]
 pub enum MemberEvent {

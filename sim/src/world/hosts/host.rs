@@ -194,3 +194,26 @@ impl Process {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Params;
+    use crate::time::{MS, S};
+
+    #[test]
+    fn the_kernels_timers_are_bent_by_ntp_and_stand_still_while_the_host_is_suspended() {
+        let config = Params::plain(1, 1, 1).config(0, []);
+        let kernel = Kernel::new(&[], MS, true);
+        let mut host = Host::new(HostClock::new(7 * S, 0), kernel, config);
+        host.slew(0, -50_000);
+        assert_eq!((host.ticks(S), host.timers_slow_ppm()), (950 * MS, 50_000));
+        host.suspended = true;
+        host.set_stopped(S);
+        assert_eq!((host.ticks(9 * S), host.clock.read(9 * S).as_nanos()), (950 * MS, 16 * S));
+        host.suspended = false;
+        host.set_stopped(9 * S);
+        host.slew(9 * S, 50_000);
+        assert_eq!((host.ticks(10 * S), host.timers_slow_ppm()), (2 * S, 0));
+    }
+}

@@ -163,7 +163,7 @@ impl Nft {
         match change {
             Change::Layout { .. } | Change::LayoutAnew { .. } => {}
             Change::DeleteVips(addresses) => {
-                if !addresses.iter().fold(true, |all, one| tables.vips.remove(one) && all) {
+                if !addresses.iter().all(|one| tables.vips.remove(one)) {
                     return Done::Absent;
                 }
                 return Done::Affects(addresses);
@@ -173,7 +173,7 @@ impl Nft {
                 return Done::Affects(addresses);
             }
             Change::DeleteHeld(addresses) => {
-                if !addresses.iter().fold(true, |all, one| tables.held.remove(one) && all) {
+                if !addresses.iter().all(|one| tables.held.remove(one)) {
                     return Done::Absent;
                 }
                 return Done::Affects(addresses);
@@ -213,7 +213,7 @@ impl Nft {
 enum Done<'a> {
     Affects(&'a [IpAddr]),
     AffectsAll,
-    /// What it deletes is not there, or there are no tables.
+    /// What it deletes is not there, or there are no tables: nothing of the transaction takes place.
     Absent,
 }
 
