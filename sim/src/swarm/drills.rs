@@ -14,6 +14,9 @@ pub fn draw(rng: &mut Rng, plan: &mut Plan) {
     let mut at = durations.start(plan) + rng.within(1..=3_000) * MS;
     for _ in 0..rng.within(2..=6) {
         let fault = fault(rng, plan);
+        if plan.steps.iter().any(|step| step.is_for_ever() && step.fault == fault) {
+            continue;
+        }
         let lasts = duration(rng, plan, &fault);
         let step = Step { at, lasts: Some(lasts), fault };
         // The plan's own healing is not known yet.
