@@ -131,9 +131,33 @@ impl Durations {
         2 * self.commit + self.hand_over
     }
 
-    /// **The table.** One line a kind of fault, with the reason.
+    /// **The table**, in four parts. One line a kind of fault, with the reason.
     pub fn allowance(&self, plan: &Plan, step: &Step) -> Allowance {
         let lasts = step.ends(plan.heal_at).saturating_sub(step.at);
+        self.of_a_host(plan, &step.fault, lasts)
+            .or_else(|| self.of_a_kernel(&step.fault))
+            .or_else(|| self.of_the_store(plan, &step.fault, lasts))
+            .or_else(|| self.of_others(plan, &step.fault))
+            .unwrap_or_else(|| Allowance {
+                after_end: self.keepalive + self.return_of_host() + 2 * self.outage,
+                unsteady: true,
+                ..Self::nothing_said()
+            })
+    }
+
+    /// A host that was away has a session of its own again, after that of its last boot has expired,
+    /// and gets back what it is preferred for.
+    fn return_of_host(&self) -> u64 {
+        self.silence + 4 * self.commit + self.settle
+    }
+
+    /// How much longer the store is away where one member is the majority, and that is lost.
+    fn without_store(&self, plan: &Plan, lasts: u64) -> u64 {
+        if plan.params.members <= 2 { lasts + self.rewatch } else { 0 }
+    }
+
+    /// Daemons and machines that stop, are stopped, or are cut off.
+    fn of_a_host(&self, plan: &Plan, fault: &Fault, lasts: u64) -> Option<Allowance> {
         // A new process reads a file that may have changed, and tries once more what was refused.
         let changed = |host: usize| {
             plan.steps.iter().any(|step| match step.fault {
@@ -144,12 +168,10 @@ impl Durations {
             })
         };
         let Durations { silence, bears, commit, outage, settle, hand_over, .. } = *self;
-        // Where one member is the majority, nothing is decided without it.
-        let without_store = if plan.params.members <= 2 { lasts + self.rewatch } else { 0 };
-        let return_of_host = silence + 4 * commit + settle;
+        let return_of_host = self.return_of_host();
         // A new process lists addresses, reads the store, and renews.
         let resume = 4 * commit + 2 * self.kernel;
-        match &step.fault {
+        Some(match fault {
             // What comes of it is told by the run: another configuration makes whatever it makes.
             Fault::Kill { host } | Fault::Restart { host } | Fault::PowerOff { host }
                 if changed(*host) =>
@@ -185,7 +207,7 @@ impl Durations {
             // The same, and perhaps its member led: the election is not added to the lease, but what
             // the lease still lacks when it is over is waited for.
             Fault::PowerOff { .. } | Fault::Isolate { .. } => Allowance {
-                gap: self.death() + outage + without_store,
+                gap: self.death() + outage + self.without_store(plan, lasts),
                 moves: 4,
                 after_begin: self.death() + outage + settle,
                 after_end: self.keepalive + return_of_host + 2 * outage,
@@ -200,6 +222,14 @@ impl Durations {
                 after_end: silence + return_of_host + outage + 3 * S,
                 unsteady: false,
             },
+            _ => return None,
+        })
+    }
+
+    /// What an operator wants of a host, and what its kernel does.
+    fn of_a_kernel(&self, fault: &Fault) -> Option<Allowance> {
+        let Durations { settle, hand_over, .. } = *self;
+        Some(match fault {
             // Away at once, and back after settling.
             Fault::Drain { .. } | Fault::Pin { .. } => Allowance {
                 gap: hand_over,
@@ -232,20 +262,29 @@ impl Durations {
                 after_end: 0,
                 unsteady: false,
             },
+            _ => return None,
+        })
+    }
+
+    /// etcd, and the way to it.
+    fn of_the_store(&self, plan: &Plan, fault: &Fault, lasts: u64) -> Option<Allowance> {
+        let Durations { bears, outage, settle, rewatch, .. } = *self;
+        let without_store = self.without_store(plan, lasts);
+        Some(match fault {
             // Nobody loses anything while the store is away for less than a lease bears. When it is
             // away for longer, everybody does. The others give time to be heard, but not for a watch
             // to come back, without which nobody renews.
             Fault::LoseQuorum => Allowance {
-                gap: (lasts + outage + self.rewatch).saturating_sub(bears),
-                moves: if lasts + outage + self.rewatch < bears { 0 } else { 2 },
+                gap: (lasts + outage + rewatch).saturating_sub(bears),
+                moves: if lasts + outage + rewatch < bears { 0 } else { 2 },
                 after_begin: 0,
                 after_end: self.keepalive + outage + settle,
                 unsteady: true,
             },
             Fault::CrashLeader | Fault::CrashMember { .. } | Fault::PauseMember { .. } => {
                 Allowance {
-                    gap: (without_store + outage + self.rewatch).saturating_sub(bears),
-                    moves: if without_store + outage + self.rewatch < bears { 0 } else { 2 },
+                    gap: (without_store + outage + rewatch).saturating_sub(bears),
+                    moves: if without_store + outage + rewatch < bears { 0 } else { 2 },
                     after_begin: self.keepalive + outage + settle,
                     after_end: self.keepalive + outage + settle,
                     unsteady: false,
@@ -262,6 +301,13 @@ impl Durations {
             Fault::WatchLag { by, .. } if *by < self.renew => Self::unnoticed(S),
             // Within the margin.
             Fault::Drift { .. } => Self::unnoticed(0),
+            _ => return None,
+        })
+    }
+
+    /// What does nothing, what does something later, and what is anybody's guess.
+    fn of_others(&self, plan: &Plan, fault: &Fault) -> Option<Allowance> {
+        Some(match fault {
             // It does something when the daemon is started, and that has its own line.
             Fault::Reconfigure { change, .. } => match change {
                 // But for mistakes of which nobody says how they go.
@@ -281,15 +327,13 @@ impl Durations {
             | Fault::BackUpStore => Self::unnoticed(0),
             Fault::FailingNetlink { .. }
             | Fault::SlowNetlink { .. }
-            | Fault::StallAdapter { .. } => {
-                Allowance { after_end: 61 * S + settle, unsteady: true, ..Self::nothing_said() }
-            }
-            _ => Allowance {
-                after_end: self.keepalive + return_of_host + 2 * outage,
+            | Fault::StallAdapter { .. } => Allowance {
+                after_end: 61 * S + self.settle,
                 unsteady: true,
                 ..Self::nothing_said()
             },
-        }
+            _ => return None,
+        })
     }
 
     /// Nobody without the logs can tell that anything happened.

@@ -206,8 +206,8 @@ impl Gaps<'_> {
                 Fault::PowerOff { host: site }
                 | Fault::PauseHost { host: site }
                 | Fault::Isolate { site } => {
-                    for member in 0..params.members {
-                        down[member] |= params.site_of(member) == site;
+                    for (member, down) in down.iter_mut().enumerate() {
+                        *down |= params.site_of(member) == site;
                     }
                 }
                 Fault::CrashLeader => unknown += 1,

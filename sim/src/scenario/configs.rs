@@ -20,7 +20,13 @@ fn scenario(
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    let mut all = vec![
+    let mut all = of_names();
+    all.extend(of_hosts());
+    all
+}
+
+fn of_names() -> Vec<Scenario> {
+    vec![
         scenario(
             "late-freeing-after-rename",
             "interleaving 14: host 0's VIP is renamed and holds the address; its next process has the old file again when what frees the old name lands late",
@@ -31,7 +37,7 @@ pub fn all() -> Vec<Scenario> {
         scenario(
             "rollback",
             "interleaving 15: etcd is restored from a backup in which host 0 has the VIP, while host 1, which has it, is cut off",
-            &[Mutant::ResumeAfterRollback],
+            &[Mutant::ResumeAfterRollback, Mutant::KeepAfterRollback],
             20 * S,
             rollback,
         ),
@@ -77,6 +83,11 @@ pub fn all() -> Vec<Scenario> {
             20 * S,
             reopened_session,
         ),
+    ]
+}
+
+fn of_hosts() -> Vec<Scenario> {
+    let mut all = vec![
         scenario(
             "outage-of-a-lease",
             "nobody's renewals get through for a lease, and host 0's are the last to do so again: it is given the time",
