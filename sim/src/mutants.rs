@@ -57,10 +57,6 @@ pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
         Mutant::WithdrawalWaits => {
             core_test!("order.rs", "a_withdrawal_comes_between_two_chunks_of_what_is_under_way")
         }
-        Mutant::NoTicket => core_test!(
-            "fence.rs",
-            "however_long_a_process_stalls_the_gate_never_outlives_its_deadline"
-        ),
         Mutant::AddressBeforeGate | Mutant::DeleteBeforeShut => {
             core_test!("fence.rs", "the_gate_comes_before_the_address_and_goes_before_it")
         }
