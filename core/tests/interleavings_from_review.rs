@@ -76,6 +76,76 @@ fn the_15th_after_a_noticed_rollback_nobody_takes_what_a_host_that_is_cut_off_ma
     assert_eq!(world.holders(), [1], "{}", world.story());
 }
 
+/// A store that goes back to what it was, for all hosts whose streams break.
+fn restore(world: &mut World, (kvs, revision): (std::collections::BTreeMap<String, KeyValue>, i64)) {
+    world.etcd.history.retain(|(at, _)| *at <= revision);
+    (world.etcd.kvs, world.etcd.revision) = (kvs, revision);
+    let now = world.now;
+    for host in &mut world.hosts {
+        if host.told.take().is_some() {
+            host.node.handle_follow_failed(&StoreError::Unavailable("restored".into()), now);
+        }
+    }
+}
+
+/// Interleaving 15: what the restored store names as this node's, and is not configured here.
+#[test]
+fn the_15th_after_a_noticed_rollback_nothing_is_given_free_either() {
+    let mut world = World::of(&["a", "b"]);
+    world.run(1000 * MS);
+    let before = (world.etcd.kvs.clone(), world.etcd.revision);
+    // a is started without v, which b takes; then b is cut off, and etcd is restored.
+    world.hosts[0].config.vips = vec![vip("w", "10.0.0.51/32", KEEP)];
+    world.restart(0);
+    world.run(1000 * MS);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [1]);
+    world.hosts[1].cut = true;
+    restore(&mut world, before);
+    world.start(config("c", world::one_vip()));
+    at_most_one_holder(&mut world, 10_000);
+    assert!(world.said(0, "went back to revision"), "{}", world.story());
+    assert_eq!(world.holder_of("10.0.0.50/32"), [2], "{}", world.story());
+}
+
+/// Interleaving 15: a hand-over of the time before compares what is there again.
+#[test]
+fn the_15th_what_was_sent_before_a_rollback_does_not_land_on_what_is_held_after_it() {
+    let mut world = World::of(&["a", "b"]);
+    world.run(1000 * MS);
+    world.hosts[0].hold_commits = true;
+    world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"b"}"#);
+    let hands_over = |txn: &Txn| {
+        let key = "/turnip/main/vips/v";
+        txn.success.iter().any(|op| matches!(op, Op::Put { key: k, .. } if k == key))
+    };
+    let mut late = None;
+    while late.is_none() {
+        world.run(MS);
+        while let Some((_, txn)) = world.hosts[0].commits.front() {
+            if hands_over(txn) {
+                late = Some(world.delay(0));
+                break;
+            }
+            world.deliver(0);
+        }
+    }
+    world.etcd.delete("/turnip/main/intents/pin/v");
+    let before = (world.etcd.kvs.clone(), world.etcd.revision);
+    world.hosts[0].hold_commits = false;
+    world.run(1000 * MS);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    // Restored, while a's kernel takes its time.
+    world.hosts[0].hold_ops = true;
+    restore(&mut world, before);
+    world.run(1000 * MS);
+    world.hosts[0].hold_ops = false;
+    world.run(10_000 * MS);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    world.hosts[0].deaf = true;
+    assert!(!world.etcd.apply(&late.unwrap()).succeeded, "{}", world.story());
+    at_most_one_holder(&mut world, 1000);
+}
+
 /// Interleaving 16.
 #[test]
 fn the_16th_a_vip_that_works_is_not_given_up_again_for_a_host_whose_kernel_refuses_it() {
