@@ -306,3 +306,66 @@ fn the_19th_what_the_process_before_published_does_not_land_on_the_record_of_one
     at_most_one_holder(&mut world, 3000);
     assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
 }
+
+/// What hosts had before one of them was configured otherwise.
+fn v_and_w() -> Vec<VipConfig> {
+    vec![vip("v", "10.0.0.50/32", KEEP), vip("w", "10.0.0.51/32", KEEP)]
+}
+
+/// Runs until the next kernel operation of host 0 is a withdrawal, and performs all others.
+fn run_to_withdrawal(world: &mut World) {
+    world.hosts[0].hold_ops = true;
+    for _ in 0..1000 {
+        match world.hosts[0].ops.front() {
+            Some((_, KernelOp::Withdraw { .. })) => return,
+            Some(_) => world.perform(0),
+            None => world.run(MS),
+        }
+    }
+    panic!("nothing is taken away:\n{}", world.story());
+}
+
+/// Interleaving 20.
+#[test]
+fn the_20th_a_name_is_not_given_free_while_its_address_is_here_under_one_that_is_owned() {
+    let mut world = World::new(vec![config("a", v_and_w())]);
+    world.run(100 * MS);
+    world.start(config("b", v_and_w()));
+    world.run(100 * MS);
+    // The next process has both addresses as w, which is its own, and nothing called v.
+    world.hosts[0].config.vips = vec![vip("w", "10.0.0.50/32 10.0.0.51/32", KEEP)];
+    world.restart(0);
+    run_to_withdrawal(&mut world);
+    at_most_one_holder(&mut world, 1000);
+    world.hosts[0].hold_ops = false;
+    at_most_one_holder(&mut world, 5000);
+    assert_eq!(world.owner("v").as_deref(), Some("b"), "{}", world.story());
+}
+
+/// Interleaving 20: two names are exchanged, and only one of the addresses goes.
+#[test]
+fn the_20th_a_name_is_not_passed_on_while_its_address_is_here_under_another() {
+    let mut world = World::new(vec![config("a", v_and_w())]);
+    world.run(100 * MS);
+    world.start(config("b", v_and_w()));
+    world.run(100 * MS);
+    world.etcd.put("/turnip/main/intents/drain/a", r#"{"v":1}"#);
+    world.hosts[0].config.vips =
+        vec![vip("w", "10.0.0.50/32", KEEP), vip("v", "10.0.0.51/32", KEEP)];
+    world.hosts[0].frozen = true;
+    world.restart(0);
+    run_to_withdrawal(&mut world);
+    let Some((id, KernelOp::Withdraw { addresses })) = world.hosts[0].ops.pop_front() else {
+        unreachable!()
+    };
+    let (gone, busy): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.vip.as_str() == "v");
+    assert_eq!((gone.len(), busy.len()), (1, 1));
+    world.hosts[0].addresses.retain(|one| one.address != gone[0].address);
+    let failed = busy.into_iter().map(|one| (one, KernelError::Refused("busy".into()))).collect();
+    let (now, outcome) = (world.now, KernelOutcome::Done { failed, until: None });
+    world.hosts[0].node.handle_kernel_outcome(id, outcome, now);
+    at_most_one_holder(&mut world, 1000);
+    world.hosts[0].hold_ops = false;
+    at_most_one_holder(&mut world, 5000);
+    assert_eq!(world.holder_of("10.0.0.50/32"), [1], "{}", world.story());
+}
