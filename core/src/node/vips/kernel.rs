@@ -207,6 +207,8 @@ impl Vips {
     ) {
         let own = situation.own;
         let errors = errors_by_vip(failed);
+        // Some may have waited for what is gone now.
+        self.agenda.look_at_crowded_out();
         for &index in vips {
             let name = &own.vip(index).name;
             let error = errors.get(name.as_str());
