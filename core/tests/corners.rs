@@ -366,7 +366,8 @@ fn an_interface_that_was_missing_for_a_moment_blocks_its_vip_for_a_moment() {
 
 #[test]
 fn a_vip_is_not_given_up_again_and_again_for_a_host_whose_kernel_does_not_know_the_interface() {
-    let vips = |priority| vec![vip("v", "10.0.0.50/32", Policy::Priority { priority, preempt: true })];
+    let vips =
+        |priority| vec![vip("v", "10.0.0.50/32", Policy::Priority { priority, preempt: true })];
     let mut world = World::new(vec![config("a", vips(0))]);
     world.run(100 * MS);
     let b = world.start(config("b", vips(9)));
