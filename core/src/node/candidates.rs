@@ -13,7 +13,7 @@ use super::situation::Situation;
 use super::vips::Vips;
 use crate::config::Policy;
 use crate::mutant::Mutant;
-use crate::name::{NodeName, Revision, VipName};
+use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::placement::{self, Candidate, Pin, Unfit};
 use crate::records::{MemberRecord, NodeRecord, VipOffer};
 use crate::report::Report;
@@ -88,6 +88,11 @@ impl Candidates {
     /// Ranks the VIP again: something that it alone depends on has changed.
     pub(super) fn mark_stale(&mut self, index: VipIndex) {
         self.stale.insert(index);
+    }
+
+    /// A session is gone: what it owned is free.
+    pub(super) fn session_gone(&mut self, own: &Own, view: &View, session: SessionId) {
+        self.stale.extend(view.vips_of(session).filter_map(|vip| own.index_of(vip)));
     }
 
     /// Ranks all VIPs again: this node itself has changed.
@@ -339,7 +344,6 @@ fn node_differs(before: Option<&Published>, now: Option<&Published>) -> bool {
 mod tests {
     use super::*;
     use crate::keys::Keys;
-    use crate::name::SessionId;
     use crate::node::testing;
     use crate::records::encode;
     use crate::store::KeyValue;

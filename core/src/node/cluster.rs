@@ -8,6 +8,7 @@ use super::session::{Join, OwnWrite, Session, Written};
 use super::store_identity::StoreIdentity;
 use super::unreadable::Unreadable;
 use super::watch::Watch;
+use crate::action::Action;
 use crate::lease::Lease;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId, VipName};
@@ -116,6 +117,13 @@ impl Cluster {
     /// Following the store ended, or did not begin.
     pub(super) fn follow_failed(&mut self, error: &StoreError, out: &mut Outbox, now: Instant) {
         self.watch.failed(error.to_string(), self.lease(), out, now);
+    }
+
+    /// Asks the local etcd member whether it leads.
+    pub(super) fn ask_member(&self, own: &Own, out: &mut Outbox, now: Instant) {
+        let lease = self.lease();
+        out.timers.set(Timer::Member, now + lease.member_interval(own.follows_leader()));
+        out.push(Action::AskMember { timeout: lease.renew() });
     }
 
     // ---- joining and renewing
@@ -240,10 +248,13 @@ impl Cluster {
         &mut self,
         own: &Own,
         node: &NodeName,
-        unknown: bool,
+        (succeeded, unknown): (bool, bool),
         out: &mut Outbox,
         now: Instant,
     ) {
+        if succeeded {
+            out.report(Report::Expired { node: node.clone() });
+        }
         let retry_at = now + self.lease().retry_delay();
         self.peers.expiry_answered(node, retry_at);
         if unknown && self.session.is_contested() {

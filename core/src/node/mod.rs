@@ -41,9 +41,7 @@ use outbox::Outbox;
 use own::Own;
 use publication::Publication;
 use shutdown::Shutdown;
-use situation::Situation;
-use vips::Context;
-use wiring::{context, situation};
+use situation::{context, situation};
 
 pub use vips::state::transitions_in_markdown;
 

@@ -68,11 +68,14 @@ impl Publication {
         self.member.as_ref()
     }
 
-    /// Counts something that was set right because somebody else had changed it.
-    pub(super) fn repaired(&mut self) -> u64 {
+    /// Counts and tells something that was set right because somebody else had changed it.
+    pub(super) fn repaired(&mut self, own: &Own, index: VipIndex, what: &str, out: &mut Outbox) {
         self.repairs += 1;
         self.stale = true;
-        self.repairs
+        let vip = own.vip(index);
+        let addresses: Vec<String> = vip.assignments().map(|one| one.to_string()).collect();
+        let what = format!("{} {what}", addresses.join(", "));
+        out.report(Report::Repairing { vip: vip.name.clone(), what, count: self.repairs });
     }
 
     // ---- what is published

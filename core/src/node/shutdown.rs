@@ -37,10 +37,10 @@ pub(super) struct Progress {
     /// The kernel was listed, and has acknowledged that nothing is on an interface any more.
     pub(super) nothing_there: bool,
     /// The own session is there, and known to be this process's.
-    pub(super) session_stands: bool,
+    pub(super) session_established: bool,
     /// It is being opened or resumed: it is there in a moment, and would outlive this process
     /// as one that others hand VIPs to.
-    pub(super) session_coming: bool,
+    pub(super) session_pending: bool,
     /// A VIP still names the session, or a transaction about one is under way.
     pub(super) owns_something: bool,
 }
@@ -82,13 +82,14 @@ impl Shutdown {
 
     /// The next step, when the one before is done.
     pub(super) fn next_step(&self, progress: Progress) -> NextStep {
-        let Progress { nothing_there, session_stands, session_coming, owns_something } = progress;
+        let Progress { nothing_there, session_established, session_pending, owns_something } =
+            progress;
         match self {
             _ if !nothing_there => NextStep::Wait,
             Shutdown::AtOnce(_) => NextStep::RemoveFence,
-            Shutdown::Orderly if session_stands && owns_something => NextStep::Wait,
-            Shutdown::Orderly if session_stands => NextStep::DeleteSession,
-            Shutdown::Orderly if session_coming => NextStep::Wait,
+            Shutdown::Orderly if session_established && owns_something => NextStep::Wait,
+            Shutdown::Orderly if session_established => NextStep::DeleteSession,
+            Shutdown::Orderly if session_pending => NextStep::Wait,
             Shutdown::Orderly => NextStep::RemoveFence,
             _ => NextStep::Wait,
         }
@@ -141,8 +142,8 @@ mod tests {
 
     const DONE: Progress = Progress {
         nothing_there: true,
-        session_stands: true,
-        session_coming: false,
+        session_established: true,
+        session_pending: false,
         owns_something: false,
     };
 
@@ -158,7 +159,7 @@ mod tests {
         shutdown.closing();
         assert_eq!(step(&shutdown, DONE), NextStep::Wait);
         shutdown.closing_ended();
-        let closed = Progress { session_stands: false, ..DONE };
+        let closed = Progress { session_established: false, ..DONE };
         assert_eq!(step(&shutdown, closed), NextStep::RemoveFence);
         shutdown.removing_fence();
         assert_eq!(shutdown.fence_removed(), Some(Exit::Stopped));
@@ -182,7 +183,7 @@ mod tests {
     fn a_session_that_is_being_opened_is_waited_for_and_the_store_only_until_the_limit() {
         let mut shutdown = Shutdown::Running;
         shutdown.begin(Shutdown::Orderly);
-        let opening = Progress { session_stands: false, session_coming: true, ..DONE };
+        let opening = Progress { session_established: false, session_pending: true, ..DONE };
         assert_eq!(shutdown.next_step(opening), NextStep::Wait);
         assert!(shutdown.limit_reached());
         assert_eq!(shutdown.next_step(opening), NextStep::RemoveFence);

@@ -14,6 +14,32 @@ use crate::records::VipRecord;
 use crate::time::Instant;
 use crate::view::{Known, View};
 
+/// The situation of a node, beside a part of it that is changed.
+macro_rules! situation {
+    ($node:ident, $now:expr) => {
+        $crate::node::situation::Situation::new(
+            &$node.own,
+            &$node.cluster,
+            &$node.shutdown,
+            $node.unix_ms,
+            $now,
+        )
+    };
+}
+
+/// The same with the parts that decide about VIPs.
+macro_rules! context {
+    ($node:ident, $now:expr) => {
+        $crate::node::vips::Context {
+            situation: $crate::node::situation::situation!($node, $now),
+            publication: &$node.publication,
+            candidates: &$node.candidates,
+        }
+    };
+}
+
+pub(super) use {context, situation};
+
 /// The node's situation at one instant.
 #[derive(Clone, Copy)]
 pub(super) struct Situation<'a> {

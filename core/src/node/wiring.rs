@@ -1,38 +1,18 @@
 //! How the parts are wired: what one says, others are told. Nothing is decided here.
 
-use super::cluster::News;
+use super::cluster::{Cluster, News};
 use super::host::HostNews;
 use super::outbox::{PendingOp, PendingTxn, Purpose};
 use super::own::VipIndex;
 use super::shutdown::{NextStep, Progress, Shutdown};
-use super::situation::Situation;
-use super::vips::Context;
+use super::situation::{context, situation};
+use super::vips::Vips;
 use super::{Node, StoreError, TxnResponse};
 use crate::action::{Action, Exit, TxnId};
 use crate::kernel::KernelOp;
 use crate::report::Report;
 use crate::time::Instant;
 use crate::timer::Timer;
-
-/// What all parts look at, beside a part that is changed.
-macro_rules! situation {
-    ($node:ident, $now:expr) => {
-        Situation::new(&$node.own, &$node.cluster, &$node.shutdown, $node.unix_ms, $now)
-    };
-}
-
-/// The same with the parts that decide about VIPs.
-macro_rules! context {
-    ($node:ident, $now:expr) => {
-        Context {
-            situation: situation!($node, $now),
-            publication: &$node.publication,
-            candidates: &$node.candidates,
-        }
-    };
-}
-
-pub(super) use {context, situation};
 
 impl Node {
     // ---- the steps of `settle`
@@ -46,11 +26,7 @@ impl Node {
                 Timer::Renew => self.renew(now),
                 Timer::Guard | Timer::KeptUntil => self.host.vips.mark_there_dirty(),
                 Timer::Expire => self.expire_silent(now),
-                Timer::Member => {
-                    let (lease, follows) = (self.cluster.lease(), self.own.follows_leader());
-                    self.out.timers.set(Timer::Member, now + lease.member_interval(follows));
-                    self.out.push(Action::AskMember { timeout: lease.renew() });
-                }
+                Timer::Member => self.cluster.ask_member(&self.own, &mut self.out, now),
                 // `publish` looks at it by itself.
                 Timer::Publish => {}
                 Timer::StopLimit => {
@@ -136,8 +112,8 @@ impl Node {
         let session = &self.cluster.session;
         let progress = Progress {
             nothing_there: self.host.is_clear(),
-            session_stands: session.id().is_some(),
-            session_coming: session.is_coming() && self.out.is_renewing(),
+            session_established: session.id().is_some(),
+            session_pending: session.is_coming() && self.out.is_renewing(),
             owns_something: vips.owns_something(&context, &self.freeing, &self.out),
         };
         match self.shutdown.next_step(progress) {
@@ -177,32 +153,20 @@ impl Node {
         let succeeded = answer.as_ref().is_ok_and(|response| response.succeeded);
         let unknown = answer.is_err();
         let situation = situation!(self, now);
-        let (retry_at, vips, out) = (situation.retry_at(), &mut self.host.vips, &mut self.out);
-        let concerned = pending.purpose.vips();
+        let (retry_at, concerned) = (situation.retry_at(), pending.purpose.vips());
+        self.host.vips.answered(&situation, id, &concerned, unknown);
+        let (own, out) = (&self.own, &mut self.out);
         match pending.purpose {
             Purpose::Renew { sent, .. } => {
-                let news = self.cluster.renewal_answered(&self.own, sent, &answer, out, now);
+                let news = self.cluster.renewal_answered(own, sent, &answer, out, now);
                 self.pass_on(news, now);
             }
-            Purpose::Expire { node, vips: share } => {
-                if succeeded {
-                    out.report(Report::Expired { node: node.clone() });
-                }
-                vips.answered(&situation, id, &share, unknown);
-                self.cluster.expiry_answered(&self.own, &node, unknown, out, now);
+            Purpose::Expire { node, .. } => {
+                self.cluster.expiry_answered(own, &node, (succeeded, unknown), out, now);
             }
-            Purpose::Claim { vips: claimed } => vips.answered(&situation, id, &claimed, unknown),
-            Purpose::HandOver { vips: given } => {
-                for (index, to) in given.iter().filter(|_| succeeded) {
-                    let vip = self.own.vip(*index).name.clone();
-                    out.report(Report::HandedOver { vip, to: to.clone() });
-                }
-                let given: Vec<_> = given.into_iter().map(|(index, _)| index).collect();
-                vips.answered(&situation, id, &given, unknown);
-            }
-            Purpose::Free { vips: freed } => {
-                self.freeing.answered(&situation, &freed, unknown, out);
-            }
+            Purpose::HandOver { vips } if succeeded => Vips::report_handed_over(own, vips, out),
+            Purpose::Claim { .. } | Purpose::HandOver { .. } => {}
+            Purpose::Free { vips } => self.freeing.answered(&situation, &vips, unknown, out),
             Purpose::Publish => self.publication.answered(unknown, &situation, out),
             // Tried again after the usual delay, until the limit.
             Purpose::Close if unknown => out.timers.set(Timer::Close, retry_at),
@@ -252,10 +216,7 @@ impl Node {
                 News::OwnRecord => self.own_record_changed(),
                 News::Node(node) => self.candidates.node_changed(own, &self.cluster.view, &node),
                 News::SessionGone(session) => {
-                    let vips = self.cluster.view.vips_of(session);
-                    vips.filter_map(|vip| own.index_of(vip)).for_each(|index| {
-                        self.candidates.mark_stale(index);
-                    });
+                    self.candidates.session_gone(own, &self.cluster.view, session);
                 }
                 News::Vip(vip) => match own.index_of(&vip) {
                     Some(index) => {
@@ -280,11 +241,7 @@ impl Node {
 
     pub(super) fn pass_on_from_host(&mut self, news: HostNews) {
         for (index, what) in news.repairs {
-            let vip = self.own.vip(index);
-            let addresses: Vec<String> = vip.assignments().map(|one| one.to_string()).collect();
-            let what = format!("{} {what}", addresses.join(", "));
-            let count = self.publication.repaired();
-            self.out.report(Report::Repairing { vip: vip.name.clone(), what, count });
+            self.publication.repaired(&self.own, index, what, &mut self.out);
         }
         self.look_for_yielding(&news.withdrawn);
         if !news.ability_changed.is_empty() {
@@ -300,15 +257,11 @@ impl Node {
 
     /// A VIP that cannot be held is yielded once it is gone and is another's (rule 4.10).
     fn look_for_yielding(&mut self, vips: &[VipIndex]) {
-        let (host, view) = (&self.host, &self.cluster.view);
-        let session = self.cluster.session.id();
-        let has_nothing = || {
-            host.vips.nothing_is_there()
-                && session.is_some_and(|session| view.vips_of(session).next().is_none())
-        };
-        if vips.iter().any(|&index| host.vips.blocked(index).is_some())
-            || (view.drained(self.own.name()) && has_nothing())
-        {
+        let Cluster { view, session, .. } = &self.cluster;
+        let is_drained = view.drained(self.own.name());
+        let owns_something =
+            session.id().is_none_or(|session| view.vips_of(session).next().is_some());
+        if self.host.vips.may_yield(vips, is_drained && !owns_something) {
             self.publication.mark_stale();
         }
     }

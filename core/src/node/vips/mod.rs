@@ -112,6 +112,11 @@ impl Vips {
         candidates.conflict(index).map(|why| Ineligible::Conflict(why.to_owned()))
     }
 
+    /// Whether one of `vips` may be yielded now, or all of them may be; see [`Self::yields`].
+    pub(super) fn may_yield(&self, vips: &[VipIndex], all: bool) -> bool {
+        vips.iter().any(|&index| self.blocked(index).is_some()) || (all && self.nothing_is_there())
+    }
+
     /// Whether this node gives up its place as the first with the VIP's addresses: it cannot hold
     /// the VIP, owns it no more, and has nothing of it on its interface (rule 4.10).
     pub(super) fn yields(&self, situation: &Situation<'_>, index: VipIndex) -> bool {

@@ -7,10 +7,11 @@ use super::{Context, Vips};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, SessionId};
 use crate::node::outbox::{Outbox, Purpose};
-use crate::node::own::VipIndex;
+use crate::node::own::{Own, VipIndex};
 use crate::node::peers::Silent;
 use crate::node::situation::Situation;
 use crate::records::{VipRecord, encode};
+use crate::report::Report;
 use crate::store::{Compare, OPS_PER_TXN_MAX, Op, Txn};
 
 /// VIPs in one transaction: each is one compare and one operation, and beside them stand compares
@@ -80,6 +81,17 @@ impl Vips {
                 vip.barrier = vip.barrier.max(modified.unwrap_or_default());
                 self.go(index, Event::HandOverSent(id));
             }
+        }
+    }
+
+    /// VIPs were handed over, or given free.
+    pub(in crate::node) fn report_handed_over(
+        own: &Own,
+        vips: Vec<(VipIndex, Option<NodeName>)>,
+        out: &mut Outbox,
+    ) {
+        for (index, to) in vips {
+            out.report(Report::HandedOver { vip: own.vip(index).name.clone(), to });
         }
     }
 
