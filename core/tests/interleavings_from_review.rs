@@ -77,7 +77,10 @@ fn the_15th_after_a_noticed_rollback_nobody_takes_what_a_host_that_is_cut_off_ma
 }
 
 /// A store that goes back to what it was, for all hosts whose streams break.
-fn restore(world: &mut World, (kvs, revision): (std::collections::BTreeMap<String, KeyValue>, i64)) {
+fn restore(
+    world: &mut World,
+    (kvs, revision): (std::collections::BTreeMap<String, KeyValue>, i64),
+) {
     world.etcd.history.retain(|(at, _)| *at <= revision);
     (world.etcd.kvs, world.etcd.revision) = (kvs, revision);
     let now = world.now;

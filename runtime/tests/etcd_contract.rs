@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::cell::RefCell;
-
 use support::cluster::Cluster;
 use support::{PATIENCE, TestClock, run};
 use turnip::etcd::Etcd;
@@ -35,23 +33,23 @@ fn three_etcd_members_keep_the_stores_contract() {
 }
 
 /// A cluster that a clause does something to.
-struct Troubled(RefCell<Cluster>);
+struct Troubled(Cluster);
 
 impl Trouble for Troubled {
     async fn leader(&self) -> usize {
-        self.0.borrow().leader().await
+        self.0.leader().await
     }
 
     fn pause(&self, member: usize, paused: bool) {
         if paused {
-            self.0.borrow_mut().freeze(member);
+            self.0.freeze(member);
         } else {
-            self.0.borrow_mut().thaw(member);
+            self.0.thaw(member);
         }
     }
 
     async fn compact(&self, revision: Revision) {
-        let url = self.0.borrow().url(self.leader().await);
+        let url = self.0.url(self.leader().await);
         let mut client = etcd_client::Client::connect([url], None).await.unwrap();
         client.compact(revision.0, None).await.unwrap();
     }
@@ -60,12 +58,12 @@ impl Trouble for Troubled {
 #[test]
 fn three_etcd_members_in_trouble_keep_the_stores_contract() {
     run(async {
-        let cluster = Troubled(RefCell::new(Cluster::start(3).await));
+        let cluster = Troubled(Cluster::start(3).await);
         let clock = TestClock::new();
         for clause in TROUBLED {
             println!("{clause}");
-            cluster.0.borrow().healthy().await;
-            let handle = |first| cluster.0.borrow().handle(first);
+            cluster.0.healthy().await;
+            let handle = |first| cluster.0.handle(first);
             let stores: Vec<Etcd> = (0..3).map(handle).collect();
             let prefix = "/turnip/contract/".to_owned();
             let subject = Subject { stores: &stores, clock: &clock, prefix, patience: PATIENCE };

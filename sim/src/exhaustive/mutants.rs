@@ -19,7 +19,8 @@ pub fn why_not(mutant: Mutant) -> Option<&'static str> {
 
 /// [`Mutant::ViewGoesBack`] shows by a refusal; an overlap is still prevented by the barrier of
 /// rule 5 and by what transactions compare. [`Mutant::PatienceDoubled`] and
-/// [`Mutant::ExpiryRestarts`] show by a gap that is too long.
+/// [`Mutant::ExpiryRestarts`] show by a gap that is too long, [`Mutant::SitsOnVip`] by an address
+/// that nobody holds at rest.
 fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
     Ok(match mutant {
         Mutant::DeadlineFromAnswer => "slow",
@@ -30,7 +31,7 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         }
         Mutant::ViewGoesBack => "kill",
         Mutant::KeepAfterResume => "move-kill",
-        Mutant::ClaimByView => "newcomer",
+        Mutant::ClaimByView | Mutant::SitsOnVip => "newcomer",
         Mutant::NonceReused => "late",
         Mutant::RefuseLateRenewal => "kill-late",
         Mutant::GuardIgnored => "no-fence",
@@ -48,11 +49,9 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         Mutant::NoRepair | Mutant::ForeignChangesIgnored => {
             return Err("nobody else touches a kernel here");
         }
-        Mutant::SitsOnVip
-        | Mutant::FailureForgotten
-        | Mutant::NeverYields
-        | Mutant::YieldsWhileHeld
-        | Mutant::FailedLetPass => return Err("no kernel refuses anything here"),
+        Mutant::FailureForgotten | Mutant::FailedLetPass => {
+            return Err("no kernel refuses anything here");
+        }
         Mutant::LifetimeNotLookedAtAgain | Mutant::LifetimeRoundedUp | Mutant::TimerRateIgnored => {
             return Err(
                 "lifetimes count seconds and here are tenths; the kernel's timers are true",

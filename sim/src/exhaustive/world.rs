@@ -102,7 +102,7 @@ impl World {
     pub(super) fn calm(&mut self, state: &mut State, mut each: impl FnMut(Move)) {
         while let Some(next) = self.arrival(state, true) {
             each(next);
-            self.apply_one(state, next);
+            self.apply(state, next);
         }
     }
 

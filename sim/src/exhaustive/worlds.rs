@@ -78,7 +78,7 @@ fn hand_overs() -> Vec<SmallWorld> {
         one(
             "newcomer",
             "a node joins while the only other one is drained and no longer is",
-            Options { ticks_max: 0, drains_max: 2, alone: true, ..calm },
+            Options { ticks_max: 0, drains_max: 2, alone: true, rest_zeros: 0, ..calm },
         ),
         one(
             "reboot",
@@ -129,6 +129,7 @@ fn files() -> Vec<SmallWorld> {
                 drains_max: 1,
                 losses_max: 1,
                 prompt: true,
+                rest_zeros: 0,
                 ..calm
             },
         ),
@@ -145,6 +146,7 @@ fn files() -> Vec<SmallWorld> {
                 slow_kernel: true,
                 prompt: true,
                 one_unlucky: true,
+                rest_zeros: 0,
                 ..calm
             },
         ),
@@ -159,6 +161,7 @@ fn files() -> Vec<SmallWorld> {
                 deaf_max: 1,
                 losses_max: 1,
                 prompt: true,
+                rest_zeros: 0,
                 ..calm
             },
         ),
