@@ -1,4 +1,4 @@
-//! The rules of the protocol, one test each.
+//! The rules of the protocol: each has a test here or in another file, and many have several.
 
 #![allow(missing_docs, reason = "the tests' names say it")]
 

@@ -1,5 +1,5 @@
-//! Scenarios: readable plans, one for every interleaving that broke an earlier draft, and one for
-//! every bug that the simulator found.
+//! Scenarios: readable plans, for the interleavings that broke an earlier draft, and for many of the
+//! bugs that the simulator found.
 
 mod configs;
 mod found;
