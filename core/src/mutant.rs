@@ -73,6 +73,8 @@ mutants! {
     PublishBeforeRemoval: "rule 4.9",
     /// What is not configured here is given free without a look at whether it has changed.
     FreeUncompared: "rule 5.6",
+    /// What is here of a VIP that this node owns hinders no freeing, although it must go.
+    LeftoversOwned: "rule 5.6, interleaving 20",
     /// Of two VIPs with one address the second is put there as well as the first.
     ConflictIgnored: "rule 4.7",
     /// Nobody looks at what somebody else did to the addresses.

@@ -36,18 +36,20 @@ impl Freeing {
     pub(super) fn free(&mut self, context: &Context<'_>, vips: &Vips, out: &mut Outbox) {
         let situation = &context.situation;
         // Who has not noticed that the store is another one may hold what is named here (A2).
-        if situation.is_quiet() || !std::mem::take(&mut self.stale) {
+        if situation.is_quiet() || !self.stale {
             return;
         }
         let names = self.names(situation);
-        if names.is_empty() {
+        if !names.is_empty() && vips.has_leftovers(context) {
             return;
         }
-        if vips.has_leftovers(context) {
-            self.stale = true;
-            return;
-        }
+        self.stale = false;
         for batch in names.chunks(VIPS_PER_TXN_MAX) {
+            if !out.has_room_for_vips() {
+                // Looked at again when one of those under way is answered.
+                self.stale = true;
+                return;
+            }
             let txn = transaction(situation, batch);
             let purpose = Purpose::Free { vips: batch.to_vec() };
             let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());

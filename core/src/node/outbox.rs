@@ -12,6 +12,9 @@ use crate::store::{KeyValue, Op, Txn, TxnResponse};
 use crate::time::Instant;
 use crate::timer::Timers;
 
+/// So many transactions about VIPs are under way at once.
+const TXNS_AT_ONCE: usize = 8;
+
 /// Actions that nobody has polled yet, timers, and requests that have not been answered.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
@@ -74,7 +77,7 @@ impl Purpose {
 
     fn is_about_vips(&self) -> bool {
         match self {
-            Purpose::Claim { .. } | Purpose::HandOver { .. } => true,
+            Purpose::Claim { .. } | Purpose::HandOver { .. } | Purpose::Free { .. } => true,
             Purpose::Expire { vips, .. } => !vips.is_empty(),
             _ => false,
         }
@@ -155,6 +158,12 @@ impl Outbox {
     /// No answer to what was sent so far matters any more (A2).
     pub(super) fn forget_txns(&mut self) {
         self.txns.clear();
+    }
+
+    /// Whether another transaction about VIPs may be sent now: beyond so many they would only queue
+    /// up in the store, before the renewals of everybody's sessions (rule 4.5).
+    pub(super) fn has_room_for_vips(&self) -> bool {
+        self.txns_about_vips() < TXNS_AT_ONCE
     }
 
     /// How many transactions about VIPs are under way.

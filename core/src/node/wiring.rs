@@ -1,4 +1,4 @@
-//! How the parts are wired: what one says, others are told. Nothing is decided here.
+//! How the parts are wired: what one says, others are told. About addresses nothing is decided here.
 
 use super::cluster::{Cluster, News};
 use super::host::HostNews;
@@ -283,6 +283,7 @@ impl Node {
     fn session_over(&mut self) {
         self.cluster.session_over(&self.own, self.shutdown.has_begun(), &mut self.out);
         self.publication.session_lost(&self.own);
+        self.host.vips.forget_failures();
         self.own_standing_changed();
     }
 

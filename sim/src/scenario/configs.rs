@@ -70,6 +70,13 @@ fn of_names() -> Vec<Scenario> {
             moved_with_a_stuck_removal,
         ),
         scenario(
+            "freed-while-it-is-here",
+            "interleaving 20: host 0 starts with the address in another VIP that it owns, and its kernel takes long to remove it; host 1 has the old names",
+            &[Mutant::LeftoversOwned],
+            20 * S,
+            freed_while_it_is_here,
+        ),
+        scenario(
             "late-publication",
             "interleaving 19: what a process of host 0 published without the VIP lands when the next one has it again; host 1 has the address under another name",
             &[Mutant::InheritedRecordTrusted],
@@ -196,6 +203,18 @@ fn moved_with_a_stuck_removal() -> Plan {
     plan.params.vips.push(second);
     plan.reconfigure(6_000, 1, Change::Rename { vip: 0, to: 2 });
     plan.fault(6_001, 500, Fault::Restart { host: 1 });
+    plan.reconfigure(8_000, 0, Change::MoveAddress { from: 0, to: 1 });
+    plan.fault(8_001, 20, Fault::Kill { host: 0 });
+    plan.fault(7_990, 3_000, Fault::StuckNetlink { host: 0, by: 400 * MS });
+    plan.lasting(40 * S);
+    plan
+}
+
+fn freed_while_it_is_here() -> Plan {
+    let mut plan = ranked();
+    plan.params.hosts = 2;
+    let second = plan.params.vips[0].clone();
+    plan.params.vips.push(second);
     plan.reconfigure(8_000, 0, Change::MoveAddress { from: 0, to: 1 });
     plan.fault(8_001, 20, Fault::Kill { host: 0 });
     plan.fault(7_990, 3_000, Fault::StuckNetlink { host: 0, by: 400 * MS });

@@ -318,7 +318,9 @@ impl Vips {
     pub(in crate::node) fn announce_due(&mut self, context: &Context<'_>, out: &mut Outbox) {
         let situation = &context.situation;
         let due = self.agenda.take_announcements(situation.now);
-        let Some(deadline) = situation.session.deadline() else { return };
+        // What an earlier process left is announced when it is known whose it is.
+        let deadline = situation.session.deadline().filter(|_| situation.session.id().is_some());
+        let Some(deadline) = deadline else { return };
         let is_held = |index: &VipIndex| {
             self.vips[*index].state == State::Held && self.may_hold(context, *index).is_ok()
         };

@@ -225,7 +225,11 @@ impl Vips {
     /// today's configuration, even that of a VIP which this node owns: so nothing is given free
     /// meanwhile (interleaving 20).
     pub(in crate::node) fn has_leftovers(&self, context: &Context<'_>) -> bool {
+        let only_unowned = context.situation.own.mutated(Mutant::LeftoversOwned);
         self.there().any(|index| {
+            if only_unowned {
+                return context.situation.owned(index).is_none();
+            }
             matches!(self.vips[index].state, State::Removing(_))
                 || context.situation.owned(index).is_none()
                 || self.may_hold(context, index).is_err()

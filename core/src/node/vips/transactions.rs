@@ -18,10 +18,6 @@ use crate::store::{Compare, OPS_PER_TXN_MAX, Op, Txn};
 /// of the sessions that are involved.
 pub(in crate::node) const VIPS_PER_TXN_MAX: usize = 100;
 
-/// So many transactions about VIPs are under way at once. Beyond that they would only queue up in the
-/// store, before the renewals of everybody's sessions, and be given up before their turn.
-const TXNS_AT_ONCE: usize = 8;
-
 /// Sessions beside them.
 const SESSIONS_PER_TXN_MAX: usize = OPS_PER_TXN_MAX - VIPS_PER_TXN_MAX - 4;
 
@@ -144,7 +140,7 @@ impl Vips {
     /// Whether another transaction about VIPs may be sent now. Where not, these VIPs are looked at
     /// again when one of those under way is answered.
     fn has_room_for(&mut self, vips: &[VipIndex], out: &Outbox) -> bool {
-        let has_room = out.txns_about_vips() < TXNS_AT_ONCE;
+        let has_room = out.has_room_for_vips();
         if !has_room {
             self.agenda.crowd_out(vips);
         }
