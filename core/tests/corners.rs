@@ -365,3 +365,53 @@ fn endpoints_of_two_clusters_are_not_followed_in_turn_without_a_pause() {
     let follows = world.hosts[0].follows - before;
     assert!(follows < 20, "{follows} snapshots in a second");
 }
+
+#[test]
+fn an_interface_that_was_missing_for_a_moment_blocks_its_vip_for_a_moment() {
+    let mut world = World::new(vec![config("a", one_vip())]);
+    world.hosts[0].refuse_assume = Some(KernelError::NoInterface);
+    // By the time the kernel's answer is in hand the interface is back, and that was told before.
+    world.run(100 * MS);
+    assert!(world.said(0, "the interface does not exist"), "{}", world.story());
+    world.hosts[0].refuse_assume = None;
+    world.run(5000 * MS);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+}
+
+#[test]
+fn a_vip_is_not_given_up_again_and_again_for_a_host_whose_kernel_does_not_know_the_interface() {
+    let vips =
+        |priority| vec![vip("v", "10.0.0.50/32", Policy::Priority { priority, preempt: true })];
+    let mut world = World::new(vec![config("a", vips(0))]);
+    world.run(100 * MS);
+    let b = world.start(config("b", vips(9)));
+    world.hosts[b].refuse_assume = Some(KernelError::NoInterface);
+    world.run(600_000 * MS);
+    let forfeited = |r: &&Report| matches!(r, Report::Forfeited { .. });
+    assert_eq!(world.hosts[0].reports.iter().filter(forfeited).count(), 1, "{}", world.story());
+    assert_eq!(world.holders(), [0]);
+}
+
+#[test]
+fn an_interface_that_is_gone_does_not_come_back_because_a_back_off_is_over() {
+    let mut world = World::new(vec![config("a", one_vip())]);
+    world.hosts[0].hold_ops = true;
+    while !matches!(world.hosts[0].ops.front(), Some((_, KernelOp::Assume { .. }))) {
+        if !world.hosts[0].ops.is_empty() {
+            world.perform(0);
+        }
+        world.run(MS);
+    }
+    // The interface goes, which is told before the assumption's answer.
+    world.hosts[0].links.clear();
+    world.event(0, KernelEvent::LinkGone("eth0".into()));
+    world.hosts[0].refuse_assume = Some(KernelError::NoInterface);
+    world.hosts[0].hold_ops = false;
+    world.run(20_000 * MS);
+    assert!(!world.said(0, "can hold v here again"), "{}", world.story());
+    world.hosts[0].refuse_assume = None;
+    world.hosts[0].links.insert("eth0".to_owned(), true);
+    world.event(0, KernelEvent::LinkChanged(Link { name: "eth0".into(), up: true }));
+    world.run(100 * MS);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+}

@@ -237,7 +237,7 @@ fn whoever_goes_elsewhere_passes_by_what_has_failed() {
 #[test]
 fn a_frozen_member_is_left_for_another() {
     run(async {
-        let mut cluster = Cluster::start(3).await;
+        let cluster = Cluster::start(3).await;
         let follower = (cluster.leader().await + 1) % 3;
         let etcd = cluster.handle(follower);
         etcd.commit(put(KEY, "before"), PATIENCE).await.unwrap();

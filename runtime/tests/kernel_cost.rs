@@ -57,6 +57,30 @@ fn what_operations_cost() {
     }
 }
 
+#[test]
+#[ignore = "a measurement"]
+fn what_a_renewal_costs_after_somebody_elses_change() {
+    for (count, turns) in [(1, 20), (1_000, 5), (10_000, 1)] {
+        on_a_host(move || async move {
+            let vips = many(count);
+            let host = Host::start(Backstop::Fence, &vips);
+            assert_eq!(host.assume(&vips, host.after(600_000)).await, done());
+            let mut refresh = Vec::new();
+            for _ in 0..turns {
+                for change in ["add table inet other", "delete table inet other"] {
+                    let nft = std::process::Command::new("nft").arg(change).status().unwrap();
+                    assert!(nft.success());
+                    let start = Instant::now();
+                    assert_eq!(host.refresh(&vips, host.after(600_001)).await, done());
+                    refresh.push(start.elapsed());
+                }
+            }
+            println!("{count} addresses");
+            print("refresh after a change by others", refresh);
+        });
+    }
+}
+
 /// The processor time of this process, the kernel's for it included.
 fn processor_time() -> Duration {
     let clock = nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID;

@@ -119,6 +119,18 @@ pub enum Reply {
     Failed(KernelError),
 }
 
+impl Reply {
+    /// What became of each address: one that there is no answer for counts as refused.
+    pub(super) fn each(self) -> impl Iterator<Item = Result<(), KernelError>> {
+        let answers = match self {
+            Reply::Each(answers) => answers,
+            _ => Vec::new(),
+        };
+        let none = || Some(Err(KernelError::Refused("no answer".to_owned())));
+        answers.into_iter().chain(std::iter::from_fn(none))
+    }
+}
+
 /// What is in the fence.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct FenceContents {

@@ -1,7 +1,7 @@
 //! Taking addresses away, some at a time.
 
 use super::Adapter;
-use super::call::Call;
+use super::call::{Call, Reply};
 use crate::kernel::{Assignment, KernelError};
 
 /// Addresses on their way out.
@@ -28,8 +28,8 @@ impl Deletion {
         Some(Call::Delete { addresses: self.asked.clone() })
     }
 
-    pub(super) fn handle_answers(&mut self, answers: Vec<Result<(), KernelError>>) {
-        for (one, answer) in std::mem::take(&mut self.asked).into_iter().zip(answers) {
+    pub(super) fn handle_reply(&mut self, reply: Reply) {
+        for (one, answer) in std::mem::take(&mut self.asked).into_iter().zip(reply.each()) {
             if let Err(error) = answer {
                 self.failed.push((one, error));
             }

@@ -284,11 +284,10 @@ impl WithdrawJob {
 
     fn handle_reply(&mut self, reply: Reply) {
         match reply {
-            Reply::Each(answers) => self.deletion.handle_answers(answers),
             Reply::Listed { listing, .. } => {
                 self.stage = WithdrawStage::Release(marked(&listing));
             }
-            _ => {}
+            reply => self.deletion.handle_reply(reply),
         }
     }
 }

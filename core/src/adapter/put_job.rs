@@ -241,11 +241,10 @@ impl PutJob {
 
     /// The kernel's answer to what was sent last.
     pub(super) fn handle_reply(&mut self, shared: &mut Shared, reply: Reply) {
-        let Reply::Each(answers) = reply else { return };
         match std::mem::replace(&mut self.stage, Stage::End) {
             Stage::Sent { chunk, secs, before } => {
                 let mut taken = Vec::with_capacity(chunk.len());
-                for (one, answer) in chunk.into_iter().zip(answers) {
+                for (one, answer) in chunk.into_iter().zip(reply.each()) {
                     match answer {
                         Ok(()) => {
                             shared.keep(&one, before + seconds(secs));
@@ -257,11 +256,11 @@ impl PutJob {
                 self.stage = Stage::Taken { chunk: taken, secs, before };
             }
             Stage::Drop(mut deletion) => {
-                deletion.handle_answers(answers);
+                deletion.handle_reply(reply);
                 self.stage = Stage::Drop(deletion);
             }
             Stage::Undo(mut deletion) => {
-                deletion.handle_answers(answers);
+                deletion.handle_reply(reply);
                 self.stage = Stage::Undo(deletion);
             }
             stage => self.stage = stage,

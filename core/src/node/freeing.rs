@@ -34,10 +34,11 @@ impl Freeing {
     /// Its address may have another name in today's configuration and be here still. So nothing is
     /// given free while anything is here that is not this node's to hold.
     pub(super) fn free(&mut self, context: &Context<'_>, vips: &Vips, out: &mut Outbox) {
-        if !std::mem::take(&mut self.stale) {
+        let situation = &context.situation;
+        // Who has not noticed that the store is another one may hold what is named here (A2).
+        if situation.is_quiet() || !std::mem::take(&mut self.stale) {
             return;
         }
-        let situation = &context.situation;
         let names = self.names(situation);
         if names.is_empty() {
             return;

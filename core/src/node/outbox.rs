@@ -63,6 +63,15 @@ pub(super) enum PendingOp {
 }
 
 impl Purpose {
+    /// The VIPs whose state waits for the answer.
+    pub(super) fn vips(&self) -> Vec<VipIndex> {
+        match self {
+            Purpose::Claim { vips } | Purpose::Expire { vips, .. } => vips.clone(),
+            Purpose::HandOver { vips } => vips.iter().map(|(index, _)| *index).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn is_about_vips(&self) -> bool {
         match self {
             Purpose::Claim { .. } | Purpose::HandOver { .. } => true,

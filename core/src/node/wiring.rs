@@ -178,6 +178,7 @@ impl Node {
         let unknown = answer.is_err();
         let situation = situation!(self, now);
         let (retry_at, vips, out) = (situation.retry_at(), &mut self.host.vips, &mut self.out);
+        let concerned = pending.purpose.vips();
         match pending.purpose {
             Purpose::Renew { sent, .. } => {
                 let news = self.cluster.renewal_answered(&self.own, sent, &answer, out, now);
@@ -207,6 +208,8 @@ impl Node {
             Purpose::Close if unknown => out.timers.set(Timer::Close, retry_at),
             Purpose::Close => self.shutdown.closing_ended(),
         }
+        // The news of it may have come before the answer, which leaves nothing under way.
+        self.look_for_yielding(&concerned);
     }
 
     pub(super) fn pass_on(&mut self, news: impl IntoIterator<Item = News>, now: Instant) {

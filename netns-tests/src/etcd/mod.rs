@@ -235,9 +235,9 @@ impl Member {
     ///
     /// # Errors
     /// When it does not run.
-    pub fn process(&mut self) -> Result<&mut Process> {
+    pub fn process(&self) -> Result<&Process> {
         let name = &self.place.name;
-        self.process.as_mut().with_context(|| format!("etcd {name} does not run"))
+        self.process.as_ref().with_context(|| format!("etcd {name} does not run"))
     }
 
     /// What its process has logged, if one runs.
@@ -297,7 +297,7 @@ impl Member {
     ///
     /// # Errors
     /// When it does not run.
-    pub fn freeze(&mut self) -> Result<()> {
+    pub fn freeze(&self) -> Result<()> {
         self.process()?.freeze()
     }
 
@@ -305,7 +305,7 @@ impl Member {
     ///
     /// # Errors
     /// When it does not run.
-    pub fn thaw(&mut self) -> Result<()> {
+    pub fn thaw(&self) -> Result<()> {
         self.process()?.thaw()
     }
 

@@ -231,7 +231,8 @@ impl Fence {
         for attempt in 1.. {
             let intact =
                 !self.fingerprint.is_empty() && fingerprint(&mut self.channel)? == self.fingerprint;
-            let contents = read(&mut self.channel, intact)?;
+            let (contents, ticket) = read(&mut self.channel, intact)?;
+            self.ticket = ticket;
             let now = generation(&mut self.channel)?;
             if now == before {
                 self.generation = Some(now);
@@ -302,5 +303,71 @@ fn messages_for(change: &Change) -> Vec<Message> {
         Change::FlushGate => flush_gate(),
         Change::AddTicket(timeout) => ticket_element(*timeout),
         Change::DeleteTicket => delete_ticket(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+
+    use nix::sched::{CloneFlags, unshare};
+    use turnip_core::adapter::{Adapter, Call, GateFound, Reply};
+    use turnip_core::{Assignment, Backstop, KernelOp, Mutant, OpId};
+
+    use super::super::{caller, thread};
+    use super::*;
+    use crate::clock::{HostClock, timer_rate};
+    use crate::seams::Clock;
+
+    /// Stalls for so long between reading the clock and sending each change of a renewal, and is
+    /// frozen for good when the kernel has accepted the gate, or has refused it. Whether the
+    /// gate is open a while after the deadline.
+    fn outlives_its_deadline(stalls: [u64; 2], mutant: Option<Mutant>) -> bool {
+        let clock = HostClock::new();
+        let mut fence = Fence::open().unwrap();
+        let vip = Assignment {
+            vip: "v".parse().unwrap(),
+            interface: "lo".into(),
+            address: "10.9.0.1/32".parse().unwrap(),
+        };
+        let mut adapter = Adapter::new([vip.clone()], Backstop::Fence);
+        thread::begin(&mut adapter, Some(&mut fence), &clock).unwrap();
+        let first = clock.now() + Duration::from_millis(900);
+        let assume = KernelOp::Assume { addresses: vec![vip], deadline: first };
+        adapter.handle_op(OpId(0), assume, clock.now());
+        while let Some(Call::Change(transaction)) = adapter.poll_call(clock.now(), timer_rate()) {
+            adapter.handle_reply(caller::change(Some(&mut fence), &transaction), clock.now());
+        }
+        // As if it was there.
+        adapter.handle_reply(Reply::Each(vec![Ok(())]), clock.now());
+        let deadline = clock.now() + Duration::from_millis(1_000);
+        if let Some(mutant) = mutant {
+            adapter.set_mutant(mutant);
+        }
+        adapter.handle_op(OpId(1), KernelOp::Refresh { deadline }, clock.now());
+        for stall in stalls {
+            let call = adapter.poll_call(clock.now(), timer_rate());
+            let Some(Call::Change(transaction)) = call else { break };
+            sleep(Duration::from_millis(stall));
+            let moves = transaction.changes.iter().any(|one| matches!(one, Change::AddGate(_)));
+            let reply = caller::change(Some(&mut fence), &transaction);
+            adapter.handle_reply(reply, clock.now());
+            if moves {
+                break;
+            }
+        }
+        sleep(deadline.since(clock.now()) + Duration::from_millis(100));
+        let open = fence.read().unwrap().gate != GateFound::Closed;
+        fence.remove().unwrap();
+        open
+    }
+
+    #[test]
+    fn a_process_that_stalls_and_is_then_frozen_leaves_no_gate_open_beyond_its_deadline() {
+        unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network namespace: as root");
+        for stalls in [[0, 0], [0, 300], [300, 0], [300, 300]] {
+            assert!(!outlives_its_deadline(stalls, None), "{stalls:?}");
+        }
+        assert!(outlives_its_deadline([300, 300], Some(Mutant::NoTicket)));
     }
 }

@@ -239,6 +239,30 @@ pub(super) fn of_table<'a>(payload: &'a [u8], table: &str) -> Option<&'a [u8]> {
     (name.value().strip_suffix(&[0]) == Some(table.as_bytes())).then_some(attributes)
 }
 
+/// The keys of a set's elements, as the kernel tells them. The library could parse these messages
+/// too, but took seconds for thousands of elements, and a renewal waits for this.
+pub(super) fn parse_keys(payload: &[u8]) -> Vec<Vec<u8>> {
+    const ELEMENTS: u16 = 3;
+    const ELEMENT: u16 = 1;
+    const KEY: u16 = 1;
+    const VALUE: u16 = 1;
+    let mut keys = Vec::new();
+    let attributes = payload.get(HEADER..).unwrap_or_default();
+    for_each(attributes, ELEMENTS, |elements| {
+        for_each(elements, ELEMENT, |element| {
+            for_each(element, KEY, |key| for_each(key, VALUE, |value| keys.push(value.to_vec())));
+        });
+    });
+    keys
+}
+
+/// Gives the value of each attribute of that kind to `found`.
+fn for_each(attributes: &[u8], kind: u16, mut found: impl FnMut(&[u8])) {
+    for nla in NlasIterator::new(attributes).flatten().filter(|nla| nla.kind() == kind) {
+        found(nla.value());
+    }
+}
+
 /// The key that stands for an address.
 pub(super) fn key(address: IpAddr) -> Vec<u8> {
     match address {

@@ -5,11 +5,6 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netlink_packet_core::ParseableParametrized;
-use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList,
-};
-use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 use turnip_core::adapter::{FenceContents, GateFound, Structure};
 
 use super::channel::Channel;
@@ -103,9 +98,9 @@ pub(super) fn layout(vips: &[IpAddr]) -> Vec<Message> {
     messages
 }
 
-/// What is in the sets. They are as this process made them if the rules are `intact` and what
-/// should be alike in both tables is.
-pub(super) fn read(channel: &mut Channel, intact: bool) -> io::Result<FenceContents> {
+/// What is in the sets, and whether the ticket is. They are as this process made them if the rules
+/// are `intact` and what should be alike in both tables is.
+pub(super) fn read(channel: &mut Channel, intact: bool) -> io::Result<(FenceContents, bool)> {
     let mut contents = FenceContents::default();
     let (mut found, mut whole) = (false, intact);
     // IPv4's addresses are in both tables.
@@ -124,13 +119,15 @@ pub(super) fn read(channel: &mut Channel, intact: bool) -> io::Result<FenceConte
         }
     }
     whole &= of_ipv4.windows(2).all(|pair| pair[0] == pair[1]);
-    let (mut open, mut all) = (0, 0);
+    let (mut open, mut all, mut ticket) = (0, 0, false);
     for family in Family::BOTH {
         let elements = elements(channel, family, GATE)?;
         whole &= elements.is_some();
         let wanted = gate_keys(family);
         all += wanted.len();
-        open += elements.unwrap_or_default().iter().filter(|key| wanted.contains(key)).count();
+        let elements = elements.unwrap_or_default();
+        open += elements.iter().filter(|key| wanted.contains(key)).count();
+        ticket |= elements.iter().any(|key| key[..] == TICKET);
     }
     contents.gate = match open {
         0 => GateFound::Closed,
@@ -142,7 +139,7 @@ pub(super) fn read(channel: &mut Channel, intact: bool) -> io::Result<FenceConte
         (true, false) => Structure::Other,
         (true, true) => Structure::AsMade,
     };
-    Ok(contents)
+    Ok((contents, ticket))
 }
 
 /// Tables, chains and rules as the kernel tells them, byte by byte: with the handles that it gave
@@ -209,35 +206,11 @@ pub(super) fn delete_ticket() -> Vec<Message> {
 fn elements(channel: &mut Channel, family: Family, set: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
     match channel.dump(&nft::get_elements(family, TABLE, set)) {
         Ok(messages) => {
-            let parse = |(kind, payload): (u16, Vec<u8>)| parse_elements(&payload, kind);
-            Ok(Some(messages.into_iter().flat_map(parse).collect()))
+            let messages = messages.iter();
+            Ok(Some(messages.flat_map(|(_, payload)| nft::parse_keys(payload)).collect()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-fn parse_elements(payload: &[u8], kind: u16) -> Vec<Vec<u8>> {
-    let Ok(message) = NetfilterMessage::parse_with_param(payload, kind) else { return Vec::new() };
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(message)) = message.inner
-    else {
-        return Vec::new();
-    };
-    let lists = message.attributes.into_iter().filter_map(|attribute| match attribute {
-        SetElementList::Elements(elements) => Some(elements),
-        _ => None,
-    });
-    let attributes = lists.flatten().filter_map(|element| match element {
-        ListAttribute::Element(attributes) => Some(attributes),
-        _ => None,
-    });
-    attributes.flatten().filter_map(parse_key).collect()
-}
-
-fn parse_key(attribute: SetElementAttribute) -> Option<Vec<u8>> {
-    match attribute {
-        SetElementAttribute::Key(DataAttribute::Value(bytes)) => Some(bytes),
-        _ => None,
     }
 }
 

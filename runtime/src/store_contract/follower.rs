@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
-use turnip_core::{Event, KeyValue, Revision, Snapshot, StoreError, Update};
+use turnip_core::{Event, Events, KeyValue, Revision, Snapshot, StoreError, Update};
 
 use super::Subject;
 use crate::seams::{Clock, Store};
@@ -29,22 +29,34 @@ impl<S: Store, C: Clock> Subject<'_, S, C> {
             Some(Ok(Update::Snapshot(snapshot))) => snapshot,
             other => panic!("following begins with a snapshot, not with {other:?}"),
         };
+        Follower::new(self, updates, snapshot)
+    }
+}
+
+impl<'a, S: Store, C: Clock> Follower<'a, S, C> {
+    /// Goes on from a snapshot.
+    pub(super) fn new(
+        on: &'a Subject<'a, S, C>,
+        updates: Pin<Box<dyn Stream<Item = Result<Update, StoreError>> + 'a>>,
+        snapshot: Snapshot,
+    ) -> Self {
         for kv in &snapshot.kvs {
             let revision = snapshot.header.revision;
             assert!(kv.mod_revision <= revision, "{kv:?} is newer than its snapshot's {revision}");
         }
         let told = snapshot.header.revision;
-        Follower { on: self, updates, snapshot, told, events: Vec::new() }
+        Follower { on, updates, snapshot, told, events: Vec::new() }
     }
-}
 
-impl<S: Store, C: Clock> Follower<'_, S, C> {
     /// Takes one batch, and sees that it goes on where the last one ended.
     async fn step(&mut self) {
-        let batch = match self.on.in_time("an event", self.updates.next()).await {
-            Some(Ok(Update::Events(batch))) => batch,
+        match self.on.in_time("an event", self.updates.next()).await {
+            Some(Ok(Update::Events(batch))) => self.take(batch),
             other => panic!("after the snapshot come events, not {other:?}"),
-        };
+        }
+    }
+
+    fn take(&mut self, batch: Events) {
         assert_eq!(batch.header.cluster_id, self.snapshot.header.cluster_id);
         let claimed = batch.header.revision;
         assert!(claimed >= self.told, "what was told goes back: {claimed} after {}", self.told);
@@ -68,9 +80,37 @@ impl<S: Store, C: Clock> Follower<'_, S, C> {
         }
     }
 
+    /// Follows until the stream ends, and tells why; or until everything up to `revision` has been
+    /// told, which counts as an end too.
+    pub(super) async fn until_it_ends(&mut self, revision: Option<Revision>) -> StoreError {
+        while revision.is_none_or(|revision| self.told < revision) {
+            match self.on.in_time("an end", self.updates.next()).await {
+                Some(Ok(Update::Events(batch))) => self.take(batch),
+                Some(Err(why)) => {
+                    let more = self.on.in_time("nothing more", self.updates.next()).await;
+                    assert_eq!(more, None, "after an error a stream is over");
+                    return why;
+                }
+                other => panic!("a stream of events ends with an error, not with {other:?}"),
+            }
+        }
+        StoreError::Unavailable("all was told".to_owned())
+    }
+
     /// The events alone.
     pub(super) fn events(&self) -> Vec<Event> {
         self.events.iter().map(|(event, _)| event.clone()).collect()
+    }
+
+    /// What a key was at a revision, after all that was told.
+    pub(super) fn as_of(&self, name: &str, at: Revision) -> Option<&KeyValue> {
+        let told = self.events.iter().map(|(event, _)| event);
+        let mut told = told.filter(|event| key(event) == name && revision(event) <= at);
+        match told.next_back() {
+            Some(Event::Put(kv)) => Some(kv),
+            Some(Event::Delete { .. }) => None,
+            None => self.snapshot.kvs.iter().find(|kv| kv.key == name),
+        }
     }
 
     /// The keys that are there after all that was told.

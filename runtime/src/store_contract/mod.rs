@@ -23,6 +23,7 @@ use crate::seams::{Clock, Store};
 mod follower;
 mod following;
 mod transactions;
+mod troubles;
 
 /// The stores under test. The cluster is healthy, and nobody else writes under the prefix.
 pub struct Subject<'a, S, C> {
@@ -38,6 +39,51 @@ pub struct Subject<'a, S, C> {
     pub patience: Duration,
 }
 
+/// What can be done to the cluster under the stores: three members, of which handle number `n`
+/// prefers member `n`.
+pub trait Trouble {
+    /// The member that leads, as soon as there is one.
+    fn leader(&self) -> impl Future<Output = usize>;
+
+    /// Stops a member's process, or lets it go on. Its connections stay.
+    fn pause(&self, member: usize, paused: bool);
+
+    /// The store forgets what happened before `revision`.
+    fn compact(&self, revision: Revision) -> impl Future<Output = ()>;
+}
+
+macro_rules! troubled_clauses {
+    ($($clause:ident)+) => {
+        /// The names of the clauses about a cluster in trouble.
+        pub const TROUBLED: &[&str] = &[$(stringify!($clause),)+];
+
+        /// Runs one of the [`TROUBLED`] clauses below a prefix of its own. Afterwards the cluster
+        /// is healthy again; what the handles remember is what they have met.
+        ///
+        /// # Panics
+        /// When the store breaks the clause, or when there is none of that name.
+        pub async fn check_troubled<S: Store, C: Clock, T: Trouble>(
+            clause: &str,
+            subject: &Subject<'_, S, C>,
+            trouble: &T,
+        ) {
+            assert_eq!(subject.stores.len(), 3, "a handle at each of three members");
+            let subject = subject.below(clause);
+            match clause {
+                $(stringify!($clause) => troubles::$clause(&subject, trouble).await,)+
+                other => panic!("the contract has no clause {other:?} about troubles"),
+            }
+        }
+    };
+}
+
+troubled_clauses! {
+    what_its_client_has_given_up_lands_later
+    what_lands_later_compares_what_is_there_then
+    a_watch_at_a_member_without_a_leader_ends
+    a_watch_from_before_a_compaction_tells_all_or_ends
+}
+
 macro_rules! clauses {
     ($($module:ident: $($clause:ident)+;)+) => {
         /// The names of all clauses.
@@ -49,12 +95,7 @@ macro_rules! clauses {
         /// When the store breaks the clause, or when there is none of that name.
         pub async fn check<S: Store, C: Clock>(clause: &str, subject: &Subject<'_, S, C>) {
             assert!(subject.stores.len() >= 2, "the contract is about two handles at least");
-            let subject = Subject {
-                prefix: format!("{}{clause}/", subject.prefix),
-                stores: subject.stores,
-                clock: subject.clock,
-                patience: subject.patience,
-            };
+            let subject = subject.below(clause);
             match clause {
                 $($(stringify!($clause) => $module::$clause(&subject).await,)+)+
                 other => panic!("the contract has no clause {other:?}"),
@@ -72,6 +113,8 @@ clauses! {
         a_transaction_without_operations_is_refused
         all_compares_must_hold
         a_transaction_is_done_wholly_or_not_at_all
+        a_failed_transaction_names_the_revision_of_what_it_read
+        what_a_failed_transaction_read_was_so_at_its_revision
         gets_answer_in_their_order_for_the_branch_that_ran
         a_get_sees_the_puts_before_it_in_its_transaction
         a_put_takes_place_at_the_revision_of_its_answer
@@ -103,6 +146,16 @@ clauses! {
 }
 
 impl<S: Store, C: Clock> Subject<'_, S, C> {
+    /// The same with a prefix of its own for `clause`.
+    fn below(&self, clause: &str) -> Self {
+        Subject {
+            prefix: format!("{}{clause}/", self.prefix),
+            stores: self.stores,
+            clock: self.clock,
+            patience: self.patience,
+        }
+    }
+
     /// The key `name` below the clause's prefix.
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)

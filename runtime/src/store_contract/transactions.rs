@@ -107,6 +107,65 @@ pub async fn a_transaction_is_done_wholly_or_not_at_all<S: Store, C: Clock>(
     assert_eq!(on.get(1, "f").await.1, None, "nothing of the failure branch");
 }
 
+/// A node learns from the else branch what the keys are, and as of when.
+pub async fn a_failed_transaction_names_the_revision_of_what_it_read<S: Store, C: Clock>(
+    on: &Subject<'_, S, C>,
+) {
+    let written = on.put(0, "k", "1").await;
+    let failing = |failure| Txn {
+        compares: vec![Compare::ModRevision { key: on.key("k"), is: Revision(1) }],
+        success: vec![put(on.key("k"), "never")],
+        failure,
+    };
+    let get = || Op::Get { key: on.key("k") };
+    let read = on.commit(1, failing(vec![get()])).await;
+    assert!(!read.succeeded);
+    assert_eq!(read.header.revision, written, "it wrote nothing, so it made no revision");
+    let idle = on.commit(0, failing(vec![Op::Delete { key: on.key("never was") }])).await;
+    assert_eq!(idle.header.revision, written);
+    let wrote = on.commit(1, failing(vec![get(), put(on.key("other"), "")])).await;
+    assert_eq!(wrote.header.revision, Revision(written.0 + 1), "that of its write");
+    assert_eq!(wrote.gets[0].as_ref().unwrap().mod_revision, written);
+}
+
+/// Also while others write: the revision is neither newer nor older than what was read.
+pub async fn what_a_failed_transaction_read_was_so_at_its_revision<S: Store, C: Clock>(
+    on: &Subject<'_, S, C>,
+) {
+    on.put(0, "k", "first").await;
+    let mut follower = on.follow(0, false).await;
+    let failing = || Txn {
+        compares: vec![Compare::ModRevision { key: on.key("k"), is: Revision(1) }],
+        failure: vec![Op::Get { key: on.key("k") }],
+        ..Txn::default()
+    };
+    let write = |number: usize| async move {
+        for round in 0..30 {
+            on.put(number, if number == 0 { "k" } else { "beside" }, &round.to_string()).await;
+        }
+        Vec::new()
+    };
+    let read = |number: usize| async move {
+        let mut read = Vec::new();
+        for _ in 0..30 {
+            let response = on.commit(number, failing()).await;
+            assert!(!response.succeeded);
+            read.push((response.header.revision, response.gets[0].clone()));
+        }
+        read
+    };
+    let both = |number: usize| async move {
+        if number < 2 { write(number).await } else { read(number).await }
+    };
+    let read: Vec<_> = join_all((0..5).map(both)).await.into_iter().flatten().collect();
+    follower.until(on.put(0, "last", "").await).await;
+    for (revision, kv) in read {
+        let at = follower.snapshot.header.revision;
+        assert!(revision >= at, "{revision} is older than a snapshot that was read before, {at}");
+        assert_eq!(kv.as_ref(), follower.as_of(&on.key("k"), revision), "as of {revision}");
+    }
+}
+
 pub async fn gets_answer_in_their_order_for_the_branch_that_ran<S: Store, C: Clock>(
     on: &Subject<'_, S, C>,
 ) {

@@ -92,12 +92,12 @@ impl Cluster {
     }
 
     /// Stops a member's process: its connections stay, and it says nothing.
-    pub fn freeze(&mut self, index: usize) {
+    pub fn freeze(&self, index: usize) {
         self.members[index].freeze().unwrap();
     }
 
     /// Lets a frozen member go on.
-    pub fn thaw(&mut self, index: usize) {
+    pub fn thaw(&self, index: usize) {
         self.members[index].thaw().unwrap();
     }
 

@@ -1,12 +1,16 @@
 //! The configuration files of the small world's daemons.
 
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+use turnip_core::adapter::Adapter;
 use turnip_core::{Policy, VipConfig};
 
 /// The interface of all VIPs.
 pub(super) const INTERFACE: &str = "eth0";
 
-/// The addresses that VIPs have.
-const ADDRESSES: [&str; 2] = ["10.0.0.50/32", "10.0.0.51/32"];
+/// So many addresses go to the kernel in one call.
+const WIDE: u8 = Adapter::CHUNK as u8;
 
 /// What daemons can be configured to have. The first file is the one with which all begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,7 +23,7 @@ pub enum Files {
     Two,
     /// Two VIPs, v and w, exchange their addresses.
     Exchange,
-    /// One VIP, v, with two addresses.
+    /// One VIP, v, with one address more than one call to the kernel takes.
     Wide,
 }
 
@@ -33,13 +37,20 @@ impl Files {
             Files::Exchange => {
                 vec![vec![vip("v", &[0]), vip("w", &[1])], vec![vip("v", &[1]), vip("w", &[0])]]
             }
-            Files::Wide => vec![vec![vip("v", &[0, 1])]],
+            Files::Wide => {
+                let every: Vec<u8> = (0..=WIDE).collect();
+                vec![vec![vip("v", &every)]]
+            }
         }
     }
 }
 
-fn vip(name: &str, addresses: &[usize]) -> VipConfig {
-    let address = |&which: &usize| ADDRESSES[which].parse().expect("an address");
+/// A VIP with the addresses of these numbers.
+fn vip(name: &str, addresses: &[u8]) -> VipConfig {
+    let address = |which: &u8| {
+        let ip = Ipv4Addr::new(10, 0, 0, 50 + which);
+        IpNet::new(ip.into(), 32).expect("32 bits")
+    };
     VipConfig {
         name: name.parse().expect("a name"),
         addresses: addresses.iter().map(address).collect(),

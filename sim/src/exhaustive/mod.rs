@@ -1,24 +1,28 @@
 //! Everything that can happen in a small world, with the real core in it.
 //!
 //! Random walks miss what a breadth-first search finds. Here two or three real
-//! [`Node`](turnip_core::Node)s share one VIP, a linearizable store and a little discrete time;
-//! every order of what may happen within the bounds is tried, nearest first, and at no instant
-//! may two hosts answer for the VIP.
+//! [`Node`](turnip_core::Node)s, each with the real [kernel adapter](turnip_core::adapter), share
+//! VIPs, a linearizable store and a little discrete time; every order of what may happen within
+//! the bounds is tried, nearest first. At no instant may two hosts answer for one address; and when
+//! all goes well from then on, somebody must.
 //!
-//! What the world has: clocks at the slowest and the fastest rate that the drift margin permits;
-//! watches that lag as long as they like; requests that are lost, answered late, or land after
-//! nobody waits for them; daemons that stall, are killed and resume; removals that the kernel takes
-//! its time for; a fence that silences an address exactly at its deadline; and an operator who
-//! moves the VIP to and fro.
+//! What a world can have: clocks at the slowest and the fastest rate that the drift margin permits;
+//! watches that lag as long as they like, or stand still; requests that are lost, answered late, or
+//! land after nobody waits for them; daemons that stall, are killed, resume, or start with another
+//! configuration file; calls that the kernel reads long after they were sent, of an address or of
+//! more than fit into one; a fence that silences an address exactly at its deadline; and an operator
+//! who moves VIPs to and fro, drains and stops.
 //!
 //! What it leaves out, to be small: renewals are sent at ticks and meet their fate there, the one of
-//! the first host first; a watch tells the renewals that it has in store at once; additions and
-//! refreshes are quick unless a world says otherwise, for a slow one only answers for a shorter
-//! time; watches break only when a node finds them silent; nobody meddles with addresses.
+//! the first host first; a watch tells the renewals that it has in store at once; calls that put
+//! addresses there, or let them go on, are quick unless a world says otherwise; nobody meddles with
+//! addresses or with the fence, and no kernel refuses anything. Some worlds are
+//! [prompt](Options::prompt): what is on its way arrives first, so that more time can be looked at.
 //!
 //! The search is our own, not a library's: the same node given the same input does the same again,
 //! so each step of the core is computed once and remembered, and a state is some thirty small
-//! numbers instead of several kilobytes. That needs memory that grows while the model runs, which
+//! numbers instead of several kilobytes. States and nodes are known by 128 bits, so "all there are"
+//! means: unless two of them collide, which is not to be expected. That needs memory that grows while the model runs, which
 //! a model checker such as stateright does not give to its models.
 
 mod adapters;
@@ -31,19 +35,23 @@ mod hosts;
 mod kernel;
 mod messages;
 mod moves;
+mod mutants;
 mod rest;
 mod search;
 mod state;
 mod store;
 mod world;
+mod worlds;
 
 use std::fmt;
 
 use turnip_core::Mutant;
 
-pub use bounds::{Options, SmallWorld, large_worlds, small_worlds, where_it_shows, wide_world};
+pub use bounds::Options;
 pub use files::Files;
+pub use mutants::{where_it_shows, why_not};
 pub use world::Violation;
+pub use worlds::{SmallWorld, large_worlds, small_worlds, wide_world};
 
 use world::World;
 
@@ -60,6 +68,10 @@ pub struct Report {
     pub kernels: usize,
     /// From how many states of the last tick on it was checked that all comes to rest.
     pub rested: usize,
+    /// How many hosts, at the most, have another session in one state than when all began, or none.
+    pub expired: usize,
+    /// For how many ticks an address was nobody's that somebody could have, where that is bounded.
+    pub gap: u8,
     /// How many moves the farthest state is away.
     pub depth: usize,
     /// Whether everything within the bounds was visited.
@@ -103,6 +115,8 @@ pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize
         steps,
         kernels: world.adapters.len(),
         rested: found.rested,
+        expired: found.expired,
+        gap: found.gap,
         depth: found.depth,
         exhausted: found.exhausted,
         violation,
@@ -123,7 +137,8 @@ pub fn check(mut say: impl FnMut(String)) -> bool {
     say(format!("{total} states in all"));
     for &mutant in Mutant::ALL {
         let Some(world) = where_it_shows(mutant) else {
-            say(format!("{mutant:?}: does no harm that could show here"));
+            let why = why_not(mutant).unwrap_or_default();
+            say(format!("{mutant:?}: does not show here: {why}"));
             continue;
         };
         let Report { states, violation, .. } = run(world.options);
@@ -160,7 +175,18 @@ impl fmt::Display for Violation {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { states, nodes, steps, kernels, rested, depth, exhausted, violation } = self;
+        let Report {
+            states,
+            nodes,
+            steps,
+            kernels,
+            rested,
+            expired,
+            gap,
+            depth,
+            exhausted,
+            violation,
+        } = self;
         let all = match (exhausted, violation) {
             (true, _) => "all there are",
             (false, None) => "and there are more",
@@ -169,7 +195,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "{states} states visited ({all}), up to {depth} moves deep; {nodes} states of single nodes, \
-             {steps} steps, {kernels} kernels; {rested} come to rest"
+             {steps} steps, {kernels} kernels; {rested} come to rest; {expired} of the first sessions gone, gap {gap}"
         )?;
         if let Some((violation, path)) = violation {
             write!(f, "\n{violation}, after {} moves:", path.len())?;

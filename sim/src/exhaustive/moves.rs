@@ -179,11 +179,13 @@ impl World {
             return self.ticks(state, fates, from + 1, moves);
         }
         for fate in FATES {
-            let before = fates[..from].iter().filter(|f| **f == fate).count();
-            let may = fate.trouble().is_none_or(|trouble| {
-                let used = usize::from(state.used.of(trouble)) + before;
-                used < usize::from(self.options.max(trouble))
-            });
+            let goes_on = |host: usize| fate == Fate::Lost && state.hosts[host].losing;
+            let before = (0..from).filter(|&host| fates[host] == fate && !goes_on(host)).count();
+            let may = goes_on(from)
+                || fate.trouble().is_none_or(|trouble| {
+                    let used = usize::from(state.used.of(trouble)) + before;
+                    used < usize::from(self.options.max(trouble))
+                });
             if may {
                 let mut fates = fates;
                 fates[from] = fate;

@@ -17,6 +17,10 @@ pub(super) struct Found {
     pub(super) depth: usize,
     /// From how many states on it was checked that all comes to rest.
     pub(super) rested: usize,
+    /// How many hosts at once had another session than at the beginning, or none.
+    pub(super) expired: usize,
+    /// The longest gap, in ticks; counted where there is a bound on it.
+    pub(super) gap: u8,
     /// Whether there was nothing left to look at.
     pub(super) exhausted: bool,
     pub(super) violation: Option<(Violation, Vec<Move>)>,
@@ -68,6 +72,8 @@ pub(super) fn search(
     let mut moves = Vec::new();
     let mut depth = 0;
     let mut rested = 0;
+    let mut expired = 0;
+    let mut gap = 0;
     let mut rest = Rest::default();
 
     while let Some((index, at_depth, encoded)) = frontier.pop_front() {
@@ -86,6 +92,10 @@ pub(super) fn search(
             trail.parents.push(index);
             trail.moves.push(next.encode());
             let mut wrong = world.violation(&successor).map(|violation| (violation, Vec::new()));
+            if matches!(next, Move::Tick { .. } | Move::Commit { .. }) {
+                expired = expired.max(world.expired(&successor));
+            }
+            gap = gap.max(successor.gap);
             let last = successor.tick == world.options.ticks_max;
             if wrong.is_none() && last && known.trailing_zeros() >= bounds.rest_zeros {
                 rested += 1;
@@ -99,6 +109,8 @@ pub(super) fn search(
                     states: number,
                     depth: depth + 1,
                     rested,
+                    expired,
+                    gap,
                     exhausted: false,
                     violation,
                 };
@@ -114,5 +126,5 @@ pub(super) fn search(
         }
     }
     let exhausted = frontier.is_empty();
-    Found { states: trail.parents.len(), depth, rested, exhausted, violation: None }
+    Found { states: trail.parents.len(), depth, rested, expired, gap, exhausted, violation: None }
 }

@@ -10,8 +10,8 @@ pub(super) struct State {
     /// A bit for each host that the operator drains.
     pub(super) drained: u8,
     pub(super) used: Used,
-    /// For how many ticks an address has been nobody's that somebody could have; counted only
-    /// where there is a bound on it.
+    /// At how many ticks an address has been nobody's although a host that renews could have it;
+    /// counted only where there is a bound on it.
     pub(super) gap: u8,
     /// Requests that nobody waits for any more and that may still land.
     pub(super) late: Vec<u32>,
@@ -39,7 +39,7 @@ pub(super) enum Trouble {
     Stop,
     /// A daemon starts with another configuration file.
     Change,
-    /// A renewal is lost.
+    /// A host's renewals begin to be lost, for as many ticks as may be.
     Loss,
     /// A watch stands still.
     Deaf,
@@ -75,6 +75,8 @@ pub(super) struct Host {
     pub(super) file: u8,
     /// Its watch stands still.
     pub(super) deaf: bool,
+    /// Its renewals are being lost; known only where it is counted how often that begins.
+    pub(super) losing: bool,
     pub(super) kernel: u32,
     /// What the watch has yet to tell.
     pub(super) watch: Vec<u32>,
@@ -148,6 +150,7 @@ impl Host {
             boots: 0,
             file: 0,
             deaf: false,
+            losing: false,
             kernel: 0,
             watch: Vec::new(),
             requests: Vec::new(),
@@ -162,7 +165,7 @@ impl Host {
             Life::Stopped => 2,
             Life::Refused => 3,
         };
-        let flags = self.file << 3 | life << 1 | u8::from(self.deaf);
+        let flags = self.file << 4 | life << 2 | u8::from(self.losing) << 1 | u8::from(self.deaf);
         to.0.extend([flags, self.incarnation, self.boots]);
         to.number(self.node);
         to.number(self.kernel);
@@ -180,14 +183,15 @@ impl Host {
     fn decode(from: &mut Reader<'_>) -> Host {
         let [flags, incarnation, boots] = from.bytes();
         Host {
-            life: match flags >> 1 & 3 {
+            life: match flags >> 2 & 3 {
                 0 => Life::Running,
                 1 => Life::Killed,
                 2 => Life::Stopped,
                 _ => Life::Refused,
             },
             deaf: flags & 1 != 0,
-            file: flags >> 3,
+            losing: flags & 2 != 0,
+            file: flags >> 4,
             incarnation,
             boots,
             node: from.number(),

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use turnip_core::{
-    Compare, Event, Events, Header, KeyKind, KeyValue, Keys, Op, Revision, Snapshot, Txn,
-    TxnResponse, Update, model,
+    Compare, Event, Events, Header, KeyKind, KeyValue, Keys, Op, Revision, SessionId, Snapshot,
+    Txn, TxnResponse, Update, model,
 };
 
 use super::arena::{Arena, NumberMap};
+use super::daemon::host_name;
 use super::messages::Messages;
 
 const CLUSTER_ID: u64 = 7;
@@ -90,6 +91,13 @@ impl Stores {
         let update = self.messages.updates.intern(Update::Snapshot(snapshot));
         self.snapshots.insert(store, update);
         update
+    }
+
+    /// The session of a host.
+    pub(super) fn session(&self, store: u32, host: usize) -> Option<SessionId> {
+        let node = host_name(host).parse().expect("a name");
+        let kv = self.contents.get(store).kvs.get(&self.keys.session(&node))?;
+        Some(SessionId(kv.create_revision))
     }
 
     /// Whether a transaction would write now.

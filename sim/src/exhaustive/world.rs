@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use turnip_core::records::{DrainRecord, PinRecord, encode};
-use turnip_core::{Keys, Lease, NodeName, Op, Txn, VipConfig};
+use turnip_core::{Keys, Lease, NodeName, Op, SessionId, Txn, VipConfig};
 
 use super::Options;
 use super::adapters::{Adapters, KernelInput};
@@ -36,6 +36,8 @@ pub(super) struct World {
     /// Transactions of the operator's, for each host: pin v to it, undrain it, drain it.
     pins: Vec<u32>,
     drains: Vec<[u32; 2]>,
+    /// The session of each host when all begins.
+    first_sessions: Vec<Option<SessionId>>,
 }
 
 impl World {
@@ -67,6 +69,7 @@ impl World {
             addresses: files.iter().map(of_file).collect(),
             pins,
             drains,
+            first_sessions: Vec::new(),
         }
     }
 
@@ -90,6 +93,8 @@ impl World {
                 self.calm(&mut state, |_| {});
             }
         }
+        let hosts = 0..self.options.nodes;
+        self.first_sessions = hosts.map(|host| self.stores.session(state.store, host)).collect();
         state
     }
 
@@ -97,7 +102,7 @@ impl World {
     pub(super) fn calm(&mut self, state: &mut State, mut each: impl FnMut(Move)) {
         while let Some(next) = self.arrival(state, true) {
             each(next);
-            self.apply_one(state, next);
+            self.apply(state, next);
         }
     }
 
@@ -107,7 +112,7 @@ impl World {
         (0..state.hosts.len()).find_map(|index| {
             let host = u8::try_from(index).expect("few");
             let at = &state.hosts[index];
-            if self.adapters.call(at.kernel).is_some() {
+            if self.adapters.call(at.kernel).is_some() && (all || !self.options.slow_kernel) {
                 return Some(Move::Perform { host });
             }
             if at.life != Life::Running {
@@ -165,6 +170,14 @@ impl World {
         let mut wanted = able.flat_map(|(_, host)| &self.addresses[usize::from(host.file)]);
         let answered = |address: &IpNet| self.answering(state).any(|(_, other)| other == *address);
         wanted.find(|address| !answered(address)).copied()
+    }
+
+    /// How many hosts have no session any more, or another one than when all began.
+    pub(super) fn expired(&self, state: &State) -> usize {
+        let first = &self.first_sessions;
+        (0..first.len())
+            .filter(|&host| self.stores.session(state.store, host) != first[host])
+            .count()
     }
 
     /// Makes `state` what it is after `next`.
@@ -286,7 +299,13 @@ impl World {
             }
         }
         if self.options.gap_max < u8::MAX {
-            state.gap = if self.missing(state).is_some() { state.gap + 1 } else { 0 };
+            // Only ticks at which somebody could do something about it.
+            let renews =
+                |(host, fate): (&Host, Fate)| host.life == Life::Running && fate == Fate::Prompt;
+            state.gap = match self.missing(state) {
+                None => 0,
+                Some(_) => state.gap + u8::from(state.hosts.iter().zip(fates).any(renews)),
+            };
         }
     }
 
@@ -296,9 +315,12 @@ impl World {
         let renewal = |world: &World, request: &Request| {
             request.txn != LOST && world.stores.is_renewal(request.txn)
         };
-        let counts_losses = self.options.max(Trouble::Loss) < u8::MAX;
-        if fate == Fate::Lost && counts_losses && state.hosts[index].life == Life::Running {
-            state.used.count(Trouble::Loss);
+        if self.options.max(Trouble::Loss) < u8::MAX {
+            let losing = fate == Fate::Lost && state.hosts[index].life == Life::Running;
+            if losing && !state.hosts[index].losing {
+                state.used.count(Trouble::Loss);
+            }
+            state.hosts[index].losing = losing;
         }
         while let Some(nth) = state.hosts[index].requests.iter().position(|r| renewal(self, r)) {
             match fate {

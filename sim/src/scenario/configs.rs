@@ -37,7 +37,7 @@ fn of_names() -> Vec<Scenario> {
         scenario(
             "rollback",
             "interleaving 15: etcd is restored from a backup in which host 0 has the VIP, while host 1, which has it, is cut off",
-            &[Mutant::ResumeAfterRollback],
+            &[Mutant::ResumeAfterRollback, Mutant::KeepAfterRollback],
             20 * S,
             rollback,
         ),

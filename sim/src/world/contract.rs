@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use madsim::runtime::Runtime;
 use turnip::seams::Clock;
-use turnip::store_contract::{self, CLAUSES, Subject};
+use turnip::store_contract::{self, CLAUSES, Subject, TROUBLED, Trouble};
+use turnip_core::Revision;
 
 use crate::plan::Plan;
 use crate::time::S;
@@ -14,8 +15,33 @@ use crate::time::S;
 use super::seams::SimHost;
 use super::{Pump, World};
 
+/// The members of the simulated cluster.
+struct Members(Rc<World>, SimHost);
+
+impl Trouble for Members {
+    async fn leader(&self) -> usize {
+        loop {
+            let leader = self.0.inner().etcd.leader();
+            if let Some(leader) = leader {
+                return leader;
+            }
+            self.1.sleep_until(self.1.now() + Duration::from_millis(50)).await;
+        }
+    }
+
+    fn pause(&self, member: usize, paused: bool) {
+        let inner = &mut *self.0.inner();
+        inner.etcd.pause(member, paused, &mut inner.env);
+    }
+
+    /// The model forgets all but its newest revision.
+    async fn compact(&self, _: Revision) {
+        self.0.inner().etcd.compact();
+    }
+}
+
 /// Runs one clause against a cluster of three members, with a handle at each.
-fn check(clause: &'static str) {
+fn check(clause: &'static str, troubled: bool) {
     let mut plan = Plan::quiet();
     plan.lasting(3_600 * S);
     // The clauses are the clients here: no daemon runs.
@@ -34,9 +60,14 @@ fn check(clause: &'static str) {
         let prefix = "/contract/".to_owned();
         let subject = Subject { stores: &stores, clock, prefix, patience };
         let clause = Box::pin(async {
-            // Elections first: what happens without a leader is not what this is about.
+            // Elections first: healthy is how every clause begins.
             clock.sleep_until(clock.now() + patience).await;
-            store_contract::check(clause, &subject).await;
+            if troubled {
+                let members = Members(Rc::clone(&world), clock.clone());
+                store_contract::check_troubled(clause, &subject, &members).await;
+            } else {
+                store_contract::check(clause, &subject).await;
+            }
         });
         match select(clause, Box::pin(pump)).await {
             Either::Left(_) => {}
@@ -50,6 +81,15 @@ fn the_model_of_etcd_keeps_the_contract_of_the_store() {
     assert!(!CLAUSES.is_empty());
     for clause in CLAUSES {
         println!("{clause}");
-        check(clause);
+        check(clause, false);
+    }
+}
+
+#[test]
+fn the_model_of_etcd_in_trouble_keeps_the_contract_of_the_store() {
+    assert!(!TROUBLED.is_empty());
+    for clause in TROUBLED {
+        println!("{clause}");
+        check(clause, true);
     }
 }

@@ -5,6 +5,7 @@ mod fence;
 mod kernel;
 mod lifetimes;
 mod order;
+mod random;
 
 use kernel::World;
 

@@ -172,3 +172,15 @@ fn at_most_a_chunk_goes_to_the_kernel_at_once() {
     });
     assert_eq!(sizes.collect::<Vec<_>>(), [64, 64, 64, 64, 44, 64, 64, 64, 64, 44]);
 }
+
+#[test]
+fn an_address_that_the_kernel_does_not_answer_for_has_failed() {
+    let mut world = World::new(Lifetime, 2, None);
+    let id = world.ask(assume([1, 2], at(9_000)));
+    assert!(world.adapter.poll_call(world.now, world.rate).is_some());
+    world.adapter.handle_reply(super::super::Reply::Each(vec![Ok(())]), world.now);
+    world.run();
+    let no_answer = KernelError::Refused("no answer".into());
+    assert!(matches!(world.outcome(id), Some(KernelOutcome::Done { failed, .. })
+        if failed == [(address(2), no_answer)]));
+}

@@ -11,7 +11,7 @@ use crate::time::Instant;
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Agenda {
     dirty: BTreeSet<VipIndex>,
-    /// Those whose transaction waits until others are answered.
+    /// Those whose transaction waits until others are answered, or until something is taken away.
     crowded_out: BTreeSet<VipIndex>,
     due: BTreeSet<(Instant, VipIndex)>,
     announcements: BTreeSet<(Instant, VipIndex)>,

@@ -134,7 +134,8 @@ impl Vips {
     /// Counts an assumption that came too late. Whether the kernel is to blame, so that the VIP
     /// is better off elsewhere: it was too late again and again, while there was lease enough.
     fn kernel_is_slow(&mut self, situation: &Situation<'_>, index: VipIndex) -> bool {
-        if situation.session.is_failing() {
+        if situation.session.is_failing() || situation.peers.is_paused() {
+            // There may be too little lease for anybody: no renewal is answered.
             return false;
         }
         let vip = &mut self.vips[index];
@@ -206,6 +207,8 @@ impl Vips {
     ) {
         let own = situation.own;
         let errors = errors_by_vip(failed);
+        // Some may have waited for what is gone now.
+        self.agenda.look_at_crowded_out();
         for &index in vips {
             let name = &own.vip(index).name;
             let error = errors.get(name.as_str());
@@ -242,21 +245,22 @@ impl Vips {
         error: &KernelError,
         out: &mut Outbox,
     ) {
+        let is_without_interface = |blocked: &Blocked| blocked.until.is_none();
+        if self.vips[index].blocked.as_ref().is_some_and(is_without_interface) {
+            // That it is back will be told; nothing else ends this.
+            return;
+        }
+        // Where nothing was told of a missing interface, nothing may be told of its return.
         let why = format!("{error} ({})", situation.own.vip(index).interface);
-        let until = match error {
-            KernelError::NoInterface => None,
-            _ => {
-                let vip = &mut self.vips[index];
-                let until = situation.now + lease::back_off(vip.refusals);
-                vip.refusals += 1;
-                if !situation.own.mutated(Mutant::FailureForgotten) {
-                    vip.failed_at = Some(situation.view.newest);
-                }
-                self.agenda.wake(index, until);
-                Some(until)
-            }
-        };
-        self.set_blocked(situation.own, index, Some(Blocked { why, until }), out);
+        let vip = &mut self.vips[index];
+        let until = situation.now + lease::back_off(vip.refusals);
+        vip.refusals += 1;
+        if !situation.own.mutated(Mutant::FailureForgotten) {
+            vip.failed_at = Some(situation.view.newest);
+        }
+        self.agenda.wake(index, until);
+        let blocked = Blocked { why, until: Some(until) };
+        self.set_blocked(situation.own, index, Some(blocked), out);
     }
 
     /// Whether that is another reason than before.

@@ -248,11 +248,16 @@ impl Vips {
         }
     }
 
-    /// The store is another one: no answer counts, and nothing that was sent can land (A2).
+    /// The store is another one: no answer counts (A2). What was sent may still land, on revisions that
+    /// are there again: so whatever a session names that is resumed after this is put anew first.
     pub(super) fn store_changed(&mut self) {
         for index in 0..self.vips.len() {
             self.go(index, Event::StoreChanged);
-            self.vips[index].barrier = Revision(0);
+            let vip = &mut self.vips[index];
+            vip.barrier = Revision(0);
+            if vip.state.may_be_there() {
+                vip.leaving = Some(Leaving::NeedsReinstall);
+            }
         }
     }
 

@@ -221,10 +221,15 @@ impl Vips {
         }
     }
 
-    /// Whether something is there that is not this node's: its address may have another name in
-    /// today's configuration, so nothing is given free meanwhile.
+    /// Whether something is there that is not this node's to hold. Its address may have another name in
+    /// today's configuration, even that of a VIP which this node owns: so nothing is given free
+    /// meanwhile (interleaving 20).
     pub(in crate::node) fn has_leftovers(&self, context: &Context<'_>) -> bool {
-        self.there().any(|index| context.situation.owned(index).is_none())
+        self.there().any(|index| {
+            matches!(self.vips[index].state, State::Removing(_))
+                || context.situation.owned(index).is_none()
+                || self.may_hold(context, index).is_err()
+        })
     }
 
     /// Whether a VIP still names the own session, or a transaction about one is under way.

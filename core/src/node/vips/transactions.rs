@@ -52,6 +52,14 @@ impl Vips {
         out: &mut Outbox,
     ) {
         let situation = &context.situation;
+        if vips.is_empty() {
+            return;
+        }
+        if !context.publication.is_active() && self.has_leftovers(context) {
+            // The process before may have held one's address under another's name (interleaving 20).
+            let indices: Vec<VipIndex> = vips.iter().map(|(index, _)| *index).collect();
+            return self.agenda.crowd_out(&indices);
+        }
         let successors: BTreeMap<VipIndex, Option<NodeName>> = vips.iter().cloned().collect();
         let indices: Vec<VipIndex> = successors.keys().copied().collect();
         let session_of = |index: VipIndex| {

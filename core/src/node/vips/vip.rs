@@ -20,7 +20,8 @@ pub(super) enum Leaving {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Blocked {
     pub(super) why: String,
-    /// When it is tried again; none for an interface, whose return is told.
+    /// When it is tried again; none where it was told that the interface is missing or down: its return
+    /// is told, too.
     pub(super) until: Option<Instant>,
 }
 

@@ -1,0 +1,65 @@
+//! In which world a broken rule shows.
+
+use turnip_core::Mutant;
+
+use super::worlds::{SmallWorld, small_worlds};
+
+/// The small world in which a broken rule shows, if it shows in one; see [`why_not`].
+pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
+    let name = world_of(mutant).ok()?;
+    let mut world = small_worlds().into_iter().find(|world| world.name == name)?;
+    world.options.mutant = Some(mutant);
+    Some(world)
+}
+
+/// Why a broken rule shows in none of the small worlds.
+pub fn why_not(mutant: Mutant) -> Option<&'static str> {
+    world_of(mutant).err()
+}
+
+/// [`Mutant::ViewGoesBack`] shows by a refusal; an overlap is still prevented by the barrier of
+/// rule 5 and by what transactions compare. [`Mutant::PatienceDoubled`] and
+/// [`Mutant::ExpiryRestarts`] show by a gap that is too long, [`Mutant::SitsOnVip`] by an address
+/// that nobody holds at rest.
+fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
+    Ok(match mutant {
+        Mutant::DeadlineFromAnswer => "slow",
+        Mutant::ExpireUncompared | Mutant::ClaimFromTheLate => "leases",
+        Mutant::WaiterIgnoresDrift => "drift",
+        Mutant::HandOverBeforeRemoval | Mutant::KeepAfterHandOver | Mutant::HandOverUncompared => {
+            "move"
+        }
+        Mutant::ViewGoesBack => "kill",
+        Mutant::KeepAfterResume => "move-kill",
+        Mutant::ClaimByView | Mutant::SitsOnVip => "newcomer",
+        Mutant::NonceReused => "late",
+        Mutant::RefuseLateRenewal => "kill-late",
+        Mutant::GuardIgnored => "no-fence",
+        Mutant::PatienceDoubled | Mutant::ExpiryRestarts => "gone",
+        Mutant::HolderIgnoresDrift
+        | Mutant::NoTicket
+        | Mutant::ClockReadInQueue
+        | Mutant::AddressBeforeGate => "kernel-stall",
+        Mutant::KeepRenamed => {
+            return Err("in the world rename something else still prevents the harm");
+        }
+        Mutant::KeepAfterRollback | Mutant::ResumeAfterRollback => {
+            return Err("the store never goes back here: A2 holds");
+        }
+        Mutant::NoRepair | Mutant::ForeignChangesIgnored => {
+            return Err("nobody else touches a kernel here");
+        }
+        Mutant::FailureForgotten | Mutant::FailedLetPass => {
+            return Err("no kernel refuses anything here");
+        }
+        Mutant::LifetimeNotLookedAtAgain | Mutant::LifetimeRoundedUp | Mutant::TimerRateIgnored => {
+            return Err(
+                "lifetimes count seconds and here are tenths; the kernel's timers are true",
+            );
+        }
+        Mutant::RenewWhileStale => {
+            return Err("whoever hears nothing is silent here: no move depends on it");
+        }
+        _ => return Err("within these bounds something else still prevents the harm"),
+    })
+}
