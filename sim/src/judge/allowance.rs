@@ -134,7 +134,9 @@ impl Durations {
     /// **The table**, in four parts. One line a kind of fault, with the reason.
     pub fn allowance(&self, plan: &Plan, step: &Step) -> Allowance {
         let lasts = step.ends(plan.heal_at).saturating_sub(step.at);
-        self.of_a_host(plan, &step.fault, lasts)
+        // A fault that meets another of the same host may end that, or last as long.
+        let of_host = if is_alone(plan, step) { lasts } else { u64::MAX / 4 };
+        self.of_a_host(plan, &step.fault, of_host)
             .or_else(|| self.of_a_kernel(&step.fault))
             .or_else(|| self.of_the_store(plan, &step.fault, lasts))
             .or_else(|| self.of_others(plan, &step.fault))
@@ -344,6 +346,27 @@ impl Durations {
     fn nothing_said() -> Allowance {
         Allowance { gap: ANY, moves: ANY, after_begin: 0, after_end: 0, unsteady: false }
     }
+}
+
+/// Whether nothing else keeps the same host from its work while a step lasts.
+fn is_alone(plan: &Plan, step: &Step) -> bool {
+    let host_of = |fault: &Fault| match *fault {
+        Fault::Kill { host }
+        | Fault::Restart { host }
+        | Fault::Freeze { host }
+        | Fault::PowerOff { host }
+        | Fault::PauseHost { host }
+        | Fault::CutStore { host }
+        | Fault::Isolate { site: host } => Some(host),
+        _ => None,
+    };
+    let host = host_of(&step.fault);
+    host.is_none()
+        || !plan.steps.iter().any(|other| {
+            let overlaps =
+                other.at <= step.ends(plan.heal_at) && step.at <= other.ends(plan.heal_at);
+            other != step && host_of(&other.fault) == host && overlaps
+        })
 }
 
 impl Allowance {
