@@ -172,9 +172,10 @@ impl Session {
         self.guard_at().is_some_and(|at| now < at || own.mutated(Mutant::GuardIgnored))
     }
 
-    /// Whether the last renewals have failed.
-    pub(super) fn is_failing(&self) -> bool {
-        self.failing_since.is_some()
+    /// Whether a renewal was credited lately: no more than two intervals of the lease are gone.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        let lease = self.lease;
+        self.deadline.is_some_and(|at| at.since(now) + 2 * lease.renew() >= lease.holding())
     }
 
     /// Whether the store has only just answered a renewal.

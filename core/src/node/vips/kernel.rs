@@ -134,8 +134,8 @@ impl Vips {
     /// Counts an assumption that came too late. Whether the kernel is to blame, so that the VIP
     /// is better off elsewhere: it was too late again and again, while there was lease enough.
     fn kernel_is_slow(&mut self, situation: &Situation<'_>, index: VipIndex) -> bool {
-        if situation.session.is_failing() || situation.peers.is_paused() {
-            // There may be too little lease for anybody: no renewal is answered.
+        if !situation.session.is_fresh(situation.now) {
+            // There was too little of the lease for anybody.
             return false;
         }
         let vip = &mut self.vips[index];
