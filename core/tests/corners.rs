@@ -171,7 +171,7 @@ fn a_changed_configuration_does_not_lose_the_right_of_the_first_to_an_address() 
                 .iter()
                 .any(|op| matches!(op, Op::Put { key, .. } if key == "/turnip/main/nodes/a"));
             if publishes {
-                world.hosts[0].deaf = true;
+                world.hosts[0].watch_cut = true;
                 world.deliver_without_answer(0);
             } else {
                 world.deliver(0);
@@ -239,7 +239,7 @@ fn a_publication_that_does_not_know_what_was_published_with_the_session_fails() 
     world.hosts[0].hold_commits = true;
     world.run(2 * MS);
     // The session is opened and the answer is lost; the next attempt reads the session only.
-    world.hosts[0].deaf = true;
+    world.hosts[0].watch_cut = true;
     world.deliver_without_answer(0);
     while world.hosts[0].commits.is_empty() {
         world.run(MS);
@@ -255,12 +255,12 @@ fn a_publication_that_does_not_know_what_was_published_with_the_session_fails() 
     let at = world.hosts[0].commits.iter().position(|(_, txn)| publishes(txn));
     let (_, late) = world.hosts[0].commits.remove(at.expect("a publication")).unwrap();
     world.hosts[0].hold_commits = false;
-    world.hosts[0].deaf = false;
+    world.hosts[0].watch_cut = false;
     world.run(100 * MS);
     world.start(config("b", vec![vip("w", "10.0.0.50/32", KEEP)]));
     world.run(100 * MS);
     assert_eq!(world.holder_of("10.0.0.50/32"), [0], "{}", world.story());
-    world.hosts[0].deaf = true;
+    world.hosts[0].watch_cut = true;
     world.etcd.apply(&late);
     for _ in 0..100 {
         world.run(MS);

@@ -83,12 +83,12 @@ fn the_2nd_the_slowest_holder_is_silent_before_the_fastest_waiter_takes_over() {
 #[test]
 fn the_3rd_an_expiry_fails_when_the_session_was_renewed_meanwhile() {
     let mut world = World::of(&["a", "b"]);
-    world.hosts[1].deaf = true;
+    world.hosts[1].watch_cut = true;
     // B hears nothing of A's renewals; its own are not noticed as missing for 2r only, so its
     // view of A is old. What it sends compares what it saw.
     world.run(900 * MS);
     let seen = world.session("a").unwrap().mod_revision;
-    world.hosts[1].deaf = false;
+    world.hosts[1].watch_cut = false;
     world.run(10_000 * MS);
     assert!(world.session("a").unwrap().mod_revision > seen);
     assert_eq!(world.session("a").unwrap().create_revision, Revision(2));
@@ -289,7 +289,7 @@ fn the_10th_every_attempt_has_a_nonce_of_its_own_and_the_one_that_landed_is_cred
     // The first lands late; the next attempt finds it.
     let (sent, first) = attempts.swap_remove(0);
     assert!(world.etcd.apply(&first).succeeded);
-    world.hosts[0].deaf = true;
+    world.hosts[0].watch_cut = true;
     while world.hosts[0].commits.is_empty() {
         world.run(MS);
     }

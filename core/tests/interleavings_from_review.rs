@@ -52,7 +52,7 @@ fn the_14th_a_vip_renamed_and_back_is_not_held_at_the_revision_that_a_late_freei
     world.hosts[0].hold_commits = false;
     world.run(200 * MS);
     assert_eq!(world.owner("v").as_deref(), Some("a"), "{}", world.story());
-    world.hosts[0].deaf = true;
+    world.hosts[0].watch_cut = true;
     assert!(!world.etcd.apply(&late).succeeded, "v was put anew before it was held");
     at_most_one_holder(&mut world, 2000);
 }
@@ -144,7 +144,7 @@ fn the_15th_what_was_sent_before_a_rollback_does_not_land_on_what_is_held_after_
     world.hosts[0].hold_ops = false;
     world.run(10_000 * MS);
     assert_eq!(world.holders(), [0], "{}", world.story());
-    world.hosts[0].deaf = true;
+    world.hosts[0].watch_cut = true;
     assert!(!world.etcd.apply(&late.unwrap()).succeeded, "{}", world.story());
     at_most_one_holder(&mut world, 1000);
 }
@@ -204,10 +204,10 @@ fn the_17th_the_address_of_a_drained_host_is_not_lost_to_one_that_has_it_under_a
     at_most_one_holder(&mut world, 2000);
     assert_eq!(world.holders(), [1], "{}", world.story());
     // Who was the first is the second now, in whatever order news come.
-    world.hosts[0].deaf = true;
+    world.hosts[0].watch_cut = true;
     world.etcd.delete("/turnip/main/intents/drain/a");
     at_most_one_holder(&mut world, 300);
-    world.hosts[0].deaf = false;
+    world.hosts[0].watch_cut = false;
     at_most_one_holder(&mut world, 10_000);
     assert_eq!(world.holders(), [1], "{}", world.story());
     assert!(world.said(0, "already that of VIP w on b"), "{}", world.story());

@@ -73,8 +73,8 @@ proptest! {
         let mut fuzz = play(three_vips(), &steps);
         fuzz.heal();
         fuzz.run(Duration::from_secs(90));
-        prop_assert_eq!(&fuzz.exit, &None, "{}", fuzz.tale());
-        prop_assert_eq!(fuzz.missing(), [], "{}", fuzz.tale());
+        prop_assert_eq!(&fuzz.exit, &None, "{}", fuzz.transcript());
+        prop_assert_eq!(fuzz.missing(), [], "{}", fuzz.transcript());
     }
 
     #[test]
@@ -82,6 +82,6 @@ proptest! {
         let mut fuzz = play(three_vips(), &steps);
         fuzz.play(&Step::Stop { at_once: true });
         fuzz.run(Duration::from_secs(10));
-        prop_assert!(fuzz.exit.is_some(), "{}", fuzz.tale());
+        prop_assert!(fuzz.exit.is_some(), "{}", fuzz.transcript());
     }
 }

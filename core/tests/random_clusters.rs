@@ -359,7 +359,7 @@ impl Cluster {
             host.frozen = false;
         }
         if is_due(&mut machine.heard_again_at) {
-            host.deaf = false;
+            host.watch_cut = false;
         }
         if is_due(&mut machine.joined_again_at) {
             host.cut = false;
@@ -449,7 +449,7 @@ impl Cluster {
             }
             3 | 4 => {
                 self.say(format!("deafen {i}"));
-                self.world.hosts[i].deaf = true;
+                self.world.hosts[i].watch_cut = true;
                 self.machines[i].heard_again_at = Some(now + self.random.millis(10, 3000));
             }
             5 => {
@@ -571,7 +571,7 @@ impl Cluster {
         for (i, name) in NAMES.iter().enumerate() {
             self.machines[i].is_slow = false;
             let host = &mut self.world.hosts[i];
-            (host.frozen, host.deaf, host.cut) = (false, false, false);
+            (host.frozen, host.watch_cut, host.cut) = (false, false, false);
             host.refuse_withdraw = None;
             let drain = format!("/turnip/main/intents/drain/{name}");
             if keep_one_ill && i == kept {

@@ -724,10 +724,10 @@ fn an_owner_without_the_vip_in_its_configuration_gives_it_free() {
 #[test]
 fn who_cannot_hear_stops_renewing() {
     let mut world = World::of(&["a", "b"]);
-    world.hosts[0].deaf = true;
+    world.hosts[0].watch_cut = true;
     world.run_until(LIMIT, |w| w.holders() == [1]);
     assert!(world.hosts[0].follows > 2, "it follows afresh meanwhile");
-    world.hosts[0].deaf = false;
+    world.hosts[0].watch_cut = false;
     world.run_until(LIMIT, |w| w.session("a").is_some());
 }
 

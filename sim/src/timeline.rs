@@ -182,7 +182,7 @@ impl Drawing<'_> {
             | Fault::Compact => (0..params.hosts).collect(),
             Fault::CutStore { host }
             | Fault::CutEndpoint { host, .. }
-            | Fault::DeafTo { host }
+            | Fault::CutAnswers { host }
             | Fault::Kill { host }
             | Fault::Freeze { host }
             | Fault::Restart { host }

@@ -12,8 +12,8 @@ impl Fuzz {
         while let Some(action) = self.node.poll_action() {
             actions += 1;
             let most = 300 + 10 * self.config.vips.len();
-            assert!(actions < most, "it does not come to rest:\n{}", self.tale());
-            assert!(self.exit.is_none(), "{action:?} after the end:\n{}", self.tale());
+            assert!(actions < most, "it does not come to rest:\n{}", self.transcript());
+            assert!(self.exit.is_none(), "{action:?} after the end:\n{}", self.transcript());
             self.story.push(match &action {
                 Action::Report(report) => format!("    {report}"),
                 Action::Commit { id, txn, .. } => format!("    {id:?} {:?}", written(txn)),
@@ -32,11 +32,20 @@ impl Fuzz {
             }
             Action::Kernel { id, op } => self.queue(id, op),
             Action::Announce { deadline, .. } => {
-                assert!(now < deadline, "an announcement after the deadline:\n{}", self.tale());
+                assert!(
+                    now < deadline,
+                    "an announcement after the deadline:\n{}",
+                    self.transcript()
+                );
             }
             Action::Exit(exit) => {
                 for (vip, asked) in &self.asked {
-                    assert_ne!(*asked, Asked::Assume, "{vip} is left behind:\n{}", self.tale());
+                    assert_ne!(
+                        *asked,
+                        Asked::Assume,
+                        "{vip} is left behind:\n{}",
+                        self.transcript()
+                    );
                 }
                 self.exit = Some(exit);
             }
@@ -49,9 +58,9 @@ impl Fuzz {
         let now = self.now;
         match &op {
             KernelOp::Assume { deadline, .. } | KernelOp::Refresh { deadline } => {
-                assert!(now < *deadline, "{op:?} after its deadline:\n{}", self.tale());
-                assert!(!self.stopped_at_once, "{op:?} after the stop:\n{}", self.tale());
-                assert_eq!(Some(*deadline), self.node.deadline(), "{}", self.tale());
+                assert!(now < *deadline, "{op:?} after its deadline:\n{}", self.transcript());
+                assert!(!self.stopped_at_once, "{op:?} after the stop:\n{}", self.transcript());
+                assert_eq!(Some(*deadline), self.node.deadline(), "{}", self.transcript());
                 if let KernelOp::Assume { addresses, .. } = &op {
                     self.ask(addresses, Asked::Assume);
                 }
@@ -63,7 +72,7 @@ impl Fuzz {
             }
             KernelOp::RemoveFence => {
                 let ours = self.addresses.values().any(|ours| *ours);
-                assert!(!ours, "the fence goes before an address:\n{}", self.tale());
+                assert!(!ours, "the fence goes before an address:\n{}", self.transcript());
             }
             KernelOp::List => {}
         }
@@ -95,7 +104,7 @@ impl Fuzz {
             return;
         }
         for (vip, asked) in &self.asked {
-            assert_ne!(*asked, Asked::Assume, "{vip} is held too long:\n{}", self.tale());
+            assert_ne!(*asked, Asked::Assume, "{vip} is held too long:\n{}", self.transcript());
         }
     }
 
@@ -104,7 +113,7 @@ impl Fuzz {
             assert!(ops <= OPS_PER_TXN_MAX, "{ops} operations in one transaction");
         }
         assert!(!txn.is_idle(), "{txn:?}");
-        assert!(!self.stopped_at_once, "{txn:?} after the stop:\n{}", self.tale());
+        assert!(!self.stopped_at_once, "{txn:?} after the stop:\n{}", self.transcript());
         for op in &txn.success {
             let (Op::Put { key, .. } | Op::Delete { key }) = op else { continue };
             let keys = Keys::new(&self.config.cluster);
@@ -134,7 +143,7 @@ impl Fuzz {
             Compare::ModRevision { key, .. } => key == vip,
             _ => false,
         });
-        assert!(compared, "{vip} is written without a compare:\n{}", self.tale());
+        assert!(compared, "{vip} is written without a compare:\n{}", self.transcript());
     }
 
     /// A VIP is given away only when the kernel has none of its addresses, and will get none.
@@ -142,12 +151,12 @@ impl Fuzz {
         let Some(vip) = self.config.vips.iter().find(|v| v.name == *vip) else { return };
         for assignment in vip.assignments() {
             let there = self.addresses.get(&present(&assignment)) == Some(&true);
-            assert!(!there, "{txn:?} while {assignment} is there:\n{}", self.tale());
+            assert!(!there, "{txn:?} while {assignment} is there:\n{}", self.transcript());
             let queued = self.ops.iter().any(|(_, op)| match op {
                 KernelOp::Assume { addresses, .. } => addresses.contains(&assignment),
                 _ => false,
             });
-            assert!(!queued, "{txn:?} while {assignment} is being added:\n{}", self.tale());
+            assert!(!queued, "{txn:?} while {assignment} is being added:\n{}", self.transcript());
         }
     }
 }

@@ -129,7 +129,7 @@ impl Fuzz {
             }
             Step::Write(write) => self.write(write),
             Step::Tell(revisions) => (0..*revisions).for_each(|_| {
-                self.tell();
+                self.deliver_events();
                 self.drain_actions();
             }),
             Step::Snapshot { fresh } => self.snapshot(*fresh),
@@ -139,7 +139,7 @@ impl Fuzz {
                 self.node.handle_follow_failed(&error, now);
             }
             Step::Perform(how) => self.perform(*how),
-            Step::Tells(event) => self.tells(event),
+            Step::Tells(event) => self.kernel_event(event),
             Step::Meddle { vip, add } => self.meddle(*vip, *add),
             Step::Wake => {
                 self.now = self.node.poll_timeout().map_or(now, |at| at.max(now));
@@ -176,7 +176,7 @@ impl Fuzz {
             calls += 1;
             match self.node.poll_timeout() {
                 Some(at) if at <= self.now => {
-                    assert!(calls < 4, "it wants to be called for ever:\n{}", self.tale());
+                    assert!(calls < 4, "it wants to be called for ever:\n{}", self.transcript());
                 }
                 _ => return,
             }
@@ -237,7 +237,7 @@ impl Fuzz {
         all.filter(|one| self.addresses.get(&present(one)) == Some(&true)).collect()
     }
 
-    fn tells(&mut self, event: &KernelEvent) {
+    fn kernel_event(&mut self, event: &KernelEvent) {
         match event {
             KernelEvent::LinkChanged(link) => self.link = Some(link.up),
             KernelEvent::LinkGone(_) => {
@@ -264,7 +264,7 @@ impl Fuzz {
     }
 
     /// The end of what happened, for people.
-    pub fn tale(&self) -> String {
+    pub fn transcript(&self) -> String {
         let from = self.story.len().saturating_sub(150);
         self.story[from..].join("\n")
     }
@@ -279,7 +279,7 @@ impl Fuzz {
             self.delete(key);
         }
         if self.link != Some(true) {
-            self.tells(&KernelEvent::LinkChanged(Link { name: "eth0".into(), up: true }));
+            self.kernel_event(&KernelEvent::LinkChanged(Link { name: "eth0".into(), up: true }));
         }
         for (id, _) in std::mem::take(&mut self.answers) {
             self.fail(id);

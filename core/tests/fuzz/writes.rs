@@ -81,7 +81,7 @@ impl Fuzz {
         }
     }
 
-    pub(super) fn tell(&mut self) {
+    pub(super) fn deliver_events(&mut self) {
         let Some(told) = self.told.filter(|told| *told < self.etcd.history.len()) else { return };
         let revision = self.etcd.history[told].0;
         let same = |(r, _): &&(i64, Event)| *r == revision;

@@ -70,7 +70,7 @@ pub struct Host {
     /// No commit reaches the store, no answer comes back.
     pub cut: bool,
     /// The watch tells nothing.
-    pub deaf: bool,
+    pub watch_cut: bool,
     /// Commits wait for [`World::deliver`].
     pub hold_commits: bool,
     /// Kernel operations wait for [`World::perform`].
@@ -156,7 +156,7 @@ impl World {
             told: None,
             leads_term: None,
             cut: false,
-            deaf: false,
+            watch_cut: false,
             hold_commits: false,
             hold_ops: false,
             frozen: false,
@@ -238,7 +238,7 @@ impl World {
             busy = true;
             self.perform(i);
         }
-        busy | self.tell(i)
+        busy | self.deliver_events(i)
     }
 
     fn act(&mut self, i: usize, action: Action) {
@@ -248,7 +248,7 @@ impl World {
             Action::Follow { .. } => {
                 host.follows += 1;
                 host.told = None;
-                if host.cut || host.deaf {
+                if host.cut || host.watch_cut {
                     return;
                 }
                 host.told = Some(self.etcd.history.len());
@@ -276,10 +276,10 @@ impl World {
         }
     }
 
-    fn tell(&mut self, i: usize) -> bool {
+    fn deliver_events(&mut self, i: usize) -> bool {
         let host = &mut self.hosts[i];
         let Some(told) = host.told else { return false };
-        if host.deaf || host.cut || told == self.etcd.history.len() {
+        if host.watch_cut || host.cut || told == self.etcd.history.len() {
             return false;
         }
         // One revision at a time, as etcd does.

@@ -45,7 +45,7 @@ pub struct Options {
     /// 255: as often as may be.
     pub losses_max: u8,
     /// How often a watch may stand still, where all is prompt.
-    pub deaf_max: u8,
+    pub stalled_watches_max: u8,
     /// What is on its way arrives before anything else happens, but for what the bounds permit:
     /// then more can be looked at of what time brings.
     pub prompt: bool,
@@ -92,7 +92,7 @@ impl Default for Options {
             alone: false,
             changes_max: 0,
             losses_max: u8::MAX,
-            deaf_max: 0,
+            stalled_watches_max: 0,
             prompt: false,
             late_freeing: false,
             one_unlucky: false,
@@ -121,7 +121,7 @@ impl Options {
             Trouble::Stop => self.stops_max,
             Trouble::Change => self.changes_max,
             Trouble::Loss => self.losses_max,
-            Trouble::Deaf => self.deaf_max,
+            Trouble::StalledWatch => self.stalled_watches_max,
         }
     }
 }

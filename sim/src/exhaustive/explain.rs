@@ -66,8 +66,8 @@ fn describe(world: &World, state: &State, next: Move) -> String {
             format!("late, the {} is committed", purpose(world, txn))
         }
         Move::Watch { host } => format!("{} hears the next event", name(host)),
-        Move::Deafen { host, on: true } => format!("the watch of {} stands still", name(host)),
-        Move::Deafen { host, on: false } => format!("the watch of {} goes on", name(host)),
+        Move::StallWatch { host, on: true } => format!("the watch of {} stands still", name(host)),
+        Move::StallWatch { host, on: false } => format!("the watch of {} goes on", name(host)),
         Move::Perform { host } => {
             let kernel = state.hosts[usize::from(host)].kernel;
             let call = world.adapters.call(kernel).map(explain_call).unwrap_or_default();

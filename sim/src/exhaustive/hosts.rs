@@ -10,7 +10,7 @@ impl World {
     /// A node that follows closely hears at once what it has just written itself.
     pub(super) fn echo(&mut self, state: &mut State, index: usize) {
         let host = &state.hosts[index];
-        if let ([event], false) = (host.watch.as_slice(), host.deaf)
+        if let ([event], false) = (host.watch.as_slice(), host.watch_stalled)
             && self.stores.is_renewal_event(*event)
         {
             self.hear(state, index);
@@ -73,7 +73,7 @@ impl World {
     fn end(&mut self, state: &mut State, index: usize, life: Life) {
         let host = &mut state.hosts[index];
         host.life = life;
-        host.deaf = false;
+        host.watch_stalled = false;
         if life == Life::Killed {
             host.node = 0;
         }
@@ -114,7 +114,7 @@ impl World {
                 Effect::Follow => {
                     let snapshot = self.stores.snapshot(state.store);
                     let host = &mut state.hosts[index];
-                    host.deaf = false;
+                    host.watch_stalled = false;
                     host.watch.clear();
                     host.watch.push(snapshot);
                 }

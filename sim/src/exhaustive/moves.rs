@@ -61,7 +61,7 @@ pub(super) enum Move {
     /// The daemon starts again, with that configuration file.
     Start { host: u8, file: u8 },
     /// A node's watch stands still, or goes on.
-    Deafen { host: u8, on: bool },
+    StallWatch { host: u8, on: bool },
     /// The operator pins v to a host.
     Pin { host: u8 },
     /// The operator drains a host, or no longer does.
@@ -92,7 +92,7 @@ impl Move {
             Move::Stop { host } => (11, host, 0),
             Move::Drain { host, on } => (12, host, on.into()),
             Move::Reboot { host } => (13, host, 0),
-            Move::Deafen { host, on } => (14, host, on.into()),
+            Move::StallWatch { host, on } => (14, host, on.into()),
         };
         (kind << 12) | (u16::from(host) << 8) | u16::from(nth)
     }
@@ -119,7 +119,7 @@ impl Move {
             11 => Move::Stop { host },
             12 => Move::Drain { host, on: nth != 0 },
             13 => Move::Reboot { host },
-            _ => Move::Deafen { host, on: nth != 0 },
+            _ => Move::StallWatch { host, on: nth != 0 },
         }
     }
 }
@@ -211,8 +211,8 @@ impl World {
             }
         }
         moves.extend((0..small(host.answers.len())).map(|nth| Move::Answer { host: index, nth }));
-        if host.deaf {
-            moves.push(Move::Deafen { host: index, on: false });
+        if host.watch_stalled {
+            moves.push(Move::StallWatch { host: index, on: false });
         } else if !host.watch.is_empty() {
             moves.push(Move::Watch { host: index });
         }
@@ -232,10 +232,10 @@ impl World {
             (Trouble::Crash, Move::Kill { host: index }),
             (Trouble::Reboot, Move::Reboot { host: index }),
             (Trouble::Stop, Move::Stop { host: index }),
-            (Trouble::Deaf, Move::Deafen { host: index, on: true }),
+            (Trouble::StalledWatch, Move::StallWatch { host: index, on: true }),
         ] {
             let spared = match trouble {
-                Trouble::Deaf => host.deaf,
+                Trouble::StalledWatch => host.watch_stalled,
                 _ => self.options.one_unlucky && index != 0,
             };
             if self.may(state, trouble) && !spared {

@@ -42,7 +42,7 @@ pub(super) enum Trouble {
     /// A host's renewals begin to be lost, for as many ticks as may be.
     Loss,
     /// A watch stands still.
-    Deaf,
+    StalledWatch,
 }
 
 /// How many kinds of trouble there are.
@@ -74,7 +74,7 @@ pub(super) struct Host {
     /// Which configuration file its daemon started with.
     pub(super) file: u8,
     /// Its watch stands still.
-    pub(super) deaf: bool,
+    pub(super) watch_stalled: bool,
     /// Its renewals are being lost; known only where it is counted how often that begins.
     pub(super) losing: bool,
     pub(super) kernel: u32,
@@ -149,7 +149,7 @@ impl Host {
             incarnation: 0,
             boots: 0,
             file: 0,
-            deaf: false,
+            watch_stalled: false,
             losing: false,
             kernel: 0,
             watch: Vec::new(),
@@ -165,7 +165,8 @@ impl Host {
             Life::Stopped => 2,
             Life::Refused => 3,
         };
-        let flags = self.file << 4 | life << 2 | u8::from(self.losing) << 1 | u8::from(self.deaf);
+        let flags =
+            self.file << 4 | life << 2 | u8::from(self.losing) << 1 | u8::from(self.watch_stalled);
         to.0.extend([flags, self.incarnation, self.boots]);
         to.number(self.node);
         to.number(self.kernel);
@@ -189,7 +190,7 @@ impl Host {
                 2 => Life::Stopped,
                 _ => Life::Refused,
             },
-            deaf: flags & 1 != 0,
+            watch_stalled: flags & 1 != 0,
             losing: flags & 2 != 0,
             file: flags >> 4,
             incarnation,

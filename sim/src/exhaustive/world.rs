@@ -118,10 +118,10 @@ impl World {
             if at.life != Life::Running {
                 return None;
             }
-            if all && at.deaf {
-                return Some(Move::Deafen { host, on: false });
+            if all && at.watch_stalled {
+                return Some(Move::StallWatch { host, on: false });
             }
-            if !at.deaf && !at.watch.is_empty() {
+            if !at.watch_stalled && !at.watch.is_empty() {
                 return Some(Move::Watch { host });
             }
             if all && !at.answers.is_empty() {
@@ -230,11 +230,11 @@ impl World {
                 self.land(state, txn);
             }
             Move::Watch { host } => self.hear(state, host.into()),
-            Move::Deafen { host, on } => {
+            Move::StallWatch { host, on } => {
                 if on {
-                    state.used.count(Trouble::Deaf);
+                    state.used.count(Trouble::StalledWatch);
                 }
-                state.hosts[usize::from(host)].deaf = on;
+                state.hosts[usize::from(host)].watch_stalled = on;
             }
             Move::Perform { host } => self.kernel(state, host.into(), KernelInput::Perform),
             Move::Kill { host } => {

@@ -50,7 +50,7 @@ pub enum Fault {
     /// A host's clients reach one member no more.
     CutEndpoint { host: usize, member: usize },
     /// A host is heard by the members, and does not hear them: answers and watches are cut.
-    DeafTo { host: usize },
+    CutAnswers { host: usize },
     /// Members on two sides do not hear each other; clients reach all.
     SplitMembers { side: Vec<usize> },
     /// Everything between two sides is cut.

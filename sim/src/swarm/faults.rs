@@ -66,7 +66,7 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: u64) -> Fault {
         1 => Fault::Isolate { site: from },
         2 => Fault::CutStore { host },
         3 => Fault::CutEndpoint { host, member },
-        4 => Fault::DeafTo { host },
+        4 => Fault::CutAnswers { host },
         5 => Fault::SplitMembers { side: side(rng, sites) },
         6 => Fault::Split { side: side(rng, sites) },
         7 => Fault::Slow { from, to, by: rng.within(1..=lease / MS) * MS },

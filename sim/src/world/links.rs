@@ -33,7 +33,7 @@ impl Net {
                 cut(&[Plane::Client], host, site);
                 cut(&[Plane::Client], site, host);
             }
-            &Fault::DeafTo { host } => {
+            &Fault::CutAnswers { host } => {
                 for member in 0..params.members {
                     cut(&[Plane::Client], params.site_of(member), host);
                 }
