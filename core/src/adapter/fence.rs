@@ -150,3 +150,57 @@ impl Fence {
         self.vips.union(&self.former).copied().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
+    fn ip(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    /// A fence with two VIPs, the first held, and one of an earlier process; and what it looks like.
+    fn fence(gate: Gate, found: GateFound) -> (Fence, FenceContents) {
+        let mut fence = Fence::new([ip(1), ip(2)].into());
+        (fence.held, fence.former, fence.gate) = ([ip(1)].into(), [ip(9)].into(), gate);
+        let vips = [ip(1), ip(2), ip(9)].into();
+        let structure = Structure::AsMade;
+        (fence, FenceContents { structure, vips, held: [ip(1)].into(), gate: found })
+    }
+
+    /// Rule 8.13.
+    #[test]
+    fn a_fence_is_as_it_should_be_with_exactly_what_is_fenced_and_held() {
+        let (fence, found) = fence(Gate::Closed, GateFound::Closed);
+        assert!(fence.is_as_it_should_be(&found, NOW));
+        let differs = |change: fn(&mut FenceContents)| {
+            let mut other = found.clone();
+            change(&mut other);
+            !fence.is_as_it_should_be(&other, NOW)
+        };
+        assert!(differs(|found| found.structure = Structure::Other));
+        assert!(differs(|found| drop(found.vips.remove(&ip(9)))), "a former VIP passes");
+        assert!(differs(|found| drop(found.vips.insert(ip(7)))));
+        assert!(differs(|found| drop(found.held.insert(ip(2)))));
+        assert!(differs(|found| drop(found.held.remove(&ip(1)))));
+        assert!(differs(|found| found.gate = GateFound::Open));
+        assert!(differs(|found| found.gate = GateFound::Torn));
+    }
+
+    /// Rule 8.13: timeouts are set short of the deadline, so near to it the gate may be either.
+    #[test]
+    fn a_gate_must_be_open_long_before_its_end_and_may_be_either_shortly_before() {
+        let is_right = |left_ms: u64, found: GateFound| {
+            let (fence, found) = fence(Gate::Open(NOW + Duration::from_millis(left_ms)), found);
+            fence.is_as_it_should_be(&found, NOW)
+        };
+        assert!(is_right(2_900, GateFound::Open));
+        assert!(!is_right(2_900, GateFound::Closed));
+        assert!(is_right(100, GateFound::Open) && is_right(100, GateFound::Closed));
+        let surely_open = PATIENCE_MAX + TIMEOUT_MIN;
+        let (fence, found) = fence(Gate::Open(NOW + surely_open), GateFound::Closed);
+        assert!(fence.is_as_it_should_be(&found, NOW), "it may have ended by now");
+    }
+}
