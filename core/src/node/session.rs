@@ -375,7 +375,7 @@ impl Session {
                     return Written::WatchOn(record.lease());
                 }
                 Written::Refuse(format!(
-                    "the node name {} is in use on host {}: give this host another name",
+                    "the node name {} is in use by host {}, which renews it; give this host another name",
                     own.name(),
                     record.host
                 ))
