@@ -476,3 +476,19 @@ impl Session {
 fn is_own_write(own: &Own, known: &Known<SessionRecord>) -> bool {
     known.readable().is_some_and(|record| record.nonce.process == own.config.process)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rule 7.5.
+    #[test]
+    fn a_lease_is_fresh_until_two_renewals_in_a_row_are_missing() {
+        let lease = Lease::new(Duration::from_secs(3)).unwrap();
+        let start = Instant::from_nanos(1);
+        let session = Session::new(lease, start);
+        let later = start + 2 * lease.renew();
+        assert!(session.is_fresh(start) && session.is_fresh(later));
+        assert!(!session.is_fresh(later + Duration::from_nanos(1)));
+    }
+}
