@@ -105,3 +105,18 @@ fn transaction(situation: &Situation<'_>, vips: &[VipName]) -> Txn {
     }
     txn
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rule 9.4.
+    #[test]
+    fn what_was_under_way_when_the_store_turned_out_to_be_another_hinders_nothing() {
+        let pending = [("v".parse().unwrap(), TxnId(1))].into();
+        let mut freeing = Freeing { pending, stale: false };
+        assert!(freeing.is_under_way());
+        freeing.forget_requests();
+        assert!(!freeing.is_under_way());
+    }
+}
