@@ -75,7 +75,7 @@ impl Purpose {
         }
     }
 
-    fn is_about_vips(&self) -> bool {
+    pub(super) fn is_about_vips(&self) -> bool {
         match self {
             Purpose::Claim { .. } | Purpose::HandOver { .. } | Purpose::Free { .. } => true,
             Purpose::Expire { vips, .. } => !vips.is_empty(),

@@ -154,7 +154,10 @@ impl Node {
         let unknown = answer.is_err();
         let situation = situation!(self, now);
         let (retry_at, concerned) = (situation.retry_at(), pending.purpose.vips());
-        self.host.vips.answered(&situation, id, &concerned, unknown);
+        let is_about_vips = pending.purpose.is_about_vips();
+        if is_about_vips {
+            self.host.vips.answered(&situation, id, &concerned, unknown);
+        }
         let (own, out) = (&self.own, &mut self.out);
         match pending.purpose {
             Purpose::Renew { sent, .. } => {
@@ -172,8 +175,10 @@ impl Node {
             Purpose::Close if unknown => out.timers.set(Timer::Close, retry_at),
             Purpose::Close => self.shutdown.closing_ended(),
         }
-        // The news of it may have come before the answer, which leaves nothing under way.
-        self.look_for_yielding(&concerned);
+        if is_about_vips {
+            // The news of it may have come before the answer, which leaves nothing under way.
+            self.look_for_yielding(&concerned);
+        }
     }
 
     pub(super) fn pass_on(&mut self, news: impl IntoIterator<Item = News>, now: Instant) {

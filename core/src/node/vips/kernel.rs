@@ -10,6 +10,7 @@ use crate::action::{Action, OpId};
 use crate::kernel::{Assignment, KernelError, KernelOp};
 use crate::lease::{self, REMOVE_AGAIN_AFTER};
 use crate::mutant::Mutant;
+use crate::name::VipName;
 use crate::node::outbox::{Outbox, PendingOp};
 use crate::node::own::{Own, VipIndex};
 use crate::node::situation::Situation;
@@ -105,7 +106,7 @@ impl Vips {
             }
             self.agenda.mark_dirty([index]);
             let name = &own.vip(index).name;
-            match errors.get(name.as_str()) {
+            match errors.get(name) {
                 None => {
                     if self.vips[index].failed_at.is_some() {
                         changed.push(index);
@@ -158,9 +159,7 @@ impl Vips {
         }
         let mut changed = Vec::new();
         for (name, error) in errors_by_vip(failed) {
-            let named = |index: &VipIndex| own.vip(*index).name.as_str() == name;
-            let first = failed.iter().find(|(one, _)| one.vip.as_str() == name);
-            let index = first.and_then(|(one, _)| own.index_of(&one.vip)).filter(named);
+            let index = own.index_of(name);
             let Some(index) = index.filter(|index| self.is_current(*index, id)) else { continue };
             self.agenda.mark_dirty([index]);
             if *error == KernelError::NoInterface {
@@ -211,7 +210,7 @@ impl Vips {
         self.agenda.look_at_crowded_out();
         for &index in vips {
             let name = &own.vip(index).name;
-            let error = errors.get(name.as_str());
+            let error = errors.get(name);
             let event = match error {
                 None => Event::Withdrawn(id),
                 Some(_) => Event::WithdrawFailed(id),
@@ -331,6 +330,6 @@ impl Vips {
     }
 }
 
-fn errors_by_vip(failed: &Failed) -> BTreeMap<&str, &KernelError> {
-    failed.iter().map(|(assignment, error)| (assignment.vip.as_str(), error)).collect()
+fn errors_by_vip(failed: &Failed) -> BTreeMap<&VipName, &KernelError> {
+    failed.iter().map(|(assignment, error)| (&assignment.vip, error)).collect()
 }
