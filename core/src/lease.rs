@@ -28,8 +28,11 @@ pub(crate) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// A snapshot may take this long at least, at the first attempt.
 const SNAPSHOT_TIME_MIN: Duration = Duration::from_millis(100);
-/// So often the time that a snapshot may take is doubled: it can be large.
-const SNAPSHOT_DOUBLINGS: u32 = 5;
+/// The time that a snapshot may take is doubled up to this, or up to [`SNAPSHOT_RENEWS`] where that is
+/// longer: it can be large. No longer, for in an outage the attempt under way is in vain.
+const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(2);
+/// The longest time that a snapshot may take, in renew intervals.
+const SNAPSHOT_RENEWS: u32 = 8;
 /// How much more seldom the etcd member is asked when no VIP follows it.
 const MEMBER_SELDOM: u32 = 10;
 
@@ -297,7 +300,8 @@ impl Lease {
     /// time in which renewing goes on without news, so that a member that does not answer, in an
     /// election for instance, leaves time for another one.
     pub(crate) fn snapshot_time(&self, tries: u32) -> Duration {
-        self.renew.max(SNAPSHOT_TIME_MIN) * (1 << tries.min(SNAPSHOT_DOUBLINGS))
+        let longest = SNAPSHOT_TIME_MAX.max(SNAPSHOT_RENEWS * self.renew);
+        (self.renew.max(SNAPSHOT_TIME_MIN) * (1 << tries.min(8))).min(longest)
     }
 
     /// A delay for things that failed: long enough not to flood, short enough to matter in a lease.
@@ -436,7 +440,8 @@ mod tests {
      {
         let lease = Lease::new(SECOND).unwrap();
         assert!(lease.snapshot_time(0) < lease.echo_time());
-        assert!(lease.snapshot_time(9) > 5 * SECOND);
+        assert_eq!(lease.snapshot_time(u32::MAX), 2 * SECOND);
+        assert_eq!(Lease::new(3 * SECOND).unwrap().snapshot_time(9), 4 * SECOND);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Durations {
     /// vote, and two requests until the client has found a member that answers.
     pub outage: u64,
     /// How long a host may be without a watch after that, and so not renew: one attempt to follow is
-    /// under way in vain, and the next begins.
+    /// under way in vain, as long as a snapshot may take, and the next begins.
     pub rewatch: u64,
     /// A connection that carries nothing is given up.
     pub keepalive: u64,
@@ -104,7 +104,7 @@ impl Durations {
             hop,
             kernel,
             outage,
-            rewatch: 2 * (2 * renew).max(S) + renew,
+            rewatch: (8 * renew).max(slow(2 * S)) + renew,
             keepalive: params.keepalive,
             // It begins right after a renewal was answered, and when the other was heard lately.
             settle: slow(lease) + 3 * renew + hand_over,

@@ -154,7 +154,8 @@ impl Gaps<'_> {
                 None => (0, "nothing had happened".to_owned()),
                 Some(_) => {
                     let (step, allowance) = self.lone_fault(at)?;
-                    let limit = allowance.moves.saturating_add(self.follows_leader(address, step));
+                    let detours = self.follows_leader(address, step) + self.detours(address, step);
+                    let limit = allowance.moves.saturating_add(detours);
                     (limit, format!("after {step}"))
                 }
             };
@@ -162,6 +163,17 @@ impl Gaps<'_> {
             (count > limit).then_some(Failure::Moved { address, at, count, limit, why })
         });
         too_many.collect()
+    }
+
+    /// How often an address may come to a host on its way that does not keep it: with a new session a
+    /// host no longer knows that its kernel refuses a VIP, or one of its addresses, and may be handed it
+    /// once (rule 7.7).
+    fn detours(&self, address: AddressId, step: &Step) -> u64 {
+        let refuses = |step: &&Step| match step.fault {
+            Fault::RefuseAddress { vip, .. } => vip == address / 2,
+            _ => false,
+        };
+        self.active(step.at).filter(|active| *active != step).filter(refuses).count() as u64
     }
 
     /// How often an address may move because leadership of etcd does, to and fro.

@@ -114,6 +114,7 @@ fn was_refused(inner: &Inner, hit: usize) -> bool {
     inner.env.plan.steps.iter().any(|step| match step.fault {
         Fault::FailingNetlink { host, .. }
         | Fault::SlowNetlink { host, .. }
+        | Fault::StallAdapter { host, .. }
         | Fault::StuckNetlink { host, .. }
         | Fault::RefuseAddress { host, .. } => host == hit,
         _ => false,
