@@ -1,7 +1,9 @@
 //! What a node is configured with.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use xxhash_rust::xxh3::xxh3_64;
@@ -29,8 +31,22 @@ pub struct NodeConfig {
     pub weight: u32,
     /// The VIPs that it can take; no name and no address twice.
     pub vips: Vec<VipConfig>,
+    /// How it hears the others past the store; none where it does not (rule 10).
+    pub heartbeats: Option<HeartbeatConfig>,
     /// turnip's version, for others to see.
     pub version: String,
+}
+
+/// How a node hears the others (rule 10).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct HeartbeatConfig {
+    /// Where the others reach it.
+    pub address: SocketAddr,
+    /// Becomes the cluster's key where there is none yet: 256 random bits in hexadecimal.
+    pub fresh_key: String,
+    /// For how long a session may go on without a write in the store, and how long a host that is
+    /// not listed waits. The same on all hosts: see [`lease::WITHOUT_STORE`](crate::lease::WITHOUT_STORE).
+    pub without_store: Duration,
 }
 
 /// A VIP as one node is configured with it.

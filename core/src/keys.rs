@@ -21,6 +21,8 @@ pub enum KeyKind {
     Drain(NodeName),
     /// `intents/pin/<vip>`
     Pin(VipName),
+    /// `heartbeats/key`
+    HeartbeatKeys,
     /// Nothing that this version knows: left alone.
     Foreign,
 }
@@ -61,6 +63,11 @@ impl Keys {
         format!("{}intents/pin/{vip}", self.prefix)
     }
 
+    /// The key in which lies what heartbeats are authenticated with.
+    pub fn heartbeat_keys(&self) -> String {
+        format!("{}heartbeats/key", self.prefix)
+    }
+
     /// What `key` is about.
     pub fn kind(&self, key: &str) -> KeyKind {
         self.known(key).unwrap_or(KeyKind::Foreign)
@@ -72,6 +79,7 @@ impl Keys {
             ("sessions", None) => KeyKind::Session(name.parse().ok()?),
             ("nodes", None) => KeyKind::Node(name.parse().ok()?),
             ("vips", None) => KeyKind::Vip(name.parse().ok()?),
+            ("heartbeats", None) if name == "key" => KeyKind::HeartbeatKeys,
             ("intents", Some(("drain", node))) => KeyKind::Drain(node.parse().ok()?),
             ("intents", Some(("pin", vip))) => KeyKind::Pin(vip.parse().ok()?),
             _ => return None,
@@ -95,6 +103,7 @@ mod tests {
         assert_eq!(keys.kind(&keys.drain(&node)), KeyKind::Drain(node));
         assert_eq!(keys.kind(&keys.vip(&vip)), KeyKind::Vip(vip.clone()));
         assert_eq!(keys.kind(&keys.pin(&vip)), KeyKind::Pin(vip));
+        assert_eq!(keys.kind(&keys.heartbeat_keys()), KeyKind::HeartbeatKeys);
     }
 
     #[test]

@@ -33,6 +33,9 @@ const SNAPSHOT_TIME_MIN: Duration = Duration::from_millis(100);
 const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(2);
 /// The longest time that a snapshot may take, in renew intervals.
 const SNAPSHOT_RENEWS: u32 = 8;
+/// For how long a session may go on without a write in the store, and how long a host that is not
+/// listed waits before it expires one (rule 10.7).
+pub const WITHOUT_STORE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much more seldom the etcd member is asked when no VIP follows it.
 const MEMBER_SELDOM: u32 = 10;
 
@@ -280,7 +283,30 @@ impl Lease {
         duration + self.margin(duration)
     }
 
+    /// `E(1 - rho)`: how long the newest write in the store lets its sender hold at most, whoever
+    /// acknowledges its heartbeats (rule 10.7).
+    pub(crate) fn holding_without_store(&self, longest: Duration) -> Duration {
+        longest - self.margin(longest)
+    }
+
     // ---- what follows from them, for liveness
+
+    /// How often heartbeats are made (rule 10.3).
+    pub(crate) fn beat_interval(&self) -> Duration {
+        self.renew
+    }
+
+    /// How long ago a heartbeat may have been made that all have acknowledged, and nothing is amiss:
+    /// the acknowledgement comes with the other's next one, and one datagram may be lost.
+    pub(crate) fn consent_time(&self) -> Duration {
+        3 * self.beat_interval() + self.beat_interval() / 4
+    }
+
+    /// How often the session is renewed while everybody acknowledges: a renewal only shows then that the
+    /// store is there, and is made at once when an acknowledgement is missing.
+    pub(crate) fn renew_at_ease(&self) -> Duration {
+        self.duration
+    }
 
     /// How long after a renewal without an answer the next one is sent: no longer than a third of
     /// the default interval, whatever the node's own is, for the others count on it when an outage
@@ -381,6 +407,10 @@ pub fn by_name(lease: &Lease) -> Vec<(&'static str, Vec<Duration>)> {
         ("heard lately", vec![lease.alive_within(duration)]),
         ("settling delay", vec![lease.settling_delay()]),
         ("just answered", vec![lease.fresh_answer()]),
+        ("heartbeat interval", vec![lease.beat_interval()]),
+        ("age of consent", vec![lease.consent_time()]),
+        ("renewal at ease", vec![lease.renew_at_ease()]),
+        ("without the store", vec![WITHOUT_STORE]),
         ("claim delay", vec![lease.claim_delay()]),
         ("retry delay", vec![lease.retry_delay()]),
         ("operator's retry delay", vec![lease.urgent_retry_delay()]),

@@ -32,6 +32,7 @@
 mod action;
 pub mod adapter;
 mod config;
+mod heartbeat;
 mod kernel;
 mod keys;
 pub mod lease;
@@ -51,7 +52,8 @@ mod view;
 
 pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
-pub use config::{NodeConfig, Policy, VipConfig};
+pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
+pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
 pub use kernel::{
     Assignment, KernelError, KernelEvent, KernelOp, KernelOutcome, Link, Listing, PresentAddress,
 };

@@ -131,4 +131,48 @@ mutants! {
     SilentTakenForHeld: "rule 8.12",
     /// What others change in the fence is not looked at.
     ForeignChangesIgnored: "rule 8.13",
+    /// Who is not listed expires a session as if it were.
+    UnlistedExpires: "rule 10.2",
+    /// An expiry does not compare the own session: one of an earlier process may land.
+    ExpiryOutlivesProcess: "rule 10.2",
+    /// A process counts silence from before it was started.
+    SilentFromBefore: "rule 10.2",
+    /// A process counts silence from before its session was opened.
+    SilentFromBeforeSession: "rule 10.2, interleaving 21",
+    /// A process acknowledges before it has written its session.
+    AcknowledgeBeforeWrite: "rule 10.4",
+    /// A process acknowledges by a view from before it has written its session.
+    AcknowledgeByOldView: "rule 10.4",
+    /// A session is acknowledged that the view does not show.
+    UnknownSessionAcknowledged: "rule 10.4",
+    /// A node acknowledges after its own deadline.
+    AcknowledgeWhenLate: "rule 10.4",
+    /// A session is acknowledged although an own expiry of it may land.
+    AcknowledgedWhileExpiring: "rule 10.4",
+    /// An own write of the session ends the doubt whether an expiry may land.
+    BarEndsWithOwnWrite: "rule 10.4",
+    /// Whom a node acknowledges is silent all the same.
+    AcknowledgedCountsOn: "rule 10.4",
+    /// An acknowledgement counts whichever process it was for.
+    AcknowledgementOfAnyProcess: "rule 10.5",
+    /// An acknowledgement counts for the newest heartbeat.
+    AcknowledgementOfAny: "rule 10.5",
+    /// One that acknowledges is as good as all.
+    AnyWitness: "rule 10.5",
+    /// Lists of own writes that may still land are not looked at.
+    UnknownListIgnored: "rule 10.5",
+    /// A list counts before its write is known to be committed.
+    ListBeforeCommit: "rule 10.5",
+    /// Without a list nobody is asked, and the deadline moves.
+    ExtendWithoutWitnesses: "rule 10.5",
+    /// A process moves its deadline before it has written its session.
+    ExtendBeforeWrite: "rule 10.5",
+    /// The deadline counts from when the last acknowledgement came.
+    ConsentFromAcknowledgement: "rule 10.5",
+    /// A session goes on without a write in the store for ever.
+    WithoutStoreForEver: "rule 10.7",
+    /// Another machine of that name expires the session by itself.
+    NamesakeExpires: "rule 10.8",
+    /// A node that does not hear of its VIPs is acknowledged.
+    DeafAcknowledged: "rule 10.10",
 }

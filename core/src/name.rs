@@ -123,6 +123,22 @@ impl fmt::Display for SessionId {
 #[serde(transparent)]
 pub struct HostId(pub Arc<str>);
 
+impl HostId {
+    /// Whether the other is this machine before it was booted the last time: that is gone (A4).
+    pub fn is_later_boot_of(&self, other: &HostId) -> bool {
+        let parts = |id: &HostId| {
+            let mut parts = id.0.splitn(3, '/').map(str::to_owned);
+            Some((parts.next()?, parts.next()?))
+        };
+        match (parts(self), parts(other)) {
+            (Some((machine, boot)), Some((of_other, other_boot))) => {
+                machine == of_other && boot != other_boot
+            }
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for HostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -201,6 +201,7 @@ mod tests {
             drained: false,
             member: Some(MemberRecord { id: "1".into(), leader: true, term: 4 }),
             repairs: 0,
+            heartbeats: None,
             version: String::new(),
         };
         let of = |record: &NodeRecord| candidate(&name, Some(record), false, &vip, "d");

@@ -2,8 +2,11 @@
 //!
 //! A value that cannot be read, or has another version, is named and left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -11,10 +14,22 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Policy, VipConfig};
+use crate::heartbeat::HeartbeatKeys;
 use crate::name::{HostId, NodeName, Revision, SessionId, VipName};
 
-/// The version of the records that this code writes and reads.
-pub const VERSION: u32 = 1;
+/// A value in etcd, and the versions of it.
+///
+/// A daemon leaves a record alone whose version it does not read: so what an older one must not
+/// misunderstand has another version.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The versions that this code reads.
+    const READS: RangeInclusive<u32> = 1..=1;
+
+    /// The version that this record has.
+    fn version(&self) -> u32 {
+        1
+    }
+}
 
 /// Makes each of a process's writes of its session unlike every other write of anybody.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,7 +71,38 @@ pub struct SessionRecord {
     pub host: HostId,
     /// Of this very write.
     pub nonce: Nonce,
+    /// Who alone may expire the session when it falls silent (rule 10.1). Empty: everybody may, and
+    /// nothing but a write in etcd makes it last longer.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub witnesses: BTreeSet<NodeName>,
 }
+
+/// An older daemon would expire a session that hosts keep alive among themselves.
+impl Record for SessionRecord {
+    const READS: RangeInclusive<u32> = 1..=2;
+
+    fn version(&self) -> u32 {
+        if self.witnesses.is_empty() { 1 } else { 2 }
+    }
+}
+
+impl Record for NodeRecord {}
+
+impl<T: Record> Record for Arc<T>
+where
+    Arc<T>: Serialize + DeserializeOwned,
+{
+    const READS: RangeInclusive<u32> = T::READS;
+
+    fn version(&self) -> u32 {
+        T::version(self)
+    }
+}
+
+impl Record for VipRecord {}
+impl Record for DrainRecord {}
+impl Record for PinRecord {}
+impl Record for HeartbeatKeys {}
 
 impl SessionRecord {
     /// The lease that the session declares.
@@ -81,6 +127,9 @@ pub struct NodeRecord {
     /// Addresses put back or taken away because somebody else had changed them.
     #[serde(default)]
     pub repairs: u64,
+    /// Where it receives heartbeats; absent where it does not (rule 10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeats: Option<SocketAddr>,
     /// turnip's version.
     pub version: String,
 }
@@ -248,21 +297,23 @@ struct Version {
 }
 
 /// The record as it goes into etcd.
-pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
-    serde_json::to_vec(&Versioned { v: VERSION, record }).expect("records have string keys only")
+pub fn encode<T: Record>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(&Versioned { v: record.version(), record })
+        .expect("records have string keys only")
 }
 
 /// Reads a record.
 ///
 /// # Errors
 /// When the value is not the JSON of such a record, or of another version.
-pub fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, UnreadableRecord> {
+pub fn decode<T: Record>(value: &[u8]) -> Result<T, UnreadableRecord> {
     let version: Version = serde_json::from_slice(value)
         .map_err(|error| UnreadableRecord(format!("not a record of turnip: {error}")))?;
-    if version.v != VERSION {
+    if !T::READS.contains(&version.v) {
+        let (reads, v) = (T::READS, version.v);
+        let newest = reads.end();
         return Err(UnreadableRecord(format!(
-            "of version {}, and this turnip reads version {VERSION}",
-            version.v
+            "of version {v}, and this turnip reads version {newest}"
         )));
     }
     serde_json::from_slice(value)
@@ -279,12 +330,27 @@ mod tests {
             lease_ms: 3_000,
             host: HostId("m/b/n".into()),
             nonce: Nonce { process: 7, count: 1 },
+            witnesses: BTreeSet::new(),
         };
         let json = encode(&record);
         assert_eq!(
             std::str::from_utf8(&json).unwrap(),
             r#"{"v":1,"lease_ms":3000,"host":"m/b/n","nonce":"0000000000000007-1"}"#
         );
+        assert_eq!(decode(&json), Ok(record));
+    }
+
+    /// Rule 10.1.
+    #[test]
+    fn a_session_with_witnesses_is_of_a_version_that_an_older_daemon_leaves_alone() {
+        let record = SessionRecord {
+            lease_ms: 3_000,
+            host: HostId("m/b/n".into()),
+            nonce: Nonce { process: 7, count: 1 },
+            witnesses: ["b".parse().unwrap()].into(),
+        };
+        let json = encode(&record);
+        assert!(json.starts_with(br#"{"v":2,"#));
         assert_eq!(decode(&json), Ok(record));
     }
 

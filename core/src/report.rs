@@ -46,6 +46,23 @@ pub enum Report {
     },
     /// Renewals succeed again.
     RenewalsSucceed,
+    /// etcd does not answer, and addresses are held because all other hosts acknowledge (rule 10).
+    HeldByConsent,
+    /// That is over while etcd still does not answer.
+    ConsentLost {
+        /// Who does not acknowledge any more.
+        missing: Vec<NodeName>,
+    },
+    /// No heartbeat of another node comes in, and there should be some; or the first one does again.
+    PathLost {
+        /// The other node.
+        node: NodeName,
+    },
+    /// Heartbeats of another node come in.
+    PathFound {
+        /// The other node.
+        node: NodeName,
+    },
     /// The watch fell silent or broke: what is known of etcd may be stale.
     WatchStale {
         /// Why.
@@ -168,6 +185,9 @@ impl Report {
         match self {
             Report::SessionLost { .. }
             | Report::RenewalsFail { .. }
+            | Report::HeldByConsent
+            | Report::ConsentLost { .. }
+            | Report::PathLost { .. }
             | Report::WatchStale { .. }
             | Report::Repairing { .. }
             | Report::Stray { .. }
@@ -195,6 +215,18 @@ impl fmt::Display for Report {
                 "renewal fails, {:.1} s until addresses are taken away: {why}",
                 left.as_secs_f64()
             ),
+            Report::HeldByConsent => f.write_str(
+                "etcd does not answer; addresses are held by consent of all hosts: do not restart turnip meanwhile",
+            ),
+            Report::ConsentLost { missing } => {
+                let names: Vec<String> = missing.iter().map(NodeName::to_string).collect();
+                write!(f, "no consent any more while etcd does not answer: {} silent", names.join(", "))
+            }
+            Report::PathLost { node } => write!(
+                f,
+                "no heartbeat comes from {node}: while etcd does not answer, addresses will not outlive a lease"
+            ),
+            Report::PathFound { node } => write!(f, "heartbeats come from {node}"),
             Report::RenewalsSucceed => f.write_str("renewals succeed again"),
             Report::WatchStale { why } => {
                 write!(f, "watch of etcd is stale, starting it again: {why}")

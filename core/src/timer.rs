@@ -35,10 +35,12 @@ pub(crate) enum Timer {
     KeptUntil = 13,
     /// When addresses may be assumed again after another store was noticed (A2).
     Quiet = 14,
+    /// When the next heartbeat is made (rule 10).
+    Beat = 15,
 }
 
 impl Timer {
-    const COUNT: usize = 15;
+    const COUNT: usize = 16;
 
     pub(crate) const ALL: [Timer; Self::COUNT] = [
         Timer::Renew,
@@ -56,6 +58,7 @@ impl Timer {
         Timer::Free,
         Timer::KeptUntil,
         Timer::Quiet,
+        Timer::Beat,
     ];
 }
 

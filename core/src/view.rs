@@ -4,17 +4,17 @@
 //! not matter whether news come as an event, in a snapshot or in an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-
+use crate::heartbeat::HeartbeatKeys;
 use crate::keys::{KeyKind, Keys};
 use std::time::Duration;
 
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::placement::Pin;
 use crate::records::{
-    DrainRecord, NodeRecord, PinRecord, SessionRecord, UnreadableRecord, VipRecord, decode,
+    DrainRecord, NodeRecord, PinRecord, Record, SessionRecord, UnreadableRecord, VipRecord, decode,
 };
 use crate::store::{KeyValue, Snapshot};
 
@@ -57,6 +57,7 @@ pub(crate) struct View {
     named: BTreeMap<SessionId, BTreeSet<VipName>>,
     drains: Slots<NodeName, DrainRecord>,
     pins: Slots<VipName, PinRecord>,
+    heartbeat_keys: Slots<(), HeartbeatKeys>,
     /// A rule that a test broke: see [`Mutant`](crate::mutant::Mutant).
     pub(crate) goes_back: bool,
 }
@@ -78,6 +79,8 @@ pub(crate) enum Change {
     Drain(NodeName),
     /// An operator pins a VIP, or no longer does.
     Pin(VipName),
+    /// What heartbeats are authenticated with.
+    HeartbeatKeys,
     /// A key that this version does not know.
     Foreign,
 }
@@ -120,6 +123,8 @@ impl View {
             KeyKind::Pin(vip) => {
                 learn(&mut self.pins, &vip, kv, as_of, back).map(|()| Change::Pin(vip))
             }
+            KeyKind::HeartbeatKeys => learn(&mut self.heartbeat_keys, &(), kv, as_of, back)
+                .map(|()| Change::HeartbeatKeys),
             KeyKind::Foreign => Some(Change::Foreign),
         }
     }
@@ -167,7 +172,10 @@ impl View {
         let vips = self.vips.iter().map(|(v, s)| present(s.known.is_some(), keys.vip(v)));
         let drains = self.drains.iter().map(|(n, s)| present(s.known.is_some(), keys.drain(n)));
         let pins = self.pins.iter().map(|(v, s)| present(s.known.is_some(), keys.pin(v)));
-        sessions.chain(nodes).chain(vips).chain(drains).chain(pins).flatten().collect()
+        let heartbeats = self.heartbeat_keys.values();
+        let heartbeats = heartbeats.map(|s| present(s.known.is_some(), keys.heartbeat_keys()));
+        let all = sessions.chain(nodes).chain(vips).chain(drains).chain(pins).chain(heartbeats);
+        all.flatten().collect()
     }
 
     pub(crate) fn session(&self, node: &NodeName) -> Option<&Known<SessionRecord>> {
@@ -202,6 +210,23 @@ impl View {
         self.named.get(&session).into_iter().flatten()
     }
 
+    /// The nodes that have a session.
+    pub(crate) fn nodes_with_session(&self) -> impl Iterator<Item = &NodeName> {
+        self.sessions.iter().filter(|(_, slot)| slot.known.is_some()).map(|(node, _)| node)
+    }
+
+    /// Where a node receives heartbeats; none for one that does not speak rule 10, or says nothing that
+    /// can be read.
+    pub(crate) fn heartbeats_to(&self, node: &NodeName) -> Option<SocketAddr> {
+        self.session(node)?.readable()?;
+        self.node(node)?.readable()?.heartbeats
+    }
+
+    /// What heartbeats are authenticated with.
+    pub(crate) fn heartbeat_keys(&self) -> Option<&Known<HeartbeatKeys>> {
+        self.heartbeat_keys.get(&())?.known.as_ref()
+    }
+
     /// The longest lease that any session declares.
     pub(crate) fn longest_lease(&self) -> Option<Duration> {
         let sessions = self.sessions.values().filter_map(|slot| slot.known.as_ref());
@@ -229,12 +254,13 @@ impl View {
             KeyKind::Vip(vip) => error(&self.vips, &vip),
             KeyKind::Drain(node) => error(&self.drains, &node),
             KeyKind::Pin(vip) => error(&self.pins, &vip),
+            KeyKind::HeartbeatKeys => error(&self.heartbeat_keys, &()),
             KeyKind::Foreign => None,
         }
     }
 }
 
-fn learn<K: Ord + Clone, T: DeserializeOwned>(
+fn learn<K: Ord + Clone, T: Record>(
     slots: &mut Slots<K, T>,
     key: &K,
     kv: Option<&KeyValue>,
@@ -258,7 +284,7 @@ fn learn<K: Ord + Clone, T: DeserializeOwned>(
     Some(())
 }
 
-fn known<T: DeserializeOwned>(kv: &KeyValue) -> Known<T> {
+fn known<T: Record>(kv: &KeyValue) -> Known<T> {
     Known { record: decode(&kv.value), created: kv.create_revision, modified: kv.mod_revision }
 }
 

@@ -9,11 +9,11 @@ use futures::future::{Either, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, LocalBoxStream};
 use futures::{FutureExt, Stream, StreamExt, select_biased};
 use turnip_core::{
-    Action, Exit, KernelEvent, KernelOutcome, MemberStatus, Node, OpId, Report, StoreError, TxnId,
-    TxnResponse, Update,
+    Action, Datagram, Exit, KernelEvent, KernelOutcome, MemberStatus, Node, NodeName, OpId, Report,
+    StoreError, TxnId, TxnResponse, Update,
 };
 
-use crate::seams::{Clock, Command, Kernel, Store};
+use crate::seams::{Clock, Command, Kernel, Peers, Store};
 
 /// What somebody who watches the driver is shown.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ enum Input {
     Answer(Answer),
     Update(Option<Result<Update, StoreError>>),
     Event(KernelEvent),
+    Datagram(NodeName, Datagram),
     Command(Command),
     Timeout,
 }
@@ -49,6 +50,7 @@ pub async fn run(
     mut node: Node,
     store: &impl Store,
     kernel: &impl Kernel,
+    peers: &impl Peers,
     clock: &impl Clock,
     commands: impl Stream<Item = Command>,
     mut observe: impl FnMut(Observation<'_>),
@@ -57,6 +59,7 @@ pub async fn run(
     let mut updates: LocalBoxStream<'_, Result<Update, StoreError>> =
         futures::stream::pending().boxed_local();
     let mut events = pin!(kernel.events().fuse());
+    let mut datagrams = pin!(peers.datagrams().fuse());
     let mut commands = pin!(commands.fuse());
 
     loop {
@@ -77,6 +80,8 @@ pub async fn run(
                 Action::Announce { addresses, deadline } => answers.push(
                     kernel.announce(addresses, deadline).map(|()| Answer::Announced).boxed_local(),
                 ),
+                Action::Beat { heartbeat, to } => peers.send(heartbeat, to),
+                Action::UseKeys(keys) => peers.use_keys(keys),
                 Action::Report(report) => observe(Observation::Report(&report)),
                 Action::Exit(exit) => return exit,
             }
@@ -93,6 +98,7 @@ pub async fn run(
             () = timeout => Input::Timeout,
             answer = answers.select_next_some() => Input::Answer(answer),
             event = events.select_next_some() => Input::Event(event),
+            (from, datagram) = datagrams.select_next_some() => Input::Datagram(from, datagram),
             update = next_update => Input::Update(update),
         };
         let now = clock.now();
@@ -104,6 +110,7 @@ pub async fn run(
                 node.handle_kernel_outcome(id, outcome, now);
             }
             Input::Answer(Answer::Announced) => {}
+            Input::Datagram(from, datagram) => node.handle_datagram(&from, &datagram, now),
             Input::Event(event) => node.handle_kernel_event(event, now),
             Input::Command(Command::Stop) => node.handle_stop(now),
             Input::Command(Command::StopNow) => node.handle_stop_now(now),

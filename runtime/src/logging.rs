@@ -116,6 +116,14 @@ impl About {
             Report::SessionLost { session: id, .. } => session("session-lost", id),
             Report::RenewalsFail { .. } => event("renewals-fail"),
             Report::RenewalsSucceed => event("renewals-succeed"),
+            Report::HeldByConsent => event("held-by-consent"),
+            Report::ConsentLost { .. } => event("consent-lost"),
+            Report::PathLost { node } => {
+                About { node: Some(node.to_string()), ..event("path-lost") }
+            }
+            Report::PathFound { node } => {
+                About { node: Some(node.to_string()), ..event("path-found") }
+            }
             // Programs know these two by the names that they were given first.
             Report::WatchStale { .. } => event("deaf"),
             Report::WatchRestored => event("hearing"),

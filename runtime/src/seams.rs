@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures::Stream;
 use turnip_core::{
-    Assignment, Instant, KernelEvent, KernelOp, KernelOutcome, MemberStatus, StoreError, Txn,
-    TxnResponse, Update,
+    Addressee, Assignment, Datagram, Heartbeat, HeartbeatKeys, Instant, KernelEvent, KernelOp,
+    KernelOutcome, MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
 };
 
 /// The key-value store that all hosts share.
@@ -51,6 +51,33 @@ pub trait Kernel {
 
     /// What the kernel reports by itself. Called once.
     fn events(&self) -> impl Stream<Item = KernelEvent>;
+}
+
+/// The way to the other hosts past the store (rule 10): datagrams, which may be lost, doubled, late and
+/// out of order, but not forged.
+pub trait Peers {
+    /// Datagrams are authenticated with these keys from now on. Before the first call nothing is sent
+    /// and nothing is taken.
+    fn use_keys(&self, keys: HeartbeatKeys);
+
+    /// Sends a datagram to each addressee. Returns at once; what cannot be sent is lost.
+    fn send(&self, heartbeat: Heartbeat, to: Vec<Addressee>);
+
+    /// The authentic datagrams that come in, each with the node that sent it. Called once.
+    fn datagrams(&self) -> impl Stream<Item = (NodeName, Datagram)>;
+}
+
+/// No way: nothing is sent, and nothing comes.
+pub struct NoPeers;
+
+impl Peers for NoPeers {
+    fn use_keys(&self, _: HeartbeatKeys) {}
+
+    fn send(&self, _: Heartbeat, _: Vec<Addressee>) {}
+
+    fn datagrams(&self) -> impl Stream<Item = (NodeName, Datagram)> {
+        futures::stream::pending()
+    }
 }
 
 /// The host's clock: it counts the time that the host was suspended, and nothing bends its rate.

@@ -61,7 +61,7 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
             assert!(record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
         }
     };
-    driver::run(node, seam, seam, seam, seam.commands(), observe).await
+    driver::run(node, seam, seam, seam, seam, seam.commands(), observe).await
 }
 
 fn node_config(world: &World, host: usize) -> NodeConfig {
@@ -83,6 +83,7 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
         weight: config.weight,
         vips: vips.collect(),
+        heartbeats: None,
         version: "sim".into(),
     }
 }

@@ -377,6 +377,7 @@ mod tests {
             drained: false,
             member: None,
             repairs: 0,
+            heartbeats: None,
             version: String::new(),
         }
     }

@@ -1,6 +1,9 @@
 //! The node's place in the cluster: what it knows of the store, its own session, and the others'
 //! (rules 1, 3, 6 and 9, A2).
 
+use std::time::Duration;
+
+use super::consent::Consent;
 use super::outbox::{Outbox, PendingTxn, Purpose};
 use super::own::Own;
 use super::peers::{Peers, Silent};
@@ -9,7 +12,7 @@ use super::store_identity::StoreIdentity;
 use super::unreadable::Unreadable;
 use super::watch::Watch;
 use crate::action::Action;
-use crate::lease::Lease;
+use crate::lease::{Lease, WITHOUT_STORE};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::report::Report;
@@ -29,8 +32,10 @@ pub(super) struct Cluster {
     pub(super) session: Session,
     /// The others', and their silence (rule 3).
     pub(super) peers: Peers,
+    /// The own heartbeats (rule 10).
+    pub(super) consent: Consent,
     /// Whether news come (rule 9).
-    watch: Watch,
+    pub(super) watch: Watch,
     unreadable: Unreadable,
 }
 
@@ -75,6 +80,7 @@ impl Cluster {
             store: StoreIdentity::default(),
             session: Session::new(own.config.lease, now),
             peers: Peers::default(),
+            consent: Consent::default(),
             watch: Watch::default(),
             unreadable: Unreadable::default(),
         };
@@ -154,13 +160,18 @@ impl Cluster {
             }
             Join::Resume { id, lease } => {
                 self.session.resume(own, id, lease);
+                if own.mutated(Mutant::ExtendBeforeWrite)
+                    || own.mutated(Mutant::AcknowledgeBeforeWrite)
+                {
+                    out.timers.set(Timer::Beat, now);
+                }
                 self.set_guard_timer(out);
                 out.timers.set(Timer::Renew, now);
                 vec![News::Resuming]
             }
-            Join::Contest { seen, lease, host } => {
+            Join::Contest { seen, lease, host, by_others } => {
                 self.session.contest(seen);
-                out.timers.set(Timer::Contest, now + self.lease().patience(lease));
+                out.timers.set(Timer::Contest, self.contest_ends(own, lease, by_others, now));
                 let this = &own.config.host;
                 let why = format!("host {host} has it in etcd, and this is host {this}");
                 out.report(Report::NameContested { why });
@@ -168,6 +179,13 @@ impl Cluster {
             }
             Join::Refuse(why) => vec![News::Refuse(why)],
         }
+    }
+
+    /// When another host's session of this name may be expired, if it stays silent.
+    fn contest_ends(&self, own: &Own, lease: Duration, by_others: bool, now: Instant) -> Instant {
+        let without_store = own.config.heartbeats.as_ref().map(|config| config.without_store);
+        let lease = if by_others { without_store.unwrap_or(WITHOUT_STORE) } else { lease };
+        now + self.lease().patience(lease)
     }
 
     fn keep_nothing(&mut self) -> Vec<News> {
@@ -188,7 +206,9 @@ impl Cluster {
         // Unless it is answered before. Of those that are under way at once, all of which compare
         // the same revision, one lands, and the others read that it did.
         out.timers.set(Timer::Renew, now + lease.unanswered_delay());
-        let Some((purpose, txn)) = self.session.renewal(own, &self.view, offer, now) else {
+        let witnesses = self.witnesses(own);
+        let Some((purpose, txn)) = self.session.renewal(own, &self.view, offer, witnesses, now)
+        else {
             return;
         };
         self.peers.renewal_sent(now);
@@ -211,7 +231,11 @@ impl Cluster {
                 self.peers.renewal_answered(own, sent, now);
                 self.schedule_expiry(own, out);
                 if response.succeeded {
-                    out.timers.set(Timer::Renew, sent + lease.renew());
+                    let interval = match self.is_at_ease(own, now) {
+                        true => lease.renew_at_ease(),
+                        false => lease.renew(),
+                    };
+                    out.timers.set(Timer::Renew, sent + interval);
                 }
                 let after_failing = self.session.answered(now);
                 if after_failing {
@@ -391,13 +415,18 @@ impl Cluster {
                 news.push(News::Drained(drained));
             }
             Change::Node(node) | Change::Drain(node) => news.push(News::Node(node)),
-            Change::Pin(vip) | Change::Vip(vip) => news.push(News::Vip(vip)),
+            Change::Vip(vip) => {
+                self.vip_named(&vip, now);
+                news.push(News::Vip(vip));
+            }
+            Change::Pin(vip) => news.push(News::Vip(vip)),
+            Change::HeartbeatKeys => self.use_keys(out),
             Change::Foreign => {}
         }
     }
 
     fn peer_heard(&mut self, own: &Own, node: &NodeName, out: &mut Outbox, now: Instant) {
-        self.peers.heard(node, self.view.session(node), now);
+        self.peers.heard(own, node, self.view.session(node), now);
         self.schedule_expiry(own, out);
     }
 
@@ -440,8 +469,8 @@ impl Cluster {
             Written::Nothing => {}
             Written::Own(write) => self.own_write(own, &write, out, now, news),
             Written::RenewNow => out.timers.set(Timer::Renew, now),
-            Written::WatchOn(lease) => {
-                out.timers.set(Timer::Contest, now + self.lease().patience(lease));
+            Written::WatchOn { lease, by_others } => {
+                out.timers.set(Timer::Contest, self.contest_ends(own, lease, by_others, now));
             }
             Written::Lost(session, why) => {
                 let is_deleted = known.is_none();
@@ -468,7 +497,12 @@ impl Cluster {
         }
         if write.opened || write.resumed {
             news.push(News::OwnStanding);
+            out.timers.set(Timer::Beat, now);
         }
+        if write.opened {
+            self.peers.own_session_opened(now);
+        }
+        self.peers.own_write(own);
         if let Some(deadline) = self.session.deadline().filter(|_| write.extended) {
             self.set_guard_timer(out);
             news.push(News::Extended { deadline, was_late: write.was_late });
@@ -482,6 +516,9 @@ impl Cluster {
     /// Nothing is held under a session that is not there. `for_good`: none will follow.
     pub(super) fn session_over(&mut self, own: &Own, for_good: bool, out: &mut Outbox) {
         self.session.forget(own, for_good);
+        self.consent.session_over();
+        self.peers.own_session_over();
+        out.timers.stop(Timer::Beat);
         self.watch.stop_expecting(out);
         out.timers.stop(Timer::Renew);
         out.timers.stop(Timer::Guard);
@@ -501,7 +538,7 @@ impl Cluster {
         true
     }
 
-    fn set_guard_timer(&self, out: &mut Outbox) {
+    pub(super) fn set_guard_timer(&self, out: &mut Outbox) {
         if let Some(at) = self.session.guard_at() {
             out.timers.set(Timer::Guard, at);
         }

@@ -2,7 +2,9 @@
 
 mod candidates;
 mod cluster;
+mod consent;
 mod freeing;
+mod hearing;
 mod host;
 mod interfaces;
 mod outbox;
@@ -24,10 +26,11 @@ use std::sync::Arc;
 
 use crate::action::{Action, Exit, OpId, TxnId};
 use crate::config::NodeConfig;
+use crate::heartbeat::Datagram;
 use crate::kernel::{KernelEvent, KernelOutcome};
 #[cfg(feature = "mutants")]
 use crate::mutant::Mutant;
-use crate::name::SessionId;
+use crate::name::{NodeName, SessionId};
 use crate::records::MemberRecord;
 use crate::store::{MemberStatus, StoreError, TxnResponse, Update};
 use crate::time::Instant;
@@ -170,6 +173,13 @@ impl Node {
         self.settle(now);
     }
 
+    /// A heartbeat of another node came in. Who it is from has been authenticated.
+    pub fn handle_datagram(&mut self, from: &NodeName, datagram: &Datagram, now: Instant) {
+        let news = self.cluster.datagram_came(&self.own, from, datagram, &mut self.out, now);
+        self.pass_on(news, now);
+        self.settle(now);
+    }
+
     /// An operator wants the node to hand everything over and end.
     pub fn handle_stop(&mut self, now: Instant) {
         self.stop(Shutdown::Orderly, now);
@@ -241,6 +251,9 @@ impl Node {
         self.review(now);
         let context = context!(self, now);
         self.host.vips.reconcile(&context, &mut self.out);
+        if self.host.vips.is_settling() {
+            self.cluster.hurry(&self.own, &mut self.out);
+        }
         self.freeing.free(&context, &self.host.vips, &mut self.out);
         let situation = situation!(self, now);
         self.publication.publish(&situation, &self.host.vips, &self.candidates, &mut self.out);

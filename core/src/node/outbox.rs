@@ -50,6 +50,8 @@ pub(super) enum Purpose {
     Free { vips: Vec<VipName> },
     /// Writes `nodes/<node>`.
     Publish,
+    /// Makes the key of the heartbeats.
+    MakeKeys,
     /// Deletes the own session.
     Close,
 }
@@ -169,6 +171,11 @@ impl Outbox {
     /// How many transactions about VIPs are under way.
     pub(super) fn txns_about_vips(&self) -> usize {
         self.txns.values().filter(|pending| pending.purpose.is_about_vips()).count()
+    }
+
+    /// Whether the key of the heartbeats is being made.
+    pub(super) fn is_making_keys(&self) -> bool {
+        self.txns.values().any(|pending| pending.purpose == Purpose::MakeKeys)
     }
 
     /// Whether a renewal is under way.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::own::Own;
+use crate::heartbeat::Heartbeat;
 use crate::lease::{self, Lease};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId};
 use crate::records::SessionRecord;
+use crate::report::Report;
 use crate::silence::{Mark, Patience, SilenceClock};
 use crate::time::Instant;
 use crate::view::Known;
@@ -20,6 +22,21 @@ struct Peer {
     seen: Revision,
     /// When it was received, on the clock that pauses with our own renewals.
     heard: Mark,
+    /// When this node last acknowledged a heartbeat of the session.
+    acknowledged: Option<Mark>,
+    /// When a heartbeat of it was last received, acknowledged or not.
+    beat_at: Option<Instant>,
+    /// Since when this node knows of the session.
+    since: Instant,
+    /// It was told that no heartbeat comes.
+    path_lost: bool,
+    /// Who may expire it.
+    expired_by: ExpiredBy,
+    /// This node has decided to expire it as of that write: until a later one is known, nothing is
+    /// acknowledged (rule 10.4).
+    barred: Option<Revision>,
+    /// What the session's node has not heard of yet.
+    unheard: Option<Unheard>,
     /// What the session declares; none when its record cannot be read: it is left alone.
     lease: Option<Duration>,
     /// An expiry is under way.
@@ -28,11 +45,51 @@ struct Peer {
     retry_at: Instant,
 }
 
+/// VIPs were named for a session, and its node does not say that it knows (rule 10.10).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Unheard {
+    /// At this revision.
+    at: Revision,
+    /// Since when this node waits for that.
+    since: Instant,
+    /// The newest revision at which one was named.
+    newest: Revision,
+}
+
+/// Who may expire a session that falls silent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum ExpiredBy {
+    /// Everybody: it has no list (rule 3).
+    Anybody,
+    /// Those that are listed, of which this node is one (rule 10.2).
+    Listed,
+    /// Those that are listed, of which it is none: it waits for long (rule 10.7).
+    Others,
+}
+
+impl ExpiredBy {
+    fn of(own: &Own, record: Option<&SessionRecord>) -> Self {
+        match record.map(|record| &record.witnesses) {
+            Some(witnesses) if witnesses.contains(own.name()) => ExpiredBy::Listed,
+            Some(witnesses) if !witnesses.is_empty() => {
+                match own.mutated(Mutant::UnlistedExpires) {
+                    true => ExpiredBy::Listed,
+                    false => ExpiredBy::Others,
+                }
+            }
+            _ => ExpiredBy::Anybody,
+        }
+    }
+}
+
 /// All others, and the clock by which their silence counts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Peers {
     silence: SilenceClock,
     peers: BTreeMap<NodeName, Peer>,
+    /// When the own session was opened, if this process opened it: whoever had the name before may have
+    /// acknowledged until then (rule 10.2, interleaving 21).
+    opened: Option<Mark>,
 }
 
 /// A session that has been silent for its lease, as of the write that was seen last.
@@ -41,12 +98,15 @@ pub(super) struct Silent {
     pub(super) node: NodeName,
     pub(super) session: SessionId,
     pub(super) seen: Revision,
+    /// It has a list: the own session must be as it is known, too (rule 10.2).
+    pub(super) is_listed: bool,
 }
 
 impl Peers {
     /// News of another node's session: a new write starts its count, the same one does not.
     pub(super) fn heard(
         &mut self,
+        own: &Own,
         node: &NodeName,
         known: Option<&Known<SessionRecord>>,
         now: Instant,
@@ -55,15 +115,120 @@ impl Peers {
             self.peers.remove(node);
             return;
         };
+        let session = SessionId(known.created);
+        let before = self.peers.remove(node);
+        let is_first = before.is_none();
+        let before = before.filter(|before| before.session == session);
+        let heard = match is_first && own.mutated(Mutant::SilentFromBefore) {
+            true => self.silence.mark(Instant::from_nanos(0)),
+            false => self.silence.mark(now),
+        };
         let peer = Peer {
-            session: SessionId(known.created),
+            session,
             seen: known.modified,
-            heard: self.silence.mark(now),
+            heard,
+            acknowledged: before.as_ref().and_then(|before| before.acknowledged),
+            beat_at: before.as_ref().and_then(|before| before.beat_at),
+            since: before.as_ref().map_or(now, |before| before.since),
+            path_lost: before.as_ref().is_some_and(|before| before.path_lost),
+            expired_by: ExpiredBy::of(own, known.readable()),
+            barred: None,
+            unheard: before.and_then(|before| before.unheard),
             lease: known.readable().map(SessionRecord::lease),
             pending: false,
             retry_at: now,
         };
         self.peers.insert(node.clone(), peer);
+    }
+
+    // ---- heartbeats
+
+    /// A heartbeat of a node's session was received. Whether nothing speaks against acknowledging it, as
+    /// far as that session goes (rules 10.4 and 10.10).
+    pub(super) fn beat(
+        &mut self,
+        own: &Own,
+        node: &NodeName,
+        heartbeat: &Heartbeat,
+        now: Instant,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(node) else { return false };
+        if peer.session != heartbeat.session {
+            return own.mutated(Mutant::UnknownSessionAcknowledged);
+        }
+        peer.beat_at = Some(now);
+        peer.unheard = peer.unheard.filter(|unheard| heartbeat.complete_to < unheard.newest);
+        if let Some(unheard) = &mut peer.unheard
+            && heartbeat.complete_to >= unheard.at
+        {
+            (unheard.at, unheard.since) = (unheard.newest, now);
+        }
+        let lease = peer.lease.unwrap_or_default();
+        let is_deaf = peer.unheard.is_some_and(|unheard| now.since(unheard.since) >= lease)
+            && !own.mutated(Mutant::DeafAcknowledged);
+        let is_barred = peer.barred.is_some_and(|at| heartbeat.modified <= at);
+        !is_deaf && (!is_barred || own.mutated(Mutant::AcknowledgedWhileExpiring))
+    }
+
+    /// A heartbeat of that session is acknowledged: its silence counts from here.
+    pub(super) fn acknowledge(&mut self, own: &Own, node: &NodeName, now: Instant) {
+        let mark = self.silence.mark(now);
+        if let Some(peer) = self.peers.get_mut(node)
+            && !own.mutated(Mutant::AcknowledgedCountsOn)
+        {
+            peer.acknowledged = Some(mark);
+        }
+    }
+
+    /// Whether an expiry of that session may be under way: what was heard before is not acknowledged
+    /// any more.
+    pub(super) fn is_barred(&self, node: &NodeName) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.barred.is_some())
+    }
+
+    /// A VIP was named for that session at a revision.
+    pub(super) fn named(
+        &mut self,
+        node: &NodeName,
+        session: SessionId,
+        at: Revision,
+        now: Instant,
+    ) {
+        if let Some(peer) = self.peers.get_mut(node)
+            && peer.session == session
+        {
+            let unheard = peer.unheard.get_or_insert(Unheard { at, since: now, newest: at });
+            unheard.newest = unheard.newest.max(at);
+        }
+    }
+
+    /// Of the nodes that send heartbeats: whether that they do not come any more, or come again, is news.
+    pub(super) fn path_news(&mut self, node: &NodeName, now: Instant) -> Option<Report> {
+        let peer = self.peers.get_mut(node)?;
+        let last = peer.beat_at.unwrap_or(peer.since);
+        let is_lost = now.since(last) >= peer.lease?;
+        if std::mem::replace(&mut peer.path_lost, is_lost) == is_lost {
+            return None;
+        }
+        let node = node.clone();
+        Some(if is_lost { Report::PathLost { node } } else { Report::PathFound { node } })
+    }
+
+    /// The own session was opened now, by this process.
+    pub(super) fn own_session_opened(&mut self, now: Instant) {
+        self.opened = Some(self.silence.mark(now));
+    }
+
+    /// The own session is over.
+    pub(super) fn own_session_over(&mut self) {
+        self.opened = None;
+    }
+
+    /// A write of the own session is committed. It says nothing of an expiry that may still land.
+    pub(super) fn own_write(&mut self, own: &Own) {
+        if own.mutated(Mutant::BarEndsWithOwnWrite) {
+            self.peers.values_mut().for_each(|peer| peer.barred = None);
+        }
     }
 
     /// The store is another one: nobody is known (A2).
@@ -118,8 +283,19 @@ impl Peers {
             true => Duration::ZERO,
             false => lease::grace(patience),
         };
-        let patience = Patience { lease: patience, grace };
-        self.silence.due(peer.heard, patience).map(|due| due.max(peer.retry_at))
+        let (from, lease) = match peer.expired_by {
+            ExpiredBy::Anybody => (peer.heard, patience),
+            ExpiredBy::Listed => {
+                let opened = self.opened.filter(|_| !own.mutated(Mutant::SilentFromBeforeSession));
+                (Some(peer.heard).max(peer.acknowledged).max(opened)?, patience)
+            }
+            ExpiredBy::Others => {
+                let longest = own.config.heartbeats.as_ref().map(|config| config.without_store);
+                (peer.heard, own_lease.patience(longest.unwrap_or(lease::WITHOUT_STORE)))
+            }
+        };
+        let patience = Patience { lease, grace };
+        self.silence.due(from, patience).map(|due| due.max(peer.retry_at))
     }
 
     /// Those that have been silent long enough by now.
@@ -130,6 +306,7 @@ impl Peers {
                 node: node.clone(),
                 session: peer.session,
                 seen: peer.seen,
+                is_listed: peer.expired_by != ExpiredBy::Anybody,
             })
         };
         self.peers.iter().filter_map(silent).collect()
@@ -139,6 +316,7 @@ impl Peers {
     pub(super) fn expiring(&mut self, node: &NodeName, retry_at: Instant) {
         if let Some(peer) = self.peers.get_mut(node) {
             (peer.pending, peer.retry_at) = (true, retry_at);
+            peer.barred = Some(peer.seen);
         }
     }
 
@@ -153,14 +331,21 @@ impl Peers {
     /// would be dark until then.
     pub(super) fn heard_lately(&self, node: &NodeName, own_lease: Lease, now: Instant) -> bool {
         self.peers.get(node).is_some_and(|peer| {
-            let silent_for = now.since(peer.heard.heard_at());
-            peer.lease.is_some_and(|lease| silent_for < own_lease.alive_within(lease))
+            let Some(lease) = peer.lease else { return false };
+            let within = own_lease.alive_within(lease);
+            let written_at = peer.heard.heard_at();
+            // Whose heartbeats are heard writes seldom while all is well, and at once when not.
+            now.since(written_at) < within
+                || (peer.beat_at.is_some_and(|at| now.since(at) < within)
+                    && now.since(written_at) < lease + within)
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::records::Nonce;
 
@@ -171,6 +356,7 @@ mod tests {
             lease_ms: 3_000,
             host: crate::HostId("b".into()),
             nonce: Nonce { process: 1, count: 1 },
+            witnesses: BTreeSet::new(),
         };
         Known { record: Ok(record), created: Revision(5), modified: Revision(modified) }
     }
@@ -183,19 +369,19 @@ mod tests {
     #[test]
     fn a_session_is_due_after_its_lease_and_the_margin_since_its_last_write_was_heard() {
         let (own, lease, mut peers, b) = peers();
-        peers.heard(&b, Some(&known(6)), NOW);
+        peers.heard(&own, &b, Some(&known(6)), NOW);
         let due = NOW + Duration::from_millis(3_030);
         assert_eq!(peers.next_due(&own, lease), Some(due));
         assert!(peers.silent(&own, lease, due - Duration::from_nanos(1)).is_empty());
         let session = SessionId(Revision(5));
-        let silent = Silent { node: b.clone(), session, seen: Revision(6) };
+        let silent = Silent { node: b.clone(), session, seen: Revision(6), is_listed: false };
         assert_eq!(peers.silent(&own, lease, due), [silent]);
     }
 
     #[test]
     fn an_expiry_that_is_under_way_is_not_begun_again_and_after_its_answer_a_while_later() {
         let (own, lease, mut peers, b) = peers();
-        peers.heard(&b, Some(&known(6)), NOW);
+        peers.heard(&own, &b, Some(&known(6)), NOW);
         let late = NOW + Duration::from_secs(9);
         peers.expiring(&b, late);
         assert!(peers.silent(&own, lease, late).is_empty());
@@ -208,10 +394,10 @@ mod tests {
         let (own, lease, mut peers, b) = peers();
         let mut unreadable = known(6);
         unreadable.record = Err(crate::records::decode::<SessionRecord>(b"x").unwrap_err());
-        peers.heard(&b, Some(&unreadable), NOW);
+        peers.heard(&own, &b, Some(&unreadable), NOW);
         assert_eq!(peers.next_due(&own, lease), None);
-        peers.heard(&b, Some(&known(7)), NOW);
-        peers.heard(&b, None, NOW);
+        peers.heard(&own, &b, Some(&known(7)), NOW);
+        peers.heard(&own, &b, None, NOW);
         assert_eq!(peers.next_due(&own, lease), None);
         assert!(!peers.heard_lately(&b, lease, NOW));
     }

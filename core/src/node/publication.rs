@@ -251,6 +251,7 @@ impl Publication {
             drained: situation.is_drained() || situation.shutdown.has_begun(),
             member: self.member.clone(),
             repairs: self.repairs,
+            heartbeats: own.config.heartbeats.as_ref().map(|config| config.address),
             version: own.config.version.clone(),
         };
         (record, yielded)

@@ -1,12 +1,13 @@
 //! The own session: opened, renewed, resumed, lost (rules 1 and 6).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::outbox::Purpose;
 use super::own::Own;
 use crate::lease::Lease;
 use crate::mutant::Mutant;
-use crate::name::{Revision, SessionId};
+use crate::name::{NodeName, Revision, SessionId};
 use crate::records::{Nonce, SessionRecord, encode};
 use crate::store::{Compare, Op, Txn};
 use crate::time::Instant;
@@ -37,6 +38,16 @@ struct Attempt {
     sent: Instant,
 }
 
+/// Own writes that compare the same mod_revision and may still land: their lists may become that of the
+/// session at any time (rule 10.5).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Unknown {
+    compares: Revision,
+    witnesses: BTreeSet<NodeName>,
+    /// One of them has no list: with it anybody may expire the session.
+    without: bool,
+}
+
 /// The own session, and how long it lets this node hold.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Session {
@@ -46,7 +57,15 @@ pub(super) struct Session {
     /// When everything held must be silent.
     deadline: Option<Instant>,
     attempts: Vec<Attempt>,
+    unknown: Option<Unknown>,
+    last_sent: Option<Instant>,
     nonces: u64,
+    /// When the newest write that is known to be committed was made.
+    committed: Option<Instant>,
+    /// The first write of this process in this session.
+    first_write: Option<Revision>,
+    /// The deadline follows from an acknowledged heartbeat, not from a write.
+    by_consent: bool,
     /// Since when renewals have been failing.
     failing_since: Option<Instant>,
     /// When a renewal was last answered.
@@ -60,8 +79,9 @@ pub(super) enum Join {
     Open,
     /// An earlier process on this host has one, which declares this lease: it goes on.
     Resume { id: SessionId, lease: Duration },
-    /// Another host has the name, as of this write.
-    Contest { seen: Revision, lease: Duration, host: String },
+    /// Another host has the name, as of this write. `by_others`: only hosts that are listed may expire its
+    /// session (rule 10.8).
+    Contest { seen: Revision, lease: Duration, host: String, by_others: bool },
     /// The node must not run.
     Refuse(String),
 }
@@ -75,8 +95,9 @@ pub(super) enum Written {
     Own(OwnWrite),
     /// It is another one, which can be taken for the last of the process before: to be renewed now.
     RenewNow,
-    /// The name's other host renewed it once: it is watched for another lease of this length.
-    WatchOn(Duration),
+    /// The name's other host renewed it once: it is watched for another lease of this length. `by_others`:
+    /// only hosts that are listed may expire its session.
+    WatchOn { lease: Duration, by_others: bool },
     /// The session is over.
     Lost(SessionId, &'static str),
     /// The node must not go on.
@@ -107,7 +128,12 @@ impl Session {
             lease,
             deadline: Some(now + lease.holding()),
             attempts: Vec::new(),
+            unknown: None,
+            last_sent: None,
             nonces: 0,
+            committed: None,
+            first_write: None,
+            by_consent: false,
             failing_since: None,
             answered_at: None,
         }
@@ -172,10 +198,33 @@ impl Session {
         self.guard_at().is_some_and(|at| now < at || own.mutated(Mutant::GuardIgnored))
     }
 
-    /// Whether a renewal was credited lately: no more than two intervals of the lease are gone.
+    /// Whether a renewal was credited lately: no more than two intervals of the lease are gone; or no
+    /// more than an acknowledgement may take.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         let lease = self.lease;
-        self.deadline.is_some_and(|at| at.since(now) + 2 * lease.renew() >= lease.holding())
+        let gone = if self.by_consent { lease.consent_time() } else { 2 * lease.renew() };
+        self.deadline.is_some_and(|at| at.since(now) + gone >= lease.holding())
+    }
+
+    /// The first write of this process in this session: who knows less of the others than was then
+    /// acknowledges nobody (rule 10.4).
+    pub(super) fn first_write(&self) -> Option<Revision> {
+        self.first_write
+    }
+
+    /// Since when renewals have been failing.
+    pub(super) fn failing_since(&self) -> Option<Instant> {
+        self.failing_since
+    }
+
+    /// When the last attempt was made.
+    pub(super) fn last_sent(&self) -> Option<Instant> {
+        self.last_sent
+    }
+
+    /// When the last write was made that has been credited.
+    pub(super) fn committed(&self) -> Option<Instant> {
+        self.committed
     }
 
     /// Whether the store has only just answered a renewal.
@@ -203,7 +252,9 @@ impl Session {
                         }
                     }
                 } else {
-                    Join::Contest { seen: *modified, lease, host: record.host.to_string() }
+                    let by_others = expired_by_others(own, record);
+                    let host = record.host.to_string();
+                    Join::Contest { seen: *modified, lease, host, by_others }
                 }
             }
         }
@@ -258,6 +309,7 @@ impl Session {
         own: &Own,
         view: &View,
         offer: Vec<u8>,
+        witnesses: BTreeSet<NodeName>,
         now: Instant,
     ) -> Option<(Purpose, Txn)> {
         let session = match self.membership {
@@ -267,14 +319,16 @@ impl Session {
         };
         let nonce = self.new_attempt(own, now);
         let key = own.keys.session(own.name());
+        let is = view.session(own.name()).map_or(Revision(0), |known| known.modified);
+        self.may_land(is, &witnesses);
         let record = SessionRecord {
             // Rounded up: nobody may wait for less than what is held.
             lease_ms: u64::try_from(self.lease.duration().as_nanos().div_ceil(1_000_000))
                 .unwrap_or(u64::MAX),
             host: own.config.host.clone(),
             nonce,
+            witnesses,
         };
-        let is = view.session(own.name()).map_or(Revision(0), |known| known.modified);
         let mut txn = Txn {
             compares: vec![Compare::ModRevision { key: key.clone(), is }],
             success: vec![Op::Put { key: key.clone(), value: encode(&record) }],
@@ -284,6 +338,60 @@ impl Session {
             txn.success.push(Op::Put { key: own.keys.node(own.name()), value: offer });
         }
         Some((Purpose::Renew { session, sent: now }, txn))
+    }
+
+    /// A write with that list is made, which compares a mod_revision.
+    fn may_land(&mut self, compares: Revision, witnesses: &BTreeSet<NodeName>) {
+        let nothing = || Unknown { compares, witnesses: BTreeSet::new(), without: false };
+        let unknown = match &mut self.unknown {
+            Some(unknown) if unknown.compares == compares => unknown,
+            other => other.insert(nothing()),
+        };
+        unknown.without |= witnesses.is_empty();
+        unknown.witnesses.extend(witnesses.iter().cloned());
+    }
+
+    /// Who must have acknowledged a heartbeat for it to count: who may expire the session as it is known,
+    /// and who may if an own write has landed of which nothing is known yet (rule 10.5). None when
+    /// anybody may.
+    pub(super) fn demanded(&self, own: &Own, view: &View) -> Option<BTreeSet<NodeName>> {
+        let known = view.session(own.name())?;
+        let mut demanded = known.readable()?.witnesses.clone();
+        let may_land = self.unknown.as_ref().filter(|unknown| unknown.compares == known.modified);
+        if own.mutated(Mutant::ExtendWithoutWitnesses) {
+            return Some(demanded);
+        }
+        if demanded.is_empty() {
+            return None;
+        }
+        if let Some(unknown) = may_land.filter(|_| !own.mutated(Mutant::UnknownListIgnored)) {
+            if own.mutated(Mutant::ListBeforeCommit) {
+                return Some(unknown.witnesses.clone());
+            }
+            if unknown.without {
+                return None;
+            }
+            demanded.extend(unknown.witnesses.iter().cloned());
+        }
+        Some(demanded)
+    }
+
+    /// A heartbeat that was made at `made` has been acknowledged by all who are demanded; whether that
+    /// moves the deadline, and whether nothing could be held before (rules 10.5 and 10.7).
+    pub(super) fn consented(&mut self, own: &Own, made: Instant, now: Instant) -> Option<bool> {
+        let heartbeats = own.config.heartbeats.as_ref()?;
+        let made = if own.mutated(Mutant::ConsentFromAcknowledgement) { now } else { made };
+        let mut deadline = made + self.lease.holding();
+        if !own.mutated(Mutant::WithoutStoreForEver) {
+            let longest = self.lease.holding_without_store(heartbeats.without_store);
+            deadline = deadline.min(self.committed? + longest);
+        }
+        let was_late = !self.in_time(own, now);
+        if self.deadline.is_some_and(|current| deadline <= current) {
+            return None;
+        }
+        (self.deadline, self.by_consent) = (Some(deadline), true);
+        Some(was_late)
     }
 
     /// Whether there is something to renew, or to open.
@@ -303,6 +411,7 @@ impl Session {
             self.attempts.retain(|attempt| attempt.count != count);
         }
         self.attempts.push(Attempt { count: self.nonces, sent: now });
+        self.last_sent = Some(now);
         Nonce { process: own.config.process, count: self.nonces }
     }
 
@@ -372,7 +481,8 @@ impl Session {
             {
                 if !renewed {
                     self.membership = Membership::Contested { seen: *modified, renewed: true };
-                    return Written::WatchOn(record.lease());
+                    let by_others = expired_by_others(own, record);
+                    return Written::WatchOn { lease: record.lease(), by_others };
                 }
                 Written::Refuse(format!(
                     "the node name {} is in use by host {}, which renews it; give this host another name",
@@ -416,6 +526,9 @@ impl Session {
         if opened {
             self.deadline = None;
         }
+        if opened || resumed {
+            (self.first_write, self.committed) = (Some(known.modified), None);
+        }
         self.membership = Membership::Established { id };
         let was_late = !self.in_time(own, now);
         let extended = sent.is_some_and(|sent| self.credit(own, sent, now));
@@ -426,6 +539,7 @@ impl Session {
     /// Credits the attempt that was made at `sent`; whether that moves the deadline. One that is no
     /// longer remembered is older than a lease: it moves nothing.
     fn credit(&mut self, own: &Own, sent: Instant, now: Instant) -> bool {
+        self.committed = self.committed.max(Some(sent));
         let sent = if own.mutated(Mutant::DeadlineFromAnswer) { now } else { sent };
         self.attempts.retain(|attempt| attempt.sent > sent);
         let holding = match own.mutated(Mutant::HolderIgnoresDrift) {
@@ -435,7 +549,7 @@ impl Session {
         let deadline = sent + holding;
         let extended = self.deadline.is_none_or(|current| current < deadline);
         if extended {
-            self.deadline = Some(deadline);
+            (self.deadline, self.by_consent) = (Some(deadline), false);
         }
         extended
     }
@@ -448,6 +562,7 @@ impl Session {
         self.membership = if for_good { Membership::Closed } else { Membership::Joining };
         self.lease = own.config.lease;
         self.deadline = None;
+        (self.committed, self.first_write, self.by_consent) = (None, None, false);
     }
 
     /// The store is another one: no attempt can be credited any more (A2).
@@ -471,6 +586,14 @@ impl Session {
             failure: vec![Op::Get { key: session }],
         })
     }
+}
+
+/// Whether another host's session of this node's name is left to those that are listed: unless it is of
+/// this very machine, before it was booted (rule 10.8).
+fn expired_by_others(own: &Own, record: &SessionRecord) -> bool {
+    !record.witnesses.is_empty()
+        && !own.config.host.is_later_boot_of(&record.host)
+        && !own.mutated(Mutant::NamesakeExpires)
 }
 
 fn is_own_write(own: &Own, known: &Known<SessionRecord>) -> bool {

@@ -33,6 +33,7 @@ fn config(lease: Lease, vips: Vec<VipConfig>) -> NodeConfig {
         backstop: Backstop::Fence,
         weight: 100,
         vips,
+        heartbeats: None,
         version: "test".into(),
     }
 }
@@ -43,5 +44,6 @@ pub(super) fn session_record() -> SessionRecord {
         lease_ms: 3_000,
         host: HostId("host-b".into()),
         nonce: Nonce { process: 2, count: 1 },
+        witnesses: std::collections::BTreeSet::new(),
     }
 }

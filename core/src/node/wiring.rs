@@ -38,6 +38,10 @@ impl Node {
                 Timer::List => self.host.interfaces.list(&mut self.out),
                 Timer::Close => self.shutdown.closing_ended(),
                 Timer::Free => self.freeing.mark_stale(),
+                Timer::Beat => {
+                    let news = self.cluster.beat_due(&self.own, &mut self.out, now);
+                    self.pass_on(news, now);
+                }
                 timer => {
                     self.cluster.fire(timer, &self.own, &mut self.out, now);
                     if timer == Timer::Quiet {
@@ -170,6 +174,7 @@ impl Node {
             Purpose::HandOver { vips } if succeeded => Vips::report_handed_over(own, vips, out),
             Purpose::Claim { .. } | Purpose::HandOver { .. } => {}
             Purpose::Free { vips } => self.freeing.answered(&situation, &vips, unknown, out),
+            Purpose::MakeKeys => {}
             Purpose::Publish => self.publication.answered(unknown, &situation, out),
             // Tried again after the usual delay, until the limit.
             Purpose::Close if unknown => out.timers.set(Timer::Close, retry_at),

@@ -50,7 +50,10 @@ impl Fuzz {
                 self.exit = Some(exit);
             }
             Action::Follow { .. } => self.told = None,
-            Action::AskMember { .. } | Action::Report(_) => {}
+            Action::AskMember { .. }
+            | Action::Beat { .. }
+            | Action::UseKeys(_)
+            | Action::Report(_) => {}
         }
     }
 

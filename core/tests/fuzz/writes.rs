@@ -26,6 +26,7 @@ impl Fuzz {
             lease_ms: u64::try_from(self.config.lease.duration().as_millis()).unwrap(),
             host: HostId(host.into()),
             nonce: Nonce { process: 77, count: self.writes },
+            witnesses: Default::default(),
         })
     }
 

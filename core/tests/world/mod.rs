@@ -79,6 +79,13 @@ pub struct Host {
     pub frozen: bool,
     /// Its actions may wait: then whoever announces looks at the deadline.
     pub sluggish: bool,
+    /// No heartbeat leaves this host.
+    pub mute: bool,
+    /// Heartbeats to this host wait for [`World::hear`].
+    pub hold_beats: bool,
+    /// Heartbeats on their way to it, with their senders' names.
+    pub beats: VecDeque<(NodeName, Datagram)>,
+    pub keys: Option<HeartbeatKeys>,
     /// What the kernel answers to an assumption.
     pub refuse_assume: Option<KernelError>,
     pub refuse_withdraw: Option<KernelError>,
@@ -109,7 +116,21 @@ pub fn config(name: &str, vips: Vec<VipConfig>) -> NodeConfig {
         backstop: Backstop::Fence,
         weight: 100,
         vips,
+        heartbeats: None,
         version: "test".into(),
+    }
+}
+
+/// The same, and it hears the others (rule 10).
+pub fn hearing(name: &str) -> NodeConfig {
+    NodeConfig {
+        host: HostId(format!("host-{name}/boot-1/netns").into()),
+        heartbeats: Some(HeartbeatConfig {
+            address: "10.9.9.9:7".parse().unwrap(),
+            fresh_key: format!("key of {name}"),
+            without_store: lease::WITHOUT_STORE,
+        }),
+        ..config(name, one_vip())
     }
 }
 
@@ -141,6 +162,33 @@ impl World {
         world
     }
 
+    /// The same; they hear each other, and have listed each other.
+    pub fn hearing(names: &[&str]) -> Self {
+        let mut world = World::new(Vec::new());
+        for name in names {
+            world.start(hearing(name));
+            world.run(100 * MS);
+        }
+        world.run(2000 * MS);
+        world
+    }
+
+    /// No transaction of anybody reaches the store, and no watch tells anything.
+    pub fn stop_store(&mut self) {
+        self.hosts.iter_mut().for_each(|host| (host.cut, host.watch_cut) = (true, true));
+    }
+
+    /// The store is back; whose watch ended follows anew by itself.
+    pub fn start_store(&mut self) {
+        self.hosts.iter_mut().for_each(|host| (host.cut, host.watch_cut) = (false, false));
+    }
+
+    pub fn witnesses(&self, node: &str) -> Vec<String> {
+        let record = self.etcd.json(&format!("/turnip/main/sessions/{node}")).unwrap();
+        let names = record["witnesses"].as_array().cloned().unwrap_or_default();
+        names.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+    }
+
     pub fn start(&mut self, config: NodeConfig) -> usize {
         self.hosts.push(Host {
             node: Node::new(config.clone(), self.now),
@@ -161,6 +209,10 @@ impl World {
             hold_ops: false,
             frozen: false,
             sluggish: false,
+            mute: false,
+            hold_beats: false,
+            beats: VecDeque::new(),
+            keys: None,
             refuse_assume: None,
             refuse_withdraw: None,
         });
@@ -176,6 +228,7 @@ impl World {
         host.config = config.clone();
         host.node = Node::new(config, self.now);
         host.ops.clear();
+        host.beats.clear();
         host.told = None;
         host.exit = None;
         host.frozen = false;
@@ -238,7 +291,17 @@ impl World {
             busy = true;
             self.perform(i);
         }
+        while !self.hosts[i].hold_beats && !self.hosts[i].beats.is_empty() {
+            busy = true;
+            self.hear(i);
+        }
         busy | self.deliver_events(i)
+    }
+
+    /// The next heartbeat that is on its way to host `i` arrives.
+    pub fn hear(&mut self, i: usize) {
+        let (from, datagram) = self.hosts[i].beats.pop_front().expect("a heartbeat is on its way");
+        self.hosts[i].node.handle_datagram(&from, &datagram, self.now);
     }
 
     fn act(&mut self, i: usize, action: Action) {
@@ -271,6 +334,16 @@ impl World {
                 let told = addresses.iter().map(|a| (now, a.address.to_string()));
                 host.announced.extend(told);
             }
+            Action::Beat { .. } if host.mute => {}
+            Action::Beat { heartbeat, to } => {
+                let from = host.config.name.clone();
+                for Addressee { node, acknowledges, .. } in to {
+                    let datagram = Datagram { heartbeat, acknowledges };
+                    let reached = self.hosts.iter_mut().filter(|host| host.config.name == node);
+                    reached.for_each(|host| host.beats.push_back((from.clone(), datagram)));
+                }
+            }
+            Action::UseKeys(keys) => host.keys = Some(keys),
             Action::Report(report) => host.reports.push(report),
             Action::Exit(exit) => host.exit = Some(exit),
         }

@@ -9,7 +9,7 @@ use turnip_core::placement::{Candidate, Pin, Unfit, candidate, rank};
 use turnip_core::records::{
     NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer, VipRecord, decode,
 };
-use turnip_core::{KeyKind, KeyValue, Keys, NodeName, Revision, VipName};
+use turnip_core::{HeartbeatKeys, KeyKind, KeyValue, Keys, NodeName, Revision, VipName};
 
 /// The state of a cluster at one revision.
 #[derive(Serialize, Debug)]
@@ -186,6 +186,8 @@ impl Read {
                     let pin = |record: PinRecord| Pin { node: record.node, since };
                     decode(value).map(|record| read.pins.insert(vip, pin(record))).err()
                 }
+                // Nobody is shown what heartbeats are authenticated with.
+                KeyKind::HeartbeatKeys => decode::<HeartbeatKeys>(value).err(),
                 KeyKind::Foreign => {
                     read.unreadable.insert(kv.key.clone(), "not a key of turnip".into());
                     None
@@ -319,7 +321,7 @@ fn reference<'a>(
 
 #[cfg(test)]
 mod tests {
-    use turnip_core::records::{DrainRecord, MemberRecord, Nonce, encode};
+    use turnip_core::records::{DrainRecord, MemberRecord, Nonce, Record, encode};
     use turnip_core::{HostId, Policy, SessionId, VipConfig};
 
     use super::*;
@@ -336,7 +338,7 @@ mod tests {
             Store { keys: Keys::new(&"main".parse().unwrap()), kvs: Vec::new(), policy }
         }
 
-        fn put<T: Serialize>(&mut self, key: String, record: &T) -> Revision {
+        fn put<T: Record>(&mut self, key: String, record: &T) -> Revision {
             let revision = Revision(self.kvs.len() as i64 + 2);
             let value = encode(record);
             self.kvs.push(KeyValue {
@@ -355,6 +357,7 @@ mod tests {
                 lease_ms: 3_000,
                 host: HostId(name.into()),
                 nonce: Nonce { process: 1, count: 1 },
+                witnesses: BTreeSet::new(),
             };
             let id = SessionId(self.put(self.keys.session(&node), &session));
             let vip = VipConfig {
@@ -371,6 +374,7 @@ mod tests {
                 drained: false,
                 member: Some(MemberRecord { id: "1".into(), leader, term: 4 }),
                 repairs: 0,
+                heartbeats: None,
                 version: "0".into(),
             };
             self.put(self.keys.node(&node), &record);

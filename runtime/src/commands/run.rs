@@ -19,7 +19,7 @@ use turnip::etcd::Etcd;
 use turnip::host;
 use turnip::kernel::{Netlink, Settings, check, fence};
 use turnip::lock::InstanceLock;
-use turnip::seams::{Clock, Command};
+use turnip::seams::{Clock, Command, NoPeers};
 use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
 use super::manager::Manager;
@@ -113,7 +113,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
             service.report(report);
         }
     };
-    let driver = driver::run(node, &etcd, &kernel, &clock, commands, observe);
+    let driver = driver::run(node, &etcd, &kernel, &NoPeers, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(exit),
         // As if killed: the fence and the lifetimes silence what is held, others take over.

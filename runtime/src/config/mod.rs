@@ -123,6 +123,7 @@ impl Config {
             backstop,
             weight: self.weight,
             vips: self.vips.iter().map(|vip| vip.config.clone()).collect(),
+            heartbeats: None,
             version: env!("CARGO_PKG_VERSION").into(),
         }
     }

@@ -46,6 +46,7 @@ fn record(vips: &[Vip]) -> NodeRecord {
         drained: false,
         member: None,
         repairs: u64::MAX,
+        heartbeats: None,
         version: env!("CARGO_PKG_VERSION").into(),
     }
 }

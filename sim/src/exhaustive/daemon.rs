@@ -245,6 +245,8 @@ impl Daemons {
             }
             // The member is on no host of this world, and nobody learns from announcements.
             Action::AskMember { .. } | Action::Announce { .. } => return None,
+            // The hosts of these worlds do not hear each other.
+            Action::Beat { .. } | Action::UseKeys(_) => return None,
         })
     }
 
@@ -269,6 +271,7 @@ impl Daemons {
             backstop: Backstop::Fence,
             weight: 100,
             vips: self.files[usize::from(file)].clone(),
+            heartbeats: None,
             version: String::new(),
         }
     }

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
-use turnip::seams::{Clock, Command, Kernel, Store};
+use turnip::seams::{Clock, Command, Kernel, Peers, Store};
 use turnip_core::{
-    Assignment, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome, MemberStatus,
-    StoreError, Txn, TxnResponse, Update,
+    Addressee, Assignment, Datagram, Heartbeat, HeartbeatKeys, Instant, KernelError, KernelEvent,
+    KernelOp, KernelOutcome, MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
 };
 
 use crate::time::MS;
@@ -94,6 +94,16 @@ async fn outcome(wait: Wait) -> KernelOutcome {
     match wait.await {
         Reply::Kernel(outcome) => outcome,
         other => KernelOutcome::Failed(KernelError::Refused(format!("{other:?}"))),
+    }
+}
+
+impl Peers for SimHost {
+    fn use_keys(&self, _: HeartbeatKeys) {}
+
+    fn send(&self, _: Heartbeat, _: Vec<Addressee>) {}
+
+    fn datagrams(&self) -> impl Stream<Item = (NodeName, Datagram)> {
+        futures::stream::pending()
     }
 }
 

@@ -202,6 +202,11 @@ impl Vips {
         }
     }
 
+    /// Whether a VIP is about to move to another node that is preferred, and waits for a good time.
+    pub(in crate::node) fn is_settling(&self) -> bool {
+        !self.settling.is_empty()
+    }
+
     fn stop_settling(&mut self, index: VipIndex) {
         self.settling.remove(&index);
         self.vips[index].preferring = None;

@@ -114,6 +114,12 @@ impl Vips {
             }
             txn.success.push(Op::Delete { key: key.clone() });
         }
+        if silent.is_listed && !own.mutated(Mutant::ExpiryOutlivesProcess) {
+            // No write of a process that was before this one expires whom this one acknowledges.
+            let key = own.keys.session(own.name());
+            let is = situation.view.session(own.name()).map(|known| known.modified);
+            txn.compares.push(Compare::ModRevision { key, is: is.unwrap_or_default() });
+        }
         txn.failure.push(Op::Get { key });
         let purpose = Purpose::Expire { node: silent.node.clone(), vips: share.clone() };
         let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());

@@ -1,0 +1,249 @@
+//! Rule 10 in the node: who is listed, what is sent and acknowledged, and what that lets this node hold.
+
+use std::collections::BTreeSet;
+
+use super::cluster::{Cluster, News};
+use super::outbox::{Outbox, Purpose};
+use super::own::Own;
+use crate::action::Action;
+use crate::heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
+use crate::mutant::Mutant;
+use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::records::encode;
+use crate::report::Report;
+use crate::store::{Compare, Op, Txn};
+use crate::time::Instant;
+use crate::timer::Timer;
+
+impl Cluster {
+    /// Who is to be listed in the own session: everybody else who has one, as long as all of them speak
+    /// rule 10; else nobody (rules 10.1 and 10.6).
+    pub(super) fn witnesses(&self, own: &Own) -> BTreeSet<NodeName> {
+        if own.config.heartbeats.is_none() {
+            return BTreeSet::new();
+        }
+        let others = self.view.nodes_with_session().filter(|node| *node != own.name());
+        let hears = |node: &NodeName| self.view.heartbeats_to(node).is_some();
+        let listed: Option<BTreeSet<NodeName>> =
+            others.map(|node| hears(node).then(|| node.clone())).collect();
+        listed.unwrap_or_default()
+    }
+
+    /// The session for which heartbeats are made: the one that this process has written.
+    fn heard_session(&self, own: &Own) -> Option<SessionId> {
+        let too_early =
+            own.mutated(Mutant::ExtendBeforeWrite) || own.mutated(Mutant::AcknowledgeBeforeWrite);
+        if too_early { self.session.owner_id() } else { self.session.id() }
+    }
+
+    /// When the newest heartbeat was made that lets this node hold (rule 10.5).
+    fn consented(&self, own: &Own) -> Option<Instant> {
+        if !own.mutated(Mutant::ExtendBeforeWrite) {
+            self.session.id()?;
+        }
+        let demanded = self.session.demanded(own, &self.view)?;
+        self.consent.of_all(own, &demanded)
+    }
+
+    /// Whether everybody acknowledges, and those who are listed are those who should be: then the store
+    /// need not be written so often.
+    pub(super) fn is_at_ease(&self, own: &Own, now: Instant) -> bool {
+        let lease = self.lease();
+        let listed = self.view.session(own.name()).and_then(|known| known.readable());
+        listed.is_some_and(|record| record.witnesses == self.witnesses(own))
+            && self.consented(own).is_some_and(|made| now.since(made) <= lease.consent_time())
+    }
+
+    /// It is time for a heartbeat. What not all have acknowledged at once counts first.
+    pub(super) fn beat_due(&mut self, own: &Own, out: &mut Outbox, now: Instant) -> Option<News> {
+        let news = self.extend(own, false, out, now);
+        self.tell_consent(own, out, now);
+        self.beat(own, out, now);
+        news
+    }
+
+    /// The store is written as often as without rule 10 for now: a move waits for an answer.
+    pub(super) fn hurry(&self, own: &Own, out: &mut Outbox) {
+        let renews = self.session.id().is_some() && self.watch.may_renew(own);
+        if let Some(sent) = self.session.last_sent().filter(|_| renews) {
+            out.timers.set_earlier(Timer::Renew, sent + self.lease().renew());
+        }
+    }
+
+    /// Makes a heartbeat, and acknowledges with it what was heard of the others (rule 10.3).
+    fn beat(&mut self, own: &Own, out: &mut Outbox, now: Instant) {
+        let Some(session) = self.heard_session(own) else { return };
+        if own.config.heartbeats.is_none() {
+            return;
+        }
+        let lease = self.lease();
+        out.timers.set(Timer::Beat, now + lease.beat_interval());
+        self.make_keys(own, out);
+        let others = self.view.nodes_with_session().filter(|node| *node != own.name());
+        let reached: Vec<Addressee> = others
+            .filter_map(|node| {
+                let address = self.view.heartbeats_to(node)?;
+                let owed = self.consent.owed(node);
+                let acknowledges =
+                    owed.filter(|owed| self.may_acknowledge(own, node, owed.session, now));
+                let acknowledges = acknowledges.filter(|_| {
+                    !self.peers.is_barred(node) || own.mutated(Mutant::AcknowledgedWhileExpiring)
+                });
+                Some(Addressee { node: node.clone(), address, acknowledges })
+            })
+            .collect();
+        for one in &reached {
+            if let Some(news) = self.peers.path_news(&one.node, now) {
+                out.report(news);
+            }
+        }
+        if !self.is_at_ease(own, now) {
+            self.hurry(own, out);
+        }
+        if reached.is_empty() {
+            return;
+        }
+        let modified = self.view.session(own.name()).map(|known| known.modified);
+        let heartbeat = Heartbeat {
+            session,
+            process: own.config.process,
+            number: self.consent.make(lease, now),
+            modified: modified.unwrap_or_default(),
+            complete_to: self.view.complete_to,
+        };
+        out.push(Action::Beat { heartbeat, to: reached });
+    }
+
+    /// A datagram of another node came in.
+    pub(super) fn datagram_came(
+        &mut self,
+        own: &Own,
+        from: &NodeName,
+        datagram: &Datagram,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> Vec<News> {
+        if own.config.heartbeats.is_none() || from == own.name() {
+            return Vec::new();
+        }
+        let Datagram { heartbeat, acknowledges } = datagram;
+        let session = heartbeat.session;
+        if self.peers.beat(own, from, heartbeat, now)
+            && self.may_acknowledge(own, from, session, now)
+        {
+            self.peers.acknowledge(own, from, now);
+            let Heartbeat { process, number, .. } = *heartbeat;
+            self.consent.owe(from, Acknowledgement { session, process, number });
+        } else {
+            self.consent.owe_nothing(from);
+        }
+        let mut news = Vec::new();
+        if let Some(acknowledged) = acknowledges
+            && self.heard_session(own) == Some(acknowledged.session)
+            && (acknowledged.process == own.config.process
+                || own.mutated(Mutant::AcknowledgementOfAnyProcess))
+        {
+            self.consent.acknowledged_by(own, from, acknowledged.number);
+            // The last of all moves the deadline; that of fewer, with the next heartbeat.
+            news.extend(self.extend(own, true, out, now));
+        }
+        news
+    }
+
+    /// Whether this node may acknowledge a heartbeat of that session, as far as its own standing and its
+    /// view go (rule 10.4). Silence is always safe.
+    fn may_acknowledge(
+        &self,
+        own: &Own,
+        node: &NodeName,
+        session: SessionId,
+        now: Instant,
+    ) -> bool {
+        let has_written =
+            self.session.id().is_some() || own.mutated(Mutant::AcknowledgeBeforeWrite);
+        let in_time = self.session.deadline().is_some_and(|deadline| now < deadline)
+            || own.mutated(Mutant::AcknowledgeWhenLate)
+            || own.mutated(Mutant::AcknowledgeBeforeWrite);
+        let first_write = self.session.first_write().unwrap_or_default();
+        let knows_enough =
+            self.view.complete_to >= first_write || own.mutated(Mutant::AcknowledgeByOldView);
+        let is_known = self.view.session_id(node) == Some(session)
+            || own.mutated(Mutant::UnknownSessionAcknowledged);
+        has_written && in_time && knows_enough && is_known
+    }
+
+    /// Moves the deadline by what has been acknowledged. `whole`: only by the newest heartbeat, so that
+    /// a change that follows from it follows once.
+    fn extend(&mut self, own: &Own, whole: bool, out: &mut Outbox, now: Instant) -> Option<News> {
+        let made = self.consented(own)?;
+        if whole && !self.consent.is_of_newest(made) {
+            return None;
+        }
+        let was_late = self.session.consented(own, made, now)?;
+        self.set_guard_timer(out);
+        let deadline = self.session.deadline()?;
+        Some(News::Extended { deadline, was_late })
+    }
+
+    /// `vips/<vip>` was written: whom it names shall hear of it (rule 10.10).
+    pub(super) fn vip_named(&mut self, vip: &VipName, now: Instant) {
+        if let Some(known) = self.view.vip(vip)
+            && let Some(record) = known.readable()
+        {
+            self.peers.named(&record.node, record.session, known.modified, now);
+        }
+    }
+
+    // ---- keys
+
+    /// The first node makes the key.
+    fn make_keys(&mut self, own: &Own, out: &mut Outbox) {
+        let Some(config) = &own.config.heartbeats else { return };
+        if self.view.heartbeat_keys().is_some()
+            || !self.watch.is_following()
+            || out.is_making_keys()
+        {
+            return;
+        }
+        let key = own.keys.heartbeat_keys();
+        let keys = HeartbeatKeys { current: config.fresh_key.clone(), previous: None };
+        let txn = Txn {
+            compares: vec![Compare::ModRevision { key: key.clone(), is: Revision(0) }],
+            success: vec![Op::Put { key: key.clone(), value: encode(&keys) }],
+            failure: vec![Op::Get { key }],
+        };
+        out.commit(Purpose::MakeKeys, txn, self.view.newest, self.lease().renew());
+    }
+
+    pub(super) fn use_keys(&self, out: &mut Outbox) {
+        if let Some(keys) = self.view.heartbeat_keys().and_then(|known| known.readable()) {
+            out.push(Action::UseKeys(keys.clone()));
+        }
+    }
+
+    // ---- what is told
+
+    /// Tells when this node begins to hold by consent alone, and when that ends.
+    fn tell_consent(&mut self, own: &Own, out: &mut Outbox, now: Instant) {
+        let lease = self.lease();
+        let alone = self.session.id().is_some()
+            && self.session.failing_since().is_some()
+            && self.session.in_time(own, now)
+            && self
+                .session
+                .committed()
+                .is_none_or(|made| now >= made + lease.holding() - lease.guard());
+        if alone != self.consent.is_alone() {
+            self.consent.set_alone(alone);
+            let missing = || {
+                let demanded = self.session.demanded(own, &self.view).unwrap_or_default();
+                self.consent.missing(&demanded, now - lease.consent_time())
+            };
+            if alone {
+                out.report(Report::HeldByConsent);
+            } else if self.session.failing_since().is_some() {
+                out.report(Report::ConsentLost { missing: missing() });
+            }
+        }
+    }
+}

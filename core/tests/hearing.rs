@@ -1,0 +1,295 @@
+//! Rule 10, clause by clause: hosts that hear each other.
+
+mod world;
+
+use turnip_core::*;
+use world::*;
+
+const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Runs until host `i` has sent the expiry of node a, which waits as the first of its commits.
+fn hold_expiry_of_a(world: &mut World, i: usize) {
+    let expires = |txn: &Txn| {
+        let key = "/turnip/main/sessions/a".to_owned();
+        txn.success.contains(&Op::Delete { key })
+    };
+    world.hosts[i].hold_commits = true;
+    for _ in 0..4000 {
+        world.run(MS);
+        while world.hosts[i].commits.front().is_some_and(|(_, txn)| !expires(txn)) {
+            world.deliver(i);
+        }
+        if !world.hosts[i].commits.is_empty() {
+            return;
+        }
+    }
+    panic!("it does not want to expire a:\n{}", world.story());
+}
+
+/// Rules 10.1 and 10.6.
+#[test]
+fn a_session_lists_all_others_and_drops_a_name_when_its_session_is_gone() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    assert_eq!(world.witnesses("a"), ["b", "c"]);
+    assert_eq!(world.witnesses("c"), ["a", "b"]);
+    world.hosts[1].node.handle_stop(world.now);
+    world.run(SECOND);
+    assert!(world.session("b").is_none());
+    assert_eq!(world.witnesses("a"), ["c"]);
+}
+
+/// Rule 10.1.
+#[test]
+fn nobody_is_listed_while_a_host_does_not_speak_it() {
+    let mut world = World::hearing(&["a", "b"]);
+    assert_eq!(world.witnesses("a"), ["b"]);
+    world.start(config("c", one_vip()));
+    world.run(SECOND);
+    assert!(world.witnesses("a").is_empty() && world.witnesses("b").is_empty());
+    let value = &world.session("a").unwrap().value;
+    assert!(value.starts_with(br#"{"v":1,"#), "a daemon of the version before reads it");
+}
+
+/// Rule 10.5.
+#[test]
+fn addresses_outlive_the_store_while_all_hosts_hear_each_other() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    assert_eq!(world.holders(), [0]);
+    world.stop_store();
+    for _ in 0..120 {
+        world.run(500 * MS);
+        assert_eq!(world.holders(), [0], "{}", world.story());
+    }
+    assert!(world.said(0, "held by consent"));
+    world.start_store();
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0]);
+    assert!(world.hosts.iter().all(|host| host.node.session().is_some()), "{}", world.story());
+    assert!(!world.said(1, "expired") && !world.said(2, "expired"));
+}
+
+/// Rule 10.5.
+#[test]
+fn one_that_does_not_acknowledge_is_enough_to_lose_the_addresses_with_the_lease() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    world.stop_store();
+    world.run(10 * SECOND);
+    world.hosts[2].mute = true;
+    world.run(4 * SECOND);
+    assert!(world.holders().is_empty());
+    assert!(world.said(0, "no consent any more while etcd does not answer: c silent"));
+}
+
+/// Rules 10.2 and 10.4.
+#[test]
+fn whom_all_acknowledge_is_not_expired_although_it_does_not_reach_the_store() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
+    let before = world.session("a").unwrap().mod_revision;
+    world.run(30 * SECOND);
+    assert_eq!(world.holders(), [0]);
+    assert_eq!(world.session("a").unwrap().mod_revision, before);
+}
+
+/// Rule 10.2.
+#[test]
+fn who_is_dead_is_expired_by_those_that_it_listed() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    world.hosts[0].frozen = true;
+    world.hosts[0].addresses.clear();
+    world.run(3200 * MS);
+    assert!(world.session("a").is_none());
+    assert!(world.holders() == [1] || world.holders() == [2]);
+}
+
+/// Rule 10.2: the own session must be as it is known.
+#[test]
+fn an_expiry_compares_the_own_session_where_the_other_has_a_list() {
+    let mut world = World::hearing(&["a", "b"]);
+    world.hosts[0].frozen = true;
+    hold_expiry_of_a(&mut world, 1);
+    let own = world.session("b").unwrap().mod_revision;
+    let (_, txn) = &world.hosts[1].commits[0];
+    let compare = Compare::ModRevision { key: "/turnip/main/sessions/b".into(), is: own };
+    assert!(txn.compares.contains(&compare), "{txn:?}");
+}
+
+/// Rule 10.4.
+#[test]
+fn who_has_decided_to_expire_a_session_does_not_acknowledge_it_before_it_is_written_again() {
+    let mut world = World::hearing(&["a", "b"]);
+    // a is away for a lease, and b's expiry does not arrive.
+    world.hosts[0].frozen = true;
+    hold_expiry_of_a(&mut world, 1);
+    world.delay(1);
+    world.hosts[1].hold_commits = false;
+    world.hosts[1].cut = true;
+    world.hosts[0].frozen = false;
+    world.hosts[0].cut = true;
+    world.run(2 * SECOND);
+    assert!(world.holders().is_empty(), "b acknowledges nothing: its expiry may land");
+    (world.hosts[0].cut, world.hosts[1].cut) = (false, false);
+    world.run(SECOND);
+    assert_eq!(world.holders().len(), 1, "{}", world.story());
+}
+
+/// Rule 10.4.
+#[test]
+fn who_is_out_of_time_itself_acknowledges_nobody() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    world.stop_store();
+    // a and b hear each other and c; nobody hears c.
+    world.hosts[2].mute = true;
+    world.run(5 * SECOND);
+    world.hosts[2].mute = false;
+    world.run(5 * SECOND);
+    assert!(world.holders().is_empty(), "nobody has a deadline that is ahead");
+}
+
+/// Rules 10.5 and 10.8.
+#[test]
+fn a_new_process_extends_and_acknowledges_nothing_before_its_own_write() {
+    let mut world = World::hearing(&["a", "b"]);
+    world.stop_store();
+    world.run(5 * SECOND);
+    world.restart(1);
+    world.run(4 * SECOND);
+    assert!(world.holders().is_empty(), "b has not written its session");
+    world.start_store();
+    world.run(3 * SECOND);
+    assert_eq!(world.holders().len(), 1, "{}", world.story());
+}
+
+/// Rule 10.5.
+#[test]
+fn an_own_write_without_a_list_that_may_still_land_ends_the_extension() {
+    let mut world = World::hearing(&["a", "b"]);
+    world.hosts[0].hold_commits = true;
+    // c does not speak rule 10: a wants an empty list, and that write is on its way for ever.
+    world.start(config("c", one_vip()));
+    world.run(4 * SECOND);
+    assert!(!world.hosts[0].commits.is_empty());
+    assert!(!world.holders().contains(&0), "c may expire a from when that lands");
+}
+
+/// Rule 10.7.
+#[test]
+fn nobody_goes_on_without_a_write_in_the_store_for_longer_than_the_others_wait() {
+    let mut world = World::new(Vec::new());
+    for name in ["a", "b"] {
+        let mut config = hearing(name);
+        config.heartbeats.as_mut().unwrap().without_store = 20 * SECOND;
+        world.start(config);
+        world.run(100 * MS);
+    }
+    world.run(2 * SECOND);
+    world.stop_store();
+    world.run(16 * SECOND);
+    assert_eq!(world.holders(), [0]);
+    world.run(5 * SECOND);
+    assert!(world.holders().is_empty());
+}
+
+/// Rule 10.7.
+#[test]
+fn who_is_not_listed_waits_for_long() {
+    let mut world = World::hearing(&["a", "b"]);
+    // Both die; c comes and is listed nowhere.
+    (world.hosts[0].frozen, world.hosts[1].frozen) = (true, true);
+    world.hosts[0].addresses.clear();
+    world.start(hearing("c"));
+    world.run(20 * SECOND);
+    assert!(world.session("a").is_some() && world.holders().is_empty());
+}
+
+/// Rule 10.8.
+#[test]
+fn a_machine_that_was_booted_expires_its_own_earlier_session_and_another_of_that_name_does_not() {
+    for (host, expires) in [("host-a/boot-2/netns", true), ("host-x/boot-1/netns", false)] {
+        let mut world = World::hearing(&["a", "b"]);
+        let first = world.session("a").unwrap().create_revision;
+        // Both are gone, so that nobody who is listed does it.
+        (world.hosts[0].frozen, world.hosts[1].frozen) = (true, true);
+        world.hosts[0].addresses.clear();
+        let again = NodeConfig { host: HostId(host.into()), process: 77, ..hearing("a") };
+        world.start(again);
+        world.run(8 * SECOND);
+        let gone = world.session("a").is_none_or(|session| session.create_revision != first);
+        assert_eq!(gone, expires, "{host}");
+    }
+}
+
+/// Rule 10.9.
+#[test]
+fn who_stops_acknowledges_nobody_any_more() {
+    let mut world = World::hearing(&["a", "b"]);
+    world.hosts[1].node.handle_stop(world.now);
+    world.run(SECOND);
+    assert!(world.hosts[1].exit.is_some());
+    assert!(world.session("b").is_none());
+    let key = world.hosts[0].keys.clone().unwrap();
+    assert_eq!(key.current, "key of a", "the first makes it, and all use it");
+    assert_eq!(world.hosts[1].keys.as_ref(), Some(&key));
+}
+
+/// Rule 10.10.
+#[test]
+fn a_host_that_does_not_hear_of_its_vips_is_not_acknowledged_for_long() {
+    let mut world = World::hearing(&["a", "b"]);
+    // b neither hears nor reaches the store, and is acknowledged.
+    (world.hosts[1].cut, world.hosts[1].watch_cut) = (true, true);
+    world.run(10 * SECOND);
+    assert!(world.session("b").is_some());
+    let session = world.session("b").unwrap().create_revision;
+    let record = format!(r#"{{"v":1,"node":"b","session":{session},"since_unix_ms":0}}"#);
+    world.hosts[0].frozen = true;
+    world.etcd.put("/turnip/main/vips/v", &record);
+    world.hosts[0].frozen = false;
+    world.run(8 * SECOND);
+    assert!(world.session("b").is_none(), "{}", world.story());
+    assert_eq!(world.holders(), [0]);
+}
+
+/// Interleaving 21: whoever had the name before may have acknowledged until its deadline.
+#[test]
+fn a_host_that_takes_over_a_name_counts_no_silence_from_before_its_session() {
+    let mut world = World::hearing(&["a", "b"]);
+    // Another machine waits for the name b, and has heard of a's last write long ago.
+    let twin =
+        NodeConfig { host: HostId("host-x/boot-1/netns".into()), process: 78, ..hearing("b") };
+    let twin = world.start(twin);
+    world.run(100 * MS);
+    // From now on a and b do not reach the store; they acknowledge each other, and then b dies.
+    (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
+    (world.hosts[1].cut, world.hosts[1].watch_cut) = (true, true);
+    world.run(6 * SECOND);
+    assert_eq!(world.holders(), [0]);
+    world.hosts[1].frozen = true;
+    let before = world.session("a").unwrap().create_revision;
+    // b's session is gone by whatever means, at its deadline.
+    world.run(100 * MS);
+    world.etcd.delete("/turnip/main/sessions/b");
+    world.run(SECOND);
+    assert!(world.hosts[twin].node.session().is_some(), "{}", world.story());
+    assert_eq!(world.session("a").map(|kv| kv.create_revision), Some(before));
+    assert_eq!(world.holders(), [0]);
+}
+
+/// Rule 10.6.
+#[test]
+fn the_store_is_written_seldom_while_everybody_acknowledges_and_at_once_when_one_does_not() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    let writes = |world: &World| world.etcd.revision;
+    let before = writes(&world);
+    world.run(30 * SECOND);
+    let at_ease = writes(&world) - before;
+    assert!((27..=36).contains(&at_ease), "{at_ease} writes in 30 s");
+    world.hosts[2].mute = true;
+    world.run(3 * SECOND);
+    let before = writes(&world);
+    world.run(3 * SECOND);
+    let ill_at_ease = writes(&world) - before;
+    assert!(ill_at_ease >= 12, "{ill_at_ease} writes in 3 s");
+    assert!(world.said(0, "no heartbeat comes from c"));
+    assert_eq!(world.holders(), [0]);
+}
