@@ -52,6 +52,13 @@ pub(crate) fn grace(patience: Duration) -> Duration {
     patience / 12
 }
 
+/// How long a node may take, by what its heartbeats say, to hear that a VIP was named for its session of
+/// that lease (rule 10.10). Twice, because the store is written once a lease while all is well, and
+/// only then an outage is noticed.
+pub(crate) fn hearing_time(lease: Duration) -> Duration {
+    2 * lease
+}
+
 /// The durations of a session. Cannot hold a combination that is unsafe.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lease {
@@ -409,6 +416,7 @@ pub fn by_name(lease: &Lease) -> Vec<(&'static str, Vec<Duration>)> {
         ("just answered", vec![lease.fresh_answer()]),
         ("heartbeat interval", vec![lease.beat_interval()]),
         ("age of consent", vec![lease.consent_time()]),
+        ("hearing", vec![hearing_time(duration)]),
         ("renewal at ease", vec![lease.renew_at_ease()]),
         ("without the store", vec![WITHOUT_STORE]),
         ("claim delay", vec![lease.claim_delay()]),

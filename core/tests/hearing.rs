@@ -245,7 +245,7 @@ fn a_host_that_does_not_hear_of_its_vips_is_not_acknowledged_for_long() {
     world.hosts[0].frozen = true;
     world.etcd.put("/turnip/main/vips/v", &record);
     world.hosts[0].frozen = false;
-    world.run(8 * SECOND);
+    world.run(12 * SECOND);
     assert!(world.session("b").is_none(), "{}", world.story());
     assert_eq!(world.holders(), [0]);
 }
@@ -292,4 +292,37 @@ fn the_store_is_written_seldom_while_everybody_acknowledges_and_at_once_when_one
     assert!(ill_at_ease >= 12, "{ill_at_ease} writes in 3 s");
     assert!(world.said(0, "no heartbeat comes from c"));
     assert_eq!(world.holders(), [0]);
+}
+
+/// Rule 10.10: when nobody hears of anything, that is no fault of one.
+#[test]
+fn an_outage_right_after_a_claim_that_only_others_heard_of_costs_nothing() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    world.hosts[0].watch_cut = true;
+    // a puts its VIP anew, which b and c hear of, and a not.
+    let record = String::from_utf8(world.etcd.kvs["/turnip/main/vips/v"].value.clone()).unwrap();
+    world.etcd.put("/turnip/main/vips/v", &record);
+    world.run(100 * MS);
+    world.stop_store();
+    world.run(40 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+}
+
+/// Rule 9.5.
+#[test]
+fn who_has_noticed_another_store_does_not_acknowledge_who_goes_by_the_old_one() {
+    let mut world = World::hearing(&["a", "b"]);
+    let backup = (world.etcd.kvs.clone(), world.etcd.revision);
+    world.run(10 * SECOND);
+    // a is cut off from the store, which goes back to the backup: b notices.
+    (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
+    world.run(SECOND);
+    (world.etcd.kvs, world.etcd.revision) = backup;
+    world.etcd.history.clear();
+    world.hosts[1].told = None;
+    let error = StoreError::Unavailable("it was restored".into());
+    world.hosts[1].node.handle_follow_failed(&error, world.now);
+    world.run(6 * SECOND);
+    assert!(world.said(1, "starting over"));
+    assert!(!world.holders().contains(&0), "{}", world.story());
 }

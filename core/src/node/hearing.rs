@@ -130,6 +130,7 @@ impl Cluster {
         let session = heartbeat.session;
         if self.peers.beat(own, from, heartbeat, now)
             && self.may_acknowledge(own, from, session, now)
+            && self.is_of_this_store(from, heartbeat)
         {
             self.peers.acknowledge(own, from, now);
             let Heartbeat { process, number, .. } = *heartbeat;
@@ -170,6 +171,13 @@ impl Cluster {
         let is_known = self.view.session_id(node) == Some(session)
             || own.mutated(Mutant::UnknownSessionAcknowledged);
         has_written && in_time && knows_enough && is_known
+    }
+
+    /// Whether the sender goes by the store that this node knows. Where there have been two of them, the
+    /// write that it names must be known here (rule 9.5).
+    fn is_of_this_store(&self, node: &NodeName, heartbeat: &Heartbeat) -> bool {
+        let known = || self.view.session(node).map(|known| known.modified);
+        !self.store.has_changed() || known().is_some_and(|known| known >= heartbeat.modified)
     }
 
     /// Moves the deadline by what has been acknowledged. `whole`: only by the newest heartbeat, so that

@@ -50,8 +50,9 @@ struct Peer {
 struct Unheard {
     /// At this revision.
     at: Revision,
-    /// Since when this node waits for that.
-    since: Instant,
+    /// Since when this node waits for that, on the clock that pauses while the store does not answer: it
+    /// may be that nobody hears of anything.
+    since: Mark,
     /// The newest revision at which one was named.
     newest: Revision,
 }
@@ -161,11 +162,13 @@ impl Peers {
         if let Some(unheard) = &mut peer.unheard
             && heartbeat.complete_to >= unheard.at
         {
-            (unheard.at, unheard.since) = (unheard.newest, now);
+            (unheard.at, unheard.since) = (unheard.newest, self.silence.mark(now));
         }
-        let lease = peer.lease.unwrap_or_default();
-        let is_deaf = peer.unheard.is_some_and(|unheard| now.since(unheard.since) >= lease)
-            && !own.mutated(Mutant::DeafAcknowledged);
+        let lease = lease::hearing_time(peer.lease.unwrap_or_default());
+        let patience = Patience { lease, grace: lease };
+        let is_deaf = peer.unheard.is_some_and(|unheard| {
+            self.silence.due(unheard.since, patience).is_some_and(|due| due <= now)
+        }) && !own.mutated(Mutant::DeafAcknowledged);
         let is_barred = peer.barred.is_some_and(|at| heartbeat.modified <= at);
         !is_deaf && (!is_barred || own.mutated(Mutant::AcknowledgedWhileExpiring))
     }
@@ -197,7 +200,8 @@ impl Peers {
         if let Some(peer) = self.peers.get_mut(node)
             && peer.session == session
         {
-            let unheard = peer.unheard.get_or_insert(Unheard { at, since: now, newest: at });
+            let since = self.silence.mark(now);
+            let unheard = peer.unheard.get_or_insert(Unheard { at, since, newest: at });
             unheard.newest = unheard.newest.max(at);
         }
     }
