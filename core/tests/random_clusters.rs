@@ -3,7 +3,8 @@
 //!
 //! Hosts are configured differently and are started again with other configurations; requests come
 //! late, after their process is gone, or never; watches lag; daemons are killed, frozen and
-//! stopped; kernels are slow and refuse. Kernels silence what they hold at the deadline, as the fence
+//! stopped; kernels are slow and refuse. In every other cluster the hosts hear each other (rule 10), by
+//! datagrams that are lost, late, doubled and out of order, and etcd is away for a while. Kernels silence what they hold at the deadline, as the fence
 //! does (A3).
 
 #![allow(missing_docs, reason = "the tests' names say it")]
@@ -73,6 +74,9 @@ struct Machine {
     left_out: BTreeSet<IpNet>,
     flights: Vec<Flight>,
     ops: Vec<(Instant, OpId, KernelOp)>,
+    /// Datagrams on their way to it, and whose it receives none of.
+    air: Vec<(Instant, NodeName, Datagram)>,
+    unheard: BTreeSet<NodeName>,
     is_slow: bool,
     thawed_at: Option<Instant>,
     heard_again_at: Option<Instant>,
@@ -92,6 +96,8 @@ struct Cluster {
     unsafe_until: Instant,
     /// Whether etcd may be restored from a backup, and the backup.
     rolls_back: bool,
+    /// For how long a session may go on without the store, where hosts hear each other.
+    without_store: Option<Duration>,
     backup: (BTreeMap<String, KeyValue>, i64),
 }
 
@@ -117,10 +123,16 @@ impl Cluster {
             groups,
             unsafe_until: Instant::from_nanos(0),
             rolls_back: seed % 4 == 3,
+            without_store: None,
             backup: Default::default(),
         };
+        if seed % 2 == 1 {
+            let secs = [6, 20, 86_400][cluster.random.below(3) as usize];
+            cluster.without_store = Some(Duration::from_secs(secs));
+        }
         for name in NAMES {
-            let draft = config(name, Vec::new());
+            let mut draft = config(name, Vec::new());
+            draft.host = HostId(format!("machine-{name}/boot-0/net").into());
             let drawn = cluster.draw(draft);
             let host = cluster.world.start(drawn);
             #[cfg(feature = "mutants")]
@@ -130,6 +142,7 @@ impl Cluster {
             cluster.world.hosts[host].hold_commits = true;
             cluster.world.hosts[host].hold_ops = true;
             cluster.world.hosts[host].sluggish = true;
+            cluster.world.hosts[host].hold_beats = true;
             cluster.machines.push(Machine::default());
         }
         cluster
@@ -156,6 +169,13 @@ impl Cluster {
         config.vips = files.into_iter().nth(which).unwrap();
         let lease = [600, 1000, 3000][self.random.below(3) as usize];
         config.lease = Lease::new(Duration::from_millis(lease)).unwrap();
+        // Now and then a host runs a version that does not know rule 10.
+        let hears = self.without_store.filter(|_| !self.random.one_in(8));
+        config.heartbeats = hears.map(|without_store| HeartbeatConfig {
+            address: "10.9.9.9:7".parse().unwrap(),
+            fresh_key: "k".into(),
+            without_store,
+        });
         config
     }
 
@@ -173,6 +193,7 @@ impl Cluster {
             for i in 0..HOSTS {
                 self.collect(i);
                 self.fly(i);
+                self.carry(i);
                 self.work(i);
                 self.recover(i);
             }
@@ -262,6 +283,35 @@ impl Cluster {
                 || (!f.is_given_up && f.process == self.world.hosts[i].config.process)
         });
         self.machines[i].flights = flights;
+    }
+
+    /// Carries datagrams to a host. A frozen one finds them when it goes on.
+    fn carry(&mut self, i: usize) {
+        let now = self.world.now;
+        let is_cut_off = self.world.hosts[i].mute;
+        for (from, datagram) in std::mem::take(&mut self.world.hosts[i].beats) {
+            if is_cut_off || self.machines[i].unheard.contains(&from) {
+                continue;
+            }
+            let random = &mut self.random;
+            let mut times = vec![now + random.millis(0, 3)];
+            if random.one_in(self.ill) {
+                match random.below(3) {
+                    0 => times.clear(),
+                    1 => times.push(now + random.millis(1, 2000)),
+                    _ => times = vec![now + random.millis(10, 4000)],
+                }
+            }
+            let air = &mut self.machines[i].air;
+            air.extend(times.into_iter().map(|at| (at, from.clone(), datagram)));
+        }
+        if self.world.hosts[i].frozen {
+            return;
+        }
+        let arrived = self.machines[i].air.extract_if(.., |(at, ..)| *at <= now);
+        for (_, from, datagram) in arrived.collect::<Vec<_>>() {
+            self.world.hosts[i].node.handle_datagram(&from, &datagram, now);
+        }
     }
 
     fn work(&mut self, i: usize) {
@@ -440,6 +490,9 @@ impl Cluster {
         let i = self.random.below(HOSTS as u64) as usize;
         let now = self.world.now;
         let name = NAMES[i];
+        if self.without_store.is_some() && self.random.one_in(4) {
+            return self.upset_hearing(i);
+        }
         match self.random.below(17) {
             0 | 1 => self.restart(i),
             2 => {
@@ -498,11 +551,43 @@ impl Cluster {
                 self.say(format!("reboot {i}"));
                 let host = &mut self.world.hosts[i];
                 host.addresses.clear();
-                host.config.host = HostId(format!("{name}-{}", self.random.below(1 << 30)).into());
+                // Sometimes it is another machine of that name that comes instead.
+                let number = self.random.below(1 << 30);
+                let machine = if self.random.one_in(4) { number.to_string() } else { name.into() };
+                let id = format!("machine-{machine}/boot-{number}/net");
+                host.config.host = HostId(id.into());
                 self.machines[i].held.clear();
                 self.machines[i].left_out.clear();
                 self.machines[i].gate = None;
                 self.restart(i);
+            }
+        }
+    }
+
+    /// What befalls hosts that hear each other.
+    fn upset_hearing(&mut self, i: usize) {
+        let now = self.world.now;
+        match self.random.below(4) {
+            0 | 1 => {
+                self.say("etcd is away".into());
+                let back = now + self.random.millis(10, 9000);
+                for (host, machine) in self.world.hosts.iter_mut().zip(&mut self.machines) {
+                    (host.cut, host.watch_cut) = (true, true);
+                    machine.joined_again_at = Some(back);
+                    machine.heard_again_at = Some(back + self.random.millis(0, 300));
+                }
+            }
+            2 => {
+                self.say(format!("mute {i}"));
+                self.world.hosts[i].mute ^= true;
+            }
+            _ => {
+                let from: NodeName = NAMES[self.random.below(3) as usize].parse().unwrap();
+                self.say(format!("{i} does not hear {from}"));
+                let unheard = &mut self.machines[i].unheard;
+                if !unheard.remove(&from) {
+                    unheard.insert(from);
+                }
             }
         }
     }
@@ -571,7 +656,8 @@ impl Cluster {
         for (i, name) in NAMES.iter().enumerate() {
             self.machines[i].is_slow = false;
             let host = &mut self.world.hosts[i];
-            (host.frozen, host.watch_cut, host.cut) = (false, false, false);
+            (host.frozen, host.watch_cut, host.cut, host.mute) = (false, false, false, false);
+            self.machines[i].unheard.clear();
             host.refuse_withdraw = None;
             let drain = format!("/turnip/main/intents/drain/{name}");
             if keep_one_ill && i == kept {
