@@ -76,7 +76,9 @@ fn listen(text: &str) -> Result<Listen, String> {
         "write an address with a port, as in \"[::]:{PORT_DEFAULT}\", \"0.0.0.0:{PORT_DEFAULT}\" or \"10.0.0.1:{PORT_DEFAULT}\"; or \"off\""
     );
     let address: SocketAddr = text.parse().map_err(|_| match values::ip(text) {
-        Ok(ip) => format!("an address without a port; write \"{}\"", SocketAddr::new(ip, PORT_DEFAULT)),
+        Ok(ip) => {
+            format!("an address without a port; write \"{}\"", SocketAddr::new(ip, PORT_DEFAULT))
+        }
         Err(_) => format!("not an address with a port; {right}"),
     })?;
     let ip = values::ip(&address.ip().to_string())?;
@@ -112,7 +114,9 @@ fn address(given: &Given, listen: Option<Listen>, vips: &[Vip]) -> Result<Socket
         ));
     }
     match listen {
-        Some(Listen::Off) => Err("of no use with peers.listen = \"off\"; leave one of the two out".into()),
+        Some(Listen::Off) => {
+            Err("of no use with peers.listen = \"off\"; leave one of the two out".into())
+        }
         Some(Listen::At(at)) if at.is_ipv4() && ip.is_ipv6() => Err(format!(
             "an IPv6 address, and peers.listen is for IPv4 alone; write \"[::]:{}\" there, or an IPv4 address here",
             at.port()

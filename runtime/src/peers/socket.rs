@@ -92,9 +92,7 @@ impl Socket {
     /// When it cannot be sent.
     pub fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
         let to = match (self.local, to) {
-            (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
-                (v4.ip().to_ipv6_mapped(), v4.port()).into()
-            }
+            (SocketAddr::V6(_), SocketAddr::V4(v4)) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
             _ => to,
         };
         let socket = SockRef::from(&self.socket);

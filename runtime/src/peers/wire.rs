@@ -20,8 +20,7 @@ const BODY_LEN_MAX: usize = 16 + 40 + 1 + 24;
 const HEADER_LEN: usize = MAGIC.len() + 2;
 
 /// No datagram is longer.
-pub const DATAGRAM_LEN_MAX: usize =
-    HEADER_LEN + 3 * (1 + NAME_LEN_MAX) + BODY_LEN_MAX + TAG_LEN;
+pub const DATAGRAM_LEN_MAX: usize = HEADER_LEN + 3 * (1 + NAME_LEN_MAX) + BODY_LEN_MAX + TAG_LEN;
 const DATAGRAM_LEN_MIN: usize = HEADER_LEN + 3 * 2 + 8 + TAG_LEN;
 
 /// What a datagram says.
@@ -146,11 +145,7 @@ impl Identity {
     ///
     /// # Errors
     /// When they are not to be taken.
-    pub fn decode(
-        &self,
-        keys: Option<&Keys>,
-        bytes: &[u8],
-    ) -> Result<(NodeName, Message), Reject> {
+    pub fn decode(&self, keys: Option<&Keys>, bytes: &[u8]) -> Result<(NodeName, Message), Reject> {
         use Reject::Malformed;
         if !(DATAGRAM_LEN_MIN..=DATAGRAM_LEN_MAX).contains(&bytes.len()) {
             return Err(Malformed);
@@ -322,7 +317,8 @@ mod tests {
 
     #[test]
     fn what_is_no_key_of_256_bits_is_none() {
-        for text in ["", "00", &"0".repeat(63), &"0".repeat(65), &"é".repeat(32), &"g".repeat(64)] {
+        for text in ["", "00", &"0".repeat(63), &"0".repeat(65), &"é".repeat(32), &"g".repeat(64)]
+        {
             assert!(key(text).is_none(), "{text}");
         }
     }
