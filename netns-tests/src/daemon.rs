@@ -16,6 +16,9 @@ use crate::security::Security;
 /// The name of the cluster: turnip's default, which the original's variables cannot change.
 pub const CLUSTER: &str = "main";
 
+/// The UDP port at which turnip receives heartbeats, unless configured otherwise.
+pub const HEARTBEAT_PORT: u16 = 7746;
+
 /// A floating address, or several that move as one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Vip {
@@ -60,6 +63,8 @@ pub struct TurnipSettings {
     pub lease: Option<String>,
     /// The fence, as it is written in the file; its default when absent.
     pub fence: Option<String>,
+    /// Where heartbeats are received, as it is written in the file, or `off`; its default when absent.
+    pub listen: Option<String>,
     /// Of all VIPs.
     pub policy: Policy,
     /// Whether every host asks the etcd member on it first, and the others when that fails; else
@@ -75,6 +80,7 @@ impl Default for TurnipSettings {
         TurnipSettings {
             lease: None,
             fence: None,
+            listen: None,
             policy: Policy::Spread,
             own_member_first: false,
             by_variables: false,
@@ -149,6 +155,9 @@ impl Daemon {
                 command.env("TURNIP_IP", net.addr().to_string());
                 command.env("TURNIP_NETMASK", format!("/{}", net.prefix_len()));
                 command.env("TURNIP_DEV", &vip.interface).env("TURNIP_ID", own.to_string());
+                if let Some(listen) = &settings.listen {
+                    command.env("TURNIP_PEERS_LISTEN", listen);
+                }
                 Ok(command)
             }
             Daemon::Turnip(settings) => {
@@ -228,6 +237,9 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
     }
     for (key, value) in place.security.iter().flat_map(|security| security.turnip_settings()) {
         let _ = writeln!(toml, "{key} = \"{value}\"");
+    }
+    if let Some(listen) = &settings.listen {
+        let _ = writeln!(toml, "\n[peers]\nlisten = \"{listen}\"");
     }
     let policy = match settings.policy {
         Policy::Leader => "policy = \"leader\"\n".to_owned(),

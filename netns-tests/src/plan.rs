@@ -91,6 +91,12 @@ impl Plan {
         self.with(|settings| TurnipSettings { lease: Some(lease.into()), ..settings })
     }
 
+    /// As this, with hosts that do not hear each other past etcd (rule 10 of the protocol is off).
+    #[must_use]
+    pub fn without_heartbeats(self) -> Self {
+        self.with(|settings| TurnipSettings { listen: Some("off".into()), ..settings })
+    }
+
     fn with(self, change: impl FnOnce(TurnipSettings) -> TurnipSettings) -> Self {
         let daemon = match self.daemon {
             Daemon::Turnip(settings) => Daemon::Turnip(change(settings)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::daemon::HEARTBEAT_PORT;
 use crate::delay::Delay;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
@@ -34,6 +35,8 @@ enum Fault {
     Between(String, String),
     /// No etcd traffic to or from here.
     Store(String),
+    /// No heartbeats of turnip to or from here.
+    Heartbeats(String),
     /// Of every 100 frames from or to here, this many are lost.
     Loss(String, u32),
 }
@@ -114,6 +117,14 @@ impl Switch {
         self.add([Fault::Store(port.into())])
     }
 
+    /// Loses a port's heartbeats, those of turnip, both ways, and nothing else.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn cut_heartbeats(&self, port: &str) -> Result<()> {
+        self.add([Fault::Heartbeats(port.into())])
+    }
+
     /// Loses this many percent, 99 at most, of the frames from and to a port.
     ///
     /// # Errors
@@ -178,6 +189,11 @@ impl Switch {
                         for end in ["sport", "dport"] {
                             writeln!(rules, "{side} tcp {end} {{ 2379, 2380 }} drop")?;
                         }
+                    }
+                }
+                Fault::Heartbeats(port) => {
+                    for side in [from(port), to(port)] {
+                        writeln!(rules, "{side} udp dport {HEARTBEAT_PORT} drop")?;
                     }
                 }
                 Fault::Loss(port, percent) => {

@@ -7,5 +7,6 @@ pub mod etcd;
 pub mod host;
 pub mod kernel;
 pub mod lock;
+pub mod peers;
 pub mod seams;
 pub mod store_contract;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tempfile::TempDir;
-use turnip::config::{Config, Fence, NodeArgs, Problems, Reach, ReachArgs, Sources};
+use turnip::config::{Config, Fence, Listen, NodeArgs, Problems, Reach, ReachArgs, Sources};
 use turnip_core::{Backstop, HostId, Policy};
 
 struct File {
@@ -65,6 +65,7 @@ fn a_vip_alone_is_a_configuration_and_the_rest_has_defaults() {
     assert_eq!(config.lease.duration(), Duration::from_secs(3));
     assert_eq!((config.fence, config.weight), (Fence::Auto, 100));
     assert_eq!(config.vips[0].config.policy, Policy::Spread);
+    assert_eq!((config.peers.listen, config.peers.address), (Listen::Default, None));
     assert!(!config.vips[0].wait_for_interface);
     let hostname = nix::unistd::gethostname().unwrap();
     assert_eq!(config.node.as_str(), hostname.to_str().unwrap());
@@ -99,6 +100,10 @@ fn everything_that_can_be_said_is_understood() {
         server_name = "etcd.example"
         user = "turnip"
         password_file = "{password}"
+
+        [peers]
+        listen = "0.0.0.0:7000"
+        address = "10.0.0.7"
 
         [[vip]]
         name = "gateway"
@@ -135,7 +140,9 @@ fn everything_that_can_be_said_is_understood() {
     let (user, secret) = etcd.user.as_ref().unwrap();
     assert_eq!((user.as_str(), secret.reveal()), ("turnip", "open sesame"));
     assert!(!format!("{config:?}").contains("sesame"));
-    let node = config.node_config(HostId("h".into()), 7, Backstop::Fence);
+    assert_eq!(config.peers.listen, Listen::At("0.0.0.0:7000".parse().unwrap()));
+    assert_eq!(config.peers.address, Some("10.0.0.7:7000".parse().unwrap()));
+    let node = config.node_config(HostId("h".into()), 7, Backstop::Fence, None);
     assert_eq!((node.vips.len(), node.cluster.as_str()), (2, "edge"));
 }
 
@@ -265,6 +272,24 @@ fn lease_settings_that_cannot_be_safe_are_refused_with_the_reason() {
     ] {
         refused(&format!("{text}{VIP}"), &[(line, key, words)]);
     }
+}
+
+#[test]
+fn where_heartbeats_are_received_is_an_address_that_others_reach_and_that_stays() {
+    let off = load(&format!("[peers]\nlisten = \"off\"\n{VIP}")).unwrap();
+    assert_eq!(off.peers.listen, Listen::Off);
+    for (peers, line, key, words) in [
+        ("listen = 7746", 2, "peers.listen", "peers.listen = 7746: not a text"),
+        ("listen = \"10.0.0.1\"", 2, "peers.listen", "write \"10.0.0.1:7746\""),
+        ("listen = \"10.0.0.50:7746\"", 2, "peers.listen", "an address of a VIP"),
+        ("address = \"10.0.0.50\"", 2, "peers.address", "an address of the VIP api"),
+        ("address = \"127.0.0.1\"", 2, "peers.address", "a loopback address"),
+        ("listen = \"off\"\naddress = \"10.0.0.1\"", 3, "peers.address", "of no use"),
+        ("adress = \"10.0.0.1\"", 2, "peers.adress", "did you mean \"address\"?"),
+    ] {
+        refused(&format!("[peers]\n{peers}\n{VIP}"), &[(line, key, words)]);
+    }
+    refused(&format!("peers = 1\n{VIP}"), &[(1, "peers", "write [peers] on a line of its own")]);
 }
 
 #[test]

@@ -65,6 +65,14 @@ impl Cluster {
         self.network.switch(host).cut_from_store(&port(host))
     }
 
+    /// Loses a host's heartbeats, both ways, as a firewall does that knows nothing of them.
+    ///
+    /// # Errors
+    /// As of the switch.
+    pub fn cut_heartbeats(&self, host: usize) -> Result<()> {
+        self.network.switch(host).cut_heartbeats(&port(host))
+    }
+
     /// Loses what a host sends; it still receives.
     ///
     /// # Errors

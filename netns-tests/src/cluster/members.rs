@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Cluster;
+use crate::daemon::CLUSTER;
 use crate::etcd::{self, Member};
 use crate::link_probe::LinkProbe;
 use crate::plan::EtcdPlan;
@@ -26,6 +27,43 @@ impl Cluster {
     /// When a member does not end, cannot be restored or started, or none leads then.
     pub fn restore_etcd(&mut self) -> Result<()> {
         self.restart_etcd(Member::restore)
+    }
+
+    /// Stops the execution of all of etcd's members.
+    ///
+    /// # Errors
+    /// When one does not run.
+    pub fn freeze_etcd(&self) -> Result<()> {
+        self.members.iter().try_for_each(Member::freeze)
+    }
+
+    /// Lets them go on, and waits until one of them leads.
+    ///
+    /// # Errors
+    /// When one does not run, or none leads within a while.
+    pub fn thaw_etcd(&self) -> Result<()> {
+        self.members.iter().try_for_each(Member::thaw)?;
+        etcd::wait_for_leader(&self.members).map(drop)
+    }
+
+    /// Waits until the session of each host lists all other hosts: from their next heartbeats on they
+    /// need no store to go on.
+    ///
+    /// # Errors
+    /// When that is not so within 30 s; with what the daemons said.
+    pub fn wait_until_sessions_list_all_others(&self) -> Result<()> {
+        self.wait("each session lists all other hosts", || {
+            for host in 0..self.size() {
+                let key = format!("/turnip/{CLUSTER}/sessions/{}", self.host(host).name);
+                let Some(value) = self.members[0].value(&key)? else { return Ok(false) };
+                let session: serde_json::Value = serde_json::from_slice(&value)?;
+                let listed = session["witnesses"].as_array().map_or(0, Vec::len);
+                if listed + 1 != self.size() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
     }
 
     fn restart_etcd(&mut self, meanwhile: impl Fn(&Member) -> Result<()>) -> Result<()> {

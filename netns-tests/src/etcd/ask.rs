@@ -77,6 +77,17 @@ impl Member {
         })
     }
 
+    /// The value of a key; none where there is no such key.
+    ///
+    /// # Errors
+    /// Without a quorum.
+    pub fn value(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            let answer = client.get(key, None).await?;
+            Ok(answer.kvs().first().map(|kv| kv.value().to_vec()))
+        })
+    }
+
     /// Has etcd ask for its password from now on; turnip's user may use the keys of this cluster.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod api_server;
 mod cuts;
 mod daemons;
 mod gateway;
+mod heartbeats;
 mod hosts;
 mod operators;
 mod renames;

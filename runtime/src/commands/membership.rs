@@ -33,6 +33,24 @@ pub async fn check(
     judge(local, status.member_id, ip, &with_addresses).map_err(StoreError::Refused)
 }
 
+/// The addresses by which the peers of the member on this host reach it, in the order of its peer URLs.
+///
+/// # Errors
+/// When no endpoint is on this host, or etcd does not answer within `timeout`.
+pub async fn peer_addresses(
+    etcd: &Etcd,
+    reach: &Reach,
+    timeout: Duration,
+) -> Result<Vec<IpAddr>, StoreError> {
+    let Some(local) = &reach.etcd.local else {
+        return Err(StoreError::Refused("no endpoint is on this host".into()));
+    };
+    let status = etcd.endpoint_status(local, timeout).await?;
+    let members = etcd.members(timeout).await?;
+    let own = members.iter().find(|member| member.id == status.member_id);
+    Ok(resolve(&own.map(hosts).unwrap_or_default(), timeout).await)
+}
+
 fn judge(
     local: &str,
     id: u64,

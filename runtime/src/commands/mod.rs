@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod heartbeats;
 pub mod intents;
 pub mod manager;
 pub mod membership;

@@ -6,6 +6,7 @@
 //! better by waiting (credentials, certificates, the wrong member) ends it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,13 +20,14 @@ use turnip::etcd::Etcd;
 use turnip::host;
 use turnip::kernel::{Netlink, Settings, check, fence};
 use turnip::lock::InstanceLock;
-use turnip::seams::{Clock, Command, NoPeers};
+use turnip::peers::{Identity, Socket, UdpPeers};
+use turnip::seams::{Clock, Command};
 use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
 use super::manager::Manager;
 use super::needs::{self, Silencing};
 use super::service::{self, Service};
-use super::{FAILED, OK, fail, membership};
+use super::{FAILED, OK, fail, heartbeats, membership};
 use crate::logging;
 
 /// How long etcd may take for each question before the start.
@@ -83,6 +85,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         .collect();
     config.check_interfaces(&existing).map_err(|problems| problems.to_string())?;
     let _lock = InstanceLock::take(config.node.as_str()).map_err(|error| error.to_string())?;
+    let socket = heartbeats::bind(config.peers.listen)?;
     let backstop = backstop(config)?;
     let etcd = Etcd::new(&config.reach.etcd).map_err(|error| error.to_string())?;
     let mut commands = Box::pin(commands(manager.clone())?);
@@ -91,7 +94,11 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         _ = commands.next() => return Ok(Exit::Stopped),
         () = service::watchdog(manager, None, config.lease.renew()) => {}
     }
-    log_start(config, backstop);
+    let heard_at = match &socket {
+        Some(socket) => heard_at(config, socket, &etcd).await,
+        None => None,
+    };
+    log_start(config, backstop, heard_at);
 
     let clock = HostClock::new();
     let settings = Settings {
@@ -102,7 +109,17 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let kernel = Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())?;
     let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
     let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
-    let node = Node::new(config.node_config(host, process, backstop), clock.now());
+    let heartbeats = heard_at.map(heartbeats::node_config).transpose()?;
+    let peers = match socket.filter(|_| heartbeats.is_some()) {
+        Some(socket) => {
+            let (cluster, node) = (config.reach.cluster.clone(), config.node.clone());
+            let started = UdpPeers::start(socket, Identity { cluster, node }, process);
+            Some(started.map_err(|error| format!("cannot read heartbeats: {error}"))?)
+        }
+        None => None,
+    };
+    let node = config.node_config(host, process, backstop, heartbeats);
+    let node = Node::new(node, clock.now());
 
     let mut service = Service::new(config.vips.len(), manager.clone());
     let heartbeat = service.heartbeat();
@@ -113,7 +130,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
             service.report(report);
         }
     };
-    let driver = driver::run(node, &etcd, &kernel, &NoPeers, &clock, commands, observe);
+    let driver = driver::run(node, &etcd, &kernel, &peers, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(exit),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
@@ -177,7 +194,24 @@ async fn within<T>(ask: impl Future<Output = Result<T, StoreError>>) -> Result<T
     tokio::time::timeout(ANSWER_WITHIN, ask).await.map_err(late)?
 }
 
-fn log_start(config: &Config, backstop: Backstop) {
+/// Where the others send heartbeats to this host. None is said once, and means that addresses do not
+/// outlive etcd.
+async fn heard_at(config: &Config, socket: &Socket, etcd: &Etcd) -> Option<SocketAddr> {
+    match heartbeats::address(config, socket, etcd, ANSWER_WITHIN).await {
+        Ok((address, why)) => {
+            tracing::debug!("heartbeats are received at {address}, from {why}");
+            Some(address)
+        }
+        Err(why) => {
+            tracing::error!(
+                "no heartbeats, so addresses do not outlive etcd: {why}; write it as peers.address"
+            );
+            None
+        }
+    }
+}
+
+fn log_start(config: &Config, backstop: Backstop, heard_at: Option<SocketAddr>) {
     let fence = match backstop {
         Backstop::Fence => "nftables",
         Backstop::Lifetime => "lifetime",
@@ -189,6 +223,7 @@ fn log_start(config: &Config, backstop: Backstop) {
         vips = config.vips.len(),
         lease = ?config.lease.duration(),
         fence,
+        heartbeats = heard_at.map_or_else(|| "off".to_owned(), |address| address.to_string()),
         endpoints = config.reach.etcd.endpoints.join(","),
         "starting"
     );

@@ -74,13 +74,20 @@ pub struct NodeArgs {
     /// What silences addresses when this daemon cannot: nftables, lifetime, or auto [default: auto]
     #[arg(long, value_name = "WHICH", env = "TURNIP_FENCE")]
     fence: Option<String>,
+    /// Where heartbeats of other nodes are received, or off [default: [::]:7746]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "TURNIP_PEERS_LISTEN", help_heading = "Peers")]
+    peers_listen: Option<String>,
+    /// Where other nodes send heartbeats to this one [default: the address of its etcd member, or
+    /// the one that reaches etcd]
+    #[arg(long, value_name = "ADDRESS", env = "TURNIP_PEERS_ADDRESS", help_heading = "Peers")]
+    peers_address: Option<String>,
     /// This node's share of VIPs with the policy spread, relative to others' [default: 100]
     #[arg(long, value_name = "NUMBER", env = "TURNIP_WEIGHT")]
     weight: Option<String>,
 }
 
 /// The keys of the file that flags and variables override: flag's id, table, key, variable.
-const OVERRIDES: [(&str, Table, &str, &str); 18] = [
+const OVERRIDES: [(&str, Table, &str, &str); 20] = [
     ("cluster", Table::Top, "cluster", "TURNIP_CLUSTER"),
     ("endpoints", Table::Etcd, "endpoints", "TURNIP_ENDPOINTS"),
     ("local", Table::Etcd, "local", "TURNIP_LOCAL_ENDPOINT"),
@@ -97,6 +104,8 @@ const OVERRIDES: [(&str, Table, &str, &str); 18] = [
     ("renew", Table::Top, "renew", "TURNIP_RENEW"),
     ("guard", Table::Top, "guard", "TURNIP_GUARD"),
     ("drift", Table::Top, "drift", "TURNIP_DRIFT"),
+    ("peers_listen", Table::Peers, "listen", "TURNIP_PEERS_LISTEN"),
+    ("peers_address", Table::Peers, "address", "TURNIP_PEERS_ADDRESS"),
     ("fence", Table::Top, "fence", "TURNIP_FENCE"),
     ("weight", Table::Top, "weight", "TURNIP_WEIGHT"),
 ];
@@ -105,6 +114,7 @@ const OVERRIDES: [(&str, Table, &str, &str); 18] = [
 enum Table {
     Top,
     Etcd,
+    Peers,
 }
 
 /// Everything outside the file that has a say.
@@ -162,11 +172,12 @@ impl Sources {
     }
 
     /// Puts what flags and variables say in the place of what the file says.
-    pub(super) fn apply(&self, top: &mut Section, etcd: &mut Section) {
+    pub(super) fn apply(&self, top: &mut Section, etcd: &mut Section, peers: &mut Section) {
         for (table, key, given) in &self.overrides {
             match table {
                 Table::Top => top.override_with(key, given.clone()),
                 Table::Etcd => etcd.override_with(key, given.clone()),
+                Table::Peers => peers.override_with(key, given.clone()),
             }
         }
     }

@@ -13,6 +13,7 @@
 mod args;
 mod etcd;
 mod lease;
+mod peers;
 mod problem;
 mod section;
 mod size;
@@ -23,10 +24,13 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use turnip_core::{Backstop, ClusterName, HostId, Lease, NodeConfig, NodeName, Policy};
+use turnip_core::{
+    Backstop, ClusterName, HeartbeatConfig, HostId, Lease, NodeConfig, NodeName, Policy,
+};
 
 pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources};
 pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
+pub use peers::{Listen, Peers};
 pub use problem::{Place, Problem, Problems};
 pub use vips::Vip;
 
@@ -47,6 +51,8 @@ pub struct Config {
     pub lease: Lease,
     /// What silences addresses when the daemon cannot.
     pub fence: Fence,
+    /// How it hears the others past etcd.
+    pub peers: Peers,
     /// Its share under `spread`.
     pub weight: u32,
     /// At least one; no name and no address twice.
@@ -113,7 +119,14 @@ impl Config {
     }
 
     /// What the core is given. `process` is drawn at random, for this process alone.
-    pub fn node_config(&self, host: HostId, process: u64, backstop: Backstop) -> NodeConfig {
+    /// `heartbeats` is what was found out of how it hears the others (rule 10).
+    pub fn node_config(
+        &self,
+        host: HostId,
+        process: u64,
+        backstop: Backstop,
+        heartbeats: Option<HeartbeatConfig>,
+    ) -> NodeConfig {
         NodeConfig {
             cluster: self.reach.cluster.clone(),
             name: self.node.clone(),
@@ -123,7 +136,7 @@ impl Config {
             backstop,
             weight: self.weight,
             vips: self.vips.iter().map(|vip| vip.config.clone()).collect(),
-            heartbeats: None,
+            heartbeats,
             version: env!("CARGO_PKG_VERSION").into(),
         }
     }
@@ -192,6 +205,7 @@ struct Loader {
     whole: bool,
     top: Section,
     etcd: Section,
+    peers: Section,
 }
 
 impl Loader {
@@ -211,21 +225,10 @@ impl Loader {
             }
         };
         let whole = problems.is_empty();
-        let mut etcd = match top.take("etcd") {
-            Some(Given { value: Value::Table(section), .. }) => section.with_prefix("etcd."),
-            Some(given) => {
-                top.refuse(
-                    "etcd",
-                    &given,
-                    "not a table; write [etcd] on a line of its own",
-                    problems,
-                );
-                Section::empty("etcd.")
-            }
-            None => Section::empty("etcd."),
-        };
-        sources.apply(&mut top, &mut etcd);
-        Loader { file, whole, top, etcd }
+        let mut etcd = table(&mut top, "etcd", "etcd.", problems);
+        let mut peers = table(&mut top, "peers", "peers.", problems);
+        sources.apply(&mut top, &mut etcd, &mut peers);
+        Loader { file, whole, top, etcd, peers }
     }
 
     fn reach(self, sources: &Sources, problems: &mut Collector) -> Option<Reach> {
@@ -234,7 +237,7 @@ impl Loader {
     }
 
     fn node(self, sources: &Sources, problems: &mut Collector) -> Option<Config> {
-        let Loader { file, whole, mut top, etcd } = self;
+        let Loader { file, whole, mut top, etcd, peers } = self;
         let original = vips::original(&sources.variables, problems);
         let nothing_said = file.is_none() && sources.file.is_none();
         let file_name = file.clone();
@@ -287,16 +290,36 @@ impl Loader {
             needs_local(&vips, reach, problems);
         }
         size::check(&vips, &top.place, problems);
+        let peers = peers::read(peers, &vips, problems);
         top.finish(problems);
         Some(Config {
             reach: reach?,
             node: node?,
             lease: lease?.0,
             fence: fence?,
+            peers: peers?,
             weight: weight?,
             vips,
             member_ip,
         })
+    }
+}
+
+/// A table of the file, without its keys' values being looked at.
+fn table(
+    top: &mut Section,
+    name: &'static str,
+    prefix: &'static str,
+    problems: &mut Collector,
+) -> Section {
+    match top.take(name) {
+        Some(Given { value: Value::Table(section), .. }) => section.with_prefix(prefix),
+        Some(given) => {
+            let what = format!("not a table; write [{name}] on a line of its own");
+            top.refuse(name, &given, what, problems);
+            Section::empty(prefix)
+        }
+        None => Section::empty(prefix),
     }
 }
 

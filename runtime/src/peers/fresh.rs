@@ -1,0 +1,144 @@
+//! Which authentic heartbeats are new: not doubled, not overtaken, and not recorded earlier and sent again.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use turnip_core::{Heartbeat, NodeName};
+
+use super::wire::Echo;
+
+/// What was received of each node.
+#[derive(Debug)]
+pub struct Received {
+    /// This process.
+    process: u64,
+    senders: BTreeMap<NodeName, Sender>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    /// The process whose heartbeats are taken, with the number of its last one.
+    taken: Option<Echo>,
+    /// The highest number of an own heartbeat that a heartbeat taken of this sender echoed.
+    echoed: u64,
+    /// What came last, taken or not: the sender is told.
+    last: Echo,
+    /// When one was taken last.
+    heard: Option<Instant>,
+}
+
+impl Received {
+    /// Nothing yet, by the process `process`.
+    pub fn new(process: u64) -> Self {
+        Received { process, senders: BTreeMap::new() }
+    }
+
+    /// An authentic heartbeat came in. Whether it is new.
+    ///
+    /// Within a process the number has to grow; what was overtaken says nothing that the later one did
+    /// not. Another process than the one before has to show that it lives now: it echoes a heartbeat
+    /// that was made after each that its predecessor echoed, and by this very process. What was recorded
+    /// of an earlier process of the sender, or for one of this node, echoes none.
+    pub fn is_new(
+        &mut self,
+        node: &NodeName,
+        heartbeat: &Heartbeat,
+        echo: Option<Echo>,
+        now: Instant,
+    ) -> bool {
+        let this = Echo { process: heartbeat.process, number: heartbeat.number };
+        let sender = self.senders.entry(node.clone()).or_insert(Sender {
+            taken: None,
+            echoed: 0,
+            last: this,
+            heard: None,
+        });
+        let echoed = echo.filter(|echo| echo.process == self.process).map_or(0, |echo| echo.number);
+        let is_new = match sender.taken {
+            Some(taken) if taken.process == this.process => this.number > taken.number,
+            _ => echoed > sender.echoed,
+        };
+        let is_of_other = sender.taken.is_none_or(|taken| taken.process != this.process);
+        if is_new || is_of_other {
+            sender.last = this;
+        }
+        if is_new {
+            sender.taken = Some(this);
+            sender.echoed = sender.echoed.max(echoed);
+            sender.heard = Some(now);
+        }
+        is_new
+    }
+
+    /// What a heartbeat to `node` echoes.
+    pub fn echo(&self, node: &NodeName) -> Option<Echo> {
+        self.senders.get(node).map(|sender| sender.last)
+    }
+
+    /// When each node was heard last, of those that were.
+    pub fn heard(&self) -> BTreeMap<NodeName, Instant> {
+        let heard = |(node, sender): (&NodeName, &Sender)| Some((node.clone(), sender.heard?));
+        self.senders.iter().filter_map(heard).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use turnip_core::{Revision, SessionId};
+
+    use super::*;
+
+    const OWN: u64 = 1;
+    const THEIRS: u64 = 2;
+
+    fn node() -> NodeName {
+        "b".parse().unwrap()
+    }
+
+    fn comes(received: &mut Received, process: u64, number: u64, echo: Option<(u64, u64)>) -> bool {
+        let heartbeat = Heartbeat {
+            session: SessionId(Revision(5)),
+            process,
+            number,
+            modified: Revision(5),
+            complete_to: Revision(5),
+        };
+        let echo = echo.map(|(process, number)| Echo { process, number });
+        received.is_new(&node(), &heartbeat, echo, Instant::now())
+    }
+
+    #[test]
+    fn a_process_is_taken_once_it_has_echoed_one_of_ours_and_we_echo_it_before_that() {
+        let mut received = Received::new(OWN);
+        assert!(!comes(&mut received, THEIRS, 1, None));
+        assert_eq!(received.echo(&node()), Some(Echo { process: THEIRS, number: 1 }));
+        assert!(received.heard().is_empty());
+        assert!(!comes(&mut received, THEIRS, 2, Some((OWN + 1, 9))), "of an earlier process");
+        assert!(comes(&mut received, THEIRS, 3, Some((OWN, 1))));
+        assert!(comes(&mut received, THEIRS, 4, None), "once taken, it is known");
+        assert!(received.heard().contains_key(&node()));
+    }
+
+    #[test]
+    fn what_comes_twice_or_was_overtaken_is_not_new() {
+        let mut received = Received::new(OWN);
+        assert!(comes(&mut received, THEIRS, 5, Some((OWN, 1))));
+        assert!(!comes(&mut received, THEIRS, 5, Some((OWN, 1))));
+        assert!(!comes(&mut received, THEIRS, 4, Some((OWN, 1))));
+        assert_eq!(received.echo(&node()), Some(Echo { process: THEIRS, number: 5 }));
+        assert!(comes(&mut received, THEIRS, 7, Some((OWN, 2))), "6 was lost");
+    }
+
+    #[test]
+    fn a_restarted_process_takes_over_and_what_was_recorded_of_the_one_before_does_not() {
+        let (mut received, next) = (Received::new(OWN), THEIRS + 1);
+        assert!(comes(&mut received, THEIRS, 50, Some((OWN, 10))));
+        assert!(!comes(&mut received, next, 1, None));
+        assert!(!comes(&mut received, next, 2, Some((OWN, 10))), "the one before echoed that too");
+        assert!(comes(&mut received, next, 3, Some((OWN, 11))));
+        for number in [49, 50, 51] {
+            assert!(!comes(&mut received, THEIRS, number, Some((OWN, 10))));
+        }
+        assert!(comes(&mut received, next, 4, Some((OWN, 12))), "the living one goes on");
+    }
+}
