@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
-use turnip_core::{Exit, HostId, KernelOutcome, Lease, Node, NodeConfig, VipConfig};
+use turnip_core::{
+    Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig, Report, VipConfig,
+};
 
 use crate::naive;
 use crate::plan::Daemon;
@@ -14,6 +16,7 @@ use crate::plan::config::{self, LeaseParams};
 use crate::record::Refusal;
 use crate::time::S;
 use crate::world::World;
+use crate::world::layout::Layout;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
 
@@ -53,7 +56,11 @@ pub async fn run(world: Rc<World>, host: usize) {
 async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Exit {
     let observe = |observation: Observation<'_>| match observation {
         Observation::Report(report) => {
-            world.inner().env.trace(|| format!("host {host}: {report}"));
+            let env = &mut world.inner().env;
+            env.trace(|| format!("host {host}: {report}"));
+            if matches!(report, Report::HeldByConsent) {
+                env.count(|tally| &mut tally.held_by_consent);
+            }
         }
         Observation::Turn => {
             let record = &mut world.inner().env.record;
@@ -74,16 +81,24 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         interface: Arc::clone(&layout.interfaces[section.interface]),
         policy: section.policy,
     });
+    let incarnation = hosts.incarnation(host);
+    let heartbeats = config.heartbeats.then(|| HeartbeatConfig {
+        address: Layout::socket_of(host),
+        fresh_key: format!("key of m{host}, process {incarnation}"),
+        without_store: Duration::from_millis(params.without_store_ms),
+    });
+    // No two machines boot alike, not even those that have one machine id.
+    let (machine, boot) = (config.machine, hosts.boot(host));
     NodeConfig {
         cluster: Names::cluster(config.cluster),
         name: layout.names.node(config.name).clone(),
-        host: HostId(format!("m{host}/b{}/n0", hosts.boot(host)).into()),
-        process: (host as u64) << 32 | u64::from(hosts.incarnation(host)),
+        host: HostId(format!("m{machine}/b{host}.{boot}/n0").into()),
+        process: (host as u64) << 32 | u64::from(incarnation),
         lease: lease(config.lease, params.drift_ppm),
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
         weight: config.weight,
         vips: vips.collect(),
-        heartbeats: None,
+        heartbeats,
         version: "sim".into(),
     }
 }

@@ -75,6 +75,14 @@ tally! {
     lifetimes_ended,
     /// Times that a fence's gate closed while addresses were there.
     gates_closed,
+    /// Datagrams that hosts took from each other.
+    datagrams,
+    /// Datagrams that were lost.
+    datagrams_lost,
+    /// Datagrams that were not taken, for want of the right key.
+    datagrams_unauthentic,
+    /// Times that a host began to hold by the others' consent alone.
+    held_by_consent,
     /// Announcements.
     announcements,
     /// Daemons started.

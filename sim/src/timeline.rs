@@ -161,6 +161,8 @@ impl Drawing<'_> {
         match fault {
             Fault::Cut { from, to }
             | Fault::Slow { from, to, .. }
+            | Fault::CutPeers { from, to }
+            | Fault::LossyPeers { from, to, .. }
             | Fault::Lossy { from, to, .. } => {
                 vec![lane(*from), lane(*to)]
             }
@@ -177,12 +179,14 @@ impl Drawing<'_> {
             | Fault::CrashLeader
             | Fault::FlapLeader { .. }
             | Fault::LoseQuorum
+            | Fault::RefuseWrites
             | Fault::BackUpStore
             | Fault::RestoreStore { .. }
             | Fault::Compact => (0..params.hosts).collect(),
             Fault::CutStore { host }
             | Fault::CutEndpoint { host, .. }
             | Fault::CutAnswers { host }
+            | Fault::ForgeAcknowledgements { host }
             | Fault::Kill { host }
             | Fault::Freeze { host }
             | Fault::Restart { host }

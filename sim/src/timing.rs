@@ -13,6 +13,19 @@ pub struct Weather {
     pub tail: u64,
 }
 
+/// What befalls datagrams on a link, each to so many in a thousand.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Mishandling {
+    /// They are lost.
+    pub lost: u64,
+    /// They are delivered twice.
+    pub doubled: u64,
+    /// They are late by up to `by`, so that later ones overtake them.
+    pub late: u64,
+    /// In ns.
+    pub by: u64,
+}
+
 /// Timings of etcd's members, as its flags set them.
 #[derive(Clone, Copy, Debug)]
 pub struct RaftTiming {

@@ -21,6 +21,10 @@ pub struct Durations {
     /// fastest clock, less what the last renewal may have aged, and less the guard; of the shortest
     /// lease.
     pub bears: u64,
+    /// For how long etcd can be away and nobody loses anything. Where all hosts hear each other that is
+    /// as long as a session may go on without a write (rule 10.7): `E(1 - rho)` on the fastest clock, less
+    /// what the last write may have aged, and less the guard. Else it is `bears`.
+    pub bears_without_store: u64,
     /// The longest interval between renewals; and how long one waits for its answer.
     pub renew: u64,
     /// A transaction, from when it is sent until the answer is there.
@@ -29,6 +33,9 @@ pub struct Durations {
     pub hop: u64,
     /// An operation of the kernel.
     pub kernel: u64,
+    /// How much longer an expiry takes whose transaction compares the own session, too (rule 10.2): it may
+    /// meet the own renewal, once.
+    pub expiry: u64,
     /// How long the store may be away for a client when a member is lost: an election with one split
     /// vote, and two requests until the client has found a member that answers.
     pub outage: u64,
@@ -86,19 +93,40 @@ impl Durations {
         let commit = (6 * hop + 2 * disk + MS) * batches;
         let kernel = 200 * US + 4 * US * params.vips.len() as u64;
 
+        // Lifetimes are whole seconds, and end one early.
+        let coarse = if params.backstop == Some(Backstop::Lifetime) { 2 * S } else { 0 };
+        let ends_early = |lease: &LeaseParams| slow(lease.guard_ms() * MS) + coarse + 2 * kernel;
+        let speaks = plan.speaks_somewhere();
         let bears = |lease: &LeaseParams| {
             let duration = lease.lease_ms * MS;
             let holding = fast(duration - duration * rho / PPM);
-            let aged = slow(lease.renew_ms() * MS) + commit;
-            // Lifetimes are whole seconds, and end one early.
-            let coarse = if params.backstop == Some(Backstop::Lifetime) { 2 * S } else { 0 };
-            holding.saturating_sub(aged + slow(lease.guard_ms() * MS) + coarse + 2 * kernel)
+            // At ease, a heartbeat's acknowledgement comes with the other's next one, and counts from
+            // the own next one at the latest; before that it was the heartbeat before that counted.
+            let aged = match speaks {
+                true => slow(3 * lease.renew_ms() * MS) + 2 * hop,
+                false => slow(lease.renew_ms() * MS) + commit,
+            };
+            holding.saturating_sub(aged + ends_early(lease))
+        };
+        let bears = leases.iter().map(bears).min().unwrap_or_default();
+        let bears_without_store = |lease: &LeaseParams| {
+            let longest = params.without_store_ms * MS;
+            let holding = fast(longest - longest * rho / PPM);
+            // At ease the session is written every `L`.
+            let aged = slow(lease.lease_ms * MS) + commit;
+            holding.saturating_sub(aged + ends_early(lease))
+        };
+        let bears_without_store = match plan.all_hear() {
+            true => leases.iter().map(bears_without_store).min().unwrap_or_default(),
+            false => bears,
         };
         let outage = 4 * params.raft.election + 2 * renew + 2 * commit;
         let hand_over = 2 * kernel + 2 * commit + 2 * hop + 2 * MS;
         Durations {
             silence: slow(lease + lease * rho / PPM),
-            bears: leases.iter().map(bears).min().unwrap_or_default(),
+            bears,
+            bears_without_store: bears_without_store.max(bears),
+            expiry: if speaks { renew / 3 + 2 * commit } else { 0 },
             renew,
             commit,
             hop,
@@ -122,7 +150,8 @@ impl Durations {
     /// A host falls silent and the store is well. Others wait for its lease; they may lose a race
     /// among themselves, and try again.
     fn death(&self) -> u64 {
-        self.silence + 4 * self.commit + 2 * self.hop + 2 * self.kernel + self.renew + self.claims
+        let tries = 4 * self.commit + 2 * self.hop + 2 * self.kernel + self.renew + self.claims;
+        self.silence + self.expiry + tries
     }
 
     /// Whoever cannot hold an address says so before passing it on, so that nobody hands it back; what
@@ -150,7 +179,37 @@ impl Durations {
     /// A host that was away has a session of its own again, after that of its last boot has expired,
     /// and gets back what it is preferred for.
     fn return_of_host(&self) -> u64 {
-        self.silence + 4 * self.commit + self.settle
+        self.silence + self.expiry + 4 * self.commit + self.settle
+    }
+
+    /// What several faults explain that meet, as far as anything can be said of that: where all hosts hear
+    /// each other.
+    pub fn of_several(&self, plan: &Plan, steps: &[&Step]) -> Option<Allowance> {
+        if !plan.all_hear() {
+            return None;
+        }
+        let ends = |step: &&Step| step.ends(plan.heal_at);
+        let back = self.outage + self.rewatch;
+        let from = steps.iter().map(|step| step.at).min().unwrap_or_default();
+        let to = steps.iter().map(ends).max().unwrap_or_default();
+        let without_store = (to - from + back).saturating_sub(self.bears_without_store);
+        let (gap, moves) = match steps {
+            // Whatever etcd does, and whoever is cut off from it: nothing, for as long as rule 10.7 allows.
+            steps if steps.iter().all(|step| is_of_the_store(&step.fault)) => {
+                (without_store, if without_store == 0 { 0 } else { ANY })
+            }
+            // A host that is gone, or a path, takes everybody's consent away: nobody holds anything from a
+            // lease later on until etcd is back. Then what the dead host had is waited for, if it still is.
+            [away, other] | [other, away]
+                if is_away(&away.fault)
+                    && takes_consent(plan, &other.fault)
+                    && other.at <= ends(away) =>
+            {
+                ((ends(away) - other.at + back + self.death()).max(without_store), ANY)
+            }
+            _ => return None,
+        };
+        Some(Allowance { gap, moves, after_begin: 0, after_end: 0, unsteady: true })
     }
 
     /// How much longer the store is away where one member is the majority, and that is lost.
@@ -160,23 +219,15 @@ impl Durations {
 
     /// Daemons and machines that stop, are stopped, or are cut off.
     fn of_a_host(&self, plan: &Plan, fault: &Fault, lasts: u64) -> Option<Allowance> {
-        // A new process reads a file that may have changed, and tries once more what was refused.
-        let changed = |host: usize| {
-            plan.steps.iter().any(|step| match step.fault {
-                Fault::Reconfigure { host: of, .. } | Fault::RefuseAddress { host: of, .. } => {
-                    of == host
-                }
-                _ => false,
-            })
-        };
-        let Durations { silence, bears, commit, outage, settle, hand_over, .. } = *self;
+        let Durations { silence, bears, commit, renew, outage, settle, hand_over, .. } = *self;
+        let hears = plan.all_hear();
         let return_of_host = self.return_of_host();
         // A new process lists addresses, reads the store, and renews.
         let resume = 4 * commit + 2 * self.kernel;
         Some(match fault {
             // What comes of it is told by the run: another configuration makes whatever it makes.
             Fault::Kill { host } | Fault::Restart { host } | Fault::PowerOff { host }
-                if changed(*host) =>
+                if changes(plan, *host) =>
             {
                 Allowance {
                     after_begin: self.death() + outage + settle,
@@ -186,7 +237,18 @@ impl Durations {
             }
             // The kernel keeps the addresses until the lease ends, and a successor resumes.
             Fault::Kill { .. } if lasts + resume < bears => Self::unnoticed(resume),
-            Fault::Freeze { .. } if lasts + 2 * commit < bears => Self::unnoticed(2 * commit),
+            // Where hosts hear each other, it may be the next heartbeat that shows what is missing.
+            Fault::Freeze { .. }
+                if lasts + 2 * commit + u64::from(self.expiry > 0) * renew < bears =>
+            {
+                Self::unnoticed(2 * commit + renew)
+            }
+            // The others hear it: it goes on without etcd.
+            Fault::CutStore { .. }
+                if hears && lasts + self.keepalive < self.bears_without_store =>
+            {
+                Self::unnoticed(3 * renew + self.keepalive + self.rewatch)
+            }
             // Nor is a cut noticed that ends in time for a renewal; one request may wait in vain.
             Fault::CutStore { .. } if lasts + 2 * self.renew + 2 * commit < bears => {
                 Self::unnoticed(3 * self.renew + self.keepalive)
@@ -270,13 +332,14 @@ impl Durations {
 
     /// etcd, and the way to it.
     fn of_the_store(&self, plan: &Plan, fault: &Fault, lasts: u64) -> Option<Allowance> {
-        let Durations { bears, outage, settle, rewatch, .. } = *self;
+        let Durations { bears_without_store: bears, outage, settle, rewatch, .. } = *self;
         let without_store = self.without_store(plan, lasts);
         Some(match fault {
             // Nobody loses anything while the store is away for less than a lease bears. When it is
-            // away for longer, everybody does. The others give time to be heard, but not for a watch
+            // away for longer, everybody does. Where all hear each other, it may be away for a day. The
+            // others give time to be heard, but not for a watch
             // to come back, without which nobody renews.
-            Fault::LoseQuorum => Allowance {
+            Fault::LoseQuorum | Fault::RefuseWrites => Allowance {
                 gap: (lasts + outage + rewatch).saturating_sub(bears),
                 moves: if lasts + outage + rewatch < bears { 0 } else { 2 },
                 after_begin: 0,
@@ -292,6 +355,8 @@ impl Durations {
                     unsteady: false,
                 }
             }
+            // The store is there, and written as often as without rule 10.
+            Fault::CutPeers { .. } | Fault::LossyPeers { .. } => Self::unnoticed(2 * self.renew),
             Fault::MoveLeader => Allowance {
                 gap: 0,
                 moves: 0,
@@ -346,6 +411,61 @@ impl Durations {
     fn nothing_said() -> Allowance {
         Allowance { gap: ANY, moves: ANY, after_begin: 0, after_end: 0, unsteady: false }
     }
+}
+
+/// Whether a fault is of etcd, or of ways to it: hosts, and their ways to each other, are well.
+pub fn is_of_the_store(fault: &Fault) -> bool {
+    deafens(fault)
+        || is_away(fault)
+        || matches!(
+            fault,
+            Fault::SplitMembers { .. }
+                | Fault::CrashMember { .. }
+                | Fault::PauseMember { .. }
+                | Fault::SlowDisk { .. }
+                | Fault::MoveLeader
+                | Fault::CrashLeader
+                | Fault::FlapLeader { .. }
+                | Fault::Compact
+        )
+}
+
+/// Whether it keeps a host from hearing of what happens in etcd: of a VIP that comes to it, for instance.
+pub fn deafens(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::CutStore { .. }
+            | Fault::CutEndpoint { .. }
+            | Fault::CutAnswers { .. }
+            | Fault::WatchLag { .. }
+    )
+}
+
+/// Whether nobody writes to etcd while it lasts.
+fn is_away(fault: &Fault) -> bool {
+    matches!(fault, Fault::LoseQuorum | Fault::RefuseWrites)
+}
+
+/// Whether it takes a host away, or a path between two, and nothing else: what it was configured with
+/// stays.
+fn takes_consent(plan: &Plan, fault: &Fault) -> bool {
+    match *fault {
+        Fault::Kill { host }
+        | Fault::Freeze { host }
+        | Fault::Restart { host }
+        | Fault::PowerOff { host } => !changes(plan, host),
+        Fault::CutPeers { .. } | Fault::LossyPeers { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether a new process of a host reads a file that may have changed, or tries once more what was
+/// refused.
+fn changes(plan: &Plan, hit: usize) -> bool {
+    plan.steps.iter().any(|step| match step.fault {
+        Fault::Reconfigure { host, .. } | Fault::RefuseAddress { host, .. } => host == hit,
+        _ => false,
+    })
 }
 
 /// Whether nothing else keeps the same host from its work while a step lasts.

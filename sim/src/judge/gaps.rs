@@ -14,7 +14,7 @@ use crate::time::True;
 use crate::world::Inner;
 
 use super::Failure;
-use super::allowance::{Allowance, Durations};
+use super::allowance::{self, Allowance, Durations};
 
 /// Several faults whose windows touch.
 #[derive(Clone, Debug)]
@@ -87,20 +87,21 @@ fn episodes(plan: &Plan, durations: &Durations) -> Vec<Episode> {
 impl Gaps<'_> {
     fn judge_gap(&self, gap: &Span) -> Option<Failure> {
         for piece in self.outside(gap) {
-            if let Some(host) = self.able(piece.address, piece.from, None) {
+            if let Some(host) = self.able(piece.address, piece.from, &[]) {
                 let why = format!("host {host} could have had it");
                 return Some(Failure::Gap { span: piece, limit: 0, why });
             }
         }
-        let (step, allowance) = self.lone_fault(gap.from)?;
-        let planned = self.follows_leader(gap.address, step).min(1) * self.durations.hand_over;
-        let limit = allowance.gap.saturating_add(self.refusals(step)).max(planned);
+        let (steps, allowance) = self.explained(gap.from, gap.address)?;
+        let at = steps.iter().map(|step| step.at).min()?;
+        let planned = steps.iter().map(|step| self.follows_leader(gap.address, step)).max()?;
+        let planned = planned.min(1) * self.durations.hand_over;
+        let limit = allowance.gap.saturating_add(self.refusals(&steps)).max(planned);
         if gap.length() > limit
-            && self.has_one_name(gap.address, step.at)
-            && self.able(gap.address, step.at, Some(step)).is_some()
+            && self.has_one_name(gap.address, at)
+            && self.able(gap.address, at, &steps).is_some()
         {
-            let why = format!("after {step}");
-            return Some(Failure::Gap { span: *gap, limit, why });
+            return Some(Failure::Gap { span: *gap, limit, why: after(&steps) });
         }
         None
     }
@@ -121,12 +122,26 @@ impl Gaps<'_> {
         pieces
     }
 
-    /// The only fault that explains what happens at a time, if there is just one.
-    fn lone_fault(&self, at: True) -> Option<(&Step, Allowance)> {
+    /// The faults that explain what happens to an address at a time, and what they do: one fault, or
+    /// several of which something can be said.
+    fn explained(&self, at: True, address: AddressId) -> Option<(Vec<&Step>, Allowance)> {
         let episode = self.episode(at).filter(|episode| !episode.special)?;
-        let [step] = episode.steps[..] else { return None };
-        let step = &self.plan.steps[step];
-        Some((step, self.durations.allowance(self.plan, step)))
+        let steps: Vec<&Step> = episode.steps.iter().map(|&step| &self.plan.steps[step]).collect();
+        let allowance = match steps[..] {
+            [step] => self.durations.allowance(self.plan, step),
+            _ => {
+                // VIPs that follow etcd's leader move with it, and to a host that does not hear of it.
+                let follows =
+                    |vip: usize| self.plan.params.vips[vip].policy == PolicyParams::Leader;
+                let deafens = steps.iter().any(|step| allowance::deafens(&step.fault));
+                let any_follows = (0..self.plan.params.vips.len()).any(follows);
+                if follows(address / 2) || (deafens && any_follows) {
+                    return None;
+                }
+                self.durations.of_several(self.plan, &steps)?
+            }
+        };
+        Some((steps, allowance))
     }
 
     fn episode(&self, at: True) -> Option<&Episode> {
@@ -134,9 +149,9 @@ impl Gaps<'_> {
     }
 
     /// Who is claimed by a host whose kernel refuses it is passed on again.
-    fn refusals(&self, step: &Step) -> u64 {
-        let active = self.active(step.at).filter(|active| *active != step);
-        let refuses = active.filter(|step| matches!(step.fault, Fault::RefuseAddress { .. }));
+    fn refusals(&self, steps: &[&Step]) -> u64 {
+        let others = self.active(steps[0].at).filter(|active| !steps.contains(active));
+        let refuses = others.filter(|step| matches!(step.fault, Fault::RefuseAddress { .. }));
         let refusal = 3 * self.durations.commit + self.durations.hand_over + self.durations.renew;
         refuses.count() as u64 * refusal
     }
@@ -153,10 +168,11 @@ impl Gaps<'_> {
             let (limit, why) = match episode {
                 None => (0, "nothing had happened".to_owned()),
                 Some(_) => {
-                    let (step, allowance) = self.lone_fault(at)?;
-                    let detours = self.follows_leader(address, step) + self.detours(address, step);
-                    let limit = allowance.moves.saturating_add(detours);
-                    (limit, format!("after {step}"))
+                    let (steps, allowance) = self.explained(at, address)?;
+                    let detours =
+                        |step| self.follows_leader(address, step) + self.detours(address, step);
+                    let detours: u64 = steps.iter().copied().map(detours).sum();
+                    (allowance.moves.saturating_add(detours), after(&steps))
                 }
             };
             let count = moves.len() as u64;
@@ -189,13 +205,13 @@ impl Gaps<'_> {
         self.plan.steps.iter().filter(move |step| step.at <= at && at < step.ends(heal_at))
     }
 
-    /// A host that could have an address at a time at which nothing changes; but for the one that
-    /// `except` befalls.
+    /// A host that could have an address at a time at which nothing changes; but for those that `except`
+    /// befalls.
     ///
     /// None where hosts that run disagree about what belongs together: then a VIP that is held may
     /// lack the address rightly.
-    fn able(&self, address: AddressId, at: True, except: Option<&Step>) -> Option<usize> {
-        let active: Vec<&Step> = self.active(at).filter(|step| Some(*step) != except).collect();
+    fn able(&self, address: AddressId, at: True, except: &[&Step]) -> Option<usize> {
+        let active: Vec<&Step> = self.active(at).filter(|step| !except.contains(step)).collect();
         if !self.has_quorum(&active) {
             return None;
         }
@@ -223,7 +239,7 @@ impl Gaps<'_> {
                     }
                 }
                 Fault::CrashLeader => unknown += 1,
-                Fault::LoseQuorum => return false,
+                Fault::LoseQuorum | Fault::RefuseWrites => return false,
                 _ => {}
             }
         }
@@ -265,6 +281,11 @@ impl Gaps<'_> {
             })
         })
     }
+}
+
+fn after(steps: &[&Step]) -> String {
+    let each: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    format!("after {}", each.join(" and "))
 }
 
 /// Whether a fault keeps a host from having an address.

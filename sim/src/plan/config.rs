@@ -36,6 +36,10 @@ pub struct HostConfig {
     pub name: usize,
     /// Its lease.
     pub lease: LeaseParams,
+    /// Whose machine id its machine has; its own, but for a broken assumption (A4).
+    pub machine: usize,
+    /// It speaks rule 10.
+    pub heartbeats: bool,
     /// Its share under `spread`.
     pub weight: u32,
     /// Its VIPs.
@@ -61,6 +65,10 @@ pub enum Change {
     Cluster { cluster: usize },
     /// Its node has another host's name, by mistake.
     NameOf { host: usize },
+    /// Its machine has another's machine id, as a cloned one may (A4).
+    MachineOf { host: usize },
+    /// It speaks rule 10, or no longer does: another version of turnip runs.
+    Heartbeats { speaks: bool },
     /// Another lease.
     Lease(LeaseParams),
     /// Another share under `spread`.
@@ -145,6 +153,8 @@ impl Params {
         let mut config = HostConfig {
             cluster: 0,
             name: host,
+            machine: host,
+            heartbeats: self.heartbeats[host],
             lease: self.lease(),
             weight: self.weights[host],
             vips: (0..self.vips.len()).map(|vip| (vip, section(vip))).collect(),
@@ -165,6 +175,8 @@ impl HostConfig {
         match change {
             Change::Cluster { cluster } => self.cluster = *cluster,
             Change::NameOf { host } => self.name = *host,
+            Change::MachineOf { host } => self.machine = *host,
+            Change::Heartbeats { speaks } => self.heartbeats = *speaks,
             Change::Lease(lease) => self.lease = *lease,
             Change::Weight { weight } => self.weight = *weight,
             Change::Rename { vip, to } => {

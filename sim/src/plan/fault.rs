@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::time::{S, True};
+use crate::timing::Mishandling;
 
 use super::config::Change;
 
@@ -57,8 +58,14 @@ pub enum Fault {
     Split { side: Vec<usize> },
     /// Messages take longer by so many ns.
     Slow { from: usize, to: usize, by: u64 },
-    /// Segments are lost, in a thousand.
+    /// Segments and datagrams are lost, in a thousand.
     Lossy { from: usize, to: usize, permille: u64 },
+    /// A host's datagrams do not get to another one; both reach etcd as ever.
+    CutPeers { from: usize, to: usize },
+    /// A host's datagrams to another one are lost, doubled and late.
+    LossyPeers { from: usize, to: usize, how: Mishandling },
+    /// Somebody who has the key acknowledges all heartbeats of a host in the names of all others.
+    ForgeAcknowledgements { host: usize },
     /// A member's process ends.
     CrashMember { member: usize },
     /// A member's process is stopped by a signal.
@@ -67,6 +74,8 @@ pub enum Fault {
     SlowDisk { member: usize, by: u64 },
     /// A majority of the members' processes is stopped by signals.
     LoseQuorum,
+    /// etcd's quota is full: it answers, and refuses every transaction that puts a key.
+    RefuseWrites,
     /// Whoever leads gives leadership to the member after it.
     MoveLeader,
     /// Whoever leads crashes and comes back.

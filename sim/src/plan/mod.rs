@@ -55,6 +55,10 @@ pub struct Params {
     pub slews_ppm: Vec<i64>,
     /// How long after the first the last daemon is started, in ns.
     pub start_spread: u64,
+    /// Which hosts speak rule 10.
+    pub heartbeats: Vec<bool>,
+    /// For how long a session may go on without a write in etcd (rule 10.7), in ms.
+    pub without_store_ms: u64,
     /// Whose algorithm runs.
     pub daemon: Daemon,
 }
@@ -160,6 +164,31 @@ impl Plan {
         changed.chain([self.params.lease()])
     }
 
+    /// Whether a host speaks rule 10 at some time.
+    pub fn speaks_somewhere(&self) -> bool {
+        let begins = |step: &Step| match step.fault {
+            Fault::Reconfigure { change: Change::Heartbeats { speaks }, .. } => speaks,
+            _ => false,
+        };
+        self.params.heartbeats.contains(&true) || self.steps.iter().any(begins)
+    }
+
+    /// Whether all hosts speak rule 10 all the time, in one cluster, each by its own name and with the same
+    /// lease: then all hear each other unless something hinders them.
+    pub fn all_hear(&self) -> bool {
+        let differs = |step: &Step| match &step.fault {
+            Fault::Reconfigure { change, .. } => matches!(
+                change,
+                Change::Heartbeats { .. }
+                    | Change::Lease(_)
+                    | Change::NameOf { .. }
+                    | Change::Cluster { .. }
+            ),
+            _ => false,
+        };
+        !self.params.heartbeats.contains(&false) && !self.steps.iter().any(differs)
+    }
+
     /// The plan with only some of its steps.
     pub fn with_steps(&self, kept: &[usize]) -> Plan {
         let steps = kept.iter().filter_map(|&index| self.steps.get(index).cloned());
@@ -206,8 +235,16 @@ impl Params {
             tick: 4 * MS,
             slews_ppm: vec![0; hosts],
             start_spread: 0,
+            heartbeats: vec![false; hosts],
+            without_store_ms: turnip_core::lease::WITHOUT_STORE.as_millis() as u64,
             daemon: Daemon::Turnip(None),
         }
+    }
+
+    /// All hosts speak rule 10.
+    pub fn hearing(mut self) -> Self {
+        self.heartbeats = vec![true; self.hosts];
+        self
     }
 
     /// How many sites the network has.

@@ -6,21 +6,27 @@ use crate::plan::{Change, Fault, Plan, Step};
 use crate::rng::Rng;
 use crate::time::{MS, S};
 
+use super::hearing;
+
 /// Makes a drill of a plan whose cluster is drawn.
-pub fn draw(rng: &mut Rng, plan: &mut Plan) {
+pub fn draw(rng: &mut Rng, of_hearing: &mut Rng, plan: &mut Plan) {
     plan.params.weather.tail_permille = 0;
     background(rng, plan);
     let durations = Durations::of(plan);
     let mut at = durations.start(plan) + rng.within(1..=3_000) * MS;
     for _ in 0..rng.within(2..=6) {
+        // The plan's own healing is not known yet.
+        plan.heal_at = u64::MAX;
+        if let Some(over) = hearing::drill(of_hearing, plan, &durations, at) {
+            at = over + rng.within(500..=5_000) * MS;
+            continue;
+        }
         let fault = fault(rng, plan);
         if plan.steps.iter().any(|step| step.is_for_ever() && step.fault == fault) {
             continue;
         }
         let lasts = duration(rng, plan, &fault);
         let step = Step { at, lasts: Some(lasts), fault };
-        // The plan's own healing is not known yet.
-        plan.heal_at = u64::MAX;
         let windows = durations.allowance(plan, &step).windows(plan, &step);
         let over = windows.iter().map(|(_, to)| *to).max().unwrap_or(at + lasts);
         plan.steps.push(step);

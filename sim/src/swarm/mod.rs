@@ -4,6 +4,7 @@ mod configs;
 mod draw;
 mod drills;
 mod faults;
+mod hearing;
 mod patterns;
 pub mod runner;
 

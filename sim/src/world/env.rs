@@ -36,6 +36,8 @@ pub struct Env {
     pub election_rng: Rng,
     /// Chance in the kernels, and between them and the daemons.
     pub kernel_rng: Rng,
+    /// Chance among the hosts' datagrams.
+    pub direct_rng: Rng,
     /// The network.
     pub net: Net,
     /// Waits of the daemons.
@@ -62,6 +64,7 @@ impl Env {
             // A name from when there was one stream: a seed's first leader stays who it was.
             election_rng: Rng::new(plan.seed, "weather"),
             kernel_rng: Rng::new(plan.seed, "kernels"),
+            direct_rng: Rng::new(plan.seed, "direct"),
             net: Net::new(params.sites(), params.weather.clone()),
             slots: Slots::default(),
             agenda: Agenda::new(),

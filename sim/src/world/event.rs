@@ -7,6 +7,7 @@ use crate::plan::AddressId;
 use crate::time::True;
 
 use super::etcd::message::Message;
+use super::hosts::Sealed;
 use super::ids::{HostId, MemberId, RequestId, WatchId};
 use super::slots::SlotId;
 
@@ -23,6 +24,8 @@ pub enum Event {
     Client(ClientEvent),
     /// To a host.
     Host { host: HostId, event: HostEvent },
+    /// A datagram arrives at a host.
+    Datagram { to: HostId, sealed: Box<Sealed> },
     /// To a neighbour of the hosts.
     Neighbour(NeighbourEvent),
     /// A sleep ends.
@@ -47,7 +50,11 @@ impl Event {
                     | HostEvent::AnnouncerSends { .. }
                     | HostEvent::GateCloses
             ),
-            Event::Client(_) | Event::Wake { .. } | Event::Intend { .. } | Event::Run(_) => false,
+            Event::Client(_)
+            | Event::Datagram { .. }
+            | Event::Wake { .. }
+            | Event::Intend { .. }
+            | Event::Run(_) => false,
         }
     }
 }

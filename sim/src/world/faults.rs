@@ -108,6 +108,8 @@ impl Inner {
             Fault::PauseMember { member } => self.etcd.pause(member, true, env),
             Fault::LoseQuorum => self.pause_majority(true),
             Fault::SlowDisk { member, by } => self.etcd.set_disk_slow(member, by),
+            Fault::RefuseWrites => self.etcd.refuse_writes(true),
+            Fault::ForgeAcknowledgements { host } => self.hosts.forge(host, true),
             Fault::MoveLeader => self.etcd.move_leader(env),
             Fault::CrashLeader => {
                 // Which one it is turns out now; the step's end must bring back the same one.
@@ -218,6 +220,8 @@ impl Inner {
                 self.hosts.set_link_there(host, interface, true, env);
             }
             Fault::LoseQuorum => self.pause_majority(false),
+            Fault::RefuseWrites => self.etcd.refuse_writes(false),
+            Fault::ForgeAcknowledgements { host } => self.hosts.forge(host, false),
             Fault::RestoreStore { .. } => {
                 for member in 0..self.etcd.size() {
                     self.start_member(member);

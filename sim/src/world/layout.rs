@@ -1,7 +1,7 @@
 //! What a run's cluster is made of: names, addresses, interfaces.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::plan::config;
 use crate::plan::{AddressId, Params};
 
+use super::ids::HostId;
 use super::names::Names;
 
 /// The names of a run, and where its VIPs are.
@@ -21,6 +22,7 @@ pub struct Layout {
     pub addresses: Vec<(AddressId, IpNet)>,
     /// Where each is among them.
     places: BTreeMap<IpAddr, usize>,
+    hosts: usize,
 }
 
 impl Layout {
@@ -30,10 +32,21 @@ impl Layout {
         let places = addresses.iter().enumerate().map(|(place, (_, net))| (net.addr(), place));
         Layout {
             places: places.collect(),
+            hosts: params.hosts,
             names: Names::new(params.hosts, params.vips.len()),
             interfaces: (0..params.interfaces).map(|n| format!("eth{n}").into()).collect(),
             addresses,
         }
+    }
+
+    /// Where a host receives datagrams.
+    pub fn socket_of(host: HostId) -> SocketAddr {
+        (Ipv4Addr::new(192, 0, 2, host as u8 + 1), 7946).into()
+    }
+
+    /// The host that receives datagrams there.
+    pub fn host_at(&self, address: SocketAddr) -> Option<HostId> {
+        (0..self.hosts).find(|host| Self::socket_of(*host) == address)
     }
 
     /// An address of a VIP, with its number.

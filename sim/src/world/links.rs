@@ -1,6 +1,7 @@
 //! Faults of the network.
 
 use crate::plan::{Fault, Params};
+use crate::timing::Mishandling;
 
 use super::net::{Net, Plane};
 
@@ -8,17 +9,18 @@ impl Net {
     /// Cuts, slows or loses on the links that a fault is about, or takes that back.
     pub fn apply(&mut self, fault: &Fault, begins: bool, params: &Params) {
         let sites = params.sites();
-        let both = [Plane::Peer, Plane::Client];
+        let all = [Plane::Peer, Plane::Client, Plane::Direct];
         let mut cuts: Vec<(Plane, usize, usize)> = Vec::new();
         let mut cut = |planes: &[Plane], from: usize, to: usize| {
             cuts.extend(planes.iter().map(|&plane| (plane, from, to)));
         };
         match fault {
-            &Fault::Cut { from, to } => cut(&both, from, to),
+            &Fault::Cut { from, to } => cut(&all, from, to),
+            &Fault::CutPeers { from, to } => cut(&[Plane::Direct], from, to),
             &Fault::Isolate { site } => {
                 for other in (0..sites).filter(|&other| other != site) {
-                    cut(&both, site, other);
-                    cut(&both, other, site);
+                    cut(&all, site, other);
+                    cut(&all, other, site);
                 }
             }
             &Fault::CutStore { host } => {
@@ -40,7 +42,7 @@ impl Net {
             }
             Fault::SplitMembers { side } | Fault::Split { side } => {
                 let planes: &[Plane] = match fault {
-                    Fault::Split { .. } => &both,
+                    Fault::Split { .. } => &all,
                     _ => &[Plane::Peer],
                 };
                 for a in side.iter().copied() {
@@ -53,6 +55,9 @@ impl Net {
             &Fault::Slow { from, to, by } => self.slow(from, to, if begins { by } else { 0 }),
             &Fault::Lossy { from, to, permille } => {
                 self.lose(from, to, if begins { permille } else { 0 });
+            }
+            &Fault::LossyPeers { from, to, how } => {
+                self.mishandle(from, to, if begins { how } else { Mishandling::default() });
             }
             _ => unreachable!("the other faults are not about links"),
         }

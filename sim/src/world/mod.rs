@@ -144,6 +144,7 @@ impl Inner {
             Event::Client(event) => self.clients.event(event, &mut self.etcd, env),
             Event::Host { host, event: HostEvent::Start } => self.start_daemon(host),
             Event::Host { host, event } => self.hosts.event(host, event, env),
+            Event::Datagram { to, sealed } => self.hosts.datagram_arrives(to, *sealed, env),
             Event::Neighbour(event) => {
                 for (at, event) in env.neighbours.event(env.agenda.now(), event) {
                     env.schedule(at, Event::Neighbour(event));

@@ -1,10 +1,11 @@
 //! The network: one-way links between sites, that can be cut, slow and lossy.
 //!
-//! Everything on it runs over TCP, so loss shows as delay, until a cut makes it last.
+//! What goes to etcd runs over TCP, so loss shows as delay, until a cut makes it last. What hosts tell
+//! each other are datagrams: they are lost, doubled, and overtake each other.
 
 use crate::rng::Rng;
 use crate::time::{MS, US};
-use crate::timing::Weather;
+use crate::timing::{Mishandling, Weather};
 
 /// A place on the network: a host, or a machine of an etcd member that is apart.
 pub type Site = usize;
@@ -16,13 +17,16 @@ pub enum Plane {
     Peer,
     /// Hosts with etcd's members.
     Client,
+    /// Hosts among each other, past etcd (rule 10).
+    Direct,
 }
 
 #[derive(Clone, Default)]
 struct Link {
-    cuts: [u32; 2],
+    cuts: [u32; 3],
     slow: u64,
     loss_permille: u64,
+    datagrams: Mishandling,
 }
 
 /// All links.
@@ -64,13 +68,47 @@ impl Net {
         self.link(from, to).loss_permille = permille;
     }
 
+    /// What befalls datagrams one way.
+    pub fn mishandle(&mut self, from: Site, to: Site, how: Mishandling) {
+        self.link(from, to).datagrams = how;
+    }
+
     /// Whether a message gets through now.
     pub fn reaches(&self, plane: Plane, from: Site, to: Site) -> bool {
         self.links[from * self.sites + to].cuts[plane as usize] == 0
     }
 
-    /// How long a message takes; nothing when the link is cut.
+    /// How long a message of TCP takes; nothing when the link is cut.
     pub fn delay(&self, plane: Plane, from: Site, to: Site, rng: &mut Rng) -> Option<u64> {
+        let mut delay = self.flight(plane, from, to, rng)?;
+        let link = &self.links[from * self.sites + to];
+        if from == to {
+            return Some(delay);
+        }
+        let mut resend = 200 * MS;
+        while rng.chance(link.loss_permille) && resend < 4_000 * MS {
+            delay += resend;
+            resend *= 2;
+        }
+        Some(delay)
+    }
+
+    /// How long each copy of a datagram takes that gets there: none, one or two.
+    pub fn datagram(&self, from: Site, to: Site, rng: &mut Rng) -> Vec<u64> {
+        let link = &self.links[from * self.sites + to];
+        let how = link.datagrams;
+        let copies = 1 + u64::from(rng.chance(how.doubled));
+        let copy = |_| {
+            let late = if rng.chance(how.late) { rng.below(how.by + 1) } else { 0 };
+            let is_lost = rng.chance(how.lost) || rng.chance(link.loss_permille);
+            let flight = self.flight(Plane::Direct, from, to, rng)?;
+            (!is_lost).then_some(flight + late)
+        };
+        (0..copies).filter_map(copy).collect()
+    }
+
+    /// How long a packet takes that is not lost; nothing when the link is cut.
+    fn flight(&self, plane: Plane, from: Site, to: Site, rng: &mut Rng) -> Option<u64> {
         let link = &self.links[from * self.sites + to];
         if link.cuts[plane as usize] > 0 {
             return None;
@@ -82,11 +120,6 @@ impl Net {
         let mut delay = link.slow + rng.within(weather.delay_min..=weather.delay_max);
         if rng.chance(weather.tail_permille) {
             delay += rng.below(weather.tail + 1);
-        }
-        let mut resend = 200 * MS;
-        while rng.chance(link.loss_permille) && resend < 4_000 * MS {
-            delay += resend;
-            resend *= 2;
         }
         Some(delay)
     }

@@ -98,12 +98,17 @@ async fn outcome(wait: Wait) -> KernelOutcome {
 }
 
 impl Peers for SimHost {
-    fn use_keys(&self, _: HeartbeatKeys) {}
+    fn use_keys(&self, keys: HeartbeatKeys) {
+        self.world.inner().hosts.use_keys(self.host, keys);
+    }
 
-    fn send(&self, _: Heartbeat, _: Vec<Addressee>) {}
+    fn send(&self, heartbeat: Heartbeat, to: Vec<Addressee>) {
+        let inner = &mut *self.world.inner();
+        inner.hosts.send_datagrams(self.host, heartbeat, to, &mut inner.env);
+    }
 
     fn datagrams(&self) -> impl Stream<Item = (NodeName, Datagram)> {
-        futures::stream::pending()
+        Datagrams(self.clone())
     }
 }
 
@@ -196,6 +201,17 @@ impl Stream for Told {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<KernelEvent>> {
         self.0.world.inner().hosts.poll_told(self.0.host, cx).map(Some)
+    }
+}
+
+struct Datagrams(SimHost);
+
+impl Stream for Datagrams {
+    type Item = (NodeName, Datagram);
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let inner = &mut *self.0.world.inner();
+        inner.hosts.poll_datagram(self.0.host, &mut inner.env, cx).map(Some)
     }
 }
 

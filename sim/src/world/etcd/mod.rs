@@ -10,7 +10,7 @@ pub mod watches;
 
 use std::task::{Context, Poll};
 
-use turnip_core::{KeyValue, MemberStatus, StoreError, Update};
+use turnip_core::{KeyValue, MemberStatus, Op, StoreError, Txn, Update};
 
 use crate::plan::Params;
 
@@ -36,6 +36,8 @@ pub struct Etcd {
     backup: Option<Mvcc>,
     /// How often it was restored into a cluster with another id.
     clusters: u64,
+    /// Its quota is full: nothing is put.
+    refuses_writes: bool,
 }
 
 /// The first cluster's id.
@@ -50,6 +52,7 @@ impl Etcd {
             service: Service::new(CLUSTER_ID, params),
             backup: None,
             clusters: 0,
+            refuses_writes: false,
         }
     }
 
@@ -170,6 +173,11 @@ impl Etcd {
         }
     }
 
+    /// Its quota is full from now on, or no longer.
+    pub fn refuse_writes(&mut self, refuses: bool) {
+        self.refuses_writes = refuses;
+    }
+
     /// Forgets the history of the store but for the newest revisions.
     pub fn compact(&mut self) {
         self.service.compact();
@@ -243,11 +251,15 @@ impl Etcd {
             return;
         }
         request.epoch = member.epoch;
-        if let Ask::Txn(txn) = &request.ask
-            && let Err(error) = turnip_core::model::check(txn)
-        {
-            self.service.answer(id, Err(error), &self.members, env);
-            return;
+        if let Ask::Txn(txn) = &request.ask {
+            let mut answer = turnip_core::model::check(txn);
+            if self.refuses_writes && puts(txn) {
+                answer = Err(StoreError::Unavailable("database space exceeded".into()));
+            }
+            if let Err(error) = answer {
+                self.service.answer(id, Err(error), &self.members, env);
+                return;
+            }
         }
         let reads = self.service.reads_only(id);
         let (raft, mut around) = self.raft(env);
@@ -262,6 +274,13 @@ impl Etcd {
         let around = Around { members: &self.members, machine: &mut self.service, env };
         (&mut self.raft, around)
     }
+}
+
+/// Whether a transaction may put a key: with a full quota etcd refuses that, and carries out what only
+/// reads and deletes.
+fn puts(txn: &Txn) -> bool {
+    let mut ops = txn.success.iter().chain(&txn.failure);
+    ops.any(|op| matches!(op, Op::Put { .. }))
 }
 
 /// Watches, as their clients see them.

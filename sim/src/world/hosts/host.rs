@@ -12,6 +12,7 @@ use crate::world::event::HostEvent;
 use crate::world::kernel::{Failing, Kernel};
 
 use super::adapter::Line;
+use super::datagrams::Socket;
 
 /// One host.
 pub struct Host {
@@ -23,6 +24,8 @@ pub struct Host {
     slewed_ppm: i64,
     /// It is suspended: the kernel's timers stand still, and the clock does not.
     pub suspended: bool,
+    /// Somebody forges acknowledgements of its heartbeats.
+    pub forged: bool,
     /// Its kernel.
     pub kernel: Kernel,
     /// Switched on.
@@ -88,6 +91,8 @@ pub struct Process {
     pub commands_waker: Option<Waker>,
     /// Who sleeps on the host's clock.
     pub sleeper: Option<Waker>,
+    /// Where it receives datagrams.
+    pub socket: Socket,
     /// Its way to the kernel.
     pub line: Option<Line>,
     /// What it would have done while it was frozen.
@@ -101,6 +106,7 @@ impl Host {
             ticks: HostClock::new(0, 0),
             slewed_ppm: 0,
             suspended: false,
+            forged: false,
             clock,
             kernel,
             powered: true,
@@ -169,6 +175,7 @@ impl Process {
         self.line = None;
         self.deferred.clear();
         self.told_waker = None;
+        self.socket = Socket::default();
         self.commands.clear();
         self.commands_waker = None;
         self.sleeper = None;

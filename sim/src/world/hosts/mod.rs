@@ -2,6 +2,7 @@
 //! paused and switched off.
 
 mod adapter;
+mod datagrams;
 mod host;
 mod troubles;
 
@@ -25,6 +26,7 @@ use super::ids::HostId;
 use super::kernel::{Affected, Kernel};
 use super::net::Site;
 
+pub use datagrams::Sealed;
 use host::Host;
 pub use host::Netlink;
 
