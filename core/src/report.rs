@@ -48,10 +48,12 @@ pub enum Report {
     RenewalsSucceed,
     /// etcd does not answer, and addresses are held because all other hosts acknowledge (rule 10).
     HeldByConsent,
-    /// That is over while etcd still does not answer.
-    ConsentLost {
-        /// Who does not acknowledge any more.
-        missing: Vec<NodeName>,
+    /// Somebody does not acknowledge any more, while etcd does not answer.
+    ConsentMissing {
+        /// Who.
+        nodes: Vec<NodeName>,
+        /// How long the addresses may still be held.
+        left: Duration,
     },
     /// No heartbeat of another node comes in, and there should be some; or the first one does again.
     PathLost {
@@ -186,7 +188,7 @@ impl Report {
             Report::SessionLost { .. }
             | Report::RenewalsFail { .. }
             | Report::HeldByConsent
-            | Report::ConsentLost { .. }
+            | Report::ConsentMissing { .. }
             | Report::PathLost { .. }
             | Report::WatchStale { .. }
             | Report::Repairing { .. }
@@ -218,9 +220,14 @@ impl fmt::Display for Report {
             Report::HeldByConsent => f.write_str(
                 "etcd does not answer; addresses are held by consent of all hosts: do not restart turnip meanwhile",
             ),
-            Report::ConsentLost { missing } => {
-                let names: Vec<String> = missing.iter().map(NodeName::to_string).collect();
-                write!(f, "no consent any more while etcd does not answer: {} silent", names.join(", "))
+            Report::ConsentMissing { nodes, left } => {
+                let names: Vec<String> = nodes.iter().map(NodeName::to_string).collect();
+                write!(
+                    f,
+                    "etcd does not answer, and {} does not acknowledge: {:.1} s until addresses are taken away",
+                    names.join(", "),
+                    left.as_secs_f64()
+                )
             }
             Report::PathLost { node } => write!(
                 f,

@@ -77,7 +77,7 @@ fn one_that_does_not_acknowledge_is_enough_to_lose_the_addresses_with_the_lease(
     world.hosts[2].mute = true;
     world.run(4 * SECOND);
     assert!(world.holders().is_empty());
-    assert!(world.said(0, "no consent any more while etcd does not answer: c silent"));
+    assert!(world.said(0, "etcd does not answer, and c does not acknowledge"));
 }
 
 /// Rules 10.2 and 10.4.

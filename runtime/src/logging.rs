@@ -117,7 +117,7 @@ impl About {
             Report::RenewalsFail { .. } => event("renewals-fail"),
             Report::RenewalsSucceed => event("renewals-succeed"),
             Report::HeldByConsent => event("held-by-consent"),
-            Report::ConsentLost { .. } => event("consent-lost"),
+            Report::ConsentMissing { .. } => event("consent-missing"),
             Report::PathLost { node } => {
                 About { node: Some(node.to_string()), ..event("path-lost") }
             }

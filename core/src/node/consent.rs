@@ -23,8 +23,19 @@ pub(super) struct Consent {
     acknowledged: BTreeMap<NodeName, Instant>,
     /// What is acknowledged with the next heartbeat.
     owed: BTreeMap<NodeName, Acknowledgement>,
-    /// This node holds by it, and would not by its writes.
-    alone: bool,
+    standing: Standing,
+}
+
+/// What lets this node hold, as it was told last.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) enum Standing {
+    /// Its writes; or nothing does.
+    #[default]
+    ByWrites,
+    /// That all acknowledge: its writes would not any more.
+    ByConsent,
+    /// Its last consent, of which there will be no more.
+    ConsentMissing,
 }
 
 impl Consent {
@@ -85,13 +96,13 @@ impl Consent {
         self.owed.get(node).copied()
     }
 
-    /// Whether this node holds by consent alone, as it was told last.
-    pub(super) fn is_alone(&self) -> bool {
-        self.alone
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
     }
 
-    pub(super) fn set_alone(&mut self, alone: bool) {
-        self.alone = alone;
+    /// Takes note of what is told now, and says what was before.
+    pub(super) fn set_standing(&mut self, standing: Standing) -> Standing {
+        std::mem::replace(&mut self.standing, standing)
     }
 
     /// The session is over. Numbers go on.

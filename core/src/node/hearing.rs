@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::cluster::{Cluster, News};
+use super::consent::Standing;
 use super::outbox::{Outbox, Purpose};
 use super::own::Own;
 use crate::action::Action;
@@ -233,25 +234,39 @@ impl Cluster {
 
     /// Tells when this node begins to hold by consent alone, and when that ends.
     fn tell_consent(&mut self, own: &Own, out: &mut Outbox, now: Instant) {
-        let lease = self.lease();
-        let alone = self.session.id().is_some()
-            && self.session.failing_since().is_some()
-            && self.session.in_time(own, now)
-            && self
-                .session
-                .committed()
-                .is_none_or(|made| now >= made + lease.holding() - lease.guard());
-        if alone != self.consent.is_alone() {
-            self.consent.set_alone(alone);
-            let missing = || {
-                let demanded = self.session.demanded(own, &self.view).unwrap_or_default();
-                self.consent.missing(&demanded, now - lease.consent_time())
-            };
-            if alone {
-                out.report(Report::HeldByConsent);
-            } else if self.session.failing_since().is_some() {
-                out.report(Report::ConsentLost { missing: missing() });
+        let missing = self.missing(own, now);
+        let standing = if self.session.failing_since().is_none() || self.session.id().is_none() {
+            Standing::ByWrites
+        } else if !missing.is_empty() {
+            Standing::ConsentMissing
+        } else if self.session.in_time(own, now) && self.writes_are_over(now) {
+            Standing::ByConsent
+        } else {
+            self.consent.standing()
+        };
+        if self.consent.set_standing(standing) == standing {
+            return;
+        }
+        match standing {
+            Standing::ByWrites => {}
+            Standing::ByConsent => out.report(Report::HeldByConsent),
+            Standing::ConsentMissing => {
+                let left = self.session.left(now);
+                out.report(Report::ConsentMissing { nodes: missing, left });
             }
         }
+    }
+
+    /// Whether this node would hold nothing any more by its writes alone.
+    fn writes_are_over(&self, now: Instant) -> bool {
+        let lease = self.lease();
+        let made = self.session.committed();
+        made.is_none_or(|made| now >= made + lease.holding() - lease.guard())
+    }
+
+    /// Who is demanded and has not acknowledged for longer than that may take.
+    fn missing(&self, own: &Own, now: Instant) -> Vec<NodeName> {
+        let demanded = self.session.demanded(own, &self.view).unwrap_or_default();
+        self.consent.missing(&demanded, now - self.lease().consent_time())
     }
 }

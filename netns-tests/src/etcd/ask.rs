@@ -88,6 +88,61 @@ impl Member {
         })
     }
 
+    /// Writes so much, under one key that nobody else uses.
+    ///
+    /// # Errors
+    /// When etcd refuses it.
+    pub fn write_kib(&self, kib: usize) -> Result<()> {
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            client.put("/lab/large", vec![b'x'; kib * 1024], None).await?;
+            Ok(())
+        })
+    }
+
+    /// Compacts the history.
+    ///
+    /// # Errors
+    /// As of etcd.
+    pub fn compact(&self) -> Result<()> {
+        self.ask(Duration::from_secs(20), |mut client| async move {
+            let answer = client.get("/", None).await?;
+            let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+            let options = etcd_client::CompactionOptions::new().with_physical();
+            client.compact(revision, Some(options)).await?;
+            Ok(())
+        })
+    }
+
+    /// Gives back what this member's file has for nothing.
+    ///
+    /// # Errors
+    /// As of etcd.
+    pub fn defragment(&self) -> Result<()> {
+        self.ask(Duration::from_secs(20), |mut client| async move {
+            client.defragment().await?;
+            Ok(())
+        })
+    }
+
+    /// Ends the alarm that etcd has no space left.
+    ///
+    /// # Errors
+    /// As of etcd.
+    pub fn end_alarm(&self) -> Result<()> {
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            let alarms =
+                client.alarm(etcd_client::AlarmAction::Get, etcd_client::AlarmType::None, None);
+            for alarm in alarms.await?.alarms() {
+                let mut member = etcd_client::AlarmOptions::new();
+                member.with_member(alarm.member_id());
+                client
+                    .alarm(etcd_client::AlarmAction::Deactivate, alarm.alarm(), Some(member))
+                    .await?;
+            }
+            Ok(())
+        })
+    }
+
     /// Has etcd ask for its password from now on; turnip's user may use the keys of this cluster.
     ///
     /// # Errors
