@@ -59,6 +59,13 @@ pub(crate) fn hearing_time(lease: Duration) -> Duration {
     2 * lease
 }
 
+/// How long ago a heartbeat may have been made that all have acknowledged, and nothing is amiss, where one
+/// is made every `interval`: the acknowledgement comes with the other's next one, and one datagram may be
+/// lost.
+pub(crate) fn consent_time(interval: Duration) -> Duration {
+    3 * interval + interval / 4
+}
+
 /// The durations of a session. Cannot hold a combination that is unsafe.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lease {
@@ -298,15 +305,16 @@ impl Lease {
 
     // ---- what follows from them, for liveness
 
-    /// How often heartbeats are made (rule 10.3).
-    pub(crate) fn beat_interval(&self) -> Duration {
-        self.renew
-    }
-
-    /// How long ago a heartbeat may have been made that all have acknowledged, and nothing is amiss:
-    /// the acknowledgement comes with the other's next one, and one datagram may be lost.
-    pub(crate) fn consent_time(&self) -> Duration {
-        3 * self.beat_interval() + self.beat_interval() / 4
+    /// How often heartbeats are made (rule 10.3). Four and a quarter intervals after a heartbeat was made the
+    /// store is written again at the latest, if not all have acknowledged a later one: that must be
+    /// answered while addresses are still there. By lifetimes the last two seconds are of no use.
+    pub(crate) fn beat_interval(&self, backstop: Backstop) -> Duration {
+        let coarse = match backstop {
+            Backstop::Fence => Duration::ZERO,
+            Backstop::Lifetime => Duration::from_secs(2),
+        };
+        let of_use = self.holding().saturating_sub(self.guard + coarse);
+        self.renew.min(of_use * 2 / 11).max(Self::RENEW_MIN)
     }
 
     /// How often the session is renewed while everybody acknowledges: a renewal only shows then that the
@@ -414,8 +422,8 @@ pub fn by_name(lease: &Lease) -> Vec<(&'static str, Vec<Duration>)> {
         ("heard lately", vec![lease.alive_within(duration)]),
         ("settling delay", vec![lease.settling_delay()]),
         ("just answered", vec![lease.fresh_answer()]),
-        ("heartbeat interval", vec![lease.beat_interval()]),
-        ("age of consent", vec![lease.consent_time()]),
+        ("heartbeat interval", vec![lease.beat_interval(Backstop::Fence)]),
+        ("age of consent", vec![consent_time(lease.beat_interval(Backstop::Fence))]),
         ("hearing", vec![hearing_time(duration)]),
         ("renewal at ease", vec![lease.renew_at_ease()]),
         ("without the store", vec![WITHOUT_STORE]),
@@ -487,6 +495,27 @@ mod tests {
         let rarely = Lease::with(3 * SECOND, Some(Duration::from_millis(920)), None, None).unwrap();
         assert!(rarely.alive_within(3 * SECOND) > rarely.renew());
         assert!(rarely.alive_within(3 * SECOND) < rarely.holding());
+    }
+
+    /// Rule 10.11.
+    #[test]
+    fn when_an_acknowledgement_is_missing_there_is_time_to_write_the_store_instead() {
+        let ms = Duration::from_millis;
+        let second = Some(SECOND);
+        for (duration, renew, guard) in
+            [(3_000, None, None), (3_000, Some(ms(800)), None), (3_000, Some(ms(500)), second)]
+        {
+            let lease = Lease::with(ms(duration), renew, guard, None).unwrap();
+            let interval = lease.beat_interval(Backstop::Fence);
+            // The heartbeat that shows it may come just before it shows.
+            let written = consent_time(interval) + interval;
+            assert!(written + interval <= lease.holding() - lease.guard());
+            assert!(interval <= lease.renew());
+        }
+        let lease = Lease::new(ms(4_000)).unwrap();
+        let interval = lease.beat_interval(Backstop::Lifetime);
+        let left = lease.holding() - consent_time(interval) - interval;
+        assert!(left > lease.guard() + ms(2_000) + interval, "a lifetime is left");
     }
 
     #[test]

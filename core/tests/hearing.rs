@@ -326,3 +326,55 @@ fn who_has_noticed_another_store_does_not_acknowledge_who_goes_by_the_old_one() 
     assert!(world.said(1, "starting over"));
     assert!(!world.holders().contains(&0), "{}", world.story());
 }
+
+/// Rules 5.4 and 10.10.
+#[test]
+fn nothing_is_moved_to_a_host_that_is_alive_and_does_not_hear_of_the_store() {
+    let mut world = World::hearing(&["a", "b"]);
+    let written = world.session("b").unwrap().mod_revision;
+    world.hosts[1].watch_cut = true;
+    world.run_until(4 * SECOND, |world| world.session("b").unwrap().mod_revision > written);
+    world.run(SECOND);
+    world.etcd.put("/turnip/main/intents/pin/v", r#"{"v":1,"node":"b"}"#);
+    world.run(SECOND);
+    assert_eq!((world.holders(), world.owner("v")), (vec![0], Some("a".into())));
+    world.hosts[1].watch_cut = false;
+    world.run(3 * SECOND);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+}
+
+/// Rule 10.11.
+#[test]
+fn a_host_that_dies_costs_the_others_nothing_however_seldom_they_renew() {
+    let mut world = World::new(Vec::new());
+    for name in ["a", "b", "c"] {
+        let renew = Some(880 * MS);
+        let lease = Lease::with(3 * SECOND, renew, None, None).unwrap();
+        world.start(NodeConfig { lease, ..hearing(name) });
+        world.run(270 * MS);
+    }
+    world.run(6 * SECOND);
+    assert_eq!(world.holders(), [0]);
+    world.hosts[2].frozen = true;
+    for _ in 0..100 {
+        world.run(50 * MS);
+        assert_eq!(world.holders(), [0], "{}", world.story());
+    }
+}
+
+/// Rule 10.3: the others acknowledge as often as whoever has the shortest lease needs it.
+#[test]
+fn a_host_with_a_short_lease_outlives_the_store_among_hosts_with_long_ones() {
+    let mut world = World::new(Vec::new());
+    for (name, lease) in [("a", 1), ("b", 30)] {
+        let lease = Lease::new(lease * SECOND).unwrap();
+        world.start(NodeConfig { lease, ..hearing(name) });
+        world.run(100 * MS);
+    }
+    world.run(6 * SECOND);
+    world.stop_store();
+    for _ in 0..200 {
+        world.run(50 * MS);
+        assert_eq!(world.holders(), [0], "{}", world.story());
+    }
+}

@@ -1,6 +1,7 @@
 //! Rule 10 in the node: who is listed, what is sent and acknowledged, and what that lets this node hold.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::cluster::{Cluster, News};
 use super::consent::Standing;
@@ -8,6 +9,7 @@ use super::outbox::{Outbox, Purpose};
 use super::own::Own;
 use crate::action::Action;
 use crate::heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
+use crate::lease;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::records::encode;
@@ -49,10 +51,19 @@ impl Cluster {
     /// Whether everybody acknowledges, and those who are listed are those who should be: then the store
     /// need not be written so often.
     pub(super) fn is_at_ease(&self, own: &Own, now: Instant) -> bool {
-        let lease = self.lease();
+        let consent_time = lease::consent_time(self.beat_interval(own));
         let listed = self.view.session(own.name()).and_then(|known| known.readable());
         listed.is_some_and(|record| record.witnesses == self.witnesses(own))
-            && self.consented(own).is_some_and(|made| now.since(made) <= lease.consent_time())
+            && self.consented(own).is_some_and(|made| now.since(made) <= consent_time)
+    }
+
+    /// How often this node makes heartbeats: as often as it needs, and as often as whoever has the shortest
+    /// lease needs its acknowledgements.
+    fn beat_interval(&self, own: &Own) -> Duration {
+        let (lease, backstop) = (self.lease(), own.config.backstop);
+        let shortest = self.peers.shortest_lease().and_then(|of| lease.for_session_of(of).ok());
+        let for_others = shortest.map(|lease| lease.beat_interval(backstop));
+        lease.beat_interval(backstop).min(for_others.unwrap_or(Duration::MAX))
     }
 
     /// It is time for a heartbeat. What not all have acknowledged at once counts first.
@@ -78,7 +89,7 @@ impl Cluster {
             return;
         }
         let lease = self.lease();
-        out.timers.set(Timer::Beat, now + lease.beat_interval());
+        out.timers.set(Timer::Beat, now + self.beat_interval(own));
         self.make_keys(own, out);
         let others = self.view.nodes_with_session().filter(|node| *node != own.name());
         let reached: Vec<Addressee> = others
@@ -267,6 +278,6 @@ impl Cluster {
     /// Who is demanded and has not acknowledged for longer than that may take.
     fn missing(&self, own: &Own, now: Instant) -> Vec<NodeName> {
         let demanded = self.session.demanded(own, &self.view).unwrap_or_default();
-        self.consent.missing(&demanded, now - self.lease().consent_time())
+        self.consent.missing(&demanded, now - lease::consent_time(self.beat_interval(own)))
     }
 }

@@ -26,6 +26,9 @@ struct Peer {
     acknowledged: Option<Mark>,
     /// When a heartbeat of it was last received, acknowledged or not.
     beat_at: Option<Instant>,
+    /// The newest heartbeat says that its sender knows of its own last write: it hears what happens in the
+    /// store.
+    hears: bool,
     /// Since when this node knows of the session.
     since: Instant,
     /// It was told that no heartbeat comes.
@@ -130,6 +133,7 @@ impl Peers {
             heard,
             acknowledged: before.as_ref().and_then(|before| before.acknowledged),
             beat_at: before.as_ref().and_then(|before| before.beat_at),
+            hears: false,
             since: before.as_ref().map_or(now, |before| before.since),
             path_lost: before.as_ref().is_some_and(|before| before.path_lost),
             expired_by: ExpiredBy::of(own, known.readable()),
@@ -158,6 +162,7 @@ impl Peers {
             return own.mutated(Mutant::UnknownSessionAcknowledged);
         }
         peer.beat_at = Some(now);
+        peer.hears = heartbeat.complete_to >= peer.seen;
         peer.unheard = peer.unheard.filter(|unheard| heartbeat.complete_to < unheard.newest);
         if let Some(unheard) = &mut peer.unheard
             && heartbeat.complete_to >= unheard.at
@@ -302,6 +307,11 @@ impl Peers {
         self.silence.due(from, patience).map(|due| due.max(peer.retry_at))
     }
 
+    /// The shortest lease that another session declares.
+    pub(super) fn shortest_lease(&self) -> Option<Duration> {
+        self.peers.values().filter_map(|peer| peer.lease).min()
+    }
+
     /// Those that have been silent long enough by now.
     pub(super) fn silent(&self, own: &Own, lease: Lease, now: Instant) -> Vec<Silent> {
         let is_due = |peer: &&Peer| self.due(own, lease, peer).is_some_and(|due| due <= now);
@@ -338,9 +348,11 @@ impl Peers {
             let Some(lease) = peer.lease else { return false };
             let within = own_lease.alive_within(lease);
             let written_at = peer.heard.heard_at();
-            // Whose heartbeats are heard writes seldom while all is well, and at once when not.
+            // Whose heartbeats are heard writes seldom while all is well, and at once when not. One whose
+            // watch is dead is heard, too, and would not learn what it is handed.
             now.since(written_at) < within
-                || (peer.beat_at.is_some_and(|at| now.since(at) < within)
+                || (peer.hears
+                    && peer.beat_at.is_some_and(|at| now.since(at) < within)
                     && now.since(written_at) < lease + within)
         })
     }

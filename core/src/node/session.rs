@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outbox::Purpose;
 use super::own::Own;
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId};
 use crate::records::{Nonce, SessionRecord, encode};
@@ -202,7 +202,8 @@ impl Session {
     /// more than an acknowledgement may take.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         let lease = self.lease;
-        let gone = if self.by_consent { lease.consent_time() } else { 2 * lease.renew() };
+        let gone =
+            if self.by_consent { lease::consent_time(lease.renew()) } else { 2 * lease.renew() };
         self.deadline.is_some_and(|at| at.since(now) + gone >= lease.holding())
     }
 
