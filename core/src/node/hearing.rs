@@ -100,7 +100,9 @@ impl Cluster {
         if !self.is_at_ease(own, now) {
             self.hurry(own, out);
         }
-        if reached.is_empty() {
+        // Who sends and does not receive would be acknowledged for ever (rule 10.3).
+        let is_late = self.session.deadline().is_none_or(|deadline| now >= deadline);
+        if reached.is_empty() || is_late {
             return;
         }
         let modified = self.view.session(own.name()).map(|known| known.modified);
