@@ -312,3 +312,33 @@ fn the_store_is_written_seldom_while_everybody_acknowledges_and_at_once_when_one
     assert!(world.said(0, "no heartbeat comes from c"));
     assert_eq!(world.holders(), [0]);
 }
+
+/// Rules 9.5 and 10.4: who is cut off from a store that went back holds by consent, and the restored store
+/// names another.
+#[test]
+fn after_a_noticed_rollback_nobody_takes_what_a_host_that_is_cut_off_holds_by_consent() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    let pin = "/turnip/main/intents/pin/v";
+    world.etcd.put(pin, r#"{"v":1,"node":"b"}"#);
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    let (kvs, revision) = (world.etcd.kvs.clone(), world.etcd.revision);
+    world.etcd.put(pin, r#"{"v":1,"node":"a"}"#);
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    let host = &mut world.hosts[0];
+    (host.cut, host.watch_cut) = (true, true);
+    world.etcd.history.retain(|(at, _)| *at <= revision);
+    (world.etcd.kvs, world.etcd.revision) = (kvs, revision);
+    let now = world.now;
+    for host in &mut world.hosts[1..] {
+        host.told = None;
+        host.node.handle_follow_failed(&StoreError::Unavailable("restored".into()), now);
+    }
+    for _ in 0..30_000 {
+        world.run(MS);
+        assert!(world.holders().len() < 2, "{}", world.story());
+    }
+    assert!(world.said(1, "went back to revision"), "{}", world.story());
+    assert_eq!(world.holders(), [1], "{}", world.story());
+}

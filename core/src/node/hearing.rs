@@ -167,11 +167,13 @@ impl Cluster {
             || own.mutated(Mutant::AcknowledgeWhenLate)
             || own.mutated(Mutant::AcknowledgeBeforeWrite);
         let first_write = self.session.first_write().unwrap_or_default();
+        // Who does not know that the store changed must be silent when this node takes what it names.
+        let is_quiet = self.store.is_quiet(now);
         let knows_enough =
             self.view.complete_to >= first_write || own.mutated(Mutant::AcknowledgeByOldView);
         let is_known = self.view.session_id(node) == Some(session)
             || own.mutated(Mutant::UnknownSessionAcknowledged);
-        has_written && in_time && knows_enough && is_known
+        has_written && in_time && !is_quiet && knows_enough && is_known
     }
 
     /// Moves the deadline by what has been acknowledged. `whole`: only by the newest heartbeat, so that
