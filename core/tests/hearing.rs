@@ -91,6 +91,25 @@ fn whom_all_acknowledge_is_not_expired_although_it_does_not_reach_the_store() {
     assert_eq!(world.session("a").unwrap().mod_revision, before);
 }
 
+/// Rule 10.3.
+#[test]
+fn who_can_send_and_not_receive_is_expired_once_its_deadline_has_passed() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    let before = world.session("a").unwrap().create_revision;
+    let host = &mut world.hosts[0];
+    (host.cut, host.watch_cut, host.hold_beats) = (true, true, true);
+    world.run(3 * SECOND);
+    assert!(world.holders().is_empty(), "{}", world.story());
+    world.run(4 * SECOND);
+    assert!(world.session("a").is_none_or(|session| session.create_revision != before));
+    assert!(matches!(*world.holders(), [1 | 2]), "{}", world.story());
+    // It is back, and takes part again.
+    let host = &mut world.hosts[0];
+    (host.cut, host.watch_cut, host.hold_beats) = (false, false, false);
+    world.run(10 * SECOND);
+    assert_eq!(world.witnesses("a"), ["b", "c"]);
+}
+
 /// Rule 10.2.
 #[test]
 fn who_is_dead_is_expired_by_those_that_it_listed() {
@@ -377,4 +396,34 @@ fn a_host_with_a_short_lease_outlives_the_store_among_hosts_with_long_ones() {
         world.run(50 * MS);
         assert_eq!(world.holders(), [0], "{}", world.story());
     }
+}
+
+/// Rules 9.5 and 10.4: who is cut off from a store that went back holds by consent, and the restored store
+/// names another.
+#[test]
+fn after_a_noticed_rollback_nobody_takes_what_a_host_that_is_cut_off_holds_by_consent() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    let pin = "/turnip/main/intents/pin/v";
+    world.etcd.put(pin, r#"{"v":1,"node":"b"}"#);
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    let (kvs, revision) = (world.etcd.kvs.clone(), world.etcd.revision);
+    world.etcd.put(pin, r#"{"v":1,"node":"a"}"#);
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    let host = &mut world.hosts[0];
+    (host.cut, host.watch_cut) = (true, true);
+    world.etcd.history.retain(|(at, _)| *at <= revision);
+    (world.etcd.kvs, world.etcd.revision) = (kvs, revision);
+    let now = world.now;
+    for host in &mut world.hosts[1..] {
+        host.told = None;
+        host.node.handle_follow_failed(&StoreError::Unavailable("restored".into()), now);
+    }
+    for _ in 0..30_000 {
+        world.run(MS);
+        assert!(world.holders().len() < 2, "{}", world.story());
+    }
+    assert!(world.said(1, "went back to revision"), "{}", world.story());
+    assert_eq!(world.holders(), [1], "{}", world.story());
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
-use commands::{check, intents, release, run, status};
+use commands::{check, forget, intents, keys, release, run, status};
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
 #[derive(Parser)]
@@ -57,6 +57,19 @@ enum Command {
         #[command(flatten)]
         release: release::ReleaseArgs,
     },
+    /// End the session of a node whose host is off and does not come back
+    #[command(after_help = forget::AFTER_HELP)]
+    Forget {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        forget: forget::ForgetArgs,
+    },
+    /// Make another key for the heartbeats between hosts; the one before is taken as well
+    RotateKey {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+    },
     /// Move everything off a node, and keep it off until `undrain`
     Drain {
         #[command(flatten)]
@@ -99,6 +112,8 @@ fn main() -> ExitCode {
         Command::Status { status, .. } => status::status(&sources, &status),
         Command::Check { .. } => check::check(&sources),
         Command::Release { release } => release::release(&release),
+        Command::Forget { forget, .. } => forget::forget(&sources, &forget),
+        Command::RotateKey { .. } => keys::rotate(&sources),
         Command::Drain { .. } => intents::drain(&sources, true),
         Command::Undrain { .. } => intents::drain(&sources, false),
         Command::Pin { pin, .. } => intents::pin(&sources, &pin),

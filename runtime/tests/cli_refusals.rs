@@ -31,7 +31,18 @@ fn the_help_names_every_command_and_variable() {
     let help = turnip(&["--help"], &[]);
     assert!(help.status.success());
     let help = text(&help.stdout);
-    for word in ["run", "status", "check", "release", "drain", "undrain", "pin", "unpin"] {
+    for word in [
+        "run",
+        "status",
+        "check",
+        "release",
+        "drain",
+        "undrain",
+        "pin",
+        "unpin",
+        "forget",
+        "rotate-key",
+    ] {
         assert!(help.contains(&format!("\n  {word} ")), "{word}");
     }
     for word in ["TURNIP_IP", "TURNIP_NETMASK", "TURNIP_DEV", "TURNIP_ID", "Exit status"] {

@@ -101,7 +101,7 @@ async fn passes(a: &End, b: &End, to: SocketAddr) {
     assert_eq!((datagram.heartbeat.process, datagram.heartbeat.number), (a.process, number));
     assert_eq!(datagram.acknowledges.map(|acknowledged| acknowledged.number), Some(9));
     let heard: Vec<_> = b.peers.watcher().heard_ago().map(|(node, _)| node).collect();
-    assert_eq!(heard, [a.name.clone()]);
+    assert_eq!(heard, std::slice::from_ref(&a.name));
 }
 
 #[test]

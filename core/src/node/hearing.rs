@@ -112,7 +112,9 @@ impl Cluster {
         if !self.is_at_ease(own, now) {
             self.hurry(own, out);
         }
-        if reached.is_empty() {
+        // Who sends and does not receive would be acknowledged for ever (rule 10.3).
+        let is_late = self.session.deadline().is_none_or(|deadline| now >= deadline);
+        if reached.is_empty() || is_late {
             return;
         }
         let modified = self.view.session(own.name()).map(|known| known.modified);
@@ -142,7 +144,6 @@ impl Cluster {
         let session = heartbeat.session;
         if self.peers.beat(own, from, heartbeat, now)
             && self.may_acknowledge(own, from, session, now)
-            && self.is_of_this_store(from, heartbeat)
         {
             self.peers.acknowledge(own, from, now);
             let Heartbeat { process, number, .. } = *heartbeat;
@@ -178,18 +179,13 @@ impl Cluster {
             || own.mutated(Mutant::AcknowledgeWhenLate)
             || own.mutated(Mutant::AcknowledgeBeforeWrite);
         let first_write = self.session.first_write().unwrap_or_default();
+        // Who does not know that the store changed must be silent when this node takes what it names.
+        let is_quiet = self.store.is_quiet(now);
         let knows_enough =
             self.view.complete_to >= first_write || own.mutated(Mutant::AcknowledgeByOldView);
         let is_known = self.view.session_id(node) == Some(session)
             || own.mutated(Mutant::UnknownSessionAcknowledged);
-        has_written && in_time && knows_enough && is_known
-    }
-
-    /// Whether the sender goes by the store that this node knows. Where there have been two of them, the
-    /// write that it names must be known here (rule 9.5).
-    fn is_of_this_store(&self, node: &NodeName, heartbeat: &Heartbeat) -> bool {
-        let known = || self.view.session(node).map(|known| known.modified);
-        !self.store.has_changed() || known().is_some_and(|known| known >= heartbeat.modified)
+        has_written && in_time && !is_quiet && knows_enough && is_known
     }
 
     /// Moves the deadline by what has been acknowledged. `whole`: only by the newest heartbeat, so that

@@ -38,6 +38,9 @@ struct Peer {
     /// This node has decided to expire it as of that write: until a later one is known, nothing is
     /// acknowledged (rule 10.4).
     barred: Option<Revision>,
+    /// It was found after the store had changed (A2), and not written since: its node may hold by what
+    /// was true before, and not know.
+    is_of_before: bool,
     /// What the session's node has not heard of yet.
     unheard: Option<Unheard>,
     /// What the session declares; none when its record cannot be read: it is left alone.
@@ -94,6 +97,8 @@ pub(super) struct Peers {
     /// When the own session was opened, if this process opened it: whoever had the name before may have
     /// acknowledged until then (rule 10.2, interleaving 21).
     opened: Option<Mark>,
+    /// The store has been another one before.
+    store_changed: bool,
 }
 
 /// A session that has been silent for its lease, as of the write that was seen last.
@@ -138,6 +143,10 @@ impl Peers {
             path_lost: before.as_ref().is_some_and(|before| before.path_lost),
             expired_by: ExpiredBy::of(own, known.readable()),
             barred: None,
+            is_of_before: match &before {
+                Some(before) => before.is_of_before && before.seen == known.modified,
+                None => self.store_changed,
+            },
             unheard: before.and_then(|before| before.unheard),
             lease: known.readable().map(SessionRecord::lease),
             pending: false,
@@ -175,7 +184,9 @@ impl Peers {
             self.silence.due(unheard.since, patience).is_some_and(|due| due <= now)
         }) && !own.mutated(Mutant::DeafAcknowledged);
         let is_barred = peer.barred.is_some_and(|at| heartbeat.modified <= at);
-        !is_deaf && (!is_barred || own.mutated(Mutant::AcknowledgedWhileExpiring))
+        !is_deaf
+            && !peer.is_of_before
+            && (!is_barred || own.mutated(Mutant::AcknowledgedWhileExpiring))
     }
 
     /// A heartbeat of that session is acknowledged: its silence counts from here.
@@ -243,6 +254,7 @@ impl Peers {
     /// The store is another one: nobody is known (A2).
     pub(super) fn forget_all(&mut self) {
         self.peers.clear();
+        self.store_changed = true;
     }
 
     // ---- own renewals, which make the count pause

@@ -11,8 +11,6 @@ use crate::time::Instant;
 pub(super) struct StoreIdentity {
     cluster_id: Option<u64>,
     quiet_until: Option<Instant>,
-    /// It has turned out to be another one once.
-    has_changed: bool,
 }
 
 impl StoreIdentity {
@@ -41,18 +39,13 @@ impl StoreIdentity {
     pub(super) fn forget(&mut self, patience: Duration, now: Instant) -> Instant {
         self.cluster_id = None;
         let until = self.quiet_until.map_or(now + patience, |until| until.max(now + patience));
-        (self.quiet_until, self.has_changed) = (Some(until), true);
+        self.quiet_until = Some(until);
         until
     }
 
     /// Whether nothing may be assumed or claimed yet.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         self.quiet_until.is_some_and(|until| now < until)
-    }
-
-    /// Whether the store was ever another one for this process: a host may still go by the old one.
-    pub(super) fn has_changed(&self) -> bool {
-        self.has_changed
     }
 
     /// The time is over.

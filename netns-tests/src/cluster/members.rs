@@ -52,17 +52,19 @@ impl Cluster {
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
     pub fn wait_until_sessions_list_all_others(&self) -> Result<()> {
-        self.wait("each session lists all other hosts", || {
-            for host in 0..self.size() {
-                let key = format!("/turnip/{CLUSTER}/sessions/{}", self.host(host).name);
-                let Some(value) = self.members[0].value(&key)? else { return Ok(false) };
-                let session: serde_json::Value = serde_json::from_slice(&value)?;
-                let listed = session["witnesses"].as_array().map_or(0, Vec::len);
-                if listed + 1 != self.size() {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
+        (0..self.size()).try_for_each(|host| self.wait_until_session_lists(host, self.size() - 1))
+    }
+
+    /// Waits until the session of a host lists so many others.
+    ///
+    /// # Errors
+    /// When that is not so within 30 s; with what the daemons said.
+    pub fn wait_until_session_lists(&self, host: usize, others: usize) -> Result<()> {
+        let key = format!("/turnip/{CLUSTER}/sessions/{}", self.host(host).name);
+        self.wait(&format!("{key} lists {others} others"), || {
+            let Some(value) = self.members[0].value(&key)? else { return Ok(false) };
+            let session: serde_json::Value = serde_json::from_slice(&value)?;
+            Ok(session["witnesses"].as_array().map_or(0, Vec::len) == others)
         })
     }
 

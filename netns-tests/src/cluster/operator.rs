@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 use super::Cluster;
-use crate::daemon::{CLUSTER, endpoints, turnip_command};
+use crate::daemon::{CLUSTER, RUNTIME_DIRECTORY, endpoints, runtime_directory, turnip_command};
 
 impl Cluster {
     /// Runs turnip elsewhere, as an operator does, with the cluster's endpoints.
@@ -19,6 +19,29 @@ impl Cluster {
             bail!("turnip {}: {}\n{}", arguments.join(" "), output.status, printed(&output));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs turnip on a host, as somebody does who is logged in there, with the host's configuration:
+    /// its exit status, and what it says.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn turnip_on(&self, host: usize, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let host = &self.hosts[host];
+        let mut command = turnip_command(host.namespace())?;
+        command.args(arguments).arg("--config").arg(host.directory.join("turnip.toml"));
+        command.env(RUNTIME_DIRECTORY, runtime_directory(&host.directory));
+        let output = command.output()?;
+        Ok((output.status.code(), printed(&output)))
+    }
+
+    /// Runs turnip elsewhere, as an operator does: its exit status, and what it says.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn turnip_says(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = self.command(arguments)?.output()?;
+        Ok((output.status.code(), printed(&output)))
     }
 
     /// What becomes of `turnip status` for somebody who lacks these of the settings that let one into

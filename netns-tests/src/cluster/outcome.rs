@@ -1,5 +1,6 @@
 //! How a scenario must have gone, and how it ends.
 
+use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -230,7 +231,12 @@ impl Cluster {
     fn recorded(&self, host: usize) -> Result<Vec<String>> {
         let mut recorded = Vec::new();
         for entry in std::fs::read_dir(runtime_directory(&self.hosts[host].directory))? {
-            let file = entry?.path();
+            let entry = entry?;
+            // Of a daemon that was killed: the next one takes its place.
+            if entry.file_type()?.is_socket() {
+                continue;
+            }
+            let file = entry.path();
             let text =
                 std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             if text.trim() != "[]" {

@@ -28,7 +28,8 @@ fn led_by_whom_all_ask(settings: EtcdSettings) -> Result<(Cluster, usize, usize)
 #[test]
 fn etcd_on_hosts_of_its_own_serves_as_well() -> Result<()> {
     let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
-    let mut cluster = Cluster::start(Plan { etcd, ..Plan::default() })?;
+    let plan = Plan { etcd, ..Plan::default() }.without_heartbeats();
+    let mut cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("the holder is cut off from etcd");
     cluster.cut_from_store(owner)?;
@@ -118,7 +119,8 @@ fn a_slow_link_of_the_leader_of_an_etcd_apart_moves_nothing() -> Result<()> {
 #[test]
 fn without_a_quorum_of_an_etcd_apart_the_address_is_withdrawn_until_there_is_one() -> Result<()> {
     let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
-    let mut cluster = Cluster::start(Plan { etcd, ..of_both_families() })?;
+    let plan = Plan { etcd, ..of_both_families() }.without_heartbeats();
+    let mut cluster = Cluster::start(plan)?;
     let leader = etcd::wait_for_leader(&cluster.members)?;
     let from = cluster.note("etcd's leader and another member lose their power");
     for member in [leader, (leader + 1) % 3] {

@@ -46,7 +46,17 @@ fn passes_on(
     to_host: RangeInclusive<u32>,
     from_host: RangeInclusive<u32>,
 ) -> Result<()> {
-    let mut cluster = Cluster::start(of_both_families())?;
+    passes_on_with(of_both_families(), leader, fault, to_host, from_host)
+}
+
+fn passes_on_with(
+    plan: Plan,
+    leader: Leader,
+    fault: impl Fn(&Cluster, usize) -> Result<()>,
+    to_host: RangeInclusive<u32>,
+    from_host: RangeInclusive<u32>,
+) -> Result<()> {
+    let mut cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
     cluster.lead_from(match leader {
         Leader::BesideTheHolder => owner,
@@ -76,7 +86,8 @@ fn a_holder_cut_off_from_all_together_with_etcds_leader_withdraws_before_another
 
 #[test]
 fn a_holder_cut_off_from_etcd_alone_withdraws_although_clients_still_reach_it() -> Result<()> {
-    passes_on(Leader::Elsewhere, Cluster::cut_from_store, ALL, ALL)
+    let plan = of_both_families().without_heartbeats();
+    passes_on_with(plan, Leader::Elsewhere, Cluster::cut_from_store, ALL, ALL)
 }
 
 #[test]

@@ -13,6 +13,10 @@ use crate::{a_lease_passes, of_both_families};
 /// Several leases: without heartbeats every host would have withdrawn long before.
 const LONG: Duration = Duration::from_secs(12);
 
+const DONE: Option<i32> = Some(0);
+const REFUSED: Option<i32> = Some(1);
+const NO_ANSWER: Option<i32> = Some(2);
+
 /// A cluster whose hosts hear each other, and the owner.
 fn that_hear_each_other(plan: Plan) -> Result<(Cluster, usize)> {
     let cluster = Cluster::start(plan)?;
@@ -42,6 +46,20 @@ fn etcd_still_for_a_minute_moves_nothing_and_takes_nothing_away() -> Result<()> 
 }
 
 #[test]
+fn a_holder_cut_off_from_etcd_alone_keeps_the_address() -> Result<()> {
+    let (mut cluster, owner) = that_hear_each_other(of_both_families())?;
+    let from = cluster.note("the holder is cut off from etcd");
+    cluster.cut_from_store(owner)?;
+    a_lease_passes();
+    a_lease_passes();
+    cluster.check(from, Outcome::stayed_on(owner))?;
+    cluster.note("heal");
+    cluster.heal()?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+#[test]
 fn with_the_heartbeats_port_closed_the_address_is_away_while_etcd_is_still() -> Result<()> {
     let (mut cluster, _) = that_hear_each_other(of_both_families())?;
     cluster.note("a firewall closes the port of heartbeats between all hosts");
@@ -57,20 +75,6 @@ fn with_the_heartbeats_port_closed_the_address_is_away_while_etcd_is_still() -> 
     cluster.wait_for_owner()?;
     a_lease_passes();
     cluster.conclude(from, Outcome::failed_over().since(back))
-}
-
-#[test]
-fn a_holder_cut_off_from_etcd_alone_keeps_the_address() -> Result<()> {
-    let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
-    let (mut cluster, owner) = that_hear_each_other(Plan { etcd, ..Plan::default() })?;
-    let from = cluster.note(format!("h{} is cut off from etcd", owner + 1));
-    cluster.cut_from_store(owner)?;
-    sleep(LONG);
-    ensure!(cluster.logs().contains("held by consent of all hosts"), "{}", cluster.logs());
-    cluster.check(from, Outcome::stayed_on(owner))?;
-    cluster.heal()?;
-    a_lease_passes();
-    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 /// A member of etcd 3.4 that comes back from a cut deposes the leader.
@@ -166,4 +170,99 @@ fn a_lease_of_600_ms_bears_an_election_of_an_untouched_etcd() -> Result<()> {
     cluster.members[leader].start()?;
     a_lease_passes();
     cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+/// Fails unless what turnip said has these words, and it ended so.
+#[track_caller]
+fn assert_says(said: Result<(Option<i32>, String)>, code: Option<i32>, words: &[&str]) {
+    let (ended, said) = said.expect("turnip runs");
+    assert_eq!(ended, code, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{said}\nlacks {word:?}");
+    }
+}
+
+#[test]
+fn an_operator_is_told_who_hears_whom_and_what_holds_while_etcd_is_away() -> Result<()> {
+    let (mut cluster, owner) = that_hear_each_other(Plan::default())?;
+    let next = (owner + 1) % 3;
+    let (owner_name, next_name) =
+        (cluster.host(owner).name.clone(), cluster.host(next).name.clone());
+    let replies = format!("heartbeats {next_name}");
+    assert_says(
+        cluster.turnip_on(owner, &["check"]),
+        DONE,
+        &[&replies, "replies at", "all hosts take part"],
+    );
+    let says = |words| assert_says(cluster.turnip_on(owner, &["status"]), DONE, words);
+    says(&["at revision", "and holds api", &next_name, "ok"]);
+
+    let from = cluster.note("all of etcd's members are frozen");
+    cluster.freeze_etcd()?;
+    a_lease_passes();
+    let words = ["held by consent of all hosts", "Do not restart turnip now", &next_name];
+    assert_says(cluster.turnip_on(owner, &["status"]), NO_ANSWER, &words);
+    let words = ["\"by_consent\": true", "\"etcd_away_ms\": "];
+    assert_says(cluster.turnip_on(owner, &["status", "--json"]), NO_ANSWER, &words);
+    cluster.thaw_etcd()?;
+    a_lease_passes();
+
+    cluster.note(format!("a firewall closes the port of heartbeats on {next_name}"));
+    cluster.cut_heartbeats(next)?;
+    a_lease_passes();
+    let lacks = ["does not reply at", &*format!("receives none from {next_name}")];
+    assert_says(cluster.turnip_on(owner, &["check"]), DONE, &lacks);
+    assert_says(cluster.turnip_on(next, &["status"]), DONE, &[&owner_name, "lost"]);
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+#[test]
+fn after_the_key_was_rotated_twice_hosts_still_hear_each_other() -> Result<()> {
+    let (mut cluster, owner) = that_hear_each_other(Plan::default())?;
+    let from = cluster.note("the heartbeats' key is rotated twice");
+    for _ in 0..2 {
+        cluster.turnip(&["rotate-key"])?;
+        a_lease_passes();
+    }
+    freeze_etcd_for(&cluster, Duration::from_secs(8))?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+#[test]
+fn a_host_that_is_alive_is_not_forgotten() -> Result<()> {
+    let (mut cluster, owner) = that_hear_each_other(Plan::default())?;
+    let name = cluster.host(owner).name.clone();
+    let from = cluster.note("an operator wants the holder forgotten");
+    assert_says(cluster.turnip_says(&["forget", &name]), REFUSED, &["--it-is-off", "it owns api"]);
+    let forget = ["forget", &*name, "--it-is-off"];
+    assert_says(cluster.turnip_says(&forget), REFUSED, &["replies at", "Nothing was touched"]);
+    cluster.cut_heartbeats(owner)?;
+    assert_says(cluster.turnip_says(&forget), REFUSED, &["was renewed meanwhile"]);
+    assert_says(cluster.turnip_says(&["forget", "h9"]), REFUSED, &["there is no node \"h9\""]);
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+#[test]
+fn what_hosts_had_that_are_gone_for_good_is_taken_once_an_operator_forgets_them() -> Result<()> {
+    let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
+    let mut cluster = Cluster::start(Plan { etcd, ..Plan::default() })?;
+    cluster.note("h3 is stopped; the sessions of h1 and h2 list each other alone");
+    cluster.stop_daemon(2)?;
+    cluster.wait_until_session_lists(0, 1)?;
+    cluster.wait_until_session_lists(1, 1)?;
+    cluster.wait_for_owner()?;
+    let from = cluster.note("h1 and h2 lose their power, and h3 is back");
+    cluster.power_off(0)?;
+    cluster.power_off(1)?;
+    cluster.start_daemon(2)?;
+    a_lease_passes();
+    a_lease_passes();
+    assert!(cluster.nobody_has_it()?, "h3 is not listed: {}", cluster.logs());
+    let forgotten = cluster.note("both are forgotten");
+    assert_says(cluster.turnip_says(&["forget", "h1", "--it-is-off"]), DONE, &["h1 is forgotten"]);
+    assert_says(cluster.turnip_says(&["forget", "h2", "--it-is-off"]), DONE, &["h2 is forgotten"]);
+    cluster.wait_for_owner_among(|host| host == 2)?;
+    cluster.check(from, Outcome::gap_at_most(Duration::from_secs(60)).since(forgotten))?;
+    Ok(())
 }

@@ -158,7 +158,7 @@ fn with_the_policy_leader_the_death_of_the_leader_makes_no_overlap() -> Result<(
 
 #[test]
 fn without_a_quorum_the_address_is_withdrawn_and_it_comes_back_with_the_quorum() -> Result<()> {
-    let mut cluster = Cluster::start(of_both_families())?;
+    let mut cluster = Cluster::start(of_both_families().without_heartbeats())?;
     let owner = cluster.wait_for_owner()?;
     let from = cluster.note("two members of three are killed");
     let others = [(owner + 1) % 3, (owner + 2) % 3];

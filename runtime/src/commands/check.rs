@@ -2,6 +2,7 @@
 
 mod etcd;
 mod host;
+mod peers;
 
 use std::process::ExitCode;
 
@@ -83,6 +84,9 @@ pub fn check(sources: &Sources) -> ExitCode {
         host::check(config.as_ref(), &mut findings).await;
         if let Some(reach) = reach {
             etcd::check(&reach, config.as_ref(), &mut findings).await;
+        }
+        if let Some(config) = &config {
+            peers::check(config, &mut findings).await;
         }
     };
     if let Err(why) = block_on(checks) {

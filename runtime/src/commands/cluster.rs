@@ -10,7 +10,8 @@ use turnip::etcd::Etcd;
 use turnip::seams::Store;
 use turnip_core::records::{SessionRecord, decode};
 use turnip_core::{
-    Event, KeyKind, KeyValue, Keys, NodeName, Op, Revision, Snapshot, StoreError, Txn, Update,
+    Event, KeyKind, KeyValue, Keys, NodeName, Op, Revision, Snapshot, StoreError, Txn, TxnResponse,
+    Update,
 };
 
 use super::overview::{Overview, WhatIf};
@@ -116,8 +117,15 @@ impl Cluster {
     /// # Errors
     /// When etcd does not answer, or refuses.
     pub async fn change(&self, op: Op) -> Result<(), StoreError> {
-        let txn = Txn { success: vec![op], ..Txn::default() };
-        self.store.commit(txn, ANSWER_WITHIN).await.map(|_| ())
+        self.commit(Txn { success: vec![op], ..Txn::default() }).await.map(|_| ())
+    }
+
+    /// Carries out a transaction.
+    ///
+    /// # Errors
+    /// When etcd does not answer, or refuses.
+    pub async fn commit(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        self.store.commit(txn, ANSWER_WITHIN).await
     }
 }
 
@@ -174,6 +182,11 @@ impl ClusterState {
     /// Whether there is such a key.
     pub fn has(&self, key: &str) -> bool {
         self.kvs.contains_key(key)
+    }
+
+    /// When a key was written last.
+    pub fn modified(&self, key: &str) -> Option<Revision> {
+        self.kvs.get(key).map(|kv| kv.mod_revision)
     }
 
     /// The value of a key.

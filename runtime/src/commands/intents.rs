@@ -113,7 +113,7 @@ pub fn unpin(sources: &Sources, args: &UnpinArgs) -> ExitCode {
 }
 
 /// Reads the cluster, does the work, and says what will happen.
-fn finish(
+pub fn finish(
     reach: &Reach,
     work: impl AsyncFnOnce(&Cluster, &ClusterState) -> Result<String, String>,
 ) -> ExitCode {
@@ -134,12 +134,16 @@ fn finish(
     }
 }
 
-fn overview(cluster: &Cluster, state: &ClusterState) -> Overview {
+/// What the cluster looks like.
+pub fn overview(cluster: &Cluster, state: &ClusterState) -> Overview {
     state.overview(&cluster.keys, &WhatIf::default())
 }
 
 /// A name that nobody knows is a typing error, or belongs to another cluster.
-fn known<'a>(kind: &str, name: &str, all: impl Iterator<Item = &'a str>) -> Result<(), String> {
+///
+/// # Errors
+/// When it is none of `all`.
+pub fn known<'a>(kind: &str, name: &str, all: impl Iterator<Item = &'a str>) -> Result<(), String> {
     let all: Vec<&str> = all.collect();
     match all.as_slice() {
         all if all.contains(&name) => Ok(()),

@@ -2,8 +2,11 @@
 
 pub mod check;
 pub mod cluster;
+pub mod forget;
 pub mod heartbeats;
 pub mod intents;
+pub mod keys;
+pub mod local;
 pub mod manager;
 pub mod membership;
 pub mod needs;

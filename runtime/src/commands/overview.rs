@@ -1,6 +1,7 @@
 //! What the keys under the prefix say, put together for people and programs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -77,6 +78,10 @@ pub struct Node {
     pub raft_term: Option<u64>,
     /// Addresses set right because somebody else had changed them.
     pub repairs: u64,
+    /// Where it receives heartbeats.
+    pub heartbeats: Option<SocketAddr>,
+    /// Who alone may end its session when it falls silent; empty when everybody may.
+    pub witnesses: BTreeSet<NodeName>,
     /// Its turnip's version.
     pub version: Option<String>,
 }
@@ -143,6 +148,14 @@ impl Overview {
     /// Whether there are VIPs, and every one has an owner.
     pub fn all_held(&self) -> bool {
         !self.vips.is_empty() && self.vips.values().all(|vip| vip.owner.is_some())
+    }
+}
+
+impl Node {
+    /// Whether a silence of its session of so many ms says nothing: hosts that hear each other write
+    /// once in a lease.
+    pub fn is_at_ease_for(&self, silent_ms: u64) -> bool {
+        !self.witnesses.is_empty() && self.lease_ms.is_some_and(|lease| silent_ms <= lease)
     }
 }
 
@@ -301,6 +314,8 @@ impl Read {
             raft_leader: member.map(|member| member.leader),
             raft_term: member.map(|member| member.term),
             repairs: record.map_or(0, |record| record.repairs),
+            heartbeats: record.and_then(|record| record.heartbeats),
+            witnesses: session.map(|(_, record)| record.witnesses.clone()).unwrap_or_default(),
             version: record.map(|record| record.version.clone()),
         }
     }

@@ -24,6 +24,7 @@ use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
 use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
+use super::local::LocalStatus;
 use super::manager::Manager;
 use super::needs::{self, Silencing};
 use super::service::{self, Service};
@@ -118,6 +119,9 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         }
         None => None,
     };
+    let watcher = peers.as_ref().map(UdpPeers::watcher);
+    let local = LocalStatus::new(&runtime_directory(), config, watcher);
+    let notes = local.notes();
     let node = config.node_config(host, process, backstop, heartbeats);
     let node = Node::new(node, clock.now());
 
@@ -128,6 +132,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         Observation::Report(report) => {
             logging::report(report);
             service.report(report);
+            notes.report(report);
         }
     };
     let driver = driver::run(node, &etcd, &kernel, &peers, &clock, commands, observe);
@@ -135,6 +140,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         exit = driver => Ok(exit),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
         why = kernel.failure(config.lease.duration()) => Err(format!("giving up: {why}")),
+        () = local.serve() => Err("the status ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
 }

@@ -6,9 +6,12 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use serde::Serialize;
 use turnip::config::{Reach, Sources};
+use turnip_core::VipName;
 
 use super::cluster::{Cluster, block_on};
+use super::local::{self, Local};
 use super::overview::{Node, Overview, Vip, WhatIf};
+use super::run::runtime_directory;
 use super::table::{Table, how_long};
 use super::{OK, fail, print};
 
@@ -17,8 +20,9 @@ const NO_ANSWER: u8 = 2;
 
 /// What its help ends with.
 pub const AFTER_HELP: &str = "\
-It reads etcd and listens for up to a renew interval, to see which nodes are alive. It works from \
-any machine that reaches etcd, with --endpoints and --cluster alone.
+It reads etcd and listens for up to a renew interval, to see which nodes are alive. It works from any \
+machine that reaches etcd, with --endpoints and --cluster alone. On a host where the daemon runs it \
+also shows what that knows by itself, whether or not etcd answers.
 
 Exit status: 0 every VIP has an owner; 1 some VIP has none, or there is no VIP; 2 no answer from \
 etcd, or wrong configuration.";
@@ -37,25 +41,37 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
         Ok(reach) => reach,
         Err(problems) => return super::refuse(&problems),
     };
-    let overview = match block_on(overview(&reach)).flatten() {
-        Ok(overview) => overview,
-        Err(why) => return fail(NO_ANSWER, why),
-    };
+    let overview = block_on(overview(&reach)).flatten();
+    let local = local::ask(&runtime_directory(), &reach.cluster);
     if args.json {
-        let answer = Answer { cluster: reach.cluster.as_str(), overview: &overview };
-        let json = serde_json::to_string_pretty(&answer).expect("its keys are strings");
-        print(&(json + "\n"));
+        let cluster = reach.cluster.as_str();
+        let answer = Answer { cluster, overview: overview.as_ref().ok(), local: local.as_ref() };
+        if overview.is_ok() || local.is_some() {
+            let json = serde_json::to_string_pretty(&answer).expect("its keys are strings");
+            print(&(json + "\n"));
+        }
     } else {
-        print(&text(&reach, &overview));
+        if let Ok(overview) = &overview {
+            print(&text(&reach, overview));
+        }
+        if let Some(local) = &local {
+            print(&daemon_here(local));
+        }
     }
-    ExitCode::from(if overview.all_held() { OK } else { UNOWNED })
+    match overview {
+        Ok(overview) => ExitCode::from(if overview.all_held() { OK } else { UNOWNED }),
+        Err(why) => fail(NO_ANSWER, why),
+    }
 }
 
 #[derive(Serialize)]
 struct Answer<'a> {
     cluster: &'a str,
     #[serde(flatten)]
-    overview: &'a Overview,
+    overview: Option<&'a Overview>,
+    /// What the daemon on this host knows by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<&'a Local>,
 }
 
 async fn overview(reach: &Reach) -> Result<Overview, String> {
@@ -87,6 +103,44 @@ fn text(reach: &Reach, overview: &Overview) -> String {
     if !notes.is_empty() {
         text.push('\n');
         text += &notes;
+    }
+    text
+}
+
+/// What the daemon on this host knows by itself.
+fn daemon_here(local: &Local) -> String {
+    let mut text = format!("\n{} runs here, ", local.node);
+    let names: Vec<&str> = local.holds.iter().map(VipName::as_str).collect();
+    text += &match names.as_slice() {
+        [] => "and holds nothing\n".to_owned(),
+        names => format!("and holds {}\n", names.join(", ")),
+    };
+    let lease = how_long(local.lease_ms);
+    if let Some(away) = local.etcd_away_ms.map(how_long) {
+        text += &match (local.by_consent, local.holds.is_empty()) {
+            (true, true) => format!(
+                "etcd has not answered for {away}. All hosts hear each other, so they go on holding what they hold. Do not restart turnip now. If a host goes now, everybody's addresses go after at most a lease ({lease}), until etcd answers\n"
+            ),
+            (true, false) => format!(
+                "held by consent of all hosts; etcd has not answered for {away}. Do not restart turnip now. If a host goes now, its and everybody's addresses go after at most a lease ({lease}), until etcd answers\n"
+            ),
+            (false, _) => format!(
+                "etcd has not answered for {away}. Without it, and without consent of all hosts, addresses are held for at most a lease ({lease})\n"
+            ),
+        };
+    }
+    match &local.heartbeats {
+        None => text += "it does not hear the other hosts past etcd: addresses do not outlive it\n",
+        Some(heartbeats) if heartbeats.from.is_empty() => {}
+        Some(heartbeats) => {
+            let mut table = Table::new(&["HEARTBEATS FROM", "HEARD", "PATH"]);
+            for (node, way) in &heartbeats.from {
+                let heard = way.heard_ago_ms.map(|ago| format!("{} ago", how_long(ago)));
+                let path = if way.lost { "lost" } else { "ok" };
+                table.row(vec![node.to_string(), shown(heard), path.into()]);
+            }
+            text += &table.render();
+        }
     }
     text
 }
@@ -171,6 +225,8 @@ fn health(node: &Node) -> String {
 fn renewed(node: &Node) -> String {
     match (node.renewed_ago_ms, node.silent_for_ms) {
         (Some(ago), _) => format!("{} ago", how_long(ago)),
+        // While all hosts hear each other, it is renewed once in a lease, which is not waited for.
+        (None, Some(silent)) if node.is_at_ease_for(silent) => "at ease".into(),
         (None, Some(silent)) => format!("silent for > {}", how_long(silent)),
         (None, None) => String::new(),
     }

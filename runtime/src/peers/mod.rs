@@ -6,6 +6,7 @@
 
 mod counters;
 mod fresh;
+mod probe;
 mod socket;
 mod wire;
 
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use turnip_core::{Addressee, Datagram, Heartbeat, HeartbeatKeys, NodeName};
 
 pub use counters::Counts;
+pub use probe::probe;
 pub use socket::{PORT_DEFAULT, Socket, source_towards};
 pub use wire::Identity;
 
