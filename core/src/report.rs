@@ -220,7 +220,11 @@ impl fmt::Display for Report {
             ),
             Report::ConsentLost { missing } => {
                 let names: Vec<String> = missing.iter().map(NodeName::to_string).collect();
-                write!(f, "no consent any more while etcd does not answer: {} silent", names.join(", "))
+                let why = match names.is_empty() {
+                    true => "the session was not written for too long".to_owned(),
+                    false => format!("{} silent", names.join(", ")),
+                };
+                write!(f, "no consent any more while etcd does not answer: {why}")
             }
             Report::PathLost { node } => write!(
                 f,

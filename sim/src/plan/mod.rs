@@ -257,12 +257,6 @@ impl Params {
         }
     }
 
-    /// All hosts speak rule 10.
-    pub fn hearing(mut self) -> Self {
-        self.heartbeats = vec![true; self.hosts];
-        self
-    }
-
     /// How many sites the network has.
     pub fn sites(&self) -> usize {
         if self.together { self.hosts.max(self.members) } else { self.hosts + self.members }
