@@ -365,19 +365,21 @@ fn nothing_is_moved_to_a_host_that_is_alive_and_does_not_hear_of_the_store() {
 /// Rule 10.11.
 #[test]
 fn a_host_that_dies_costs_the_others_nothing_however_seldom_they_renew() {
-    let mut world = World::new(Vec::new());
-    for name in ["a", "b", "c"] {
-        let renew = Some(880 * MS);
-        let lease = Lease::with(3 * SECOND, renew, None, None).unwrap();
-        world.start(NodeConfig { lease, ..hearing(name) });
-        world.run(270 * MS);
-    }
-    world.run(6 * SECOND);
-    assert_eq!(world.holders(), [0]);
-    world.hosts[2].frozen = true;
-    for _ in 0..100 {
-        world.run(50 * MS);
-        assert_eq!(world.holders(), [0], "{}", world.story());
+    // Whenever it dies between two writes of the store.
+    for after in 0..6 {
+        let mut world = World::new(Vec::new());
+        for name in ["a", "b", "c"] {
+            let lease = Lease::with(3 * SECOND, Some(880 * MS), None, None).unwrap();
+            world.start(NodeConfig { lease, ..hearing(name) });
+            world.run(270 * MS);
+        }
+        world.run(6 * SECOND + after * 500 * MS);
+        assert_eq!(world.holders(), [0]);
+        world.hosts[2].frozen = true;
+        for _ in 0..100 {
+            world.run(50 * MS);
+            assert_eq!(world.holders(), [0], "{}", world.story());
+        }
     }
 }
 
@@ -426,4 +428,50 @@ fn after_a_noticed_rollback_nobody_takes_what_a_host_that_is_cut_off_holds_by_co
     }
     assert!(world.said(1, "went back to revision"), "{}", world.story());
     assert_eq!(world.holders(), [1], "{}", world.story());
+}
+
+/// Breaks a rule on host `i`, where the feature `mutants` is there; whether it did.
+fn breaks(world: &mut World, i: usize, mutant: Option<Mutant>) -> bool {
+    #[cfg(feature = "mutants")]
+    if let Some(mutant) = mutant {
+        world.hosts[i].node.set_mutant(mutant);
+        return true;
+    }
+    let _ = (world, i, mutant);
+    false
+}
+
+/// Rule 10.4.
+#[test]
+fn a_session_that_the_view_does_not_show_is_not_acknowledged() {
+    for mutant in [None, Some(Mutant::UnknownSessionAcknowledged)] {
+        let mut world = World::hearing(&["a", "b"]);
+        let broken = breaks(&mut world, 1, mutant);
+        world.hosts[0].mute = true;
+        world.hosts[0].hold_beats = true;
+        let nothing = Revision(0);
+        let session = SessionId(Revision(999));
+        let heartbeat =
+            Heartbeat { session, process: 5, number: 1, modified: nothing, complete_to: nothing };
+        let datagram = Datagram { heartbeat, acknowledges: None };
+        let now = world.now;
+        world.hosts[1].node.handle_datagram(&"a".parse().unwrap(), &datagram, now);
+        world.run(SECOND);
+        let acknowledged = world.hosts[0].beats.iter().filter_map(|(_, sent)| sent.acknowledges);
+        assert_eq!(acknowledged.into_iter().any(|one| one.session == session), broken);
+    }
+}
+
+/// Rules 10.5 and 10.8.
+#[test]
+fn a_process_that_resumes_a_session_holds_by_consent_only_after_its_own_write() {
+    for mutant in [None, Some(Mutant::ExtendBeforeWrite)] {
+        let mut world = World::hearing(&["a", "b"]);
+        world.restart(0);
+        let broken = breaks(&mut world, 0, mutant);
+        // It hears all of the store, and no write of its own arrives.
+        world.hosts[0].hold_commits = true;
+        world.run(4 * SECOND);
+        assert_eq!(world.holders().contains(&0), broken, "{}", world.story());
+    }
 }

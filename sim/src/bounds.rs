@@ -1,10 +1,10 @@
-//! Breaks each assumption (A1 to A3) on purpose, and measures the overlap against the bound that is
+//! Breaks each assumption (A1 to A4) on purpose, and measures the overlap against the bound that is
 //! stated for it in `core/PROTOCOL.md`.
 
 use serde::Serialize;
 use turnip_core::Backstop;
 
-use crate::plan::{Daemon, Fault, Plan};
+use crate::plan::{Change, Daemon, Fault, Plan};
 use crate::rng::Rng;
 use crate::run;
 use crate::swarm;
@@ -41,7 +41,7 @@ pub fn measure(runs: u64, from: u64) -> Vec<Bound> {
     let mut bounds = Vec::new();
     let healthy = |seed| run::run(&swarm::draw(seed), false).overlap_max;
     let worst = (from..from + runs).map(healthy).max().unwrap_or(0);
-    bounds.push(bound("nothing (A1 to A3 hold)", "0", Some(0.0), worst, runs));
+    bounds.push(bound("nothing (A1 to A4 hold)", "0", Some(0.0), worst, runs));
     for experiment in experiments() {
         let worst = (0..runs).map(|run| experiment.run(from + run)).max().unwrap_or(0);
         bounds.push(bound(experiment.broken, experiment.stated, experiment.bound_ms, worst, runs));
@@ -89,6 +89,7 @@ fn experiments() -> Vec<Experiment> {
     let mut all = clocks_and_kernels();
     all.extend(stores_that_went_back());
     all.extend(kernels_that_do_not_count());
+    all.extend(hosts_that_are_mistaken_for_others());
     all
 }
 
@@ -119,6 +120,46 @@ fn stores_that_went_back() -> Vec<Experiment> {
             stated: "none: it is not noticed",
             bound_ms: None,
             prepare: |plan, rng| restored(plan, rng, false, 1_000_000),
+        },
+    ]
+}
+
+/// Host 0 goes on by the others' consent, and does not reach etcd.
+fn cut_off_and_heard(plan: &mut Plan, rng: &mut Rng) -> u64 {
+    on_host_0(plan);
+    plan.params.heartbeats.fill(true);
+    let at = moment(rng);
+    plan.fault(at, 25_000, Fault::CutStore { host: 0 });
+    plan.lasting(40 * S);
+    at
+}
+
+fn hosts_that_are_mistaken_for_others() -> Vec<Experiment> {
+    vec![
+        Experiment {
+            broken: "A4: two machines with one machine id and one node name",
+            stated: "what was left of the first one's lease",
+            bound_ms: Some(LEASE_MS as f64),
+            prepare: |plan, rng| {
+                let at = cut_off_and_heard(plan, rng);
+                plan.reconfigure(0, 1, Change::NameOf { host: 0 });
+                plan.reconfigure(0, 1, Change::MachineOf { host: 0 });
+                // It starts when the first one does not write its session any more, or soon before.
+                let starts = at - 2_000 + rng.below(8_000);
+                plan.fault(2, starts, Fault::Kill { host: 1 });
+            },
+        },
+        Experiment {
+            broken: "A4: forged acknowledgements, by somebody who has the key",
+            stated: "none (here until etcd is reached, at most 25 s)",
+            bound_ms: None,
+            prepare: |plan, rng| {
+                let at = cut_off_and_heard(plan, rng);
+                for to in [1, 2] {
+                    plan.fault(at, 25_000, Fault::CutPeers { from: 0, to });
+                }
+                plan.fault(at, 25_000, Fault::ForgeAcknowledgements { host: 0 });
+            },
         },
     ]
 }

@@ -385,7 +385,8 @@ impl Session {
         let mut deadline = made + self.lease.holding();
         if !own.mutated(Mutant::WithoutStoreForEver) {
             let longest = self.lease.holding_without_store(heartbeats.without_store);
-            deadline = deadline.min(self.committed? + longest);
+            let early = own.mutated(Mutant::ExtendBeforeWrite).then_some(made);
+            deadline = deadline.min(self.committed.or(early)? + longest);
         }
         let was_late = !self.in_time(own, now);
         if self.deadline.is_some_and(|current| deadline <= current) {

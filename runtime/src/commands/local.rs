@@ -165,7 +165,7 @@ impl State {
                 self.by_consent = false;
             }
             Report::HeldByConsent => self.by_consent = true,
-            Report::ConsentLost { .. } | Report::SessionLost { .. } => self.by_consent = false,
+            Report::ConsentMissing { .. } | Report::SessionLost { .. } => self.by_consent = false,
             Report::PathLost { node } => {
                 self.lost.insert(node.clone());
             }

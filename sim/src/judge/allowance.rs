@@ -102,8 +102,11 @@ impl Durations {
             let holding = fast(duration - duration * rho / PPM);
             // At ease, a heartbeat's acknowledgement comes with the other's next one, and counts from
             // the own next one at the latest; before that it was the heartbeat before that counted.
+            let guard = lease.guard_ms() * MS;
+            let of_use = (duration - duration * rho / PPM).saturating_sub(guard + coarse);
+            let interval = (lease.renew_ms() * MS).min(of_use * 2 / 11).max(20 * MS);
             let aged = match speaks {
-                true => slow(3 * lease.renew_ms() * MS) + 2 * hop,
+                true => slow(3 * interval) + 2 * hop,
                 false => slow(lease.renew_ms() * MS) + commit,
             };
             holding.saturating_sub(aged + ends_early(lease))

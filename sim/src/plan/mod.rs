@@ -148,6 +148,22 @@ impl Plan {
             + 10 * S
             + u64::from(restarts) * (5 * S + 2 * self.lease_ms_max() * MS)
             + u64::from(refusals) * 61 * S
+            + u64::from(self.speaks_somewhere() && self.mistakes_names())
+                * (self.forgets_after() + 3 * self.lease_ms_max() * MS)
+    }
+
+    /// How long after the healing an operator gives up sessions under a name that was a mistake: then all
+    /// daemons have the right one.
+    pub fn forgets_after(&self) -> u64 {
+        3 * self.lease_ms_max() * MS + 5 * S
+    }
+
+    /// Whether a host goes by another one's name at some time.
+    fn mistakes_names(&self) -> bool {
+        let is_mistake = |step: &Step| {
+            matches!(step.fault, Fault::Reconfigure { change: Change::NameOf { .. }, .. })
+        };
+        self.steps.iter().any(is_mistake)
     }
 
     /// The longest lease of any host, in ms.
@@ -239,12 +255,6 @@ impl Params {
             without_store_ms: turnip_core::lease::WITHOUT_STORE.as_millis() as u64,
             daemon: Daemon::Turnip(None),
         }
-    }
-
-    /// All hosts speak rule 10.
-    pub fn hearing(mut self) -> Self {
-        self.heartbeats = vec![true; self.hosts];
-        self
     }
 
     /// How many sites the network has.

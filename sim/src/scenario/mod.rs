@@ -3,6 +3,7 @@
 
 mod configs;
 mod found;
+mod hearing;
 mod interleavings;
 mod kernels;
 
@@ -72,6 +73,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(found::all());
     all.extend(configs::all());
     all.extend(kernels::all());
+    all.extend(hearing::all());
     all
 }
 

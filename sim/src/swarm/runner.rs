@@ -62,6 +62,10 @@ pub const MUST_HAPPEN: &[&str] = &[
     "watches_broken",
     "lifetimes_ended",
     "gates_closed",
+    "datagrams",
+    "datagrams_lost",
+    "datagrams_unauthentic",
+    "held_by_consent",
     "announcements",
     "starts",
 ];

@@ -139,6 +139,8 @@ pub enum RunEvent {
     StepEnds { index: usize },
     /// Everything heals.
     Heal,
+    /// An operator gives up the sessions of hosts that have another name by now.
+    Forget,
     /// All daemons are asked to stop.
     StopAll,
     /// The run is over.

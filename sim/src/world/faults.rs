@@ -1,6 +1,6 @@
 //! The run's plan: how faults begin and end.
 
-use turnip_core::records::{DrainRecord, PinRecord, encode};
+use turnip_core::records::{DrainRecord, PinRecord, SessionRecord, decode, encode};
 
 use crate::plan::Fault;
 use crate::plan::config::HostConfig;
@@ -53,6 +53,7 @@ impl Inner {
             }
         }
         self.mishaps.clear();
+        self.env.after(self.env.plan.forgets_after(), Event::Run(RunEvent::Forget));
         self.env.net.calm();
         for member in 0..self.etcd.size() {
             self.start_member(member);
@@ -69,6 +70,26 @@ impl Inner {
         for step in &plan.steps {
             if matches!(step.fault, Fault::Drain { .. } | Fault::Pin { .. }) {
                 self.end(&step.fault);
+            }
+        }
+    }
+
+    /// An operator gives up sessions of hosts that went by another host's name, and do not any more: those
+    /// that they list may be gone as well, and then nobody else does for long (rule 10.7).
+    pub(super) fn forget_former_names(&mut self) {
+        for host in 0..self.hosts.len() {
+            let key = self.env.layout.names.session(host);
+            let Some(kv) = self.etcd.newest(&key) else { continue };
+            let Ok(record) = decode::<SessionRecord>(&kv.value) else { continue };
+            let is_own = record.host.0.starts_with(&format!("m{host}/"));
+            let goes_by_it = |other: HostId| {
+                other != host
+                    && self.hosts.is_running(other)
+                    && self.hosts.config(other).name == host
+            };
+            if !is_own && !(0..self.hosts.len()).any(goes_by_it) {
+                let modified = kv.mod_revision;
+                self.operator.forget(key, modified, &mut self.etcd, &mut self.env);
             }
         }
     }

@@ -165,6 +165,7 @@ impl Inner {
             RunEvent::Flap { index } => self.flap(index),
             RunEvent::StepEnds { index } => self.step_ends(index),
             RunEvent::Heal => self.heal(),
+            RunEvent::Forget => self.forget_former_names(),
             RunEvent::StopAll => {
                 self.env.checker.stop_watching_gaps(self.env.now());
                 self.controls.push(Control::Judge);

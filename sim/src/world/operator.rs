@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use turnip_core::{Op, Txn};
+use turnip_core::{Compare, Op, Revision, Txn};
 
 use crate::time::S;
 
@@ -36,6 +36,18 @@ impl Operator {
                 env.after(later, Event::Intend { wish: Box::new(wish.clone()) });
             }
         }
+        self.submit(wish, etcd, env);
+    }
+
+    /// `turnip forget`: the session that was written at that revision is given up, because its host is gone
+    /// for good (rule 10.7).
+    pub fn forget(&mut self, key: String, is: Revision, etcd: &mut Etcd, env: &mut Env) {
+        let compares = vec![Compare::ModRevision { key: key.clone(), is }];
+        let success = vec![Op::Delete { key: key.clone() }];
+        let txn = Txn { compares, success, failure: Vec::new() };
+        let number = self.wishes.entry(key.clone()).or_default();
+        *number += 1;
+        let wish = Wish { key, number: *number, txn };
         self.submit(wish, etcd, env);
     }
 

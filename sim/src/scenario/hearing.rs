@@ -1,0 +1,464 @@
+//! Rule 10: what goes on while etcd is away, what costs the addresses all the same, and why each of its
+//! clauses is there.
+
+use turnip_core::Mutant;
+
+use super::Scenario;
+use super::interleavings::{meddle, ranked};
+use crate::plan::{Change, Fault, Mishap, Plan, PolicyParams, TxnKind};
+use crate::time::{MS, S};
+
+fn scenario(
+    name: &'static str,
+    story: &'static str,
+    mutants: &'static [Mutant],
+    gap_max: u64,
+    plan: fn() -> Plan,
+) -> Scenario {
+    Scenario { name, story, plan, mutants, gap_max, holder_at: None }
+}
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    let mut all = of_etcd();
+    all.extend(of_hosts_while_etcd_is_away());
+    all.extend(of_expiries());
+    all.extend(of_acknowledgements());
+    all.extend(of_lists());
+    all.extend(of_names());
+    all
+}
+
+/// What etcd does by itself costs nothing.
+fn of_etcd() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "etcd-away-for-a-minute",
+            "etcd has no quorum for a minute, and all hosts hear each other: nothing is lost",
+            &[],
+            0,
+            etcd_away,
+        ),
+        scenario(
+            "quota-of-etcd-full",
+            "etcd refuses every write for a minute: nothing is lost",
+            &[],
+            0,
+            quota_full,
+        ),
+        scenario(
+            "members-upgraded-at-once",
+            "etcd's members crash one after the other while there is no quorum: nothing is lost",
+            &[],
+            0,
+            members_upgraded,
+        ),
+        scenario(
+            "cut-off-from-etcd-alone",
+            "host 0 does not reach etcd for half a minute, and the others hear it: it keeps its address",
+            &[Mutant::AcknowledgedCountsOn],
+            0,
+            cut_off_alone,
+        ),
+    ]
+}
+
+/// What befalls a host, or a path, while etcd is away.
+fn of_hosts_while_etcd_is_away() -> Vec<Scenario> {
+    // Ten seconds remain of etcd's absence when it happens. A lease later, less what the newest consent
+    // has aged, the address is taken away: that is 1.2 s at least. It is put back after etcd's election,
+    // of 1 to 2 s here, when the host follows etcd again, which takes 2 s at most.
+    let gap_max = 12_800 * MS;
+    vec![
+        scenario(
+            "death-while-etcd-is-away",
+            "host 2 dies while etcd is away: nobody holds anything from a lease later on until etcd is back",
+            &[],
+            gap_max,
+            || while_etcd_is_away(Fault::PowerOff { host: 2 }, 60_000),
+        ),
+        scenario(
+            "restart-while-etcd-is-away",
+            "host 2's daemon is restarted while etcd is away: the same",
+            &[],
+            gap_max,
+            || while_etcd_is_away(Fault::Restart { host: 2 }, 300),
+        ),
+        scenario(
+            "path-lost-while-etcd-is-away",
+            "host 2 does not hear host 0 any more while etcd is away: the same",
+            &[],
+            gap_max,
+            || while_etcd_is_away(Fault::CutPeers { from: 0, to: 2 }, 60_000),
+        ),
+    ]
+}
+
+/// Rule 10.2, and what a late expiry meets.
+fn of_expiries() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "not-listed",
+            "host 2 comes when host 0 does not reach etcd any more, and so is not listed: it leaves host 0 alone",
+            &[Mutant::UnlistedExpires],
+            0,
+            not_listed,
+        ),
+        scenario(
+            "expiry-of-an-earlier-process",
+            "host 1's daemon is killed when its expiry of host 0 is on its way; the next one acknowledges host 0 when that lands",
+            &[Mutant::ExpiryOutlivesProcess],
+            20 * S,
+            || expiry_of_an_earlier_process(false),
+        ),
+        scenario(
+            "acknowledged-before-the-own-write",
+            "the same, and no write of the next one gets through before",
+            &[Mutant::AcknowledgeBeforeWrite],
+            20 * S,
+            || expiry_of_an_earlier_process(true),
+        ),
+        scenario(
+            "expired-without-an-answer",
+            "host 1's expiry of host 0 lands, and it does not learn that; host 2, which is not listed, has the address then",
+            &[Mutant::AcknowledgedWhileExpiring, Mutant::BarEndsWithOwnWrite],
+            20 * S,
+            expired_without_an_answer,
+        ),
+        scenario(
+            "expired-by-an-earlier-process",
+            "the same, and the one whose expiry it was is killed: the next one's view is from before that landed",
+            &[Mutant::AcknowledgeByOldView],
+            20 * S,
+            expired_by_an_earlier_process,
+        ),
+        scenario(
+            "started-among-the-silent",
+            "host 1's daemon is killed and started: it has heard nothing of the others yet, which is no silence",
+            &[Mutant::SilentFromBefore],
+            0,
+            started_among_the_silent,
+        ),
+    ]
+}
+
+/// Rules 10.4, 10.5 and 10.10.
+fn of_acknowledgements() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "expired-and-not-told",
+            "host 0 is frozen until it has been expired, and does not reach etcd: the others acknowledge no session that is gone",
+            &[],
+            20 * S,
+            expired_and_not_told,
+        ),
+        scenario(
+            "one-of-two-hears",
+            "host 0 does not reach etcd, and host 2 does not hear it",
+            &[Mutant::AnyWitness],
+            20 * S,
+            one_of_two_hears,
+        ),
+        scenario(
+            "late-acknowledgements",
+            "what host 1 acknowledges takes 2.4 s to host 0, which does not reach etcd and is not heard any more",
+            &[Mutant::AcknowledgementOfAny, Mutant::ConsentFromAcknowledgement],
+            20 * S,
+            late_acknowledgements,
+        ),
+        scenario(
+            "acknowledgements-of-an-earlier-process",
+            "what host 1 acknowledged of host 0's earlier process comes when the next one has counted as far",
+            &[Mutant::AcknowledgementOfAnyProcess],
+            20 * S,
+            acknowledgements_of_an_earlier_process,
+        ),
+        scenario(
+            "handed-to-the-deaf",
+            "host 1 is drained when host 0 has just been cut off from etcd, which is handed the VIP and does not know",
+            &[Mutant::DeafAcknowledged],
+            8 * S,
+            handed_to_the_deaf,
+        ),
+    ]
+}
+
+/// Rules 10.5 and 10.7.
+fn of_lists() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "listed-without-an-answer",
+            "host 0's write that lists host 2 lands, and it does not learn that; host 2 does not hear it",
+            &[Mutant::UnknownListIgnored],
+            20 * S,
+            || listed_without_an_answer(true),
+        ),
+        scenario(
+            "no-list-without-an-answer",
+            "host 2 comes, which does not speak rule 10; host 0's write without a list lands, and it does not learn that",
+            &[Mutant::ExtendWithoutWitnesses],
+            20 * S,
+            || listed_without_an_answer(false),
+        ),
+        scenario(
+            "dropped-before-it-is-committed",
+            "host 2 goes and comes back; host 0's write that does not list it is lost",
+            &[Mutant::ListBeforeCommit],
+            20 * S,
+            dropped_before_commit,
+        ),
+        scenario(
+            "too-long-without-etcd",
+            "host 0 does not reach etcd for longer than a host waits that is not listed",
+            &[Mutant::WithoutStoreForEver],
+            20 * S,
+            too_long_without_etcd,
+        ),
+    ]
+}
+
+/// Rules 10.2, 10.4 and 10.8: two machines of one name.
+fn of_names() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "name-taken-over",
+            "interleaving 21: host 1 has acknowledged host 0 and dies; another machine that has long waited for its name takes it over",
+            &[Mutant::SilentFromBeforeSession],
+            20 * S,
+            || name_taken_over(true),
+        ),
+        scenario(
+            "acknowledged-by-the-late",
+            "host 1's lease is over, and another machine has its name; host 1 is alive and hears host 0",
+            &[Mutant::AcknowledgeWhenLate],
+            20 * S,
+            || name_taken_over(false),
+        ),
+        scenario(
+            "namesake",
+            "host 1 does not reach etcd, and goes on by consent; another machine waits for its name",
+            &[Mutant::NamesakeExpires],
+            0,
+            namesake,
+        ),
+    ]
+}
+
+/// Three hosts that hear each other, and one VIP that wants host 0, else host 1, else host 2.
+fn heard() -> Plan {
+    let mut plan = ranked();
+    plan.params.heartbeats.fill(true);
+    plan
+}
+
+fn priorities(plan: &mut Plan, priorities: [u32; 3]) {
+    let priorities = priorities.to_vec();
+    plan.params.vips[0].policy = PolicyParams::Priority { priorities, preempt: true };
+}
+
+/// The same without host 2.
+fn two() -> Plan {
+    let mut plan = heard();
+    plan.params.hosts = 2;
+    plan
+}
+
+fn etcd_away() -> Plan {
+    let mut plan = heard();
+    plan.fault(12_000, 60_000, Fault::LoseQuorum);
+    plan.lasting(90 * S);
+    plan
+}
+
+fn quota_full() -> Plan {
+    let mut plan = heard();
+    plan.fault(12_000, 60_000, Fault::RefuseWrites);
+    plan.lasting(90 * S);
+    plan
+}
+
+fn members_upgraded() -> Plan {
+    let mut plan = heard();
+    plan.fault(12_000, 40_000, Fault::LoseQuorum);
+    for member in 0..3 {
+        plan.fault(15_000 + 10_000 * member as u64, 15_000, Fault::CrashMember { member });
+    }
+    plan.fault(60_000, 5_000, Fault::CrashLeader);
+    plan.lasting(90 * S);
+    plan
+}
+
+fn cut_off_alone() -> Plan {
+    let mut plan = heard();
+    plan.fault(8_000, 30_000, Fault::CutStore { host: 0 });
+    plan.lasting(50 * S);
+    plan
+}
+
+fn while_etcd_is_away(fault: Fault, lasts_ms: u64) -> Plan {
+    let mut plan = heard();
+    plan.fault(12_000, 20_000, Fault::LoseQuorum);
+    plan.fault(22_000, lasts_ms, fault);
+    plan.lasting(60 * S);
+    plan
+}
+
+/// Host 2 is away when host 0 is cut off, and so is not listed when it comes back.
+fn with_host_2_unlisted() -> Plan {
+    let mut plan = heard();
+    plan.fault(6_000, 2_500, Fault::Restart { host: 2 });
+    plan.fault(8_000, 22_000, Fault::CutStore { host: 0 });
+    plan.lasting(50 * S);
+    plan
+}
+
+fn not_listed() -> Plan {
+    with_host_2_unlisted()
+}
+
+fn expiry_of_an_earlier_process(writes_are_lost: bool) -> Plan {
+    let mut plan = two();
+    plan.fault(8_000, 30_000, Fault::CutStore { host: 0 });
+    plan.fault(8_100, 3_200, Fault::Freeze { host: 0 });
+    plan.fault(8_100, 5_000, meddle(1, TxnKind::Expire, 1, Mishap::DelayRequest(2_500 * MS)));
+    plan.fault(11_300, 50, Fault::Kill { host: 1 });
+    if writes_are_lost {
+        plan.fault(11_300, 5_000, meddle(1, TxnKind::Renew, 14, Mishap::LoseRequest));
+    }
+    plan.lasting(50 * S);
+    plan
+}
+
+/// Host 0 rests until host 1 expires it, and host 2 is the first to have the address then.
+fn expired_while_resting() -> Plan {
+    let mut plan = with_host_2_unlisted();
+    priorities(&mut plan, [100, 0, 50]);
+    plan.fault(8_200, 3_100, Fault::Freeze { host: 0 });
+    plan
+}
+
+fn expired_without_an_answer() -> Plan {
+    let mut plan = expired_while_resting();
+    plan.fault(8_200, 10_000, meddle(1, TxnKind::Expire, 20, Mishap::LoseAnswer));
+    plan.fault(10_900, 10_000, Fault::WatchLag { host: 1, by: 4 * S });
+    plan
+}
+
+fn expired_by_an_earlier_process() -> Plan {
+    let mut plan = expired_while_resting();
+    plan.fault(8_200, 10_000, meddle(1, TxnKind::Expire, 1, Mishap::DelayRequest(600 * MS)));
+    plan.fault(11_350, 150, Fault::Kill { host: 1 });
+    plan.fault(11_350, 10_000, meddle(1, TxnKind::Renew, 4, Mishap::DelayRequest(450 * MS)));
+    plan.fault(11_600, 10_000, Fault::WatchLag { host: 1, by: 4 * S });
+    plan
+}
+
+fn started_among_the_silent() -> Plan {
+    let mut plan = heard();
+    plan.fault(8_000, 300, Fault::Kill { host: 1 });
+    plan
+}
+
+fn expired_and_not_told() -> Plan {
+    let mut plan = heard();
+    plan.fault(8_000, 22_000, Fault::CutStore { host: 0 });
+    plan.fault(8_200, 4_000, Fault::Freeze { host: 0 });
+    plan.lasting(50 * S);
+    plan
+}
+
+fn one_of_two_hears() -> Plan {
+    let mut plan = heard();
+    plan.fault(8_000, 22_000, Fault::CutStore { host: 0 });
+    plan.fault(8_000, 22_000, Fault::CutPeers { from: 0, to: 2 });
+    plan.lasting(50 * S);
+    plan
+}
+
+/// Members on machines of their own, so that what is slow between hosts is what they tell each other.
+fn two_apart() -> Plan {
+    let mut plan = two();
+    plan.params.together = false;
+    plan.lasting(50 * S);
+    plan
+}
+
+fn late_acknowledgements() -> Plan {
+    let mut plan = two_apart();
+    plan.fault(7_000, 20_000, Fault::Slow { from: 1, to: 0, by: 2_400 * MS });
+    plan.fault(11_000, 22_000, Fault::CutStore { host: 0 });
+    plan.fault(11_500, 20_000, Fault::CutPeers { from: 0, to: 1 });
+    plan
+}
+
+fn acknowledgements_of_an_earlier_process() -> Plan {
+    let mut plan = two_apart();
+    plan.fault(7_900, 20_000, Fault::Slow { from: 1, to: 0, by: 1_500 * MS });
+    plan.fault(8_000, 50, Fault::Kill { host: 0 });
+    plan.fault(9_600, 50, Fault::Kill { host: 0 });
+    plan.fault(9_610, 20_000, Fault::CutPeers { from: 0, to: 1 });
+    plan.fault(9_800, 20_000, Fault::CutStore { host: 0 });
+    plan
+}
+
+fn handed_to_the_deaf() -> Plan {
+    let mut plan = heard();
+    priorities(&mut plan, [50, 100, 0]);
+    plan.fault(12_000, 40_000, Fault::CutStore { host: 0 });
+    plan.fault(12_050, 40_000, Fault::Drain { host: 1 });
+    plan.lasting(60 * S);
+    plan
+}
+
+fn listed_without_an_answer(speaks: bool) -> Plan {
+    let mut plan = heard();
+    plan.params.heartbeats[2] = speaks;
+    plan.fault(2, 8_500, Fault::Kill { host: 2 });
+    plan.fault(8_300, 30_000, meddle(0, TxnKind::Renew, 100, Mishap::LoseAnswer));
+    plan.fault(8_560, 30_000, Fault::WatchLag { host: 0, by: 60 * S });
+    plan.fault(8_560, 20_000, Fault::CutPeers { from: 0, to: 2 });
+    plan.fault(9_300, 20_000, Fault::CutStore { host: 0 });
+    plan.lasting(50 * S);
+    plan
+}
+
+fn dropped_before_commit() -> Plan {
+    let mut plan = heard();
+    plan.fault(7_990, 20_000, meddle(0, TxnKind::Renew, 400, Mishap::LoseRequest));
+    plan.fault(8_000, 1_000, Fault::Restart { host: 2 });
+    plan.fault(8_600, 20_000, Fault::WatchLag { host: 0, by: 60 * S });
+    plan.fault(8_600, 20_000, Fault::CutPeers { from: 0, to: 2 });
+    plan.lasting(50 * S);
+    plan
+}
+
+fn too_long_without_etcd() -> Plan {
+    let mut plan = with_host_2_unlisted();
+    plan.params.without_store_ms = 8_000;
+    plan
+}
+
+/// Host 2 has host 1's name, and waits for it since host 1 has been cut off from etcd; some time later
+/// host 0 is cut off as well, and lists that name.
+fn name_taken_over(dies: bool) -> Plan {
+    let mut plan = heard();
+    plan.params.without_store_ms = 8_000;
+    plan.reconfigure(0, 2, Change::NameOf { host: 1 });
+    plan.fault(2, 3_998, Fault::Kill { host: 2 });
+    plan.fault(7_500, 30_000, Fault::CutStore { host: 1 });
+    plan.fault(11_800, 25_000, Fault::CutStore { host: 0 });
+    if dies {
+        plan.fault(12_600, 20_000, Fault::PowerOff { host: 1 });
+    }
+    plan.lasting(50 * S);
+    plan
+}
+
+fn namesake() -> Plan {
+    let mut plan = heard();
+    priorities(&mut plan, [50, 100, 0]);
+    plan.reconfigure(0, 2, Change::NameOf { host: 1 });
+    plan.fault(2, 8_100, Fault::Kill { host: 2 });
+    plan.fault(8_000, 15_000, Fault::CutStore { host: 1 });
+    plan
+}
