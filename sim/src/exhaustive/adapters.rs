@@ -9,7 +9,7 @@ use turnip_core::{Assignment, Backstop, Instant, Mutant, OpId, VipConfig};
 
 use super::Options;
 use super::arena::{Arena, NumberMap};
-use super::daemon::{clock, small};
+use super::daemon::{Clocks, small};
 use super::kernel::Kernel;
 use super::messages::Messages;
 
@@ -50,6 +50,7 @@ pub(super) struct Adapters {
     mutant: Option<Mutant>,
     /// Every call takes its time, not only those that take something away.
     slow: bool,
+    clocks: Clocks,
     configured: Vec<Vec<Assignment>>,
     sides: Arena<Side>,
     steps: NumberMap<(u32, u8, u8, KernelInput), KernelStep>,
@@ -64,6 +65,7 @@ impl Adapters {
         Adapters {
             mutant: options.mutant,
             slow: options.slow_kernel,
+            clocks: Clocks(options.rates_percent),
             configured: options.files.list().iter().map(of_file).collect(),
             sides,
             steps: NumberMap::default(),
@@ -83,7 +85,7 @@ impl Adapters {
             return step.clone();
         }
         let mut next = self.sides.get(kernel).clone();
-        let now = clock(host, tick);
+        let now = self.clocks.at(host, tick);
         match input {
             KernelInput::Start { file } => {
                 let configured = self.configured[usize::from(file)].clone();

@@ -6,6 +6,7 @@ use turnip_core::{Lease, Mutant};
 
 use super::daemon::TICK;
 use super::files::Files;
+use super::hearing::Hearing;
 use super::state::Trouble;
 
 /// The bounds of a world.
@@ -37,8 +38,8 @@ pub struct Options {
     pub drains_max: u8,
     /// How many daemons the operator stops for good.
     pub stops_max: u8,
-    /// Only the first host has joined when it all begins; the others may start at any time.
-    pub alone: bool,
+    /// So many of the hosts have not joined when it all begins; they may start at any time.
+    pub absent: usize,
     /// How often a daemon may start with another configuration file.
     pub changes_max: u8,
     /// How often a host's renewals may begin to be lost, each time for as many ticks as may be;
@@ -52,8 +53,8 @@ pub struct Options {
     /// Only requests that free a VIP are ever late; what else a killed daemon had sent is lost.
     pub late_freeing: bool,
     /// Daemons are killed, stopped and started with other files, and hosts are booted again, on
-    /// the first host only.
-    pub one_unlucky: bool,
+    /// this host only.
+    pub unlucky: Option<usize>,
     /// A daemon that was killed does not start again.
     pub stay_down: bool,
     /// The configuration files.
@@ -68,6 +69,11 @@ pub struct Options {
     /// The fence silences at the deadline. Without it only the daemon does, and neither it nor its
     /// kernel ever stalls.
     pub fence: bool,
+    /// How fast the hosts' clocks go, in percent of true time. The drift margin is 10 %.
+    pub rates_percent: [u32; 3],
+    /// How the hosts hear each other, where they do (rule 10). Then it is also wrong when a session is
+    /// gone before its host's deadline, whoever answers.
+    pub hearing: Option<Hearing>,
     /// The rule that is broken, to see whether that is noticed.
     pub mutant: Option<Mutant>,
 }
@@ -89,19 +95,21 @@ impl Default for Options {
             moves_max: 0,
             drains_max: 0,
             stops_max: 0,
-            alone: false,
+            absent: 0,
             changes_max: 0,
             losses_max: u8::MAX,
             stalled_watches_max: 0,
             prompt: false,
             late_freeing: false,
-            one_unlucky: false,
+            unlucky: None,
             stay_down: false,
             files: Files::One,
             gap_max: u8::MAX,
             rest_zeros: 4,
             slow_kernel: false,
             fence: true,
+            rates_percent: [90, 110, 100],
+            hearing: None,
             mutant: None,
         }
     }
@@ -122,7 +130,19 @@ impl Options {
             Trouble::Change => self.changes_max,
             Trouble::Loss => self.losses_max,
             Trouble::StalledWatch => self.stalled_watches_max,
+            Trouble::Double => self.hearing.map_or(0, |hearing| hearing.doubles_max),
         }
+    }
+
+    /// The tick with which it ends.
+    pub(super) fn last_tick(&self) -> u8 {
+        self.ticks_max + self.hearing.map_or(0, |hearing| hearing.warm_up)
+    }
+
+    /// The number of the name that a host has.
+    pub(super) fn name_of(&self, host: usize) -> usize {
+        let twin_of = self.hearing.and_then(|hearing| hearing.twin_of);
+        twin_of.filter(|_| host + 1 == self.nodes).unwrap_or(host)
     }
 }
 

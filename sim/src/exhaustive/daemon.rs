@@ -5,20 +5,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use turnip_core::{
-    Action, Backstop, ClusterName, Exit, HostId, Instant, Lease, Mutant, Node, NodeConfig, OpId,
-    StoreError, TxnId, VipConfig,
+    Action, Addressee, Backstop, ClusterName, Datagram, Exit, Heartbeat, HostId, Instant, Lease,
+    Node, NodeConfig, NodeName, OpId, SessionId, StoreError, TxnId, VipConfig,
 };
 
+use super::Options;
 use super::arena::{Identity, NumberMap};
-use super::files::Files;
+use super::hearing::Hearing;
 use super::messages::Messages;
 
 /// True time goes by in steps of this.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// How fast the hosts' clocks go, in percent of true time: the slowest and the fastest that the
-/// drift margin of 10 % permits, then a true one.
-const RATES_PERCENT: [u32; 3] = [90, 110, 100];
+/// More than are ever started on one host.
+const PROCESSES: u64 = 0x100;
 
 /// More than a node ever asks for in one.
 const IDS_PER_TICK: u64 = 64;
@@ -40,15 +40,31 @@ pub(super) enum Input {
         id: u32,
         outcome: u32,
     },
+    Datagram {
+        datagram: u32,
+    },
 }
 
 /// What a node asks for, as far as it matters to the world.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Effect {
     Follow,
-    Commit { id: u32, txn: u32 },
-    Kernel { id: u32, op: u32 },
-    Exit { refused: bool },
+    Commit {
+        id: u32,
+        txn: u32,
+    },
+    Kernel {
+        id: u32,
+        op: u32,
+    },
+    /// A datagram goes to the name of that number.
+    Send {
+        to: u8,
+        datagram: u32,
+    },
+    Exit {
+        refused: bool,
+    },
 }
 
 /// A node, and what it asked for on the way there.
@@ -63,8 +79,9 @@ pub(super) struct Step {
 /// A node takes some 10 KiB, so only those that were used lately are kept; any other is made again
 /// in the way in which it first came to be.
 pub(super) struct Daemons {
+    options: Options,
     lease: Lease,
-    mutant: Option<Mutant>,
+    pub(super) clocks: Clocks,
     files: Vec<Vec<VipConfig>>,
     slots: Vec<Slot>,
     ids: NumberMap<u128, u32>,
@@ -84,6 +101,7 @@ const KEPT_MAX: usize = 60_000;
 struct Slot {
     origin: Origin,
     timeout: u32,
+    standing: Option<(SessionId, Instant)>,
     kept: Option<Box<Node>>,
     /// When it was last used.
     epoch: u32,
@@ -109,11 +127,12 @@ enum Origin {
 }
 
 impl Daemons {
-    pub(super) fn new(lease: Lease, files: Files, mutant: Option<Mutant>) -> Self {
+    pub(super) fn new(lease: Lease, options: &Options) -> Self {
         Daemons {
+            options: *options,
             lease,
-            mutant,
-            files: files.list(),
+            clocks: Clocks(options.rates_percent),
+            files: options.files.list(),
             slots: Vec::new(),
             ids: NumberMap::default(),
             identity: Identity::default(),
@@ -139,8 +158,8 @@ impl Daemons {
     }
 
     fn started(&self, start: Start, tick: u8) -> Node {
-        let mut node = Node::new(self.config(start), clock(start.host, tick));
-        if let Some(mutant) = self.mutant {
+        let mut node = Node::new(self.config(start), self.clocks.at(start.host, tick));
+        if let Some(mutant) = self.options.mutant {
             node.set_mutant(mutant);
         }
         node
@@ -161,7 +180,7 @@ impl Daemons {
             return step.clone();
         }
         let mut next = self.node(messages, node);
-        feed(&mut next, messages, (host, tick), input);
+        self.feed(&mut next, messages, (host, tick), input);
         let step = self.settle(messages, next, Origin::Step { node, host, tick, input });
         self.steps.insert(key, step.clone());
         step
@@ -190,7 +209,7 @@ impl Daemons {
             }
         };
         for (when, input) in steps.into_iter().rev() {
-            feed(&mut made, messages, when, input);
+            self.feed(&mut made, messages, when, input);
             while made.poll_action().is_some() {}
         }
         if self.slots[node as usize].kept.is_none() {
@@ -215,20 +234,21 @@ impl Daemons {
     fn settle(&mut self, messages: &mut Messages, mut node: Node, origin: Origin) -> Step {
         let mut effects = Vec::new();
         while let Some(action) = node.poll_action() {
-            effects.extend(self.effect(messages, action));
+            self.effect(messages, action, &mut effects);
         }
         let next = u32::try_from(self.slots.len()).expect("fewer than 2^32 nodes");
         let number = *self.ids.entry(self.identity.of(&node)).or_insert(next);
         if number == next {
             let timeout = node.poll_timeout().map_or(u32::MAX, micros);
-            self.slots.push(Slot { origin, timeout, kept: None, epoch: self.epoch });
+            let standing = node.session().zip(node.deadline());
+            self.slots.push(Slot { origin, timeout, standing, kept: None, epoch: self.epoch });
             self.keep(number, node);
         }
         Step { node: number, effects: effects.into() }
     }
 
-    fn effect(&mut self, messages: &mut Messages, action: Action) -> Option<Effect> {
-        Some(match action {
+    fn effect(&mut self, messages: &mut Messages, action: Action, effects: &mut Vec<Effect>) {
+        effects.push(match action {
             Action::Follow { .. } => Effect::Follow,
             Action::Commit { id, txn, .. } => {
                 Effect::Commit { id: small(id.0), txn: messages.txns.intern(txn) }
@@ -241,18 +261,42 @@ impl Daemons {
                 if let Some(said) = &mut self.said {
                     said.push(report.to_string());
                 }
-                return None;
+                return;
             }
             // The member is on no host of this world, and nobody learns from announcements.
-            Action::AskMember { .. } | Action::Announce { .. } => return None,
-            // The hosts of these worlds do not hear each other.
-            Action::Beat { .. } | Action::UseKeys(_) => return None,
-        })
+            Action::AskMember { .. } | Action::Announce { .. } | Action::UseKeys(_) => return,
+            Action::Beat { heartbeat, to } => return self.beat(messages, heartbeat, to, effects),
+        });
+    }
+
+    /// One datagram to each, from the node that is being settled.
+    fn beat(
+        &self,
+        messages: &mut Messages,
+        heartbeat: Heartbeat,
+        to: Vec<Addressee>,
+        effects: &mut Vec<Effect>,
+    ) {
+        // A process has the number of its host.
+        let host = usize::try_from(heartbeat.process / PROCESSES).expect("few");
+        let from: NodeName = self.name(host).parse().expect("a name");
+        for Addressee { node, acknowledges, .. } in to {
+            let datagram = (from.clone(), Datagram { heartbeat, acknowledges });
+            effects.push(Effect::Send {
+                to: number_of(&node),
+                datagram: messages.datagrams.intern(datagram),
+            });
+        }
     }
 
     /// When the node wants to be called, on its own clock.
     pub(super) fn timeout(&self, node: u32) -> u32 {
         self.slots[node as usize].timeout
+    }
+
+    /// The session that the node has, and its deadline on its own clock.
+    pub(super) fn standing(&self, node: u32) -> Option<(SessionId, Instant)> {
+        self.slots[node as usize].standing
     }
 
     /// How many different nodes, and different steps of them, were met.
@@ -261,40 +305,55 @@ impl Daemons {
     }
 
     fn config(&self, Start { host, incarnation, boots, file }: Start) -> NodeConfig {
-        let name = host_name(host);
         NodeConfig {
             cluster: cluster(),
-            name: name.parse().expect("a name"),
-            host: HostId(format!("{name}{boots}").into()),
-            process: host as u64 * 0x100 + u64::from(incarnation),
+            name: self.name(host).parse().expect("a name"),
+            host: HostId(format!("{}/{boots}/netns", host_name(host)).into()),
+            process: host as u64 * PROCESSES + u64::from(incarnation),
             lease: self.lease,
             backstop: Backstop::Fence,
             weight: 100,
             vips: self.files[usize::from(file)].clone(),
-            heartbeats: None,
+            heartbeats: self.hearing_of(host).map(|hearing| hearing.config(host)),
             version: String::new(),
         }
     }
-}
 
-/// Gives `node` an input.
-fn feed(node: &mut Node, messages: &Messages, (host, tick): (usize, u8), input: Input) {
-    let now = clock(host, tick);
-    node.skip_ids_to(IDS_PER_TICK * u64::from(tick));
-    match input {
-        Input::Wake => node.handle_timeout(now),
-        Input::Stop => node.handle_stop(now),
-        Input::Committed { id, response } => {
-            let answer = match response {
-                Some(response) => Ok(messages.responses.get(response).clone()),
-                None => Err(StoreError::Unavailable("no answer".to_owned())),
-            };
-            node.handle_committed(TxnId(id.into()), answer, now);
-        }
-        Input::Watch { update } => node.handle_update(messages.updates.get(update).clone(), now),
-        Input::Kernel { id, outcome } => {
-            let outcome = messages.outcomes.get(outcome).clone();
-            node.handle_kernel_outcome(OpId(id.into()), outcome, now);
+    /// How a host hears the others, if it does.
+    fn hearing_of(&self, host: usize) -> Option<Hearing> {
+        let is_old = |hearing: &Hearing| hearing.old_daemon && host + 1 == self.options.nodes;
+        self.options.hearing.filter(|hearing| !is_old(hearing))
+    }
+
+    fn name(&self, host: usize) -> &'static str {
+        host_name(self.options.name_of(host))
+    }
+
+    /// Gives `node` an input.
+    fn feed(&self, node: &mut Node, messages: &Messages, (host, tick): (usize, u8), input: Input) {
+        let now = self.clocks.at(host, tick);
+        node.skip_ids_to(IDS_PER_TICK * u64::from(tick));
+        match input {
+            Input::Wake => node.handle_timeout(now),
+            Input::Stop => node.handle_stop(now),
+            Input::Committed { id, response } => {
+                let answer = match response {
+                    Some(response) => Ok(messages.responses.get(response).clone()),
+                    None => Err(StoreError::Unavailable("no answer".to_owned())),
+                };
+                node.handle_committed(TxnId(id.into()), answer, now);
+            }
+            Input::Watch { update } => {
+                node.handle_update(messages.updates.get(update).clone(), now)
+            }
+            Input::Kernel { id, outcome } => {
+                let outcome = messages.outcomes.get(outcome).clone();
+                node.handle_kernel_outcome(OpId(id.into()), outcome, now);
+            }
+            Input::Datagram { datagram } => {
+                let (from, datagram) = messages.datagrams.get(datagram);
+                node.handle_datagram(from, datagram, now);
+            }
         }
     }
 }
@@ -309,15 +368,27 @@ pub(super) fn host_name(host: usize) -> &'static str {
     ["a", "b", "c"][host]
 }
 
-/// What the clock of a host reads. Each has an epoch of its own.
-pub(super) fn clock(host: usize, tick: u8) -> Instant {
-    let epoch = Instant::from_nanos((host as u64 + 1) * 1_000_000_000);
-    epoch + TICK * u32::from(tick) * RATES_PERCENT[host] / 100
+/// The number of a node's name.
+fn number_of(name: &NodeName) -> u8 {
+    let is = |number: &u8| host_name(usize::from(*number)) == name.as_str();
+    (0..3).find(is).expect("a host's name")
 }
 
-/// The same in µs.
-pub(super) fn clock_micros(host: usize, tick: u8) -> u32 {
-    micros(clock(host, tick))
+/// How fast the hosts' clocks go, in percent of true time.
+#[derive(Clone, Copy)]
+pub(super) struct Clocks(pub(super) [u32; 3]);
+
+impl Clocks {
+    /// What the clock of a host reads. Each has an epoch of its own.
+    pub(super) fn at(self, host: usize, tick: u8) -> Instant {
+        let epoch = Instant::from_nanos((host as u64 + 1) * 1_000_000_000);
+        epoch + TICK * u32::from(tick) * self.0[host] / 100
+    }
+
+    /// The same in µs.
+    pub(super) fn micros(self, host: usize, tick: u8) -> u32 {
+        micros(self.at(host, tick))
+    }
 }
 
 fn micros(at: Instant) -> u32 {

@@ -2,11 +2,11 @@
 
 use turnip_core::adapter::Call;
 use turnip_core::records::{VipRecord, decode};
-use turnip_core::{Assignment, KeyKind, Op};
+use turnip_core::{Assignment, Heartbeat, KeyKind, Op};
 
 use super::daemon::host_name;
 use super::moves::{Fate, Move};
-use super::state::{Life, State};
+use super::state::{Flying, Life, State};
 use super::world::World;
 
 /// One line for each move: when, what, what the nodes said to it, and who answers then.
@@ -85,6 +85,11 @@ fn describe(world: &World, state: &State, next: Move) -> String {
             format!("the operator no longer drains {}", name(host))
         }
         Move::Stop { host } => format!("the operator stops {}", name(host)),
+        Move::Hear { host, nth, again } => {
+            let flying = state.flying[usize::from(nth)];
+            let again = if again { ", which may arrive again" } else { "" };
+            format!("{} hears {}{again}", name(host), explain_datagram(world, flying))
+        }
     }
 }
 
@@ -96,6 +101,21 @@ fn explain_fate(name: &str, fate: Fate) -> String {
         Fate::Late => format!("{name}'s renewal is late"),
         Fate::Stalled => format!("the daemon of {name} stands still"),
     }
+}
+
+fn explain_datagram(world: &World, flying: Flying) -> String {
+    let (from, datagram) = world.stores.messages.datagrams.get(flying.datagram);
+    let acknowledges = match datagram.acknowledges {
+        Some(one) => {
+            format!(", which acknowledges heartbeat {} of process {:x}", one.number, one.process)
+        }
+        None => String::new(),
+    };
+    let Heartbeat { number, process, .. } = datagram.heartbeat;
+    format!(
+        "heartbeat {number} of {from}, process {process:x}, sent at tick {}{acknowledges}",
+        flying.sent
+    )
 }
 
 fn explain_call(call: &Call) -> String {

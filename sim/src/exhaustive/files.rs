@@ -15,6 +15,8 @@ const WIDE: u8 = Adapter::CHUNK as u8;
 /// What daemons can be configured to have. The first file is the one with which all begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Files {
+    /// No VIP at all: only sessions matter.
+    None,
     /// One VIP, v.
     One,
     /// The VIP v is renamed to w, and back.
@@ -31,6 +33,7 @@ impl Files {
     /// The VIPs of each file.
     pub(super) fn list(self) -> Vec<Vec<VipConfig>> {
         match self {
+            Files::None => vec![Vec::new()],
             Files::One => vec![vec![vip("v", &[0])]],
             Files::Rename => vec![vec![vip("v", &[0])], vec![vip("w", &[0])]],
             Files::Two => vec![vec![vip("v", &[0]), vip("w", &[1])]],

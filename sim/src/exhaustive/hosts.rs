@@ -2,7 +2,7 @@
 //! asks for is carried out.
 
 use super::adapters::KernelInput;
-use super::daemon::{Effect, Input, Start, Step, clock_micros};
+use super::daemon::{Effect, Input, Start, Step};
 use super::state::{LOST, Life, Request, State};
 use super::world::World;
 
@@ -32,7 +32,7 @@ impl World {
     }
 
     pub(super) fn wake(&mut self, state: &mut State, index: usize) {
-        let now = clock_micros(index, state.tick);
+        let now = self.daemons.clocks.micros(index, state.tick);
         for round in 0.. {
             assert!(round < 10, "a node wants to be called for ever");
             let host = &state.hosts[index];
@@ -119,9 +119,12 @@ impl World {
                     host.watch.push(snapshot);
                 }
                 Effect::Commit { id, txn } => {
+                    let reaches = self.reaches_store(index, state.tick);
+                    let txn = if reaches || !self.stores.is_renewal(txn) { txn } else { LOST };
                     state.hosts[index].requests.push(Request { id, txn });
                 }
                 Effect::Kernel { id, op } => self.kernel(state, index, KernelInput::Op { id, op }),
+                Effect::Send { to, datagram } => self.send(state, index, (to, datagram)),
                 Effect::Exit { refused } => {
                     let life = if refused { Life::Refused } else { Life::Stopped };
                     self.end(state, index, life);

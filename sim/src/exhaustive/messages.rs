@@ -1,6 +1,6 @@
 //! All that nodes, store and kernels say to each other, by number.
 
-use turnip_core::{KernelOp, KernelOutcome, Txn, TxnResponse, Update};
+use turnip_core::{Datagram, KernelOp, KernelOutcome, NodeName, Txn, TxnResponse, Update};
 
 use super::arena::Arena;
 
@@ -12,4 +12,6 @@ pub(super) struct Messages {
     pub(super) updates: Arena<Update>,
     pub(super) ops: Arena<KernelOp>,
     pub(super) outcomes: Arena<KernelOutcome>,
+    /// With the name of the sender.
+    pub(super) datagrams: Arena<(NodeName, Datagram)>,
 }

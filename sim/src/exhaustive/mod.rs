@@ -31,6 +31,8 @@ mod bounds;
 mod daemon;
 mod explain;
 mod files;
+mod hearing;
+mod hearing_worlds;
 mod hosts;
 mod kernel;
 mod messages;
@@ -49,6 +51,7 @@ use turnip_core::Mutant;
 
 pub use bounds::Options;
 pub use files::Files;
+pub use hearing::{Hearing, Ticks};
 pub use mutants::{where_it_shows, why_not};
 pub use world::Violation;
 pub use worlds::{SmallWorld, large_worlds, small_worlds, wide_world};
@@ -165,6 +168,9 @@ impl fmt::Display for Violation {
             }
             Violation::Gap(ticks) => {
                 write!(f, "for {ticks} ticks nobody holds an address, although somebody could")
+            }
+            Violation::Deleted(name) => {
+                write!(f, "the session of {name} is gone before its deadline")
             }
             Violation::Refusal(name) => {
                 write!(f, "{name} refuses to run although nobody else has its name")

@@ -68,6 +68,8 @@ pub(super) enum Move {
     Drain { host: u8, on: bool },
     /// The operator stops the daemon in an orderly way.
     Stop { host: u8 },
+    /// A heartbeat reaches a host; or it does and is still on its way.
+    Hear { host: u8, nth: u8, again: bool },
 }
 
 impl Move {
@@ -93,6 +95,7 @@ impl Move {
             Move::Drain { host, on } => (12, host, on.into()),
             Move::Reboot { host } => (13, host, 0),
             Move::StallWatch { host, on } => (14, host, on.into()),
+            Move::Hear { host, nth, again } => (15, host, nth << 1 | u8::from(again)),
         };
         (kind << 12) | (u16::from(host) << 8) | u16::from(nth)
     }
@@ -119,7 +122,8 @@ impl Move {
             11 => Move::Stop { host },
             12 => Move::Drain { host, on: nth != 0 },
             13 => Move::Reboot { host },
-            _ => Move::StallWatch { host, on: nth != 0 },
+            14 => Move::StallWatch { host, on: nth != 0 },
+            _ => Move::Hear { host, nth: nth >> 1, again: nth & 1 != 0 },
         }
     }
 }
@@ -139,6 +143,7 @@ impl World {
         if first {
             return;
         }
+        self.hearings(state, moves);
         for (nth, &txn) in state.late.iter().enumerate() {
             if self.stores.would_succeed(state.store, txn) {
                 moves.push(Move::LandLate { nth: small(nth) });
@@ -155,7 +160,7 @@ impl World {
         }
         // Without a fence the daemon and its kernel are taken to be quick: the guard is for that.
         let busy = |host: &Host| !self.options.fence && self.adapters.call(host.kernel).is_some();
-        if state.tick < self.options.ticks_max && !state.hosts.iter().any(busy) {
+        if state.tick < self.options.last_tick() && !state.hosts.iter().any(busy) {
             self.ticks(state, [Fate::Prompt; 3], 0, moves);
         }
     }
@@ -170,6 +175,19 @@ impl World {
         state.used.of(trouble) < self.options.max(trouble)
     }
 
+    /// Any heartbeat that is on its way may arrive.
+    fn hearings(&self, state: &State, moves: &mut Vec<Move>) {
+        for (nth, flying) in state.flying.iter().enumerate() {
+            let nth = small(nth);
+            for host in self.reached_by(state, flying.to) {
+                moves.push(Move::Hear { host, nth, again: false });
+                if self.may(state, Trouble::Double) {
+                    moves.push(Move::Hear { host, nth, again: true });
+                }
+            }
+        }
+    }
+
     /// A tick with every combination of fates that the bounds permit.
     fn ticks(&self, state: &State, fates: [Fate; 3], from: usize, moves: &mut Vec<Move>) {
         if from == state.hosts.len() {
@@ -179,7 +197,12 @@ impl World {
             return self.ticks(state, fates, from + 1, moves);
         }
         for fate in FATES {
-            let goes_on = |host: usize| fate == Fate::Lost && state.hosts[host].losing;
+            let cut = |host: usize| !self.reaches_store(host, state.tick + 1);
+            if cut(from) && !matches!(fate, Fate::Lost | Fate::Stalled) {
+                continue;
+            }
+            let goes_on =
+                |host: usize| fate == Fate::Lost && (state.hosts[host].losing || cut(host));
             let before = (0..from).filter(|&host| fates[host] == fate && !goes_on(host)).count();
             let may = goes_on(from)
                 || fate.trouble().is_none_or(|trouble| {
@@ -236,7 +259,7 @@ impl World {
         ] {
             let spared = match trouble {
                 Trouble::StalledWatch => host.watch_stalled,
-                _ => self.options.one_unlucky && index != 0,
+                _ => self.is_spared(index),
             };
             if self.may(state, trouble) && !spared {
                 moves.push(next);
@@ -244,11 +267,14 @@ impl World {
         }
     }
 
+    fn is_spared(&self, host: u8) -> bool {
+        self.options.unlucky.is_some_and(|unlucky| unlucky != usize::from(host))
+    }
+
     /// A daemon that was killed can start again as it was; with another file, any that ended can.
     fn starts_of(&self, state: &State, index: u8, host: &Host, moves: &mut Vec<Move>) {
         let again = host.life == Life::Killed && !self.options.stay_down;
-        let spared = self.options.one_unlucky && index != 0;
-        let changed = self.may(state, Trouble::Change) && !spared;
+        let changed = self.may(state, Trouble::Change) && !self.is_spared(index);
         let may = |file| if file == host.file { again } else { changed };
         let files = 0..self.files;
         moves.extend(files.filter(|&f| may(f)).map(|file| Move::Start { host: index, file }));

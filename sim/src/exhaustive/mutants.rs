@@ -2,12 +2,13 @@
 
 use turnip_core::Mutant;
 
-use super::worlds::{SmallWorld, small_worlds};
+use super::worlds::{SmallWorld, large_worlds, small_worlds};
 
 /// The small world in which a broken rule shows, if it shows in one; see [`why_not`].
 pub fn where_it_shows(mutant: Mutant) -> Option<SmallWorld> {
     let name = world_of(mutant).ok()?;
-    let mut world = small_worlds().into_iter().find(|world| world.name == name)?;
+    let all = || small_worlds().into_iter().chain(large_worlds());
+    let mut world = all().find(|world| world.name == name)?;
     world.options.mutant = Some(mutant);
     Some(world)
 }
@@ -40,6 +41,33 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         | Mutant::NoTicket
         | Mutant::ClockReadInQueue
         | Mutant::AddressBeforeGate => "kernel-stall",
+        Mutant::AcknowledgedCountsOn
+        | Mutant::AcknowledgementOfAny
+        | Mutant::ConsentFromAcknowledgement
+        | Mutant::AcknowledgedWhileExpiring => "hear",
+        Mutant::BarEndsWithOwnWrite => "hear-unanswered",
+        Mutant::AcknowledgeBeforeWrite => "hear-kill",
+        Mutant::ExpiryOutlivesProcess | Mutant::SilentFromBefore => "hear-kill-renew",
+        Mutant::AcknowledgementOfAnyProcess => "hear-anew",
+        Mutant::AcknowledgeByOldView => "hear-view",
+        Mutant::AnyWitness => "hear-three",
+        Mutant::UnlistedExpires => "join",
+        Mutant::UnknownListIgnored => "join-late",
+        Mutant::ExtendWithoutWitnesses => "join-old",
+        Mutant::ListBeforeCommit => "drop",
+        Mutant::WithoutStoreForEver => "unlisted",
+        Mutant::NamesakeExpires => "twin",
+        Mutant::SilentFromBeforeSession => "twin-stop",
+        Mutant::AcknowledgeWhenLate => "twin-late",
+        Mutant::UnknownSessionAcknowledged => "twin-of-expired",
+        Mutant::DeafAcknowledged => {
+            return Err("it costs an address its host, and never gives it two");
+        }
+        Mutant::ExtendBeforeWrite => {
+            return Err(
+                "a process that has not written has no session that could be gone too early",
+            );
+        }
         Mutant::KeepRenamed => {
             return Err("in the world rename something else still prevents the harm");
         }

@@ -30,6 +30,7 @@ impl Rest {
         state.used = Used::default();
         state.gap = 0;
         state.late.clear();
+        state.flying.clear();
         let mut moves = Vec::new();
         let mut passed = Vec::new();
         for ticks in 0.. {

@@ -96,7 +96,7 @@ pub(super) fn search(
                 expired = expired.max(world.expired(&successor));
             }
             gap = gap.max(successor.gap);
-            let last = successor.tick == world.options.ticks_max;
+            let last = successor.tick == world.options.last_tick();
             if wrong.is_none() && last && known.trailing_zeros() >= bounds.rest_zeros {
                 rested += 1;
                 wrong = rest.check(world, &successor, bounds.rest_ticks_max);

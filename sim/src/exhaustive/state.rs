@@ -15,6 +15,8 @@ pub(super) struct State {
     pub(super) gap: u8,
     /// Requests that nobody waits for any more and that may still land.
     pub(super) late: Vec<u32>,
+    /// Heartbeats on their way.
+    pub(super) flying: Vec<Flying>,
     pub(super) hosts: Vec<Host>,
 }
 
@@ -43,10 +45,12 @@ pub(super) enum Trouble {
     Loss,
     /// A watch stands still.
     StalledWatch,
+    /// A datagram arrives twice.
+    Double,
 }
 
 /// How many kinds of trouble there are.
-const TROUBLES: usize = 11;
+const TROUBLES: usize = 12;
 
 /// How many troubles of each kind there have been.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -86,6 +90,16 @@ pub(super) struct Host {
     pub(super) answers: Vec<Answer>,
 }
 
+/// A heartbeat on its way to a host, with its acknowledgement.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Flying {
+    /// At which tick it was sent.
+    pub(super) sent: u8,
+    /// The number of its addressee's name.
+    pub(super) to: u8,
+    pub(super) datagram: u32,
+}
+
 /// Whether the daemon runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Life {
@@ -123,6 +137,10 @@ impl State {
         let mut to = Writer(bytes);
         to.number(self.store);
         to.all(&self.late, |to, txn| to.number(*txn));
+        to.all(&self.flying, |to, flying| {
+            to.0.extend([flying.sent, flying.to]);
+            to.number(flying.datagram);
+        });
         self.hosts.iter().for_each(|host| host.encode(&mut to));
     }
 
@@ -132,11 +150,15 @@ impl State {
         let used = Used(from.bytes());
         let store = from.number();
         let late = from.all(Reader::number);
+        let flying = from.all(|from| {
+            let [sent, to] = from.bytes();
+            Flying { sent, to, datagram: from.number() }
+        });
         let mut hosts = Vec::with_capacity(3);
         while !from.0.is_empty() {
             hosts.push(Host::decode(&mut from));
         }
-        State { tick, store, pinned, drained, used, gap, late, hosts }
+        State { tick, store, pinned, drained, used, gap, late, flying, hosts }
     }
 }
 
@@ -156,6 +178,10 @@ impl Host {
             requests: Vec::new(),
             answers: Vec::new(),
         }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.life == Life::Running
     }
 
     fn encode(&self, to: &mut Writer<'_>) {

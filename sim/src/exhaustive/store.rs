@@ -36,6 +36,8 @@ pub(super) struct Applied {
 /// Every store that was ever reached, by number, and what was said to and by it.
 pub(super) struct Stores {
     pub(super) keys: Keys,
+    /// Of each name.
+    session_keys: [String; 3],
     contents: Arena<Contents>,
     pub(super) messages: Messages,
     applied: NumberMap<(u32, u32, u8), Applied>,
@@ -45,7 +47,9 @@ pub(super) struct Stores {
 impl Stores {
     /// None yet; what is in them has these keys.
     pub(super) fn new(keys: Keys) -> Self {
+        let session_key = |name| keys.session(&host_name(name).parse().expect("a name"));
         Stores {
+            session_keys: [0, 1, 2].map(session_key),
             keys,
             contents: Arena::default(),
             messages: Messages::default(),
@@ -93,10 +97,9 @@ impl Stores {
         update
     }
 
-    /// The session of a host.
-    pub(super) fn session(&self, store: u32, host: usize) -> Option<SessionId> {
-        let node = host_name(host).parse().expect("a name");
-        let kv = self.contents.get(store).kvs.get(&self.keys.session(&node))?;
+    /// The session of the name of that number.
+    pub(super) fn session(&self, store: u32, name: usize) -> Option<SessionId> {
+        let kv = self.contents.get(store).kvs.get(&self.session_keys[name])?;
         Some(SessionId(kv.create_revision))
     }
 

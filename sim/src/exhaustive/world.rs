@@ -6,7 +6,7 @@ use turnip_core::{Keys, Lease, NodeName, Op, SessionId, Txn, VipConfig};
 
 use super::Options;
 use super::adapters::{Adapters, KernelInput};
-use super::daemon::{Daemons, Input, clock, cluster, host_name};
+use super::daemon::{Daemons, Input, cluster, host_name};
 use super::moves::{Fate, Move};
 use super::state::{Answer, Host, LOST, Life, Request, State, Trouble, Used};
 use super::store::Stores;
@@ -16,6 +16,8 @@ use super::store::Stores;
 pub enum Violation {
     /// Two hosts answer for the same address at the same instant.
     Overlap(&'static str, &'static str),
+    /// A host's session is gone, and its deadline is ahead.
+    Deleted(&'static str),
     /// A daemon takes another of its own processes for a stranger and ends.
     Refusal(&'static str),
     /// All is well, and has been for a long time, and still nobody holds this address.
@@ -52,10 +54,10 @@ impl World {
         for name in (0..options.nodes).map(host_name) {
             let node: NodeName = name.parse().expect("a name");
             let (key, value) = (keys.drain(&node), encode(&DrainRecord {}));
-            pins.push(write(Op::Put {
-                key: keys.pin(&files[0][0].name),
-                value: encode(&PinRecord { node }),
-            }));
+            if let Some(vip) = files[0].first() {
+                let (key, value) = (keys.pin(&vip.name), encode(&PinRecord { node }));
+                pins.push(write(Op::Put { key, value }));
+            }
             drains.push([write(Op::Delete { key: key.clone() }), write(Op::Put { key, value })]);
         }
         let of_vip = |vip: &VipConfig| vip.addresses.iter().copied().collect::<Vec<_>>();
@@ -63,7 +65,7 @@ impl World {
         World {
             options,
             stores,
-            daemons: Daemons::new(lease, options.files, options.mutant),
+            daemons: Daemons::new(lease, &options),
             adapters: Adapters::new(&options),
             files: u8::try_from(files.len()).expect("few"),
             addresses: files.iter().map(of_file).collect(),
@@ -84,18 +86,32 @@ impl World {
             used: Used::default(),
             gap: 0,
             late: Vec::new(),
+            flying: Vec::new(),
             hosts: Vec::new(),
         };
-        for host in 0..self.options.nodes {
-            state.hosts.push(Host::off());
-            if host == 0 || !self.options.alone {
-                self.start(&mut state, host, 0);
-                self.calm(&mut state, |_| {});
-            }
+        let all = self.options.nodes;
+        let hearing = self.options.hearing;
+        let later = self.options.absent + usize::from(hearing.is_some_and(|it| it.newcomer));
+        state.hosts.resize(all, Host::off());
+        for host in 0..all - later {
+            self.join(&mut state, host);
         }
+        for _ in 0..hearing.map_or(0, |hearing| hearing.warm_up) {
+            self.apply_one(&mut state, Move::Tick { fates: [Fate::Prompt; 3] });
+            self.calm(&mut state, |_| {});
+        }
+        for host in all - later..all - self.options.absent {
+            self.join(&mut state, host);
+        }
+        state.used = Used::default();
         let hosts = 0..self.options.nodes;
         self.first_sessions = hosts.map(|host| self.stores.session(state.store, host)).collect();
         state
+    }
+
+    fn join(&mut self, state: &mut State, host: usize) {
+        self.start(state, host, 0);
+        self.calm(state, |_| {});
     }
 
     /// Lets everything that is on its way arrive; `each` is told what does.
@@ -109,31 +125,46 @@ impl World {
     /// Something that is on its way and arrives next when all goes well; `all`: also what goes to
     /// the store or comes from it late.
     fn arrival(&self, state: &State, all: bool) -> Option<Move> {
-        (0..state.hosts.len()).find_map(|index| {
-            let host = u8::try_from(index).expect("few");
-            let at = &state.hosts[index];
-            if self.adapters.call(at.kernel).is_some() && (all || !self.options.slow_kernel) {
-                return Some(Move::Perform { host });
-            }
-            if at.life != Life::Running {
-                return None;
-            }
-            if all && at.watch_stalled {
-                return Some(Move::StallWatch { host, on: false });
-            }
-            if !at.watch_stalled && !at.watch.is_empty() {
-                return Some(Move::Watch { host });
-            }
-            if all && !at.answers.is_empty() {
-                return Some(Move::Answer { host, nth: 0 });
-            }
-            let nth = at.requests.iter().position(|request| request.txn != LOST)?;
-            all.then(|| Move::Commit { host, nth: u8::try_from(nth).expect("few") })
+        (0..state.hosts.len())
+            .find_map(|index| {
+                let host = u8::try_from(index).expect("few");
+                let at = &state.hosts[index];
+                if self.adapters.call(at.kernel).is_some() && (all || !self.options.slow_kernel) {
+                    return Some(Move::Perform { host });
+                }
+                if at.life != Life::Running {
+                    return None;
+                }
+                if all && at.watch_stalled {
+                    return Some(Move::StallWatch { host, on: false });
+                }
+                if !at.watch_stalled && !at.watch.is_empty() {
+                    return Some(Move::Watch { host });
+                }
+                if all && !at.answers.is_empty() {
+                    return Some(Move::Answer { host, nth: 0 });
+                }
+                let nth = at.requests.iter().position(|request| request.txn != LOST)?;
+                all.then(|| Move::Commit { host, nth: u8::try_from(nth).expect("few") })
+            })
+            .or_else(|| all.then(|| self.hearing(state))?)
+    }
+
+    /// The next heartbeat arrives; one that reaches nobody is forgotten in time.
+    fn hearing(&self, state: &State) -> Option<Move> {
+        state.flying.iter().enumerate().find_map(|(nth, flying)| {
+            let host = self.reached_by(state, flying.to).last()?;
+            Some(Move::Hear { host, nth: u8::try_from(nth).expect("few"), again: false })
         })
     }
 
     /// What is wrong with a state, if anything is.
     pub(super) fn violation(&self, state: &State) -> Option<Violation> {
+        if self.options.hearing.is_some()
+            && let Some(host) = (0..state.hosts.len()).find(|&host| self.is_deleted(state, host))
+        {
+            return Some(Violation::Deleted(host_name(host)));
+        }
         let mut answering = self.answering(state);
         while let Some((one, address)) = answering.next() {
             if let Some((other, _)) = answering.clone().find(|(_, other)| *other == address) {
@@ -143,8 +174,23 @@ impl World {
         if state.gap > self.options.gap_max {
             return Some(Violation::Gap(state.gap));
         }
+        // Of two machines with one name, one refuses to run.
+        if self.options.hearing.is_some_and(|hearing| hearing.twin_of.is_some()) {
+            return None;
+        }
         let refused = state.hosts.iter().position(|host| host.life == Life::Refused)?;
         Some(Violation::Refusal(host_name(refused)))
+    }
+
+    /// Whether a host's session is gone although its deadline is ahead: whoever deleted it did not wait
+    /// for as long as the host may hold.
+    fn is_deleted(&self, state: &State, host: usize) -> bool {
+        let at = &state.hosts[host];
+        at.is_running()
+            && self.daemons.standing(at.node).is_some_and(|(session, deadline)| {
+                self.daemons.clocks.at(host, state.tick) < deadline
+                    && self.stores.session(state.store, self.options.name_of(host)) != Some(session)
+            })
     }
 
     /// The hosts that answer at this instant, and for which address. Without a fence nothing but
@@ -154,7 +200,7 @@ impl World {
         state: &'a State,
     ) -> impl Iterator<Item = (usize, IpNet)> + Clone + 'a {
         state.hosts.iter().enumerate().flat_map(move |(index, host)| {
-            let now = self.options.fence.then(|| clock(index, state.tick));
+            let now = self.options.fence.then(|| self.daemons.clocks.at(index, state.tick));
             self.adapters.answering(host.kernel, now).map(move |address| (index, address))
         })
     }
@@ -264,6 +310,15 @@ impl World {
                 state.drained ^= 1 << host;
                 self.land(state, self.drains[usize::from(host)][usize::from(on)]);
             }
+            Move::Hear { host, nth, again } => {
+                let datagram = state.flying[usize::from(nth)].datagram;
+                if again {
+                    state.used.count(Trouble::Double);
+                } else {
+                    state.flying.remove(nth.into());
+                }
+                self.feed(state, host.into(), Input::Datagram { datagram });
+            }
             Move::Stop { host } => {
                 state.used.count(Trouble::Stop);
                 self.feed(state, host.into(), Input::Stop);
@@ -273,6 +328,7 @@ impl World {
 
     fn tick(&mut self, state: &mut State, fates: [Fate; 3]) {
         state.tick += 1;
+        self.lose_old_datagrams(state);
         for (index, fate) in fates.into_iter().enumerate().take(state.hosts.len()) {
             if state.hosts[index].life != Life::Running {
                 continue;

@@ -2,6 +2,7 @@
 
 use super::bounds::Options;
 use super::files::Files;
+use super::hearing_worlds::{large_hearing_worlds, small_hearing_worlds};
 
 /// A world that is worth looking at for a reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +18,7 @@ pub struct SmallWorld {
 /// The worlds that are small enough to be exhausted at every commit: together some four million
 /// states. Each is where a rule of the protocol is put to the test.
 pub fn small_worlds() -> Vec<SmallWorld> {
-    [leases(), hand_overs(), files(), time_and_kernels()].concat()
+    [leases(), hand_overs(), files(), time_and_kernels(), small_hearing_worlds()].concat()
 }
 
 /// Renewals and sessions.
@@ -78,7 +79,7 @@ fn hand_overs() -> Vec<SmallWorld> {
         one(
             "newcomer",
             "a node joins while the only other one is drained and no longer is",
-            Options { ticks_max: 0, drains_max: 2, alone: true, rest_zeros: 0, ..calm },
+            Options { ticks_max: 0, drains_max: 2, absent: 1, rest_zeros: 0, ..calm },
         ),
         one(
             "reboot",
@@ -111,9 +112,9 @@ fn files() -> Vec<SmallWorld> {
                 losses_max: 0,
                 stalled_watches_max: 1,
                 slow_kernel: true,
-                alone: true,
+                absent: 1,
                 prompt: true,
-                one_unlucky: true,
+                unlucky: Some(0),
                 late_freeing: true,
                 ..calm
             },
@@ -145,7 +146,7 @@ fn files() -> Vec<SmallWorld> {
                 stalled_watches_max: 1,
                 slow_kernel: true,
                 prompt: true,
-                one_unlucky: true,
+                unlucky: Some(0),
                 rest_zeros: 0,
                 ..calm
             },
@@ -249,7 +250,7 @@ fn time_and_kernels() -> Vec<SmallWorld> {
 
 /// The worlds that take minutes to exhaust: together some seventy million states.
 pub fn large_worlds() -> Vec<SmallWorld> {
-    [large_hand_overs(), large_further()].concat()
+    [large_hand_overs(), large_further(), large_hearing_worlds()].concat()
 }
 
 /// Large worlds of leases and hand-overs.
@@ -342,7 +343,7 @@ fn large_further() -> Vec<SmallWorld> {
                 late_max: 2,
                 losses_max: 1,
                 stalled_watches_max: 1,
-                alone: true,
+                absent: 1,
                 prompt: true,
                 states_max: 10_000_000,
                 ..calm
