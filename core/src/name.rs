@@ -132,7 +132,8 @@ impl HostId {
         };
         match (parts(self), parts(other)) {
             (Some((machine, boot)), Some((of_other, other_boot))) => {
-                machine == of_other && boot != other_boot
+                // Without a machine id nobody knows.
+                machine == of_other && machine != "-" && boot != other_boot
             }
             _ => false,
         }
@@ -142,5 +143,19 @@ impl HostId {
 impl fmt::Display for HostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_boot_is_of_the_same_machine_which_has_an_id() {
+        let is_later = |id: &str, of: &str| HostId(id.into()).is_later_boot_of(&HostId(of.into()));
+        assert!(is_later("m/2/7", "m/1/7"));
+        assert!(!is_later("m/1/8", "m/1/7"), "another namespace of the same boot");
+        assert!(!is_later("n/2/7", "m/1/7"), "another machine");
+        assert!(!is_later("-/2/7", "-/1/7"), "nobody knows");
     }
 }

@@ -1,7 +1,9 @@
 //! What keeps the floating addresses: turnip, or keepalived to compare it with.
 
+use std::ffi::CString;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::binary;
 use crate::namespace::Namespace;
+use crate::process;
 use crate::security::Security;
 
 /// The name of the cluster: turnip's default, which the original's variables cannot change.
@@ -184,10 +187,17 @@ impl Daemon {
 impl Place<'_> {
     /// The turnip that was installed on the host, else the common one.
     fn turnip_command(&self) -> Result<Command> {
-        match installed_in(self.directory) {
-            own if own.is_file() => Ok(self.namespace.command(&own.display().to_string())),
-            _ => turnip_command(self.namespace),
-        }
+        let mut command = match installed_in(self.directory) {
+            own if own.is_file() => self.namespace.command(&own.display().to_string()),
+            _ => turnip_command(self.namespace)?,
+        };
+        let own = |path: PathBuf| CString::new(path.as_os_str().as_bytes());
+        let ids = vec![
+            (own(machine_id(self.directory))?, c"/etc/machine-id"),
+            (own(boot_id(self.directory))?, c"/proc/sys/kernel/random/boot_id"),
+        ];
+        process::see(&mut command, ids);
+        Ok(command)
     }
 }
 
@@ -197,6 +207,16 @@ pub const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
 /// What a host that keeps its files in `directory` has of `/run`, which is empty after a boot.
 pub fn runtime_directory(directory: &Path) -> PathBuf {
     directory.join("run")
+}
+
+/// Where a host that keeps its files in `directory` has its machine id, which stays.
+pub fn machine_id(directory: &Path) -> PathBuf {
+    directory.join("machine-id")
+}
+
+/// Where it has the id of its boot.
+pub fn boot_id(directory: &Path) -> PathBuf {
+    directory.join("boot-id")
 }
 
 /// Where a host that keeps its files in `directory` has a turnip of its own, if it has one.

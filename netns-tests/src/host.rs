@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::address_monitor::AddressMonitor;
-use crate::daemon::runtime_directory;
+use crate::daemon::{boot_id, machine_id, runtime_directory};
 use crate::guard;
 use crate::lab::Lab;
 use crate::links::Via;
@@ -57,14 +57,21 @@ struct Boot {
     _prober_namespace: Arc<Namespace>,
 }
 
+/// As the kernel makes them.
+fn random_id() -> Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/uuid")?)
+}
+
 impl Host {
     /// A host without power, which is to be asked at the addresses `probed`.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn new(lab: &Lab, index: usize, name: String, probed: Vec<IpNet>) -> Result<Self> {
+        let directory = lab.directory_of(&name)?;
+        std::fs::write(machine_id(&directory), random_id()?.replace('-', ""))?;
         Ok(Host {
-            directory: lab.directory_of(&name)?,
+            directory,
             daemon: None,
             services: Vec::new(),
             index,
@@ -88,6 +95,8 @@ impl Host {
     ) -> Result<()> {
         self.namespace = lab.namespace(&self.name)?;
         guard::make_directory(&runtime_directory(&self.directory))?;
+        // Drawn at random by the kernel at each boot.
+        std::fs::write(boot_id(&self.directory), random_id()?)?;
         monitor.watch(&self.namespace, &self.name)?;
         self.plug(network)?;
         let responder = Responder::start(&self.namespace, &self.name)?;

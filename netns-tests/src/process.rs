@@ -1,5 +1,6 @@
 //! A process of a lab's host.
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
@@ -238,6 +239,29 @@ pub(crate) fn command(program: &str, namespace: Option<RawFd>) -> Command {
         });
     }
     command
+}
+
+/// Has a command see each `file` in the place of another one, as a machine of its own has files of its
+/// own that the kernel makes.
+pub(crate) fn see(command: &mut Command, files: Vec<(CString, &'static CStr)>) {
+    // SAFETY: unshare and mount are system calls, which may be made after a fork.
+    unsafe {
+        command.pre_exec(move || {
+            let checked = |returned: libc::c_int| match returned {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            };
+            let none = std::ptr::null();
+            checked(libc::unshare(libc::CLONE_NEWNS))?;
+            let private = libc::MS_REC | libc::MS_PRIVATE;
+            checked(libc::mount(none, c"/".as_ptr(), none, private, none.cast()))?;
+            for (file, place) in &files {
+                let (file, place) = (file.as_ptr(), place.as_ptr());
+                checked(libc::mount(file, place, none, libc::MS_BIND, none.cast()))?;
+            }
+            Ok(())
+        });
+    }
 }
 
 /// The ids of the processes whose main thread is in the namespace with this inode.

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::Cluster;
 use crate::binary;
 use crate::daemon::{
-    Daemon, Place, RUNTIME_DIRECTORY, installed_in, runtime_directory, turnip_command,
+    Daemon, Place, RUNTIME_DIRECTORY, boot_id, installed_in, machine_id, runtime_directory,
+    turnip_command,
 };
 use crate::guard;
 use crate::host::Host;
@@ -188,6 +189,10 @@ impl Cluster {
     pub fn start_duplicate_daemon(&self, host: usize, other: usize) -> Result<Process> {
         let directory = self.lab.directory_of(&format!("duplicate-of-h{}", other + 1))?;
         guard::make_directory(&runtime_directory(&directory))?;
+        // The machine is the one that it runs on.
+        for id in [machine_id, boot_id] {
+            std::fs::copy(id(&self.hosts[host].directory), id(&directory))?;
+        }
         let place = Place {
             host: &self.hosts[other].name,
             index: other,
