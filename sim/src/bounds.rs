@@ -128,10 +128,20 @@ fn stores_that_went_back() -> Vec<Experiment> {
 fn cut_off_and_heard(plan: &mut Plan, rng: &mut Rng) -> u64 {
     on_host_0(plan);
     plan.params.heartbeats.fill(true);
+    // With a member on host 0, those that follow etcd there would be cut off with it.
+    plan.params.together = false;
     let at = moment(rng);
     plan.fault(at, 25_000, Fault::CutStore { host: 0 });
     plan.lasting(40 * S);
     at
+}
+
+/// Host 1 has host 0's name and machine id, and starts when host 0 does not write its session any more, or
+/// soon before.
+fn of_one_machine_id(plan: &mut Plan, rng: &mut Rng, at: u64) {
+    plan.reconfigure(0, 1, Change::NameOf { host: 0 });
+    plan.reconfigure(0, 1, Change::MachineOf { host: 0 });
+    plan.fault(2, at - 2_000 + rng.below(8_000), Fault::Kill { host: 1 });
 }
 
 fn hosts_that_are_mistaken_for_others() -> Vec<Experiment> {
@@ -142,11 +152,18 @@ fn hosts_that_are_mistaken_for_others() -> Vec<Experiment> {
             bound_ms: Some(LEASE_MS as f64),
             prepare: |plan, rng| {
                 let at = cut_off_and_heard(plan, rng);
-                plan.reconfigure(0, 1, Change::NameOf { host: 0 });
-                plan.reconfigure(0, 1, Change::MachineOf { host: 0 });
-                // It starts when the first one does not write its session any more, or soon before.
-                let starts = at - 2_000 + rng.below(8_000);
-                plan.fault(2, starts, Fault::Kill { host: 1 });
+                of_one_machine_id(plan, rng, at);
+            },
+        },
+        Experiment {
+            broken: "A4: the same, and nobody who is listed reaches etcd either",
+            stated: "for as long as a session may go without a write (24 h; here 15 s)",
+            bound_ms: Some(15_000.0),
+            prepare: |plan, rng| {
+                let at = cut_off_and_heard(plan, rng);
+                plan.params.without_store_ms = 15_000;
+                plan.fault(at, 25_000, Fault::CutStore { host: 2 });
+                of_one_machine_id(plan, rng, at);
             },
         },
         Experiment {
