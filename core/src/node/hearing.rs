@@ -113,7 +113,8 @@ impl Cluster {
             self.hurry(own, out);
         }
         // Who sends and does not receive would be acknowledged for ever (rule 10.3).
-        let is_late = self.session.deadline().is_none_or(|deadline| now >= deadline);
+        let given_up = |deadline: Instant| now >= deadline + lease.duration();
+        let is_late = self.session.deadline().is_none_or(given_up);
         if reached.is_empty() || is_late {
             return;
         }
