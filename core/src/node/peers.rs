@@ -158,7 +158,7 @@ impl Peers {
     // ---- heartbeats
 
     /// A heartbeat of a node's session was received. Whether nothing speaks against acknowledging it, as
-    /// far as that session goes (rules 10.4 and 10.10).
+    /// far as that session goes (rules 10.4, 10.7 and 10.10).
     pub(super) fn beat(
         &mut self,
         own: &Own,
@@ -178,15 +178,21 @@ impl Peers {
         {
             (unheard.at, unheard.since) = (unheard.newest, self.silence.mark(now));
         }
-        let lease = lease::hearing_time(peer.lease.unwrap_or_default());
-        let patience = Patience { lease, grace: lease };
+        let lease = peer.lease.unwrap_or_default();
+        let hearing = lease::hearing_time(lease);
+        let patience = Patience { lease: hearing, grace: hearing };
         let is_deaf = peer.unheard.is_some_and(|unheard| {
             self.silence.due(unheard.since, patience).is_some_and(|due| due <= now)
         }) && !own.mutated(Mutant::DeafAcknowledged);
-        let is_barred = peer.barred.is_some_and(|at| heartbeat.modified <= at);
-        !is_deaf
-            && !peer.is_of_before
-            && (!is_barred || own.mutated(Mutant::AcknowledgedWhileExpiring))
+        // It could not hold by another acknowledgement: whoever is alive and does not write keeps nothing.
+        let longest = own.config.heartbeats.as_ref().map(|config| config.without_store);
+        let longest = longest.map(|longest| own.config.lease.holding_without_store(longest));
+        let is_unwritten = longest
+            .is_some_and(|longest| now.since(peer.heard.heard_at()) + lease >= longest)
+            && !own.mutated(Mutant::WithoutStoreForEver);
+        let is_barred = peer.barred.is_some_and(|at| heartbeat.modified <= at)
+            && !own.mutated(Mutant::AcknowledgedWhileExpiring);
+        !is_deaf && !is_unwritten && !is_barred && !peer.is_of_before
     }
 
     /// A heartbeat of that session is acknowledged: its silence counts from here.
