@@ -192,6 +192,25 @@ fn nobody_goes_on_without_a_write_in_the_store_for_longer_than_the_others_wait()
 
 /// Rule 10.7.
 #[test]
+fn who_does_not_write_for_too_long_loses_its_vips_to_those_that_hear_it() {
+    let mut world = World::new(Vec::new());
+    for name in ["a", "b"] {
+        let mut config = hearing(name);
+        config.heartbeats.as_mut().unwrap().without_store = 20 * SECOND;
+        world.start(config);
+        world.run(100 * MS);
+    }
+    world.run(2 * SECOND);
+    assert_eq!(world.holders(), [0]);
+    (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
+    world.run(15 * SECOND);
+    assert_eq!(world.holders(), [0]);
+    world.run(6 * SECOND);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+}
+
+/// Rule 10.7.
+#[test]
 fn who_is_not_listed_waits_for_long() {
     let mut world = World::hearing(&["a", "b"]);
     // Both die; c comes and is listed nowhere.

@@ -148,7 +148,7 @@ impl Peers {
     // ---- heartbeats
 
     /// A heartbeat of a node's session was received. Whether nothing speaks against acknowledging it, as
-    /// far as that session goes (rules 10.4 and 10.10).
+    /// far as that session goes (rules 10.4, 10.7 and 10.10).
     pub(super) fn beat(
         &mut self,
         own: &Own,
@@ -171,8 +171,14 @@ impl Peers {
         let lease = peer.lease.unwrap_or_default();
         let is_deaf = peer.unheard.is_some_and(|unheard| now.since(unheard.since) >= lease)
             && !own.mutated(Mutant::DeafAcknowledged);
+        // It could not hold by another acknowledgement: whoever is alive and does not write keeps nothing.
+        let longest = own.config.heartbeats.as_ref().map(|config| config.without_store);
+        let longest = longest.map(|longest| own.config.lease.holding_without_store(longest));
+        let is_unwritten =
+            longest.is_some_and(|longest| now.since(peer.heard.heard_at()) + lease >= longest);
         let is_barred = peer.barred.is_some_and(|at| heartbeat.modified <= at);
-        !is_deaf && (!is_barred || own.mutated(Mutant::AcknowledgedWhileExpiring))
+        let is_unwritten = is_unwritten && !own.mutated(Mutant::WithoutStoreForEver);
+        !is_deaf && !is_unwritten && (!is_barred || own.mutated(Mutant::AcknowledgedWhileExpiring))
     }
 
     /// A heartbeat of that session is acknowledged: its silence counts from here.
