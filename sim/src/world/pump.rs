@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use madsim::time::{Instant, Sleep};
 
-use crate::time::True;
+use crate::time::{True, US};
 
 use super::World;
 use super::control::Control;
+
+/// A sleep of this length gives every daemon that was woken before it the time to run: the executor lets
+/// some 100 ns pass with each turn. After a shorter one some may be about to run still.
+const TURNS_OF_ALL: u64 = 20 * US;
 
 /// The future that runs the world until the end of its plan. It calls back for what concerns the
 /// daemons' futures.
@@ -22,6 +26,8 @@ pub struct Pump<F> {
     sleep: Pin<Box<Sleep>>,
     /// Until when it sleeps, unless somebody wakes it.
     sleeps_until: True,
+    /// That is long enough for all daemons that were woken.
+    sleeps_long: bool,
     /// No daemon is about to run.
     ahead: bool,
 }
@@ -31,7 +37,15 @@ impl<F: FnMut(Control)> Pump<F> {
     pub fn new(world: Rc<World>, control: F) -> Self {
         let begin = world.time.now_instant() - world.time.elapsed();
         let sleep = Box::pin(world.time.sleep(Duration::from_secs(1)));
-        Pump { world, control, begin, sleep, sleeps_until: True::MAX, ahead: false }
+        Pump {
+            world,
+            control,
+            begin,
+            sleep,
+            sleeps_until: True::MAX,
+            sleeps_long: false,
+            ahead: false,
+        }
     }
 
     /// Lets the events up to now happen. Tells when the next one will, unless the run is over.
@@ -69,10 +83,11 @@ impl<F: FnMut(Control) + Unpin> Future for Pump<F> {
             agenda.runner_wakes();
             agenda.now()
         };
-        self.ahead = present >= self.sleeps_until;
+        self.ahead = present >= self.sleeps_until && self.sleeps_long;
         loop {
             let Some(next) = self.run() else { return Poll::Ready(()) };
-            self.sleeps_until = next;
+            let present = self.world.time.elapsed().as_nanos() as u64;
+            (self.sleeps_until, self.sleeps_long) = (next, next >= present + TURNS_OF_ALL);
             let at = self.begin + Duration::from_nanos(next);
             self.sleep.as_mut().reset(at);
             if self.sleep.as_mut().poll(cx).is_pending() {
