@@ -208,7 +208,11 @@ impl Durations {
                     && takes_consent(plan, &other.fault)
                     && other.at <= ends(away) =>
             {
-                ((ends(away) - other.at + back + self.death()).max(without_store), ANY)
+                // With a member that is the majority, a host takes the store with it.
+                let takes_store =
+                    plan.params.members <= 2 && matches!(other.fault, Fault::PowerOff { .. });
+                let ends = if takes_store { to } else { ends(away) };
+                ((ends - other.at + back + self.death()).max(without_store), ANY)
             }
             _ => return None,
         };
@@ -256,6 +260,14 @@ impl Durations {
             Fault::CutStore { .. } if lasts + 2 * self.renew + 2 * commit < bears => {
                 Self::unnoticed(3 * self.renew + self.keepalive)
             }
+            // But not for longer than rule 10.7 allows.
+            Fault::CutStore { .. } if hears => Allowance {
+                gap: self.death(),
+                moves: 4,
+                after_begin: 0,
+                after_end: self.keepalive + return_of_host + outage,
+                unsteady: true,
+            },
             // The others wait for its lease. Who comes back is first in line again, after settling.
             Fault::Kill { .. } | Fault::Freeze { .. } => Allowance {
                 gap: self.death(),

@@ -53,7 +53,11 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
 /// lately.
 fn is_expected(inner: &Inner, refusal: &Refusal) -> bool {
     let plan = &inner.env.plan;
-    let lately = 3 * plan.lease_ms_max() * MS + 10 * S;
+    // Whoever was frozen meanwhile goes by what had come before that.
+    let freezes =
+        plan.steps.iter().filter(|step| step.fault == Fault::Freeze { host: refusal.host });
+    let frozen: u64 = freezes.map(|step| step.lasts.unwrap_or_default()).sum();
+    let lately = 3 * plan.lease_ms_max() * MS + 10 * S + frozen;
     let mut others = (0..plan.params.hosts).filter(|host| *host != refusal.host);
     others.any(|other| {
         let starts = || inner.env.record.configs.iter().filter(|one| one.host == other);

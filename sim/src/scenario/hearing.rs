@@ -438,14 +438,15 @@ fn too_long_without_etcd() -> Plan {
     plan
 }
 
-/// Host 2 has host 1's name, and waits for it since host 1 has been cut off from etcd; some time later
-/// host 0 is cut off as well, and lists that name.
+/// Host 2 has host 1's name, and waits for it while host 1 does not write its session any more; some time
+/// later host 0 is cut off from etcd, and lists that name.
 fn name_taken_over(dies: bool) -> Plan {
     let mut plan = heard();
     plan.params.without_store_ms = 8_000;
     plan.reconfigure(0, 2, Change::NameOf { host: 1 });
     plan.fault(2, 3_998, Fault::Kill { host: 2 });
-    plan.fault(7_500, 30_000, Fault::CutStore { host: 1 });
+    plan.fault(7_500, 30_000, meddle(1, TxnKind::Renew, 400, Mishap::LoseRequest));
+    plan.fault(12_000, 30_000, Fault::WatchLag { host: 1, by: 60 * S });
     plan.fault(11_800, 25_000, Fault::CutStore { host: 0 });
     if dies {
         plan.fault(12_600, 20_000, Fault::PowerOff { host: 1 });
