@@ -2,13 +2,13 @@
 //!
 //! They break what the kernel adapter does within a few microseconds, or where another rule stands
 //! behind it; a cluster shows them only by a coincidence of stalls. core's tests drive the adapter alone,
-//! against tables of a kernel, and set the same mutants.
+//! against tables of a kernel, or nodes step by step, and set the same mutants.
 
 use turnip_core::Mutant;
 
 /// A test of core, by file and name.
 pub struct CoreTest {
-    /// The file, below `core/src/adapter/tests`.
+    /// The file, below `core`.
     pub file: &'static str,
     /// The test's name.
     pub name: &'static str,
@@ -22,7 +22,7 @@ macro_rules! core_test {
             file: $file,
             name: $name,
             #[cfg(test)]
-            source: include_str!(concat!("../../core/src/adapter/tests/", $file)),
+            source: include_str!(concat!("../../core/", $file)),
         })
     };
 }
@@ -31,38 +31,60 @@ macro_rules! core_test {
 pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
     match mutant {
         Mutant::ExpiredGateMoved | Mutant::RefreshReopensGate => {
-            core_test!("fence.rs", "a_refresh_never_moves_a_gate_whose_time_is_over")
+            core_test!(
+                "src/adapter/tests/fence.rs",
+                "a_refresh_never_moves_a_gate_whose_time_is_over"
+            )
         }
         Mutant::EarlierHeldRevived | Mutant::LeftOutUntold => core_test!(
-            "fence.rs",
+            "src/adapter/tests/fence.rs",
             "a_gate_opens_anew_for_exactly_what_is_assumed_and_the_rest_is_told_with_the_next_refresh"
         ),
         Mutant::LateNotUndone => {
-            core_test!("lifetimes.rs", "what_came_too_late_is_taken_away_again")
+            core_test!("src/adapter/tests/lifetimes.rs", "what_came_too_late_is_taken_away_again")
         }
         Mutant::LifetimeNotLookedAtAgain => core_test!(
-            "lifetimes.rs",
+            "src/adapter/tests/lifetimes.rs",
             "by_lifetimes_what_the_kernel_read_too_late_is_set_again_or_taken_away"
         ),
         Mutant::WithdrawalCancelsNothing => core_test!(
-            "order.rs",
+            "src/adapter/tests/order.rs",
             "a_withdrawal_goes_before_what_waits_and_takes_its_addresses_out_of_that"
         ),
         Mutant::RenewedOutlivesSession => {
-            core_test!("order.rs", "what_another_session_was_renewed_to_counts_no_longer")
+            core_test!(
+                "src/adapter/tests/order.rs",
+                "what_another_session_was_renewed_to_counts_no_longer"
+            )
         }
         Mutant::FailedLetPass => {
-            core_test!("fence.rs", "what_could_not_be_put_there_is_not_let_pass")
+            core_test!("src/adapter/tests/fence.rs", "what_could_not_be_put_there_is_not_let_pass")
         }
         Mutant::WithdrawalWaits => {
-            core_test!("order.rs", "a_withdrawal_comes_between_two_chunks_of_what_is_under_way")
+            core_test!(
+                "src/adapter/tests/order.rs",
+                "a_withdrawal_comes_between_two_chunks_of_what_is_under_way"
+            )
         }
         Mutant::AddressBeforeGate | Mutant::DeleteBeforeShut => {
-            core_test!("fence.rs", "the_gate_comes_before_the_address_and_goes_before_it")
+            core_test!(
+                "src/adapter/tests/fence.rs",
+                "the_gate_comes_before_the_address_and_goes_before_it"
+            )
         }
         Mutant::SilentTakenForHeld => {
-            core_test!("fence.rs", "what_is_there_but_silent_is_not_taken_for_held")
+            core_test!(
+                "src/adapter/tests/fence.rs",
+                "what_is_there_but_silent_is_not_taken_for_held"
+            )
         }
+        Mutant::DeafAcknowledged => {
+            core_test!("tests/hearing.rs", "a_deaf_host_that_is_acknowledged_keeps_its_vip_dark")
+        }
+        Mutant::ExtendBeforeWrite => core_test!(
+            "tests/hearing.rs",
+            "a_process_that_resumes_holds_by_consent_only_after_its_own_write"
+        ),
         _ => None,
     }
 }
