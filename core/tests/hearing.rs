@@ -288,6 +288,42 @@ fn a_host_that_does_not_hear_of_its_vips_is_not_acknowledged_for_long() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// The same with that rule broken: the VIP stays dark for as long as its host is alive. No two hosts hold
+/// it, so no search for that finds it.
+#[test]
+fn a_deaf_host_that_is_acknowledged_keeps_its_vip_dark() {
+    for (mutant, is_dark) in [(None, false), (Some(Mutant::DeafAcknowledged), true)] {
+        let mut world = World::hearing(&["a", "b"]);
+        if let Some(mutant) = mutant {
+            world.hosts[0].node.set_mutant(mutant);
+        }
+        (world.hosts[1].cut, world.hosts[1].watch_cut) = (true, true);
+        world.run(10 * SECOND);
+        let session = world.session("b").unwrap().create_revision;
+        let record = format!(r#"{{"v":1,"node":"b","session":{session},"since_unix_ms":0}}"#);
+        world.etcd.put("/turnip/main/vips/v", &record);
+        world.run(30 * SECOND);
+        assert_eq!(world.holders().is_empty(), is_dark, "{mutant:?}: {}", world.story());
+    }
+}
+
+/// Rules 10.5 and 10.8: what an earlier process wrote may still land, with a list that the new one does not
+/// know of, so nothing moves its deadline before a write of its own.
+#[test]
+fn a_process_that_resumes_holds_by_consent_only_after_its_own_write() {
+    for (mutant, holders) in [(None, vec![1]), (Some(Mutant::ExtendBeforeWrite), vec![0])] {
+        let mut world = World::hearing(&["a", "b"]);
+        // It hears the store, and nothing that it writes arrives.
+        world.hosts[0].hold_commits = true;
+        world.restart(0);
+        if let Some(mutant) = mutant {
+            world.hosts[0].node.set_mutant(mutant);
+        }
+        world.run(8 * SECOND);
+        assert_eq!(world.holders(), holders, "{mutant:?}: {}", world.story());
+    }
+}
+
 /// Interleaving 21: whoever had the name before may have acknowledged until its deadline.
 #[test]
 fn a_host_that_takes_over_a_name_counts_no_silence_from_before_its_session() {

@@ -383,7 +383,8 @@ impl Session {
         let heartbeats = own.config.heartbeats.as_ref()?;
         let made = if own.mutated(Mutant::ConsentFromAcknowledgement) { now } else { made };
         let mut deadline = made + self.lease.holding();
-        if !own.mutated(Mutant::WithoutStoreForEver) {
+        let is_early = self.committed.is_none() && own.mutated(Mutant::ExtendBeforeWrite);
+        if !own.mutated(Mutant::WithoutStoreForEver) && !is_early {
             let longest = self.lease.holding_without_store(heartbeats.without_store);
             let early = own.mutated(Mutant::ExtendBeforeWrite).then_some(made);
             deadline = deadline.min(self.committed.or(early)? + longest);

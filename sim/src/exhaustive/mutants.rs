@@ -65,7 +65,7 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         }
         Mutant::ExtendBeforeWrite => {
             return Err(
-                "a process that has not written has no session that could be gone too early",
+                "a process that has not written holds nothing without a VIP, and with one it takes too many states",
             );
         }
         Mutant::KeepRenamed => {
