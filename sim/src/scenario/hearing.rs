@@ -177,7 +177,7 @@ fn of_acknowledgements() -> Vec<Scenario> {
             "handed-to-the-deaf",
             "host 1 is drained when host 0 has just been cut off from etcd, which is handed the VIP and does not know",
             &[Mutant::DeafAcknowledged],
-            8 * S,
+            11 * S,
             handed_to_the_deaf,
         ),
     ]
