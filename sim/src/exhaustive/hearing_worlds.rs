@@ -222,7 +222,7 @@ fn namesakes() -> Vec<SmallWorld> {
 
 /// Those that take minutes.
 pub(super) fn large_hearing_worlds() -> Vec<SmallWorld> {
-    let most = 40_000_000;
+    let most = 20_000_000;
     let (all, first_two) = (Ticks::ALL, at(&[1, 2]));
     vec![
         world(
