@@ -415,3 +415,20 @@ fn an_interface_that_is_gone_does_not_come_back_because_a_back_off_is_over() {
     world.run(100 * MS);
     assert_eq!(world.holders(), [0], "{}", world.story());
 }
+
+#[test]
+fn a_write_whose_time_is_over_when_its_answer_comes_is_not_told_to_the_kernel() {
+    let mut world = World::of(&["a"]);
+    world.run(2_000 * MS);
+    world.hosts[0].hold_commits = true;
+    world.run_until(1_000 * MS, |world| !world.hosts[0].commits.is_empty());
+    // The daemon is stopped until its lease is over, and hears the answer first.
+    world.hosts[0].frozen = true;
+    world.run(2_980 * MS);
+    world.hosts[0].hold_ops = true;
+    world.deliver(0);
+    world.hosts[0].frozen = false;
+    world.run(MS);
+    let ops: Vec<&KernelOp> = world.hosts[0].ops.iter().map(|(_, op)| op).collect();
+    assert!(matches!(ops[..], [KernelOp::Withdraw { .. }]), "{ops:?}");
+}

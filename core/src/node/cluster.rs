@@ -505,7 +505,10 @@ impl Cluster {
         self.peers.own_write(own);
         if let Some(deadline) = self.session.deadline().filter(|_| write.extended) {
             self.set_guard_timer(out);
-            news.push(News::Extended { deadline, was_late: write.was_late });
+            // What it is about may be over when its answer comes.
+            if now < deadline {
+                news.push(News::Extended { deadline, was_late: write.was_late });
+            }
         }
         let written = self.view.session(own.name()).map(|known| known.modified);
         if let Some(written) = written.filter(|at| write.credited && self.view.complete_to < *at) {

@@ -192,7 +192,7 @@ impl Cluster {
         }
         let was_late = self.session.consented(own, made, now)?;
         self.set_guard_timer(out);
-        let deadline = self.session.deadline()?;
+        let deadline = self.session.deadline().filter(|deadline| now < *deadline)?;
         Some(News::Extended { deadline, was_late })
     }
 
