@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(consent.of_all(&own, &witnesses), None, "c has said nothing");
         consent.acknowledged_by(&own, &c, first);
         assert_eq!(consent.of_all(&own, &witnesses), Some(NOW));
-        assert_eq!(consent.missing(&witnesses, NOW + MS), [c.clone()]);
+        assert_eq!(consent.missing(&witnesses, NOW + MS), std::slice::from_ref(&c));
         consent.acknowledged_by(&own, &c, second);
         let newest = consent.of_all(&own, &witnesses).unwrap();
         assert!(newest == NOW + 500 * MS && consent.is_of_newest(newest));
