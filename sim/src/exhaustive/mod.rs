@@ -11,7 +11,9 @@
 //! land after nobody waits for them; daemons that stall, are killed, resume, or start with another
 //! configuration file; calls that the kernel reads long after they were sent, of an address or of
 //! more than fit into one; a fence that silences an address exactly at its deadline; and an operator
-//! who moves VIPs to and fro, drains and stops.
+//! who moves VIPs to and fro, drains and stops. Where hosts [hear each other](Hearing), it can also have
+//! heartbeats that are lost, late, doubled and out of order, lists that change, and two machines of one
+//! name; there a session must not be gone before its host's deadline, either.
 //!
 //! What it leaves out, to be small: renewals are sent at ticks and meet their fate there, the one of
 //! the first host first; a watch tells the renewals that it has in store at once; calls that put
