@@ -76,8 +76,13 @@ impl Durations {
         let params = &plan.params;
         let rho = u64::from(params.drift_ppm);
         // The longest and the shortest that a duration on a host's clock takes in true time.
-        let slow = |local: u64| local * PPM / (PPM - rho) + 1;
-        let fast = |local: u64| local * PPM / (PPM + rho);
+        // A day in ns, times a million, is more than 64 bits hold.
+        let scaled = |local: u64, by: u64| {
+            let scaled = u128::from(local) * u128::from(PPM) / u128::from(by);
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        };
+        let slow = |local: u64| scaled(local, PPM - rho) + 1;
+        let fast = |local: u64| scaled(local, PPM + rho);
         let leases: Vec<LeaseParams> = plan.leases().collect();
         let lease = leases.iter().map(|lease| lease.lease_ms * MS).max().unwrap_or_default();
         let renew =
