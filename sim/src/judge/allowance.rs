@@ -354,14 +354,16 @@ impl Durations {
     fn of_the_store(&self, plan: &Plan, fault: &Fault, lasts: u64) -> Option<Allowance> {
         let Durations { bears_without_store: bears, outage, settle, rewatch, .. } = *self;
         let without_store = self.without_store(plan, lasts);
+        let hosts = plan.params.hosts.max(2) as u64;
         Some(match fault {
             // Nobody loses anything while the store is away for less than a lease bears. When it is
             // away for longer, everybody does. Where all hear each other, it may be away for a day. The
             // others give time to be heard, but not for a watch
-            // to come back, without which nobody renews.
+            // to come back, without which nobody renews: hosts come back one after the other, and each may
+            // be wanted more than the one before.
             Fault::LoseQuorum | Fault::RefuseWrites => Allowance {
                 gap: (lasts + outage + rewatch).saturating_sub(bears),
-                moves: if lasts + outage + rewatch < bears { 0 } else { 2 },
+                moves: if lasts + outage + rewatch < bears { 0 } else { hosts },
                 after_begin: 0,
                 after_end: self.keepalive + outage + settle,
                 unsteady: true,
@@ -369,7 +371,7 @@ impl Durations {
             Fault::CrashLeader | Fault::CrashMember { .. } | Fault::PauseMember { .. } => {
                 Allowance {
                     gap: (without_store + outage + rewatch).saturating_sub(bears),
-                    moves: if without_store + outage + rewatch < bears { 0 } else { 2 },
+                    moves: if without_store + outage + rewatch < bears { 0 } else { hosts },
                     after_begin: self.keepalive + outage + settle,
                     after_end: self.keepalive + outage + settle,
                     unsteady: false,
