@@ -50,6 +50,8 @@ pub(crate) struct View {
     pub(crate) complete_to: Revision,
     /// The highest revision heard of.
     pub(crate) newest: Revision,
+    /// The newest own transaction that is known to have landed.
+    pub(crate) landed: Revision,
     sessions: Slots<NodeName, SessionRecord>,
     nodes: Slots<NodeName, Arc<NodeRecord>>,
     vips: Slots<VipName, VipRecord>,

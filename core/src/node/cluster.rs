@@ -358,6 +358,9 @@ impl Cluster {
         if self.is_another_store(own, response.header, pending.sent_knowing, out, now) {
             return vec![News::StoreChanged];
         }
+        if response.succeeded {
+            self.view.landed = self.view.landed.max(response.header.revision);
+        }
         let mut news = Vec::new();
         for (key, kv) in pending.news(response) {
             let told = (key.as_str(), kv.as_ref(), response.header.revision);
@@ -533,8 +536,12 @@ impl Cluster {
         out.timers.stop(Timer::Renew);
     }
 
-    /// Deletes the own session (rule 5); whether there is one to delete.
+    /// Deletes the own session (rule 5), if there is one, and all is known that came before what this node
+    /// wrote last: a VIP may have been handed to it meanwhile. Whether it does.
     pub(super) fn delete_session(&mut self, own: &Own, out: &mut Outbox) -> bool {
+        if self.watch.is_following() && self.view.complete_to < self.view.landed {
+            return false;
+        }
         let Some(txn) = self.session.deletion(own, &self.view) else { return false };
         out.timers.stop(Timer::Renew);
         out.commit(Purpose::Close, txn, self.view.newest, self.lease().renew());
