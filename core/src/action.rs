@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::heartbeat::{Addressee, Heartbeat, HeartbeatKeys};
+use crate::heartbeat::{Addressee, HeartbeatKeys};
 use crate::kernel::{Assignment, KernelOp};
 use crate::report::Report;
 use crate::store::Txn;
@@ -54,13 +54,8 @@ pub enum Action {
         /// When they may no longer be announced.
         deadline: Instant,
     },
-    /// Send a heartbeat to each of the others, with what of theirs is acknowledged.
-    Beat {
-        /// The heartbeat.
-        heartbeat: Heartbeat,
-        /// To whom.
-        to: Vec<Addressee>,
-    },
+    /// Send a heartbeat to each of these, with what of theirs is acknowledged.
+    Beat(Vec<Addressee>),
     /// Authenticate heartbeats with these keys from now on.
     UseKeys(HeartbeatKeys),
     /// Tell the operator.

@@ -38,19 +38,22 @@ pub struct Acknowledgement {
 pub struct Datagram {
     /// The sender's heartbeat.
     pub heartbeat: Heartbeat,
+    /// The sender has received a heartbeat of the addressee lately. Who has not is not acknowledged: it
+    /// would not learn of that (rule 10.4).
+    pub hears_addressee: bool,
     /// What of the addressee it acknowledges.
     pub acknowledges: Option<Acknowledgement>,
 }
 
-/// Whom a heartbeat goes to.
+/// Whom a datagram goes to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Addressee {
     /// The node.
     pub node: NodeName,
     /// Where it receives heartbeats.
     pub address: SocketAddr,
-    /// What of it is acknowledged.
-    pub acknowledges: Option<Acknowledgement>,
+    /// What it is told.
+    pub datagram: Datagram,
 }
 
 /// `heartbeats/key`: what heartbeats are authenticated with. Keys are 256 bits in hexadecimal.

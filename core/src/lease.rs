@@ -38,6 +38,8 @@ const SNAPSHOT_RENEWS: u32 = 8;
 pub const WITHOUT_STORE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much more seldom the etcd member is asked when no VIP follows it.
 const MEMBER_SELDOM: u32 = 10;
+/// Among so many nodes heartbeats are made twice as often: among more their number would weigh on each.
+pub(crate) const FEW_NODES: usize = 10;
 
 /// How long a VIP is left alone after the kernel refused it `refusals` times in a row before: 1 s,
 /// doubling up to a minute (rule 7.3).
@@ -57,6 +59,12 @@ pub(crate) fn grace(patience: Duration) -> Duration {
 /// only then an outage is noticed.
 pub(crate) fn hearing_time(lease: Duration) -> Duration {
     2 * lease
+}
+
+/// How long no heartbeat of another node need have come until it is told so, with the shorter of both leases
+/// (rule 10.4): two heartbeats in a row may be late or lost, at the longest interval.
+pub(crate) fn unheard_time(lease: Duration) -> Duration {
+    lease * 2 / 5
 }
 
 /// How long ago a heartbeat may have been made that all have acknowledged, and nothing is amiss, where one
@@ -308,13 +316,16 @@ impl Lease {
     /// How often heartbeats are made (rule 10.3). Four and a quarter intervals after a heartbeat was made the
     /// store is written again at the latest, if not all have acknowledged a later one: that must be
     /// answered while addresses are still there. By lifetimes the last two seconds are of no use.
-    pub(crate) fn beat_interval(&self, backstop: Backstop) -> Duration {
+    ///
+    /// Among few hosts twice as often, so that the newest consent is no older than a renewal would be.
+    pub(crate) fn beat_interval(&self, backstop: Backstop, nodes: usize) -> Duration {
         let coarse = match backstop {
             Backstop::Fence => Duration::ZERO,
             Backstop::Lifetime => Duration::from_secs(2),
         };
         let of_use = self.holding().saturating_sub(self.guard + coarse);
-        self.renew.min(of_use * 2 / 11).max(Self::RENEW_MIN)
+        let interval = if nodes <= FEW_NODES { self.renew / 2 } else { self.renew };
+        interval.min(of_use * 2 / 11).max(Self::RENEW_MIN)
     }
 
     /// How often the session is renewed while everybody acknowledges: a renewal only shows then that the
@@ -422,8 +433,9 @@ pub fn by_name(lease: &Lease) -> Vec<(&'static str, Vec<Duration>)> {
         ("heard lately", vec![lease.alive_within(duration)]),
         ("settling delay", vec![lease.settling_delay()]),
         ("just answered", vec![lease.fresh_answer()]),
-        ("heartbeat interval", vec![lease.beat_interval(Backstop::Fence)]),
-        ("age of consent", vec![consent_time(lease.beat_interval(Backstop::Fence))]),
+        ("heartbeat interval", vec![lease.beat_interval(Backstop::Fence, 3)]),
+        ("age of consent", vec![consent_time(lease.beat_interval(Backstop::Fence, 3))]),
+        ("unheard", vec![unheard_time(duration)]),
         ("hearing", vec![hearing_time(duration)]),
         ("renewal at ease", vec![lease.renew_at_ease()]),
         ("without the store", vec![WITHOUT_STORE]),
@@ -506,14 +518,14 @@ mod tests {
             [(3_000, None, None), (3_000, Some(ms(800)), None), (3_000, Some(ms(500)), second)]
         {
             let lease = Lease::with(ms(duration), renew, guard, None).unwrap();
-            let interval = lease.beat_interval(Backstop::Fence);
+            let interval = lease.beat_interval(Backstop::Fence, FEW_NODES + 1);
             // The heartbeat that shows it may come just before it shows.
             let written = consent_time(interval) + interval;
             assert!(written + interval <= lease.holding() - lease.guard());
             assert!(interval <= lease.renew());
         }
         let lease = Lease::new(ms(4_000)).unwrap();
-        let interval = lease.beat_interval(Backstop::Lifetime);
+        let interval = lease.beat_interval(Backstop::Lifetime, FEW_NODES + 1);
         let left = lease.holding() - consent_time(interval) - interval;
         assert!(left > lease.guard() + ms(2_000) + interval, "a lifetime is left");
     }

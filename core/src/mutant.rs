@@ -151,6 +151,8 @@ mutants! {
     AcknowledgedWhileExpiring: "rule 10.4",
     /// An own write of the session ends the doubt whether an expiry may land.
     BarEndsWithOwnWrite: "rule 10.4",
+    /// Who hears nothing of its acknowledgement is acknowledged.
+    UnhearingAcknowledged: "rule 10.4",
     /// Whom a node acknowledges is silent all the same.
     AcknowledgedCountsOn: "rule 10.4",
     /// An acknowledgement counts whichever process it was for.

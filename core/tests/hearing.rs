@@ -307,6 +307,21 @@ fn a_deaf_host_that_is_acknowledged_keeps_its_vip_dark() {
     }
 }
 
+/// Rule 10.4: who can send and not receive would not learn that it is acknowledged, and holds nothing by that.
+#[test]
+fn who_hears_nothing_is_missed_a_little_later_than_who_says_nothing() {
+    for (mutant, holders) in [(None, vec![1]), (Some(Mutant::UnhearingAcknowledged), vec![])] {
+        let mut world = World::hearing(&["a", "b"]);
+        if let Some(mutant) = mutant {
+            world.hosts[1].node.set_mutant(mutant);
+        }
+        let deaf = &mut world.hosts[0];
+        (deaf.cut, deaf.watch_cut, deaf.hold_beats) = (true, true, true);
+        world.run(4_500 * MS);
+        assert_eq!(world.holders(), holders, "{mutant:?}: {}", world.story());
+    }
+}
+
 /// Rules 10.5 and 10.8: what an earlier process wrote may still land, with a list that the new one does not
 /// know of, so nothing moves its deadline before a write of its own.
 #[test]
@@ -508,7 +523,7 @@ fn a_session_that_the_view_does_not_show_is_not_acknowledged() {
         let session = SessionId(Revision(999));
         let heartbeat =
             Heartbeat { session, process: 5, number: 1, modified: nothing, complete_to: nothing };
-        let datagram = Datagram { heartbeat, acknowledges: None };
+        let datagram = Datagram { heartbeat, hears_addressee: true, acknowledges: None };
         let now = world.now;
         world.hosts[1].node.handle_datagram(&"a".parse().unwrap(), &datagram, now);
         world.run(SECOND);

@@ -80,7 +80,7 @@ pub async fn run(
                 Action::Announce { addresses, deadline } => answers.push(
                     kernel.announce(addresses, deadline).map(|()| Answer::Announced).boxed_local(),
                 ),
-                Action::Beat { heartbeat, to } => peers.send(heartbeat, to),
+                Action::Beat(to) => peers.send(to),
                 Action::UseKeys(keys) => peers.use_keys(keys),
                 Action::Report(report) => observe(Observation::Report(&report)),
                 Action::Exit(exit) => return exit,

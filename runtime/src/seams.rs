@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
-    Addressee, Assignment, Datagram, Heartbeat, HeartbeatKeys, Instant, KernelEvent, KernelOp,
-    KernelOutcome, MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
+    Addressee, Assignment, Datagram, HeartbeatKeys, Instant, KernelEvent, KernelOp, KernelOutcome,
+    MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
 };
 
 /// The key-value store that all hosts share.
@@ -61,7 +61,7 @@ pub trait Peers {
     fn use_keys(&self, keys: HeartbeatKeys);
 
     /// Sends a datagram to each addressee. Returns at once; what cannot be sent is lost.
-    fn send(&self, heartbeat: Heartbeat, to: Vec<Addressee>);
+    fn send(&self, to: Vec<Addressee>);
 
     /// The authentic datagrams that come in, each with the node that sent it. Called once.
     fn datagrams(&self) -> impl Stream<Item = (NodeName, Datagram)>;
@@ -75,9 +75,9 @@ impl<P: Peers> Peers for Option<P> {
         }
     }
 
-    fn send(&self, heartbeat: Heartbeat, to: Vec<Addressee>) {
+    fn send(&self, to: Vec<Addressee>) {
         if let Some(peers) = self {
-            peers.send(heartbeat, to);
+            peers.send(to);
         }
     }
 

@@ -58,7 +58,8 @@ impl End {
             complete_to: revision,
         };
         let acknowledges = Some(Acknowledgement { session, process: 9, number: 9 });
-        self.peers.send(heartbeat, vec![Addressee { node: to.clone(), address, acknowledges }]);
+        let datagram = Datagram { heartbeat, hears_addressee: true, acknowledges };
+        self.peers.send(vec![Addressee { node: to.clone(), address, datagram }]);
         number
     }
 

@@ -78,6 +78,11 @@ pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
                 "what_is_there_but_silent_is_not_taken_for_held"
             )
         }
+        // Nobody is given two owners by it: what is lost comes back later.
+        Mutant::UnhearingAcknowledged => core_test!(
+            "tests/hearing.rs",
+            "who_hears_nothing_is_missed_a_little_later_than_who_says_nothing"
+        ),
         // Nobody sends a heartbeat where no session is known, so nobody is acknowledged there.
         Mutant::UnknownSessionAcknowledged => core_test!(
             "tests/hearing.rs",

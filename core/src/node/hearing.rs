@@ -1,6 +1,7 @@
 //! Rule 10 in the node: who is listed, what is sent and acknowledged, and what that lets this node hold.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::cluster::{Cluster, News};
@@ -61,9 +62,10 @@ impl Cluster {
     /// lease needs its acknowledgements.
     fn beat_interval(&self, own: &Own) -> Duration {
         let (lease, backstop) = (self.lease(), own.config.backstop);
+        let nodes = self.view.nodes_with_session().count();
         let shortest = self.peers.shortest_lease().and_then(|of| lease.for_session_of(of).ok());
-        let for_others = shortest.map(|lease| lease.beat_interval(backstop));
-        lease.beat_interval(backstop).min(for_others.unwrap_or(Duration::MAX))
+        let for_others = shortest.map(|lease| lease.beat_interval(backstop, nodes));
+        lease.beat_interval(backstop, nodes).min(for_others.unwrap_or(Duration::MAX))
     }
 
     /// It is time for a heartbeat. What not all have acknowledged at once counts first.
@@ -92,27 +94,18 @@ impl Cluster {
         out.timers.set(Timer::Beat, now + self.beat_interval(own));
         self.make_keys(own, out);
         let others = self.view.nodes_with_session().filter(|node| *node != own.name());
-        let reached: Vec<Addressee> = others
-            .filter_map(|node| {
-                let address = self.view.heartbeats_to(node)?;
-                let owed = self.consent.owed(node);
-                let acknowledges =
-                    owed.filter(|owed| self.may_acknowledge(own, node, owed.session, now));
-                let acknowledges = acknowledges.filter(|_| {
-                    !self.peers.is_barred(node) || own.mutated(Mutant::AcknowledgedWhileExpiring)
-                });
-                Some(Addressee { node: node.clone(), address, acknowledges })
-            })
+        let reached: Vec<(NodeName, SocketAddr)> = others
+            .filter_map(|node| Some((node.clone(), self.view.heartbeats_to(node)?)))
             .collect();
-        for one in &reached {
-            if let Some(news) = self.peers.path_news(&one.node, now) {
+        for (node, _) in &reached {
+            if let Some(news) = self.peers.path_news(node, now) {
                 out.report(news);
             }
         }
         if !self.is_at_ease(own, now) {
             self.hurry(own, out);
         }
-        // Who sends and does not receive would be acknowledged for ever (rule 10.3).
+        // Whom some acknowledge and not all would be alive for ever, and hold nothing (rule 10.3).
         let given_up = |deadline: Instant| now >= deadline + lease.duration();
         let is_late = self.session.deadline().is_none_or(given_up);
         if reached.is_empty() || is_late {
@@ -126,7 +119,29 @@ impl Cluster {
             modified: modified.unwrap_or_default(),
             complete_to: self.view.complete_to,
         };
-        out.push(Action::Beat { heartbeat, to: reached });
+        let datagram_to = |node: &NodeName| Datagram {
+            heartbeat,
+            hears_addressee: self.peers.hears(node, lease, now),
+            acknowledges: self.acknowledgement_of(own, node, now),
+        };
+        let addressee = |(node, address)| {
+            let datagram = datagram_to(&node);
+            Addressee { node, address, datagram }
+        };
+        out.push(Action::Beat(reached.into_iter().map(addressee).collect()));
+    }
+
+    /// What of a node is acknowledged now.
+    fn acknowledgement_of(
+        &self,
+        own: &Own,
+        node: &NodeName,
+        now: Instant,
+    ) -> Option<Acknowledgement> {
+        let owed = self.consent.owed(node)?;
+        let is_barred =
+            self.peers.is_barred(node) && !own.mutated(Mutant::AcknowledgedWhileExpiring);
+        (!is_barred && self.may_acknowledge(own, node, owed.session, now)).then_some(owed)
     }
 
     /// A datagram of another node came in.
@@ -141,9 +156,11 @@ impl Cluster {
         if own.config.heartbeats.is_none() || from == own.name() {
             return Vec::new();
         }
-        let Datagram { heartbeat, acknowledges } = datagram;
+        let Datagram { heartbeat, hears_addressee, acknowledges } = datagram;
         let session = heartbeat.session;
+        let learns_of_it = *hears_addressee || own.mutated(Mutant::UnhearingAcknowledged);
         if self.peers.beat(own, from, heartbeat, now)
+            && learns_of_it
             && self.may_acknowledge(own, from, session, now)
         {
             self.peers.acknowledge(own, from, now);

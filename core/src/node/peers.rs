@@ -205,6 +205,14 @@ impl Peers {
         }
     }
 
+    /// Whether a heartbeat of that node came lately. Who was met only just now may not have sent one yet.
+    pub(super) fn hears(&self, node: &NodeName, own_lease: Lease, now: Instant) -> bool {
+        self.peers.get(node).is_some_and(|peer| {
+            let shorter = peer.lease.unwrap_or_default().min(own_lease.duration());
+            now.since(peer.beat_at.unwrap_or(peer.since)) < lease::unheard_time(shorter)
+        })
+    }
+
     /// Whether an expiry of that session may be under way: what was heard before is not acknowledged
     /// any more.
     pub(super) fn is_barred(&self, node: &NodeName) -> bool {

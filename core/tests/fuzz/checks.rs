@@ -50,10 +50,8 @@ impl Fuzz {
                 self.exit = Some(exit);
             }
             Action::Follow { .. } => self.told = None,
-            Action::AskMember { .. }
-            | Action::Beat { .. }
-            | Action::UseKeys(_)
-            | Action::Report(_) => {}
+            Action::AskMember { .. } | Action::Beat(_) | Action::UseKeys(_) | Action::Report(_) => {
+            }
         }
     }
 

@@ -334,11 +334,10 @@ impl World {
                 let told = addresses.iter().map(|a| (now, a.address.to_string()));
                 host.announced.extend(told);
             }
-            Action::Beat { .. } if host.mute => {}
-            Action::Beat { heartbeat, to } => {
+            Action::Beat(_) if host.mute => {}
+            Action::Beat(to) => {
                 let from = host.config.name.clone();
-                for Addressee { node, acknowledges, .. } in to {
-                    let datagram = Datagram { heartbeat, acknowledges };
+                for Addressee { node, datagram, .. } in to {
                     let reached = self.hosts.iter_mut().filter(|host| host.config.name == node);
                     reached.for_each(|host| host.beats.push_back((from.clone(), datagram)));
                 }

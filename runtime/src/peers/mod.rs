@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures::Stream;
 use tokio::sync::mpsc;
-use turnip_core::{Addressee, Datagram, Heartbeat, HeartbeatKeys, NodeName};
+use turnip_core::{Addressee, Datagram, HeartbeatKeys, NodeName};
 
 pub use counters::Counts;
 pub use probe::probe;
@@ -91,11 +91,10 @@ impl crate::seams::Peers for UdpPeers {
         *lock(&self.shared.keys) = keys;
     }
 
-    fn send(&self, heartbeat: Heartbeat, to: Vec<Addressee>) {
+    fn send(&self, to: Vec<Addressee>) {
         let Some(keys) = lock(&self.shared.keys).clone() else { return };
-        for Addressee { node, address, acknowledges } in to {
+        for Addressee { node, address, datagram } in to {
             let echo = lock(&self.shared.received).echo(&node);
-            let datagram = Datagram { heartbeat, acknowledges };
             self.shared.send(&keys, &node, address, &Message::Beat { echo, datagram });
         }
     }

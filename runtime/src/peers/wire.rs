@@ -127,11 +127,11 @@ impl Identity {
                 // Processes are drawn at random, and numbers begin with 1: this is none.
                 let echo = echo.unwrap_or(Echo { process: 0, number: 0 });
                 put(&mut bytes, &[echo.process, echo.number]);
-                let Datagram { heartbeat, acknowledges } = datagram;
+                let Datagram { heartbeat, hears_addressee, acknowledges } = datagram;
                 let Heartbeat { session, process, number, modified, complete_to } = heartbeat;
                 let (modified, complete_to) = (modified.0 as u64, complete_to.0 as u64);
                 put(&mut bytes, &[session.0.0 as u64, *process, *number, modified, complete_to]);
-                bytes.push(u8::from(acknowledges.is_some()));
+                bytes.push(u8::from(acknowledges.is_some()) | u8::from(*hears_addressee) << 1);
                 if let Some(Acknowledgement { session, process, number }) = acknowledges {
                     put(&mut bytes, &[session.0.0 as u64, *process, *number]);
                 }
@@ -214,7 +214,9 @@ impl<'a> Reader<'a> {
                     modified: self.revision()?,
                     complete_to: self.revision()?,
                 };
-                let acknowledges = match self.byte()? {
+                let said = self.byte()?;
+                let hears_addressee = said & 2 != 0;
+                let acknowledges = match said & !2 {
                     0 => None,
                     1 => Some(Acknowledgement {
                         session: SessionId(self.revision()?),
@@ -224,7 +226,8 @@ impl<'a> Reader<'a> {
                     _ => return None,
                 };
                 let echo = (echo.number != 0).then_some(echo);
-                Some(Message::Beat { echo, datagram: Datagram { heartbeat, acknowledges } })
+                let datagram = Datagram { heartbeat, hears_addressee, acknowledges };
+                Some(Message::Beat { echo, datagram })
             }
             1 => self.number().map(Message::Probe),
             2 => self.number().map(Message::ProbeReply),
@@ -256,7 +259,7 @@ mod tests {
             modified: Revision(10),
             complete_to: Revision(11),
         };
-        let datagram = Datagram { heartbeat, acknowledges };
+        let datagram = Datagram { heartbeat, hears_addressee: true, acknowledges };
         Message::Beat { echo: Some(Echo { process: 1, number: 2 }), datagram }
     }
 
@@ -264,7 +267,7 @@ mod tests {
     fn what_was_encoded_is_decoded_by_its_addressee() {
         let (a, b, keys) = (identity("a"), identity("b"), keys(1, None));
         let Message::Beat { mut datagram, .. } = beat() else { unreachable!() };
-        datagram.acknowledges = None;
+        (datagram.hears_addressee, datagram.acknowledges) = (false, None);
         let silent = Message::Beat { echo: None, datagram };
         for message in [beat(), silent, Message::Probe(4), Message::ProbeReply(u64::MAX)] {
             let bytes = a.encode(&keys, &b.node, &message);

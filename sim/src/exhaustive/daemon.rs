@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use turnip_core::{
-    Action, Addressee, Backstop, ClusterName, Datagram, Exit, Heartbeat, HostId, Instant, Lease,
-    Node, NodeConfig, NodeName, OpId, SessionId, StoreError, TxnId, VipConfig,
+    Action, Addressee, Backstop, ClusterName, Datagram, Exit, HostId, Instant, Lease, Node,
+    NodeConfig, NodeName, OpId, SessionId, StoreError, TxnId, VipConfig,
 };
 
 use super::Options;
@@ -265,23 +265,19 @@ impl Daemons {
             }
             // The member is on no host of this world, and nobody learns from announcements.
             Action::AskMember { .. } | Action::Announce { .. } | Action::UseKeys(_) => return,
-            Action::Beat { heartbeat, to } => return self.beat(messages, heartbeat, to, effects),
+            Action::Beat(to) => return self.beat(messages, to, effects),
         });
     }
 
     /// One datagram to each, from the node that is being settled.
-    fn beat(
-        &self,
-        messages: &mut Messages,
-        heartbeat: Heartbeat,
-        to: Vec<Addressee>,
-        effects: &mut Vec<Effect>,
-    ) {
-        // A process has the number of its host.
-        let host = usize::try_from(heartbeat.process / PROCESSES).expect("few");
-        let from: NodeName = self.name(host).parse().expect("a name");
-        for Addressee { node, acknowledges, .. } in to {
-            let datagram = (from.clone(), Datagram { heartbeat, acknowledges });
+    fn beat(&self, messages: &mut Messages, to: Vec<Addressee>, effects: &mut Vec<Effect>) {
+        for Addressee { node, datagram, .. } in to {
+            // A process has the number of its host.
+            let host = usize::try_from(datagram.heartbeat.process / PROCESSES).expect("few");
+            let from: NodeName = self.name(host).parse().expect("a name");
+            // Who hears nothing is acknowledged here all the same: rule 10.4 only takes away from what may
+            // happen by that, and heartbeats are rarer here than it expects.
+            let datagram = (from, Datagram { hears_addressee: true, ..datagram });
             effects.push(Effect::Send {
                 to: number_of(&node),
                 datagram: messages.datagrams.intern(datagram),

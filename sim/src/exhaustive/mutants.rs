@@ -61,7 +61,7 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         Mutant::SilentFromBeforeSession | Mutant::AcknowledgeWhenLate => {
             return Err("not in the worlds twin-stop and twin-late, which were made for them");
         }
-        Mutant::DeafAcknowledged => {
+        Mutant::DeafAcknowledged | Mutant::UnhearingAcknowledged => {
             return Err("it costs an address its host, and never gives it two");
         }
         Mutant::ExtendBeforeWrite => {

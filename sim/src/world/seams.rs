@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::Stream;
 use turnip::seams::{Clock, Command, Kernel, Peers, Store};
 use turnip_core::{
-    Addressee, Assignment, Datagram, Heartbeat, HeartbeatKeys, Instant, KernelError, KernelEvent,
-    KernelOp, KernelOutcome, MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
+    Addressee, Assignment, Datagram, HeartbeatKeys, Instant, KernelError, KernelEvent, KernelOp,
+    KernelOutcome, MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
 };
 
 use crate::time::MS;
@@ -102,9 +102,9 @@ impl Peers for SimHost {
         self.world.inner().hosts.use_keys(self.host, keys);
     }
 
-    fn send(&self, heartbeat: Heartbeat, to: Vec<Addressee>) {
+    fn send(&self, to: Vec<Addressee>) {
         let inner = &mut *self.world.inner();
-        inner.hosts.send_datagrams(self.host, heartbeat, to, &mut inner.env);
+        inner.hosts.send_datagrams(self.host, to, &mut inner.env);
     }
 
     fn datagrams(&self) -> impl Stream<Item = (NodeName, Datagram)> {

@@ -54,24 +54,17 @@ impl Hosts {
     }
 
     /// A daemon sends a heartbeat to each addressee, if it has a key.
-    pub fn send_datagrams(
-        &mut self,
-        host: HostId,
-        heartbeat: Heartbeat,
-        to: Vec<Addressee>,
-        env: &mut Env,
-    ) {
+    pub fn send_datagrams(&mut self, host: HostId, to: Vec<Addressee>, env: &mut Env) {
         let sender = &self.list[host];
         let Some(keys) = &sender.process.socket.keys else { return };
         let from = env.layout.names.node(sender.config.name);
-        for Addressee { node, address, acknowledges } in to {
+        for Addressee { node, address, datagram } in to {
             env.record.trace(env.agenda.now(), || {
-                let Heartbeat { number, modified, complete_to, .. } = heartbeat;
-                let of = acknowledges.map(|one| format!(", acknowledges {}", one.number));
+                let Heartbeat { number, modified, complete_to, .. } = datagram.heartbeat;
+                let of = datagram.acknowledges.map(|one| format!(", acknowledges {}", one.number));
                 let of = of.unwrap_or_default();
                 format!("host {host}: heartbeat {number} to {node}: written at {modified}, knows {complete_to}{of}")
             });
-            let datagram = Datagram { heartbeat, acknowledges };
             let sealed = Sealed { key: keys.current.clone(), from: from.clone(), datagram };
             let Some(to) = env.layout.host_at(address) else { continue };
             let copies = env.net.datagram(host, to, &mut env.direct_rng);
@@ -83,7 +76,7 @@ impl Hosts {
                 env.agenda.schedule(env.agenda.now() + delay, Event::Datagram { to, sealed });
             }
             if sender.forged {
-                let forged = forged(&heartbeat, &keys.current, node);
+                let forged = forged(&datagram.heartbeat, &keys.current, node);
                 let event = Event::Datagram { to: host, sealed: Box::new(forged) };
                 env.agenda.schedule(env.agenda.now(), event);
             }
@@ -146,5 +139,6 @@ fn forged(heartbeat: &Heartbeat, key: &str, from: NodeName) -> Sealed {
         complete_to: nothing,
     };
     let acknowledges = Some(Acknowledgement { session, process, number });
-    Sealed { key: key.to_owned(), from, datagram: Datagram { heartbeat: nobodys, acknowledges } }
+    let datagram = Datagram { heartbeat: nobodys, hears_addressee: true, acknowledges };
+    Sealed { key: key.to_owned(), from, datagram }
 }
