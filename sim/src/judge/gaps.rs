@@ -169,10 +169,10 @@ impl Gaps<'_> {
                 None => (0, "nothing had happened".to_owned()),
                 Some(_) => {
                     let (steps, allowance) = self.explained(at, address)?;
-                    let detours =
+                    let more =
                         |step| self.follows_leader(address, step) + self.detours(address, step);
-                    let detours: u64 = steps.iter().copied().map(detours).sum();
-                    (allowance.moves.saturating_add(detours), after(&steps))
+                    let more: u64 = steps.iter().copied().map(more).sum();
+                    (allowance.moves.saturating_add(more), after(&steps))
                 }
             };
             let count = moves.len() as u64;

@@ -116,12 +116,8 @@ fn never_takes(inner: &Inner, host: usize, vip: usize) -> bool {
 /// works (rule 7.7), for as long as it works.
 fn was_refused(inner: &Inner, hit: usize) -> bool {
     inner.env.plan.steps.iter().any(|step| match step.fault {
-        Fault::FailingNetlink { host, .. }
-        | Fault::SlowNetlink { host, .. }
-        | Fault::StallAdapter { host, .. }
-        | Fault::StuckNetlink { host, .. }
-        | Fault::RefuseAddress { host, .. } => host == hit,
-        _ => false,
+        Fault::StuckNetlink { host, .. } => host == hit,
+        ref fault => fault.refused_by() == Some(hit),
     })
 }
 

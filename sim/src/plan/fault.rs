@@ -161,15 +161,15 @@ pub struct Step {
 }
 
 impl Fault {
-    /// Whether it makes a host's kernel refuse addresses, which are tried again after a while.
-    pub fn makes_the_kernel_refuse(&self) -> bool {
-        matches!(
-            self,
-            Fault::FailingNetlink { .. }
-                | Fault::SlowNetlink { .. }
-                | Fault::StallAdapter { .. }
-                | Fault::RefuseAddress { .. }
-        )
+    /// The host whose kernel it makes refuse addresses, which are tried again after a while.
+    pub fn refused_by(&self) -> Option<usize> {
+        match *self {
+            Fault::FailingNetlink { host, .. }
+            | Fault::SlowNetlink { host, .. }
+            | Fault::StallAdapter { host, .. }
+            | Fault::RefuseAddress { host, .. } => Some(host),
+            _ => None,
+        }
     }
 }
 

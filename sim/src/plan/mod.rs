@@ -141,7 +141,7 @@ impl Plan {
         let Params { raft, keepalive, .. } = &self.params;
         let has = |kind: fn(&Fault) -> bool| self.steps.iter().any(|step| kind(&step.fault));
         let restarts = has(|fault| matches!(fault, Fault::Reconfigure { .. }));
-        let refusals = has(Fault::makes_the_kernel_refuse);
+        let refusals = has(|fault| fault.refused_by().is_some());
         2 * raft.election * 3
             + keepalive
             + 4 * self.lease_ms_max() * MS

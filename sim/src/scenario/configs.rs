@@ -197,16 +197,9 @@ fn drained_with_a_stuck_removal() -> Plan {
 }
 
 fn moved_with_a_stuck_removal() -> Plan {
-    let mut plan = ranked();
-    plan.params.hosts = 2;
-    let second = plan.params.vips[0].clone();
-    plan.params.vips.push(second);
+    let mut plan = freed_while_it_is_here();
     plan.reconfigure(6_000, 1, Change::Rename { vip: 0, to: 2 });
     plan.fault(6_001, 500, Fault::Restart { host: 1 });
-    plan.reconfigure(8_000, 0, Change::MoveAddress { from: 0, to: 1 });
-    plan.fault(8_001, 20, Fault::Kill { host: 0 });
-    plan.fault(7_990, 3_000, Fault::StuckNetlink { host: 0, by: 400 * MS });
-    plan.lasting(40 * S);
     plan
 }
 
