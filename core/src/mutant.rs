@@ -139,6 +139,8 @@ mutants! {
     SilentFromBefore: "rule 10.2",
     /// A process counts silence from before its session was opened.
     SilentFromBeforeSession: "rule 10.2, interleaving 21",
+    /// A process counts silence from before it has written the session that it resumes.
+    SilentFromBeforeResuming: "rule 10.2",
     /// A process acknowledges before it has written its session.
     AcknowledgeBeforeWrite: "rule 10.4",
     /// A process acknowledges by a view from before it has written its session.
@@ -147,6 +149,8 @@ mutants! {
     UnknownSessionAcknowledged: "rule 10.4",
     /// A node acknowledges after its own deadline.
     AcknowledgeWhenLate: "rule 10.4",
+    /// A session is acknowledged that was written as the own store never had it.
+    OtherHistoryAcknowledged: "rule 10.4",
     /// A session is acknowledged although an own expiry of it may land.
     AcknowledgedWhileExpiring: "rule 10.4",
     /// An own write of the session ends the doubt whether an expiry may land.
@@ -175,6 +179,10 @@ mutants! {
     WithoutStoreForEver: "rule 10.7",
     /// Another machine of that name expires the session by itself.
     NamesakeExpires: "rule 10.8",
+    /// Whose session may be deleted already, by itself, still acknowledges.
+    AcknowledgeWhenClosing: "rule 10.9",
+    /// A node says that it knows of VIPs that it does not hold.
+    UnheldTakenForHeld: "rule 10.10",
     /// A node that does not hear of its VIPs is acknowledged.
     DeafAcknowledged: "rule 10.10",
 }

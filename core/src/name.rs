@@ -124,6 +124,11 @@ impl fmt::Display for SessionId {
 pub struct HostId(pub Arc<str>);
 
 impl HostId {
+    /// The machine, if it has an id.
+    pub fn machine(&self) -> Option<&str> {
+        self.0.split('/').next().filter(|machine| *machine != "-")
+    }
+
     /// Whether the other is this machine before it was booted the last time: that is gone (A4).
     pub fn is_later_boot_of(&self, other: &HostId) -> bool {
         let parts = |id: &HostId| {

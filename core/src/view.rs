@@ -235,6 +235,13 @@ impl View {
         sessions.filter_map(Known::readable).map(SessionRecord::lease).max()
     }
 
+    /// Whether a session lists others and not `node`: it may go on by them.
+    pub(crate) fn leaves_out(&self, node: &NodeName) -> bool {
+        let records = self.sessions.iter().filter(|(other, _)| *other != node);
+        let mut records = records.filter_map(|(_, slot)| slot.known.as_ref()?.readable());
+        records.any(|record| !record.witnesses.is_empty() && !record.witnesses.contains(node))
+    }
+
     pub(crate) fn drained(&self, node: &NodeName) -> bool {
         self.drains.get(node).is_some_and(|slot| slot.known.is_some())
     }

@@ -78,10 +78,27 @@ pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
                 "what_is_there_but_silent_is_not_taken_for_held"
             )
         }
-        // Nobody is given two owners by it: what is lost comes back later.
+        // These take a store that was replaced, a rare order, or a machine of the same name.
+        Mutant::AcknowledgeWhenClosing => core_test!(
+            "tests/hearing_from_review.rs",
+            "who_may_have_deleted_its_session_acknowledges_nobody"
+        ),
+        Mutant::SilentFromBeforeResuming => core_test!(
+            "tests/hearing_from_review.rs",
+            "who_resumes_a_session_counts_no_silence_from_before_it_wrote_it"
+        ),
+        Mutant::OtherHistoryAcknowledged => core_test!(
+            "tests/hearing_from_review.rs",
+            "who_was_written_in_another_history_is_not_acknowledged"
+        ),
+        // Nobody is given two owners by these: what is lost comes back later.
         Mutant::UnhearingAcknowledged => core_test!(
             "tests/hearing.rs",
             "who_hears_nothing_is_missed_a_little_later_than_who_says_nothing"
+        ),
+        Mutant::UnheldTakenForHeld => core_test!(
+            "tests/hearing_from_review.rs",
+            "a_host_that_does_not_hold_what_is_its_own_is_not_acknowledged_for_long"
         ),
         // Nobody sends a heartbeat where no session is known, so nobody is acknowledged there.
         Mutant::UnknownSessionAcknowledged => core_test!(

@@ -12,7 +12,7 @@ use super::store_identity::StoreIdentity;
 use super::unreadable::Unreadable;
 use super::watch::Watch;
 use crate::action::Action;
-use crate::lease::{Lease, WITHOUT_STORE};
+use crate::lease::Lease;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::report::Report;
@@ -183,8 +183,7 @@ impl Cluster {
 
     /// When another host's session of this name may be expired, if it stays silent.
     fn contest_ends(&self, own: &Own, lease: Duration, by_others: bool, now: Instant) -> Instant {
-        let without_store = own.config.heartbeats.as_ref().map(|config| config.without_store);
-        let lease = if by_others { without_store.unwrap_or(WITHOUT_STORE) } else { lease };
+        let lease = if by_others { own.without_store() } else { lease };
         now + self.lease().patience(lease)
     }
 
@@ -408,6 +407,7 @@ impl Cluster {
                     self.own_written(own, out, now, news);
                 } else {
                     self.peer_heard(own, &node, out, now);
+                    self.vips_named_before(&node, now);
                     news.push(News::Node(node));
                 }
             }
@@ -449,7 +449,10 @@ impl Cluster {
             return false;
         }
         let lease = own.config.lease;
-        let longest = self.view.longest_lease().unwrap_or_default().max(lease.duration());
+        let mut longest = self.view.longest_lease().unwrap_or_default().max(lease.duration());
+        if self.view.leaves_out(own.name()) {
+            longest = longest.max(own.without_store());
+        }
         let quiet_until = self.store.forget(lease.patience(longest), now);
         if own.mutated(Mutant::ResumeAfterRollback) {
             self.store.end_quiet();
@@ -502,8 +505,8 @@ impl Cluster {
             news.push(News::OwnStanding);
             out.timers.set(Timer::Beat, now);
         }
-        if write.opened {
-            self.peers.own_session_opened(now);
+        if write.opened || (write.resumed && !own.mutated(Mutant::SilentFromBeforeResuming)) {
+            self.peers.own_session_written(now);
         }
         self.peers.own_write(own);
         if let Some(deadline) = self.session.deadline().filter(|_| write.extended) {

@@ -13,17 +13,19 @@ use crate::heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, Heartbea
 use crate::lease;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId, VipName};
-use crate::records::encode;
+use crate::records::{SessionRecord, encode};
 use crate::report::Report;
 use crate::store::{Compare, Op, Txn};
 use crate::time::Instant;
 use crate::timer::Timer;
+use crate::view::Known;
 
 impl Cluster {
     /// Who is to be listed in the own session: everybody else who has one, as long as all of them speak
     /// rule 10; else nobody (rules 10.1 and 10.6).
     pub(super) fn witnesses(&self, own: &Own) -> BTreeSet<NodeName> {
-        if own.config.heartbeats.is_none() {
+        // After a boot nobody could tell its session from another machine's of the same name (rule 10.8).
+        if own.config.heartbeats.is_none() || own.config.host.machine().is_none() {
             return BTreeSet::new();
         }
         let others = self.view.nodes_with_session().filter(|node| *node != own.name());
@@ -68,11 +70,18 @@ impl Cluster {
         lease.beat_interval(backstop, nodes).min(for_others.unwrap_or(Duration::MAX))
     }
 
-    /// It is time for a heartbeat. What not all have acknowledged at once counts first.
-    pub(super) fn beat_due(&mut self, own: &Own, out: &mut Outbox, now: Instant) -> Option<News> {
+    /// It is time for a heartbeat. What not all have acknowledged at once counts first. `unheld`: the oldest
+    /// revision at which a VIP was named for the own session that is not here.
+    pub(super) fn beat_due(
+        &mut self,
+        own: &Own,
+        unheld: Option<Revision>,
+        out: &mut Outbox,
+        now: Instant,
+    ) -> Option<News> {
         let news = self.extend(own, false, out, now);
         self.tell_consent(own, out, now);
-        self.beat(own, out, now);
+        self.beat(own, unheld, out, now);
         news
     }
 
@@ -85,7 +94,7 @@ impl Cluster {
     }
 
     /// Makes a heartbeat, and acknowledges with it what was heard of the others (rule 10.3).
-    fn beat(&mut self, own: &Own, out: &mut Outbox, now: Instant) {
+    fn beat(&mut self, own: &Own, unheld: Option<Revision>, out: &mut Outbox, now: Instant) {
         let Some(session) = self.heard_session(own) else { return };
         if own.config.heartbeats.is_none() {
             return;
@@ -117,7 +126,7 @@ impl Cluster {
             process: own.config.process,
             number: self.consent.make(lease, now),
             modified: modified.unwrap_or_default(),
-            complete_to: self.view.complete_to,
+            complete_to: self.known_and_held(own, unheld),
         };
         let datagram_to = |node: &NodeName| Datagram {
             heartbeat,
@@ -129,6 +138,13 @@ impl Cluster {
             Addressee { node, address, datagram }
         };
         out.push(Action::Beat(reached.into_iter().map(addressee).collect()));
+    }
+
+    /// Up to where this node knows the store, and holds what is named for it (rule 10.10).
+    fn known_and_held(&self, own: &Own, unheld: Option<Revision>) -> Revision {
+        let unheld = unheld.filter(|_| !own.mutated(Mutant::UnheldTakenForHeld));
+        let before = unheld.map(|at| Revision(at.0 - 1));
+        before.map_or(self.view.complete_to, |before| before.min(self.view.complete_to))
     }
 
     /// What of a node is acknowledged now.
@@ -161,6 +177,7 @@ impl Cluster {
         let learns_of_it = *hears_addressee || own.mutated(Mutant::UnhearingAcknowledged);
         if self.peers.beat(own, from, heartbeat, now)
             && learns_of_it
+            && !self.is_of_another_history(own, from, heartbeat)
             && self.may_acknowledge(own, from, session, now)
         {
             self.peers.acknowledge(own, from, now);
@@ -180,6 +197,17 @@ impl Cluster {
             news.extend(self.extend(own, true, out, now));
         }
         news
+    }
+
+    /// Whether a node has written its session as this node would know if it were in the same store (A2).
+    fn is_of_another_history(&self, own: &Own, from: &NodeName, heartbeat: &Heartbeat) -> bool {
+        let Heartbeat { session, modified, .. } = *heartbeat;
+        let lacks = |known: &Known<SessionRecord>| {
+            SessionId(known.created) == session && known.modified < modified
+        };
+        self.view.complete_to >= modified
+            && self.view.session(from).is_some_and(lacks)
+            && !own.mutated(Mutant::OtherHistoryAcknowledged)
     }
 
     /// Whether this node may acknowledge a heartbeat of that session, as far as its own standing and its
@@ -203,7 +231,8 @@ impl Cluster {
             self.view.complete_to >= first_write || own.mutated(Mutant::AcknowledgeByOldView);
         let is_known = self.view.session_id(node) == Some(session)
             || own.mutated(Mutant::UnknownSessionAcknowledged);
-        has_written && in_time && !is_quiet && knows_enough && is_known
+        let is_closing = self.session.is_closing() && !own.mutated(Mutant::AcknowledgeWhenClosing);
+        has_written && !is_closing && in_time && !is_quiet && knows_enough && is_known
     }
 
     /// Moves the deadline by what has been acknowledged. `whole`: only by the newest heartbeat, so that
@@ -225,6 +254,15 @@ impl Cluster {
             && let Some(record) = known.readable()
         {
             self.peers.named(&record.node, record.session, known.modified, now);
+        }
+    }
+
+    /// VIPs that were named for a session of which this node hears only now.
+    pub(super) fn vips_named_before(&mut self, node: &NodeName, now: Instant) {
+        let Some(session) = self.view.session_id(node) else { return };
+        let named = self.view.vips_of(session).filter_map(|vip| self.view.vip(vip));
+        if let Some(newest) = named.map(|known| known.modified).max() {
+            self.peers.named(node, session, newest, now);
         }
     }
 

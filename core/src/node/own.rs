@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::config::{NodeConfig, Policy, VipConfig};
 use crate::kernel::Assignment;
 use crate::keys::Keys;
+use crate::lease::WITHOUT_STORE;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, VipName};
 
@@ -64,6 +66,11 @@ impl Own {
     /// Whether a test broke this rule.
     pub(super) fn mutated(&self, mutant: Mutant) -> bool {
         cfg!(feature = "mutants") && self.mutant == Some(mutant)
+    }
+
+    /// For how long a session may go on without a write in the store (rule 10.7).
+    pub(super) fn without_store(&self) -> Duration {
+        self.config.heartbeats.as_ref().map_or(WITHOUT_STORE, |config| config.without_store)
     }
 
     pub(super) fn name(&self) -> &NodeName {

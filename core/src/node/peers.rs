@@ -41,7 +41,9 @@ struct Peer {
     /// It was found after the store had changed (A2), and not written since: its node may hold by what
     /// was true before, and not know.
     is_of_before: bool,
-    /// What the session's node has not heard of yet.
+    /// The newest revision at which a VIP was named for the session.
+    named_at: Revision,
+    /// What the session's node does not say that it knows and holds.
     unheard: Option<Unheard>,
     /// What the session declares; none when its record cannot be read: it is left alone.
     lease: Option<Duration>,
@@ -59,8 +61,6 @@ struct Unheard {
     /// Since when this node waits for that, on the clock that pauses while the store does not answer: it
     /// may be that nobody hears of anything.
     since: Mark,
-    /// The newest revision at which one was named.
-    newest: Revision,
 }
 
 /// Who may expire a session that falls silent.
@@ -94,9 +94,9 @@ impl ExpiredBy {
 pub(super) struct Peers {
     silence: SilenceClock,
     peers: BTreeMap<NodeName, Peer>,
-    /// When the own session was opened, if this process opened it: whoever had the name before may have
-    /// acknowledged until then (rule 10.2, interleaving 21).
-    opened: Option<Mark>,
+    /// When this process first wrote the own session: whoever had the name before may have acknowledged
+    /// until then (rule 10.2, interleaving 21).
+    first_written: Option<Mark>,
     /// The store has been another one before.
     store_changed: bool,
 }
@@ -147,6 +147,7 @@ impl Peers {
                 Some(before) => before.is_of_before && before.seen == known.modified,
                 None => self.store_changed,
             },
+            named_at: before.as_ref().map(|before| before.named_at).unwrap_or_default(),
             unheard: before.and_then(|before| before.unheard),
             lease: known.readable().map(SessionRecord::lease),
             pending: false,
@@ -172,12 +173,11 @@ impl Peers {
         }
         peer.beat_at = Some(now);
         peer.hears = heartbeat.complete_to >= peer.seen;
-        peer.unheard = peer.unheard.filter(|unheard| heartbeat.complete_to < unheard.newest);
-        if let Some(unheard) = &mut peer.unheard
-            && heartbeat.complete_to >= unheard.at
-        {
-            (unheard.at, unheard.since) = (unheard.newest, self.silence.mark(now));
-        }
+        peer.unheard = match peer.unheard {
+            _ if heartbeat.complete_to >= peer.named_at => None,
+            Some(unheard) if heartbeat.complete_to < unheard.at => Some(unheard),
+            _ => Some(Unheard { at: peer.named_at, since: self.silence.mark(now) }),
+        };
         let lease = peer.lease.unwrap_or_default();
         let hearing = lease::hearing_time(lease);
         let patience = Patience { lease: hearing, grace: hearing };
@@ -230,9 +230,8 @@ impl Peers {
         if let Some(peer) = self.peers.get_mut(node)
             && peer.session == session
         {
-            let since = self.silence.mark(now);
-            let unheard = peer.unheard.get_or_insert(Unheard { at, since, newest: at });
-            unheard.newest = unheard.newest.max(at);
+            peer.named_at = peer.named_at.max(at);
+            peer.unheard.get_or_insert(Unheard { at, since: self.silence.mark(now) });
         }
     }
 
@@ -248,14 +247,14 @@ impl Peers {
         Some(if is_lost { Report::PathLost { node } } else { Report::PathFound { node } })
     }
 
-    /// The own session was opened now, by this process.
-    pub(super) fn own_session_opened(&mut self, now: Instant) {
-        self.opened = Some(self.silence.mark(now));
+    /// This process has written its session now, for the first time.
+    pub(super) fn own_session_written(&mut self, now: Instant) {
+        self.first_written = Some(self.silence.mark(now));
     }
 
     /// The own session is over.
     pub(super) fn own_session_over(&mut self) {
-        self.opened = None;
+        self.first_written = None;
     }
 
     /// A write of the own session is committed. It says nothing of an expiry that may still land.
@@ -321,13 +320,11 @@ impl Peers {
         let (from, lease) = match peer.expired_by {
             ExpiredBy::Anybody => (peer.heard, patience),
             ExpiredBy::Listed => {
-                let opened = self.opened.filter(|_| !own.mutated(Mutant::SilentFromBeforeSession));
-                (Some(peer.heard).max(peer.acknowledged).max(opened)?, patience)
+                let written = self.first_written;
+                let written = written.filter(|_| !own.mutated(Mutant::SilentFromBeforeSession));
+                (Some(peer.heard).max(peer.acknowledged).max(written)?, patience)
             }
-            ExpiredBy::Others => {
-                let longest = own.config.heartbeats.as_ref().map(|config| config.without_store);
-                (peer.heard, own_lease.patience(longest.unwrap_or(lease::WITHOUT_STORE)))
-            }
+            ExpiredBy::Others => (peer.heard, own_lease.patience(own.without_store())),
         };
         let patience = Patience { lease, grace };
         self.silence.due(from, patience).map(|due| due.max(peer.retry_at))

@@ -58,6 +58,8 @@ pub(super) struct Session {
     deadline: Option<Instant>,
     attempts: Vec<Attempt>,
     unknown: Option<Unknown>,
+    /// Its deletion was sent, and may have landed (rule 10.9).
+    is_closing: bool,
     last_sent: Option<Instant>,
     nonces: u64,
     /// When the newest write that is known to be committed was made.
@@ -129,6 +131,7 @@ impl Session {
             deadline: Some(now + lease.holding()),
             attempts: Vec::new(),
             unknown: None,
+            is_closing: false,
             last_sent: None,
             nonces: 0,
             committed: None,
@@ -155,6 +158,11 @@ impl Session {
             Membership::Established { id } | Membership::Resuming { id } => Some(id),
             _ => None,
         }
+    }
+
+    /// Whether this node may have deleted it already.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing
     }
 
     pub(super) fn is_joining(&self) -> bool {
@@ -580,9 +588,10 @@ impl Session {
 
     /// The transaction that deletes the own session and what it published, if the last write is the
     /// one that is known (rule 5).
-    pub(super) fn deletion(&self, own: &Own, view: &View) -> Option<Txn> {
+    pub(super) fn deletion(&mut self, own: &Own, view: &View) -> Option<Txn> {
         let (session, node) = (own.keys.session(own.name()), own.keys.node(own.name()));
         let known = view.session(own.name())?;
+        self.is_closing = true;
         Some(Txn {
             compares: vec![Compare::ModRevision { key: session.clone(), is: known.modified }],
             success: vec![Op::Delete { key: session.clone() }, Op::Delete { key: node }],

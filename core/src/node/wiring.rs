@@ -39,7 +39,8 @@ impl Node {
                 Timer::Close => self.shutdown.closing_ended(),
                 Timer::Free => self.freeing.mark_stale(),
                 Timer::Beat => {
-                    let news = self.cluster.beat_due(&self.own, &mut self.out, now);
+                    let unheld = self.host.vips.named_and_not_there(&self.own, &self.cluster);
+                    let news = self.cluster.beat_due(&self.own, unheld, &mut self.out, now);
                     self.pass_on(news, now);
                 }
                 timer => {

@@ -16,12 +16,13 @@ mod vip;
 use std::collections::BTreeSet;
 
 use super::candidates::Candidates;
+use super::cluster::Cluster;
 use super::own::{Own, VipIndex};
 use super::publication::Publication;
 use super::situation::Situation;
 use crate::action::{OpId, TxnId};
 use crate::mutant::Mutant;
-use crate::name::Revision;
+use crate::name::{Revision, VipName};
 use crate::time::Instant;
 use crate::view::View;
 
@@ -76,6 +77,19 @@ impl Vips {
     /// Whether nothing is on any interface, as the kernel has acknowledged.
     pub(super) fn nothing_is_there(&self) -> bool {
         self.there.is_empty()
+    }
+
+    /// The oldest revision at which a VIP was named for the own session that is not on an interface.
+    pub(super) fn named_and_not_there(&self, own: &Own, cluster: &Cluster) -> Option<Revision> {
+        let view = &cluster.view;
+        let session = cluster.session.id()?;
+        // As a rule all are there, and there may be many.
+        if view.vips_of(session).count() == self.there.len() {
+            return None;
+        }
+        let is_there = |vip: &&VipName| own.index_of(vip).is_some_and(|i| self.there.contains(&i));
+        let elsewhere = view.vips_of(session).filter(|vip| !is_there(vip));
+        elsewhere.filter_map(|vip| view.vip(vip)).map(|known| known.modified).min()
     }
 
     /// When one of them comes due.
