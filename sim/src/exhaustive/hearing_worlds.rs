@@ -106,9 +106,36 @@ fn two_hosts() -> Vec<SmallWorld> {
             hearing([at(&[1]), at(&[1, 2, 3]), NEVER], [at(&[1]), at(&[3, 4]), NEVER]),
         ),
         world(
+            "hear-reboot",
+            "b is booted again while its expiry of a is on its way, expires its own earlier session by itself, and acknowledges a",
+            Options { ticks_max: 8, late_max: 1, reboots_max: 1, unlucky: Some(1), ..two() },
+            at_once([NEVER, at(&[1, 2, 3]), NEVER], [at(&[4, 5, 6, 7]), at(&[5, 6, 7, 8]), NEVER]),
+        ),
+        world(
             "hear-move",
-            "the VIP moves between hosts that hear each other, and their renewals fail now and then",
-            Options { ticks_max: 3, moves_max: 1, losses_max: 1, files: Files::One, ..two() },
+            "the VIP moves between hosts that hear each other, with a late request, and their renewals fail now and then",
+            Options {
+                ticks_max: 3,
+                moves_max: 1,
+                late_max: 1,
+                losses_max: 1,
+                files: Files::One,
+                ..two()
+            },
+            hearing([Ticks::ALL; 3], [at(&[1, 2]), at(&[2, 3]), NEVER]),
+        ),
+        world(
+            "hear-move-reboot",
+            "the VIP moves between hosts that hear each other, and the one that has it is booted again",
+            Options {
+                ticks_max: 3,
+                moves_max: 1,
+                reboots_max: 1,
+                losses_max: 1,
+                unlucky: Some(0),
+                files: Files::One,
+                ..two()
+            },
             hearing([Ticks::ALL; 3], [at(&[1, 2]), at(&[2, 3]), NEVER]),
         ),
     ]
