@@ -106,9 +106,36 @@ fn two_hosts() -> Vec<SmallWorld> {
             hearing([at(&[1]), at(&[1, 2, 3]), NEVER], [at(&[1]), at(&[3, 4]), NEVER]),
         ),
         world(
+            "hear-reboot",
+            "b is booted again while its expiry of a is on its way, expires its own earlier session by itself, and acknowledges a",
+            Options { ticks_max: 8, late_max: 1, reboots_max: 1, unlucky: Some(1), ..two() },
+            at_once([NEVER, at(&[1, 2, 3]), NEVER], [at(&[4, 5, 6, 7]), at(&[5, 6, 7, 8]), NEVER]),
+        ),
+        world(
             "hear-move",
-            "the VIP moves between hosts that hear each other, and their renewals fail now and then",
-            Options { ticks_max: 3, moves_max: 1, losses_max: 1, files: Files::One, ..two() },
+            "the VIP moves between hosts that hear each other, with a late request, and their renewals fail now and then",
+            Options {
+                ticks_max: 3,
+                moves_max: 1,
+                late_max: 1,
+                losses_max: 1,
+                files: Files::One,
+                ..two()
+            },
+            hearing([Ticks::ALL; 3], [at(&[1, 2]), at(&[2, 3]), NEVER]),
+        ),
+        world(
+            "hear-move-reboot",
+            "the VIP moves between hosts that hear each other, and the one that has it is booted again",
+            Options {
+                ticks_max: 3,
+                moves_max: 1,
+                reboots_max: 1,
+                losses_max: 1,
+                unlucky: Some(0),
+                files: Files::One,
+                ..two()
+            },
             hearing([Ticks::ALL; 3], [at(&[1, 2]), at(&[2, 3]), NEVER]),
         ),
     ]
@@ -182,30 +209,54 @@ fn namesakes() -> Vec<SmallWorld> {
         world(
             "twin",
             "b goes on by what a acknowledges, and another machine waits for its name",
-            Options { ticks_max: 4, ..three() },
+            Options { ticks_max: 6, losses_max: 1, ..three() },
             Hearing {
                 newcomer: true,
                 twin_of: Some(1),
-                ..at_once([at(&[1, 2]), NEVER, at(&[1, 2])], [at(&[2]), at(&[1]), NEVER])
+                ..at_once(
+                    [at(&[1, 2, 3]), at(&[1]), at(&[1, 2, 3])],
+                    [at(&[1, 2, 3, 4]), at(&[1, 2, 3, 4]), NEVER],
+                )
             },
         ),
+        // Another machine that sees b renew twice gives up, so b loses renewals.
         world(
             "twin-stop",
-            "b acknowledges a and is stopped, and another machine has been waiting for its name",
-            Options { ticks_max: 3, stops_max: 1, unlucky: Some(1), ..three() },
+            "b acknowledges a and is stopped or killed, and another machine has been waiting for its name",
+            Options {
+                ticks_max: 5,
+                stops_max: 1,
+                crashes_max: 1,
+                losses_max: 1,
+                unlucky: Some(1),
+                ..three()
+            },
             Hearing {
                 newcomer: true,
                 twin_of: Some(1),
-                ..at_once([NEVER, at(&[1, 2]), at(&[1, 2])], [at(&[1]), at(&[2]), NEVER])
+                ..at_once(
+                    [at(&[1]), at(&[1, 2]), at(&[1, 2, 3, 4])],
+                    [at(&[1, 2, 3]), at(&[1, 2, 3]), at(&[3, 4])],
+                )
             },
         ),
+        // Whose deadline has been over for a lease says nothing, so b's clock is slow.
         world(
             "twin-late",
             "b is expired without hearing of that, and another machine takes its name",
-            Options { ticks_max: 7, absent: 1, stalled_watches_max: 1, ..three() },
+            Options {
+                ticks_max: 8,
+                absent: 1,
+                stalled_watches_max: 1,
+                rates_percent: [90, 90, 110],
+                ..three()
+            },
             Hearing {
                 twin_of: Some(1),
-                ..at_once([at(&[1, 2, 3]), NEVER, at(&[5, 6])], [at(&[5]), at(&[6]), NEVER])
+                ..at_once(
+                    [at(&[1, 2, 3]), NEVER, at(&[5, 6])],
+                    [at(&[4, 5, 6]), at(&[5, 6, 7]), at(&[7])],
+                )
             },
         ),
         world(

@@ -15,7 +15,7 @@ pub struct SmallWorld {
     pub options: Options,
 }
 
-/// The worlds that are small enough to be exhausted at every commit: together some four million
+/// The worlds that are small enough to be exhausted at every commit: together some nine million
 /// states. Each is where a rule of the protocol is put to the test.
 pub fn small_worlds() -> Vec<SmallWorld> {
     [leases(), hand_overs(), files(), time_and_kernels(), small_hearing_worlds()].concat()
