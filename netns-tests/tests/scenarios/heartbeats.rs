@@ -130,6 +130,38 @@ fn an_etcd_whose_quota_is_filled_costs_nothing() -> Result<()> {
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
+/// A connection that is there outlives the certificates that it was made with, so etcd is restarted too.
+#[test]
+fn certificates_of_etcd_that_expire_cost_nothing_until_they_are_renewed() -> Result<()> {
+    const VALID_FOR: Duration = Duration::from_secs(5);
+    let settings = EtcdSettings { secured: true, ..EtcdSettings::default() };
+    let plan = Plan { etcd: EtcdPlan::OnHosts(settings), ..Plan::default() };
+    let (mut cluster, owner) = that_hear_each_other(plan)?;
+    let from = cluster.note(format!("the certificates are some that expire in {VALID_FOR:?}"));
+    cluster.renew_certificates(Some(VALID_FOR))?;
+    cluster.members.iter().try_for_each(|member| member.status().map(drop))?;
+    sleep(VALID_FOR + Duration::from_secs(1));
+    cluster.note("they have expired, and etcd is restarted");
+    cluster.stop_etcd()?;
+    cluster.start_etcd()?;
+    sleep(LONG);
+    assert_says(cluster.turnip_says(&["status"]), NO_ANSWER, &["certificate", "xpired"]);
+    for member in &cluster.members {
+        ensure!(member.status().is_err(), "etcd {} lets somebody in", member.name());
+    }
+    ensure!(cluster.logs().contains("held by consent of all hosts"), "{}", cluster.logs());
+    cluster.check(from, Outcome::stayed_on(owner))?;
+    cluster.note("the certificates are renewed");
+    cluster.renew_certificates(None)?;
+    etcd::wait_for_leader(&cluster.members)?;
+    let revision = cluster.members[0].revision()?;
+    a_lease_passes();
+    a_lease_passes();
+    ensure!(cluster.members[0].revision()? > revision, "nobody renews: {}", cluster.logs());
+    assert_says(cluster.turnip_says(&["status"]), DONE, &["api"]);
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
 /// What costs the address all the same: a host that is gone while etcd is away.
 #[test]
 fn a_host_that_dies_while_etcd_is_away_costs_the_address_until_etcd_is_back() -> Result<()> {
