@@ -11,14 +11,14 @@ use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use crate::{a_lease_passes, of_both_families};
 
 /// Several leases: without heartbeats every host would have withdrawn long before.
-const LONG: Duration = Duration::from_secs(12);
+pub const LONG: Duration = Duration::from_secs(12);
 
 const DONE: Option<i32> = Some(0);
 const REFUSED: Option<i32> = Some(1);
 const NO_ANSWER: Option<i32> = Some(2);
 
 /// A cluster whose hosts hear each other, and the owner.
-fn that_hear_each_other(plan: Plan) -> Result<(Cluster, usize)> {
+pub fn that_hear_each_other(plan: Plan) -> Result<(Cluster, usize)> {
     let cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
     cluster.wait_until_sessions_list_all_others()?;
