@@ -27,8 +27,13 @@ pub fn that_hear_each_other(plan: Plan) -> Result<(Cluster, usize)> {
     Ok((cluster, owner))
 }
 
+/// How many others the session of each host lists.
+pub fn listed(cluster: &Cluster) -> Result<Vec<Option<usize>>> {
+    (0..cluster.size()).map(|host| cluster.listed_by(host)).collect()
+}
+
 /// etcd is still for so long.
-fn freeze_etcd_for(cluster: &Cluster, duration: Duration) -> Result<Instant> {
+pub fn freeze_etcd_for(cluster: &Cluster, duration: Duration) -> Result<Instant> {
     let from = cluster.note(format!("all of etcd's members are frozen for {duration:?}"));
     cluster.freeze_etcd()?;
     sleep(duration);

@@ -1,15 +1,15 @@
-//! etcd is upgraded while hosts hear each other.
+//! etcd and turnip are upgraded, while hosts hear each other or until they do.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
-use crate::heartbeats::{LONG, that_hear_each_other};
-use crate::{a_lease_passes, of_both_families};
+use crate::heartbeats::{LONG, freeze_etcd_for, listed, that_hear_each_other};
+use crate::{VERY_LONG_LEASE, a_lease_passes, of_both_families};
 
 /// A cluster on etcd 3.4, its owner, and the etcd 3.5 to upgrade to.
 fn on_etcd_3_4() -> Result<(Cluster, usize, String)> {
@@ -61,4 +61,66 @@ fn an_etcd_whose_members_are_all_upgraded_at_once_costs_nothing() -> Result<()> 
     ensure_version(&cluster, "3.5.")?;
     a_lease_passes();
     cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+/// Fails when a session lists anybody within a lease.
+fn ensure_nobody_lists(cluster: &Cluster) -> Result<()> {
+    let from = Instant::now();
+    while from.elapsed() < Duration::from_secs(5) {
+        let listed = listed(cluster)?;
+        ensure!(listed == [Some(0); 3], "sessions list {listed:?} others: {}", cluster.logs());
+        sleep(Duration::from_millis(250));
+    }
+    Ok(())
+}
+
+#[test]
+fn hosts_that_are_upgraded_one_after_the_other_hear_each_other_once_all_are() -> Result<()> {
+    let mut cluster = Cluster::lay_out(Plan::default().with_lease(VERY_LONG_LEASE))?;
+    for host in cluster.plan().in_order_of_start() {
+        cluster.install_released_daemon(host)?;
+        cluster.start_daemon(host)?;
+    }
+    let owner = cluster.wait_until_settled()?;
+    let from = cluster.note("the hosts are upgraded, the holder last");
+    for host in [owner + 1, owner + 2, owner].map(|host| host % 3) {
+        ensure_nobody_lists(&cluster)?;
+        cluster.note(format!("h{}", host + 1));
+        let old = cluster.daemon_program(host)?;
+        cluster.install_daemon(host)?;
+        cluster.restart_daemon(host)?;
+        assert_ne!(cluster.daemon_program(host)?, old, "h{} runs the old turnip", host + 1);
+    }
+    cluster.wait_until_sessions_list_all_others()?;
+    let owner = cluster.wait_until_settled()?;
+    cluster.check(from, Outcome::moved())?;
+    a_lease_passes();
+    // Of a lease of 10 s.
+    let frozen = freeze_etcd_for(&cluster, Duration::from_secs(25))?;
+    a_lease_passes();
+    cluster.conclude(frozen, Outcome::stayed_on(owner))
+}
+
+#[test]
+fn while_one_host_runs_the_released_turnip_addresses_do_not_outlive_etcd() -> Result<()> {
+    let (mut cluster, owner) = that_hear_each_other(of_both_families())?;
+    let from = cluster.note("a bystander goes back to the released turnip");
+    let older = (owner + 1) % 3;
+    cluster.install_released_daemon(older)?;
+    cluster.restart_daemon(older)?;
+    for host in 0..3 {
+        cluster.wait_until_session_lists(host, 0)?;
+    }
+    ensure_nobody_lists(&cluster)?;
+    cluster.check(from, Outcome::stayed_on(owner))?;
+    cluster.note("all of etcd's members are frozen");
+    cluster.freeze_etcd()?;
+    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
+    a_lease_passes();
+    assert!(cluster.nobody_has_it()?, "it came back without etcd: {}", cluster.logs());
+    let back = cluster.note("they go on");
+    cluster.thaw_etcd()?;
+    cluster.wait_for_owner()?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::failed_over().since(back))
 }
