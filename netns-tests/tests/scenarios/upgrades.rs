@@ -11,6 +11,9 @@ use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use crate::heartbeats::{LONG, freeze_etcd_for, listed, that_hear_each_other};
 use crate::{VERY_LONG_LEASE, a_lease_passes, of_both_families};
 
+/// As [`LONG`], with the lease of [`VERY_LONG_LEASE`].
+const VERY_LONG: Duration = Duration::from_secs(25);
+
 /// A cluster on etcd 3.4, its owner, and the etcd 3.5 to upgrade to.
 fn on_etcd_3_4() -> Result<(Cluster, usize, String)> {
     let newer = etcd::newer()?;
@@ -74,14 +77,20 @@ fn ensure_nobody_lists(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn hosts_that_are_upgraded_one_after_the_other_hear_each_other_once_all_are() -> Result<()> {
+/// A cluster whose hosts run the released turnip, with a lease of 10 s, and its owner.
+fn of_the_released_turnip() -> Result<(Cluster, usize)> {
     let mut cluster = Cluster::lay_out(Plan::default().with_lease(VERY_LONG_LEASE))?;
     for host in cluster.plan().in_order_of_start() {
         cluster.install_released_daemon(host)?;
         cluster.start_daemon(host)?;
     }
     let owner = cluster.wait_until_settled()?;
+    Ok((cluster, owner))
+}
+
+#[test]
+fn hosts_that_are_upgraded_one_after_the_other_hear_each_other_once_all_are() -> Result<()> {
+    let (mut cluster, owner) = of_the_released_turnip()?;
     let from = cluster.note("the hosts are upgraded, the holder last");
     for host in [owner + 1, owner + 2, owner].map(|host| host % 3) {
         ensure_nobody_lists(&cluster)?;
@@ -95,10 +104,50 @@ fn hosts_that_are_upgraded_one_after_the_other_hear_each_other_once_all_are() ->
     let owner = cluster.wait_until_settled()?;
     cluster.check(from, Outcome::moved())?;
     a_lease_passes();
-    // Of a lease of 10 s.
-    let frozen = freeze_etcd_for(&cluster, Duration::from_secs(25))?;
+    let frozen = freeze_etcd_for(&cluster, VERY_LONG)?;
     a_lease_passes();
     cluster.conclude(frozen, Outcome::stayed_on(owner))
+}
+
+/// A daemon that is killed and started within its lease goes on, and so does the next version's.
+#[test]
+fn hosts_that_are_upgraded_by_a_kill_keep_the_address_and_hear_each_other_once_all_are()
+-> Result<()> {
+    let (mut cluster, owner) = of_the_released_turnip()?;
+    let from = cluster.note("the hosts are upgraded by a kill, the holder last");
+    for host in [owner + 1, owner + 2, owner].map(|host| host % 3) {
+        ensure_nobody_lists(&cluster)?;
+        cluster.note(format!("h{}", host + 1));
+        cluster.install_daemon(host)?;
+        cluster.kill_daemon(host)?;
+        cluster.start_daemon(host)?;
+    }
+    cluster.wait_until_sessions_list_all_others()?;
+    a_lease_passes();
+    freeze_etcd_for(&cluster, VERY_LONG)?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+/// It does not know what its session says by now, and leaves it to the others.
+#[test]
+fn a_holder_that_is_killed_and_goes_back_to_the_released_turnip_waits_until_it_is_expired()
+-> Result<()> {
+    let (mut cluster, owner) = that_hear_each_other(of_both_families())?;
+    let from = cluster.note("the holder is killed, and goes back to the released turnip");
+    cluster.kill_daemon(owner)?;
+    cluster.install_released_daemon(owner)?;
+    cluster.start_daemon(owner)?;
+    let status = cluster.daemon(owner)?.wait(Duration::from_secs(20))?;
+    let said = cluster.daemon(owner)?.log_text();
+    ensure!(!status.success() && said.contains("this turnip reads version 1"), "{status}: {said}");
+    cluster.wait_for_owner_among(|host| host != owner)?;
+    cluster.note("it is started again, as by systemd");
+    cluster.start_daemon(owner)?;
+    for host in 0..3 {
+        cluster.wait_until_session_lists(host, 0)?;
+    }
+    cluster.conclude(from, Outcome::failed_over())
 }
 
 #[test]
