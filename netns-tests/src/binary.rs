@@ -13,6 +13,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 /// it names is not held against the sources.
 pub const VARIABLE: &str = "TURNIP_LAB_TURNIP";
 
+/// The variable that names the turnip that was released before hosts heard each other.
+pub const RELEASED_VARIABLE: &str = "TURNIP_LAB_RELEASED";
+
 /// What turnip is made of, beside this package.
 const SOURCES: [&str; 2] = ["../core/src", "../runtime/src"];
 
@@ -27,6 +30,17 @@ pub fn turnip() -> Result<PathBuf> {
         .get_or_init(|| find().map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(|e| anyhow!(e))
+}
+
+/// The turnip that was released before hosts heard each other.
+///
+/// # Errors
+/// When nobody has said where.
+pub fn released() -> Result<PathBuf> {
+    let wanted = format!(
+        "{RELEASED_VARIABLE} names no turnip of before: {RELEASED_VARIABLE}=$(ci/turnip-released)"
+    );
+    std::env::var_os(RELEASED_VARIABLE).map(PathBuf::from).context(wanted)
 }
 
 /// Copies a program, by a process of its own: what other threads start meanwhile would inherit the

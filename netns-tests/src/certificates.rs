@@ -3,17 +3,20 @@
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
 };
 
-/// The PEM files of one authority: `ca.pem`, `server.pem`, `server.key`, `client.pem` and
+/// The PEM files of one authority: `ca.pem`, `ca.key`, `server.pem`, `server.key`, `client.pem` and
 /// `client.key`, in a directory that whoever makes them removes.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     directory: PathBuf,
+    server_names: Vec<String>,
 }
 
 impl Certificates {
@@ -22,27 +25,47 @@ impl Certificates {
     /// # Errors
     /// When a name cannot be in a certificate, or a file cannot be written.
     pub fn create(directory: &Path, server_names: Vec<String>) -> Result<Self> {
-        let certificates = Certificates { directory: directory.to_owned() };
-        let key = KeyPair::generate()?;
-        let mut authority = CertificateParams::new(Vec::new())?;
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "turnip's test authority");
-        certificates.write("ca.pem", &authority.self_signed(&key)?.pem())?;
-        let authority = Issuer::new(authority, key);
+        let certificates = Certificates { directory: directory.to_owned(), server_names };
+        let authority = authority()?.self_signed(&certificates.key("ca")?)?;
+        certificates.write("ca.pem", &authority.pem())?;
+        certificates.renew(None)?;
+        Ok(certificates)
+    }
+
+    /// Puts a new server's certificate and a new client's in the place of those that are there, of the
+    /// same keys and authority. They expire after so long; in some thousand years when that is absent.
+    ///
+    /// # Errors
+    /// When a name cannot be in a certificate, or a file cannot be written.
+    pub fn renew(&self, valid_for: Option<Duration>) -> Result<()> {
+        let authority = Issuer::new(authority()?, self.key("ca")?);
         // etcd's own gateway comes with the server's certificate, as a client.
         let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         for (who, names, usages) in
-            [("server", server_names, &both[..]), ("client", Vec::new(), &both[1..])]
+            [("server", self.server_names.clone(), &both[..]), ("client", Vec::new(), &both[1..])]
         {
-            let key = KeyPair::generate()?;
             let mut params = CertificateParams::new(names)?;
             params.distinguished_name.push(DnType::CommonName, format!("a {who}"));
             params.extended_key_usages = usages.to_vec();
-            certificates
-                .write(&format!("{who}.pem"), &params.signed_by(&key, &authority)?.pem())?;
-            certificates.write(&format!("{who}.key"), &key.serialize_pem())?;
+            if let Some(valid_for) = valid_for {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+                params.not_after = date_time_ymd(1970, 1, 1) + now + valid_for;
+            }
+            let certificate = params.signed_by(&self.key(who)?, &authority)?;
+            self.write(&format!("{who}.pem"), &certificate.pem())?;
         }
-        Ok(certificates)
+        Ok(())
+    }
+
+    /// Somebody's key, which is made when it is asked for first.
+    fn key(&self, who: &str) -> Result<KeyPair> {
+        let name = format!("{who}.key");
+        if let Ok(pem) = std::fs::read_to_string(self.file(&name)) {
+            return KeyPair::from_pem(&pem).context(name);
+        }
+        let key = KeyPair::generate()?;
+        self.write(&name, &key.serialize_pem())?;
+        Ok(key)
     }
 
     /// The directory that all of them are in.
@@ -85,4 +108,11 @@ impl Certificates {
             .and_then(|mut open| open.write_all(text.as_bytes()));
         written.with_context(|| file.display().to_string())
     }
+}
+
+fn authority() -> Result<CertificateParams> {
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "turnip's test authority");
+    Ok(authority)
 }

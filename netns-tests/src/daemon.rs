@@ -68,6 +68,8 @@ pub struct TurnipSettings {
     pub fence: Option<String>,
     /// Where heartbeats are received, as it is written in the file, or `off`; its default when absent.
     pub listen: Option<String>,
+    /// Where the others are told to send them, on every host; what turnip finds out when absent.
+    pub address: Option<String>,
     /// Of all VIPs.
     pub policy: Policy,
     /// Whether every host asks the etcd member on it first, and the others when that fails; else
@@ -84,6 +86,7 @@ impl Default for TurnipSettings {
             lease: None,
             fence: None,
             listen: None,
+            address: None,
             policy: Policy::Spread,
             own_member_first: false,
             by_variables: false,
@@ -258,8 +261,12 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
     for (key, value) in place.security.iter().flat_map(|security| security.turnip_settings()) {
         let _ = writeln!(toml, "{key} = \"{value}\"");
     }
-    if let Some(listen) = &settings.listen {
-        let _ = writeln!(toml, "\n[peers]\nlisten = \"{listen}\"");
+    let peers = [("listen", &settings.listen), ("address", &settings.address)];
+    let written = peers.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    // An older turnip does not know the table.
+    for (index, (key, value)) in written.enumerate() {
+        let table = if index == 0 { "\n[peers]\n" } else { "" };
+        let _ = writeln!(toml, "{table}{key} = \"{value}\"");
     }
     let policy = match settings.policy {
         Policy::Leader => "policy = \"leader\"\n".to_owned(),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use etcd_client::{Certificate, Client, ConnectOptions, Identity, Permission, TlsOptions};
@@ -38,6 +39,15 @@ impl Security {
         let certificates = Certificates::create(directory, names)?;
         certificates.write("password", PASSWORD)?;
         Ok(Security { certificates, asks_password: Arc::default() })
+    }
+
+    /// Puts new certificates in the place of etcd's and its clients', valid for so long, or for good. A
+    /// connection that is made from then on is made with these.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn renew_certificates(&self, valid_for: Option<Duration>) -> Result<()> {
+        self.certificates.renew(valid_for)
     }
 
     /// etcd's arguments for a member.

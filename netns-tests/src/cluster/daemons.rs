@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -54,9 +54,21 @@ impl Cluster {
     /// # Errors
     /// When it cannot be written.
     pub fn install_daemon(&self, host: usize) -> Result<()> {
+        self.install(host, &binary::turnip()?)
+    }
+
+    /// The same with the turnip that was released before hosts heard each other.
+    ///
+    /// # Errors
+    /// When nobody has said where that is, or it cannot be written.
+    pub fn install_released_daemon(&self, host: usize) -> Result<()> {
+        self.install(host, &binary::released()?)
+    }
+
+    fn install(&self, host: usize, program: &Path) -> Result<()> {
         let installed = installed_in(&self.hosts[host].directory);
         let new = installed.with_extension("new");
-        binary::copy(&binary::turnip()?, &new)?;
+        binary::copy(program, &new)?;
         Ok(std::fs::rename(new, installed)?)
     }
 

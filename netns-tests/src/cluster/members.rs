@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::Cluster;
 use crate::daemon::CLUSTER;
@@ -27,6 +27,30 @@ impl Cluster {
     /// When a member does not end, cannot be restored or started, or none leads then.
     pub fn restore_etcd(&mut self) -> Result<()> {
         self.restart_etcd(Member::restore)
+    }
+
+    /// Puts new certificates in the place of etcd's and its clients', valid for so long, or for good.
+    ///
+    /// # Errors
+    /// When etcd is without, or they cannot be written.
+    pub fn renew_certificates(&self, valid_for: Option<Duration>) -> Result<()> {
+        self.security.as_ref().context("etcd has certificates")?.renew_certificates(valid_for)
+    }
+
+    /// Ends all of etcd's members in an orderly way.
+    ///
+    /// # Errors
+    /// When one does not end.
+    pub fn stop_etcd(&mut self) -> Result<()> {
+        self.members.iter_mut().try_for_each(Member::stop)
+    }
+
+    /// Starts all of etcd's members.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn start_etcd(&mut self) -> Result<()> {
+        self.members.iter_mut().try_for_each(Member::start)
     }
 
     /// Stops the execution of all of etcd's members.
@@ -60,22 +84,27 @@ impl Cluster {
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
     pub fn wait_until_session_lists(&self, host: usize, others: usize) -> Result<()> {
-        let key = format!("/turnip/{CLUSTER}/sessions/{}", self.host(host).name);
-        self.wait(&format!("{key} lists {others} others"), || {
-            let Some(value) = self.members[0].value(&key)? else { return Ok(false) };
-            let session: serde_json::Value = serde_json::from_slice(&value)?;
-            Ok(session["witnesses"].as_array().map_or(0, Vec::len) == others)
+        let name = &self.host(host).name;
+        self.wait(&format!("the session of {name} lists {others} others"), || {
+            Ok(self.listed_by(host)? == Some(others))
         })
     }
 
+    /// How many others the session of a host lists; none without a session.
+    ///
+    /// # Errors
+    /// Without a quorum.
+    pub fn listed_by(&self, host: usize) -> Result<Option<usize>> {
+        let key = format!("/turnip/{CLUSTER}/sessions/{}", self.host(host).name);
+        let Some(value) = self.members[0].value(&key)? else { return Ok(None) };
+        let session: serde_json::Value = serde_json::from_slice(&value)?;
+        Ok(Some(session["witnesses"].as_array().map_or(0, Vec::len)))
+    }
+
     fn restart_etcd(&mut self, meanwhile: impl Fn(&Member) -> Result<()>) -> Result<()> {
-        for member in &mut self.members {
-            member.stop()?;
-        }
+        self.stop_etcd()?;
         self.members.iter().try_for_each(meanwhile)?;
-        for member in &mut self.members {
-            member.start()?;
-        }
+        self.start_etcd()?;
         etcd::wait_for_leader(&self.members).map(drop)
     }
 

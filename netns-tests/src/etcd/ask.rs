@@ -43,6 +43,16 @@ impl Member {
         })
     }
 
+    /// Which etcd it is, as in `3.4.23`.
+    ///
+    /// # Errors
+    /// When it does not answer within 5 s.
+    pub fn version(&self) -> Result<String> {
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            Ok(client.status().await?.version().to_owned())
+        })
+    }
+
     /// Makes it hand its leadership to another member.
     ///
     /// # Errors

@@ -30,9 +30,29 @@ const DATA: &str = "etcd";
 /// The same of a copy of the data.
 const BACKUP: &str = "etcd-backup";
 
+/// The variable that names an etcd 3.4, for what begins with that, when it is not Debian's.
+pub const OLDER_VARIABLE: &str = "TURNIP_LAB_ETCD_3_4";
+
+/// The variable that names an etcd 3.5, for what ends with that.
+pub const NEWER_VARIABLE: &str = "TURNIP_LAB_ETCD_3_5";
+
 /// The etcd to run.
 pub fn binary() -> String {
     std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| "etcd".into())
+}
+
+/// An etcd 3.4.
+pub fn older() -> String {
+    std::env::var(OLDER_VARIABLE).unwrap_or_else(|_| "etcd".into())
+}
+
+/// An etcd 3.5.
+///
+/// # Errors
+/// When nobody has said where.
+pub fn newer() -> Result<String> {
+    let wanted = format!("{NEWER_VARIABLE} names no etcd 3.5: {NEWER_VARIABLE}=$(ci/etcd-3.5)");
+    std::env::var(NEWER_VARIABLE).context(wanted)
 }
 
 /// How the members are set up.
@@ -46,12 +66,20 @@ pub struct EtcdSettings {
     pub secured: bool,
     /// Further arguments of every member.
     pub arguments: Vec<String>,
+    /// The etcd that they run; the [`binary`] when absent.
+    pub program: Option<String>,
 }
 
 impl Default for EtcdSettings {
     /// etcd's own.
     fn default() -> Self {
-        EtcdSettings { heartbeat_ms: 100, election_ms: 1000, secured: false, arguments: Vec::new() }
+        EtcdSettings {
+            heartbeat_ms: 100,
+            election_ms: 1000,
+            secured: false,
+            arguments: Vec::new(),
+            program: None,
+        }
     }
 }
 
@@ -132,6 +160,7 @@ pub struct Member {
     place: Place,
     access: Access,
     arguments: Vec<String>,
+    program: String,
     slow_disk: Option<Process>,
     process: Option<Process>,
 }
@@ -167,6 +196,7 @@ pub fn members(places: &[Place], settings: &EtcdSettings, access: &Access) -> Ve
             place: place.clone(),
             access: access.clone(),
             arguments,
+            program: settings.program.clone().unwrap_or_else(binary),
             slow_disk: None,
             process: None,
         }
@@ -180,11 +210,16 @@ impl Member {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        let mut command = self.command(&binary());
+        let mut command = self.command(&self.program);
         command.args(&self.arguments);
         let log = self.place.directory.join("etcd.log");
         self.process = Some(Process::start(command, &format!("etcd {}", self.name()), log)?);
         Ok(())
+    }
+
+    /// Has it run this etcd from its next start on.
+    pub fn install(&mut self, program: &str) {
+        program.clone_into(&mut self.program);
     }
 
     /// Its name, which is also that of its host.

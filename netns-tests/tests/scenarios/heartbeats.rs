@@ -1,24 +1,26 @@
 //! Hosts that hear each other need no store to go on (rule 10).
 
+use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
+use turnip_netns_tests::daemon::TurnipSettings;
 use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
-use crate::{a_lease_passes, of_both_families};
+use crate::{a_lease_passes, of_both_families, with_settings};
 
 /// Several leases: without heartbeats every host would have withdrawn long before.
-const LONG: Duration = Duration::from_secs(12);
+pub const LONG: Duration = Duration::from_secs(12);
 
 const DONE: Option<i32> = Some(0);
 const REFUSED: Option<i32> = Some(1);
 const NO_ANSWER: Option<i32> = Some(2);
 
 /// A cluster whose hosts hear each other, and the owner.
-fn that_hear_each_other(plan: Plan) -> Result<(Cluster, usize)> {
+pub fn that_hear_each_other(plan: Plan) -> Result<(Cluster, usize)> {
     let cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
     cluster.wait_until_sessions_list_all_others()?;
@@ -27,8 +29,13 @@ fn that_hear_each_other(plan: Plan) -> Result<(Cluster, usize)> {
     Ok((cluster, owner))
 }
 
+/// How many others the session of each host lists.
+pub fn listed(cluster: &Cluster) -> Result<Vec<Option<usize>>> {
+    (0..cluster.size()).map(|host| cluster.listed_by(host)).collect()
+}
+
 /// etcd is still for so long.
-fn freeze_etcd_for(cluster: &Cluster, duration: Duration) -> Result<Instant> {
+pub fn freeze_etcd_for(cluster: &Cluster, duration: Duration) -> Result<Instant> {
     let from = cluster.note(format!("all of etcd's members are frozen for {duration:?}"));
     cluster.freeze_etcd()?;
     sleep(duration);
@@ -130,6 +137,38 @@ fn an_etcd_whose_quota_is_filled_costs_nothing() -> Result<()> {
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
+/// A connection that is there outlives the certificates that it was made with, so etcd is restarted too.
+#[test]
+fn certificates_of_etcd_that_expire_cost_nothing_until_they_are_renewed() -> Result<()> {
+    const VALID_FOR: Duration = Duration::from_secs(5);
+    let settings = EtcdSettings { secured: true, ..EtcdSettings::default() };
+    let plan = Plan { etcd: EtcdPlan::OnHosts(settings), ..Plan::default() };
+    let (mut cluster, owner) = that_hear_each_other(plan)?;
+    let from = cluster.note(format!("the certificates are some that expire in {VALID_FOR:?}"));
+    cluster.renew_certificates(Some(VALID_FOR))?;
+    cluster.members.iter().try_for_each(|member| member.status().map(drop))?;
+    sleep(VALID_FOR + Duration::from_secs(1));
+    cluster.note("they have expired, and etcd is restarted");
+    cluster.stop_etcd()?;
+    cluster.start_etcd()?;
+    sleep(LONG);
+    assert_says(cluster.turnip_says(&["status"]), NO_ANSWER, &["certificate", "xpired"]);
+    for member in &cluster.members {
+        ensure!(member.status().is_err(), "etcd {} lets somebody in", member.name());
+    }
+    ensure!(cluster.logs().contains("held by consent of all hosts"), "{}", cluster.logs());
+    cluster.check(from, Outcome::stayed_on(owner))?;
+    cluster.note("the certificates are renewed");
+    cluster.renew_certificates(None)?;
+    etcd::wait_for_leader(&cluster.members)?;
+    let revision = cluster.members[0].revision()?;
+    a_lease_passes();
+    a_lease_passes();
+    ensure!(cluster.members[0].revision()? > revision, "nobody renews: {}", cluster.logs());
+    assert_says(cluster.turnip_says(&["status"]), DONE, &["api"]);
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
 /// What costs the address all the same: a host that is gone while etcd is away.
 #[test]
 fn a_host_that_dies_while_etcd_is_away_costs_the_address_until_etcd_is_back() -> Result<()> {
@@ -214,6 +253,100 @@ fn an_operator_is_told_who_hears_whom_and_what_holds_while_etcd_is_away() -> Res
     assert_says(cluster.turnip_on(owner, &["check"]), DONE, &lacks);
     assert_says(cluster.turnip_on(next, &["status"]), DONE, &[&owner_name, "lost"]);
     cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+/// Takes the UDP port of heartbeats on a host for another program.
+fn take_port(cluster: &Cluster, host: usize, at: &str) -> Result<UdpSocket> {
+    cluster.host(host).namespace().run(|| Ok(UdpSocket::bind(at)?))
+}
+
+/// Nobody has asked for the port by name: it is not worth an address.
+#[test]
+fn a_host_whose_port_another_program_has_runs_without_heartbeats_and_says_so() -> Result<()> {
+    let mut cluster = Cluster::lay_out(Plan::default())?;
+    let order = cluster.plan().in_order_of_start();
+    // The first of them gets the address.
+    let deaf = order[1];
+    let other_program = take_port(&cluster, deaf, "0.0.0.0:7746")?;
+    for host in order {
+        cluster.start_daemon(host)?;
+    }
+    let owner = cluster.wait_until_settled()?;
+    let from = cluster.note("all run, one of them without heartbeats");
+    let said = cluster.daemon(deaf)?.log_text();
+    for words in ["cannot receive heartbeats at UDP port 7746", "in use", "peers.listen"] {
+        ensure!(said.contains(words), "{said}\nlacks {words:?}");
+    }
+    a_lease_passes();
+    assert_eq!(listed(&cluster)?, [Some(0); 3]);
+    let words = ["the daemon that runs here does not take part; its log says why"];
+    assert_says(cluster.turnip_on(deaf, &["check"]), DONE, &words);
+    let words = [&*format!("{} does not take part", cluster.host(deaf).name)];
+    assert_says(cluster.turnip_on(owner, &["check"]), DONE, &words);
+    cluster.note("the port is free, and the daemon is restarted");
+    drop(other_program);
+    cluster.restart_daemon(deaf)?;
+    cluster.wait_until_sessions_list_all_others()?;
+    a_lease_passes();
+    freeze_etcd_for(&cluster, LONG)?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+#[test]
+fn hosts_hear_each_other_at_a_port_that_is_configured_and_one_that_cannot_have_it_does_not_run()
+-> Result<()> {
+    let settings = TurnipSettings { listen: Some("[::]:7800".into()), ..TurnipSettings::default() };
+    let mut cluster = Cluster::start(with_settings(settings))?;
+    let owner = cluster.wait_for_owner()?;
+    let other = (owner + 1) % 3;
+    let from =
+        cluster.note("the daemon of a bystander is restarted, whose port is taken meanwhile");
+    cluster.stop_daemon(other)?;
+    let other_program = take_port(&cluster, other, "0.0.0.0:7800")?;
+    cluster.start_daemon(other)?;
+    let status = cluster.daemon(other)?.wait(Duration::from_secs(20))?;
+    let said = cluster.daemon(other)?.log_text();
+    ensure!(!status.success(), "it ended well: {said}");
+    let words = "cannot receive heartbeats at peers.listen = \"[::]:7800\": Address already in use";
+    ensure!(said.contains(words), "{said}\nlacks {words:?}");
+    cluster.note("the port is free, and the daemon is started");
+    drop(other_program);
+    cluster.start_daemon(other)?;
+    cluster.wait_until_sessions_list_all_others()?;
+    a_lease_passes();
+    let replies = format!("replies at {}:7800", cluster.network().address(other));
+    assert_says(cluster.turnip_on(owner, &["check"]), DONE, &[&replies, "all hosts take part"]);
+    freeze_etcd_for(&cluster, LONG)?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+#[test]
+fn an_address_at_which_nobody_is_costs_the_heartbeats_and_a_check_names_it() -> Result<()> {
+    let address = Some("10.77.0.250".into());
+    let settings = TurnipSettings { address, ..TurnipSettings::default() };
+    let mut cluster = Cluster::start(with_settings(settings))?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("nobody hears anybody");
+    a_lease_passes();
+    let next = &cluster.host((owner + 1) % 3).name;
+    let words = [
+        &*format!("heartbeats {next}"),
+        "does not reply at 10.77.0.250:7746",
+        "look at peers.address there",
+        "receives none from",
+    ];
+    assert_says(cluster.turnip_on(owner, &["check"]), DONE, &words);
+    cluster.check(from, Outcome::stayed_on(owner))?;
+    cluster.note("all of etcd's members are frozen");
+    cluster.freeze_etcd()?;
+    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
+    let back = cluster.note("they go on");
+    cluster.thaw_etcd()?;
+    cluster.wait_for_owner()?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::failed_over().since(back))
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod operators;
 mod renames;
 mod rollback;
 mod store;
+mod upgrades;
 
 use std::thread::sleep;
 use std::time::Duration;
