@@ -21,6 +21,9 @@ pub use ask::MemberStatus;
 /// The variable that names the etcd to run, when it is not Debian's.
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_ETCD";
 
+/// The variable that names the etcd to upgrade that to.
+pub const NEWER_VARIABLE: &str = "TURNIP_LAB_ETCD_NEWER";
+
 /// Members find a leader by then, on however busy a machine.
 const ELECTION: Poll = Poll::every(Duration::from_millis(20)).within(Duration::from_secs(20));
 
@@ -33,6 +36,15 @@ const BACKUP: &str = "etcd-backup";
 /// The etcd to run.
 pub fn binary() -> String {
     std::env::var(BINARY_VARIABLE).unwrap_or_else(|_| "etcd".into())
+}
+
+/// The etcd to upgrade [`binary`] to.
+///
+/// # Errors
+/// When none is named.
+pub fn newer() -> Result<String> {
+    std::env::var(NEWER_VARIABLE)
+        .with_context(|| format!("{NEWER_VARIABLE} names no etcd to upgrade to: see ci/etcd-3.5"))
 }
 
 /// How the members are set up.
@@ -131,6 +143,7 @@ impl Access {
 pub struct Member {
     place: Place,
     access: Access,
+    binary: String,
     arguments: Vec<String>,
     slow_disk: Option<Process>,
     process: Option<Process>,
@@ -166,6 +179,7 @@ pub fn members(places: &[Place], settings: &EtcdSettings, access: &Access) -> Ve
         Member {
             place: place.clone(),
             access: access.clone(),
+            binary: binary(),
             arguments,
             slow_disk: None,
             process: None,
@@ -180,11 +194,16 @@ impl Member {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&mut self) -> Result<()> {
-        let mut command = self.command(&binary());
+        let mut command = self.command(&self.binary);
         command.args(&self.arguments);
         let log = self.place.directory.join("etcd.log");
         self.process = Some(Process::start(command, &format!("etcd {}", self.name()), log)?);
         Ok(())
+    }
+
+    /// Has it be another etcd from its next start on.
+    pub fn install(&mut self, binary: String) {
+        self.binary = binary;
     }
 
     /// Its name, which is also that of its host.
