@@ -132,20 +132,22 @@ pub fn run(hosts: usize, hearing: Hearing) -> Result<ManyHosts> {
 
 /// Waits until every VIP is on one host and nothing moves any more.
 fn settle(cluster: &Cluster, hearing: Hearing) -> Result<()> {
-    let mut since = Instant::now();
+    let (mut since, mut held) = (Instant::now(), 0);
     let settled = SETTLED.is_so::<anyhow::Error>(|| {
         let moved = floating(cluster)?.iter().any(|(_, events)| {
             let has_left = |event: &AddressEvent| !event.present && event.at > since;
             events.iter().any(has_left)
         });
-        if moved || scale::held(cluster, |_| true)? < VIPS {
+        held = scale::held(cluster, |_| true)?;
+        if moved || held < VIPS {
             since = Instant::now();
         }
         let is_at_rest = since.elapsed() > REST;
         Ok(is_at_rest && (hearing == Hearing::Off || cluster.sessions_list_all_others()?))
     })?;
     if !settled {
-        bail!("{} hosts did not come to rest", cluster.size());
+        let (hosts, rest) = (cluster.size(), since.elapsed());
+        bail!("{hosts} hosts not at rest: {held} of {VIPS} VIPs held, nothing moved for {rest:?}");
     }
     Ok(())
 }

@@ -35,6 +35,9 @@ const AWAY: [Fault; 3] = [Fault::EtcdStill, Fault::EtcdStillLong, Fault::EtcdUpg
 /// What a client must not notice: the lab's floor, in ms.
 const UNNOTICED_MS: f64 = 15.0;
 
+/// What a target's row says of a subject.
+type Cell<'a> = &'a dyn Fn(Subject) -> String;
+
 /// A row for each target; those of which nothing was measured are left out where others were.
 pub fn table(figures: &Figures) -> String {
     let measured = |subject: &Subject| {
@@ -44,7 +47,7 @@ pub fn table(figures: &Figures) -> String {
     let names: Vec<String> = subjects.iter().map(ToString::to_string).collect();
     let columns = "---|".repeat(names.len());
     let mut text = format!("\n| target | {} |\n|---|{columns}\n", names.join(" | "));
-    let mut row = |target: &str, cell: &dyn Fn(Subject) -> String| {
+    let mut row = |target: &str, cell: Cell<'_>| {
         let cells: Vec<String> = subjects.iter().map(|subject| cell(*subject)).collect();
         if cells.iter().any(|cell| cell != "-") {
             let _ = writeln!(text, "| {target} | {} |", cells.join(" | "));
@@ -108,6 +111,12 @@ pub fn table(figures: &Figures) -> String {
             kept(&trials, |trial| trial.gap_ms <= lease_ms(subject) + 1_000.0)
         },
     );
+    past_etcd(figures, &mut row);
+    text
+}
+
+/// What hosts that hear each other are to reach.
+fn past_etcd(figures: &Figures, row: &mut dyn FnMut(&str, Cell<'_>)) {
     let of = |subject, faults: &[Fault]| trials(figures, subject, |fault| faults.contains(&fault));
     let unnoticed = |trials: Vec<&Trial>| {
         kept(&trials, |trial| trial.worse_gap().ms <= UNNOTICED_MS && trial.overlap_ms.ms == 0.0)
@@ -156,7 +165,6 @@ pub fn table(figures: &Figures) -> String {
             format!("{:.2} % and {leader:.1} %", rest.daemon_percent)
         })
     });
-    text
 }
 
 fn lease_ms(subject: Subject) -> f64 {
