@@ -284,11 +284,21 @@ impl Namespace {
     /// # Errors
     /// When there is no such link.
     pub fn add_neighbour(&self, link: &str, address: IpAddr, mac: [u8; 6]) -> Result<()> {
+        self.add_neighbours(link, vec![(address, mac)])
+    }
+
+    /// Adds permanent neighbours.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn add_neighbours(&self, link: &str, neighbours: Vec<(IpAddr, [u8; 6])>) -> Result<()> {
         self.netlink(|netlink| async move {
             let index = index_of(&netlink, link).await?;
-            let neighbours = netlink.neighbours();
-            let request = neighbours.add(index, address).link_layer_address(&mac);
-            Ok(request.state(NeighbourState::Permanent).replace().execute().await?)
+            for (address, mac) in neighbours {
+                let request = netlink.neighbours().add(index, address).link_layer_address(&mac);
+                request.state(NeighbourState::Permanent).replace().execute().await?;
+            }
+            Ok(())
         })
     }
 }

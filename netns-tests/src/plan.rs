@@ -19,6 +19,8 @@ pub struct Plan {
     pub daemon: Daemon,
     /// The addresses; clients probe the first VIP.
     pub vips: Vec<Vip>,
+    /// Whether they do: with many hosts the probes take more processor time than what is measured.
+    pub probed: bool,
 }
 
 /// What connects the hosts.
@@ -55,6 +57,7 @@ impl Default for Plan {
             etcd: EtcdPlan::OnHosts(EtcdSettings::default()),
             daemon: Daemon::Turnip(TurnipSettings::default()),
             vips: vec![vip("api", &["10.77.0.100/24"])],
+            probed: true,
         }
     }
 }

@@ -202,6 +202,9 @@ impl Asker {
 }
 
 async fn ask_all(askers: &[Asker]) {
+    if askers.is_empty() {
+        return std::future::pending().await;
+    }
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {

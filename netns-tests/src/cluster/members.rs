@@ -1,6 +1,7 @@
 //! What can be done to etcd: to the whole of it, and to the hosts of an etcd apart, which run a member
 //! each, and nothing else.
 
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,13 +13,16 @@ use crate::link_probe::LinkProbe;
 use crate::plan::EtcdPlan;
 use crate::switch::Switch;
 
+/// How long somebody looks at a member that was restarted before the next one.
+const LOOK: Duration = Duration::from_secs(2);
+
 impl Cluster {
     /// Makes a backup of etcd's data, for which it is stopped for a moment.
     ///
     /// # Errors
     /// When a member does not end, cannot be copied or started, or none leads then.
     pub fn back_up_etcd(&mut self) -> Result<()> {
-        self.restart_etcd(Member::back_up)
+        self.restart_etcd(|member| member.back_up())
     }
 
     /// Restores etcd from the backup: what was written since then is lost, and its revision goes back.
@@ -26,7 +30,32 @@ impl Cluster {
     /// # Errors
     /// When a member does not end, cannot be restored or started, or none leads then.
     pub fn restore_etcd(&mut self) -> Result<()> {
-        self.restart_etcd(Member::restore)
+        self.restart_etcd(|member| member.restore())
+    }
+
+    /// Ends all of etcd, and starts it as another version.
+    ///
+    /// # Errors
+    /// When a member does not end or cannot be started, or none leads then.
+    pub fn upgrade_etcd(&mut self, binary: &str) -> Result<()> {
+        self.restart_etcd(|member| {
+            member.install(binary);
+            Ok(())
+        })
+    }
+
+    /// Restarts etcd's members one by one, this one last, as somebody does who looks after each.
+    ///
+    /// # Errors
+    /// When a member does not end, or does not follow a leader when it was started again.
+    pub fn roll_etcd(&mut self, last: usize) -> Result<()> {
+        let count = self.members.len();
+        for member in (1..=count).map(|further| (last + further) % count) {
+            self.members[member].restart()?;
+            etcd::wait_for_leader(&self.members)?;
+            sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Puts new certificates in the place of etcd's and its clients', valid for so long, or for good.
@@ -84,10 +113,17 @@ impl Cluster {
     /// # Errors
     /// When that is not so within 30 s; with what the daemons said.
     pub fn wait_until_session_lists(&self, host: usize, others: usize) -> Result<()> {
-        let name = &self.host(host).name;
-        self.wait(&format!("the session of {name} lists {others} others"), || {
-            Ok(self.listed_by(host)? == Some(others))
-        })
+        let what = format!("the session of h{} lists {others} others", host + 1);
+        self.wait(&what, || Ok(self.listed_by(host)? == Some(others)))
+    }
+
+    /// Whether the session of each host lists all other hosts.
+    ///
+    /// # Errors
+    /// Without a quorum.
+    pub fn sessions_list_all_others(&self) -> Result<bool> {
+        let others = Some(self.size() - 1);
+        (0..self.size()).try_fold(true, |all, host| Ok(all && self.listed_by(host)? == others))
     }
 
     /// How many others the session of a host lists; none without a session.
@@ -101,9 +137,9 @@ impl Cluster {
         Ok(Some(session["witnesses"].as_array().map_or(0, Vec::len)))
     }
 
-    fn restart_etcd(&mut self, meanwhile: impl Fn(&Member) -> Result<()>) -> Result<()> {
+    fn restart_etcd(&mut self, meanwhile: impl Fn(&mut Member) -> Result<()>) -> Result<()> {
         self.stop_etcd()?;
-        self.members.iter().try_for_each(meanwhile)?;
+        self.members.iter_mut().try_for_each(meanwhile)?;
         self.start_etcd()?;
         etcd::wait_for_leader(&self.members).map(drop)
     }

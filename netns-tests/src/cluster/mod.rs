@@ -2,6 +2,7 @@
 
 mod daemons;
 mod faults;
+mod many;
 mod members;
 mod operator;
 mod outcome;
@@ -54,7 +55,8 @@ impl Cluster {
         let lab = Lab::new()?;
         let address_monitor = AddressMonitor::new(&lab)?;
         let network = network::build(plan.network, &lab, plan.hosts)?;
-        let probed: Vec<IpNet> = plan.vips.first().map_or(Vec::new(), |vip| vip.addresses.clone());
+        let first = plan.vips.first().filter(|_| plan.probed);
+        let probed: Vec<IpNet> = first.map_or(Vec::new(), |vip| vip.addresses.clone());
         let mut hosts = Vec::new();
         for index in 0..plan.hosts {
             let mut host = Host::new(&lab, index, format!("h{}", index + 1), probed.clone())?;

@@ -20,7 +20,6 @@ pub use ask::MemberStatus;
 
 /// The variable that names the etcd to run, when it is not Debian's.
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_ETCD";
-
 /// Members find a leader by then, on however busy a machine.
 const ELECTION: Poll = Poll::every(Duration::from_millis(20)).within(Duration::from_secs(20));
 

@@ -18,8 +18,11 @@ use crate::switch::Switch;
 /// The last number of the client's addresses.
 const CLIENT: u8 = 200;
 
-/// Hosts are 10.77.0.11 and up, other machines 10.77.0.31 and up, the client 10.77.0.200; likewise
-/// in fd77::.
+/// That of the first machine that is no host.
+const OTHERS: u8 = 201;
+
+/// Hosts are 10.77.0.11 and up, the client 10.77.0.200, other machines 10.77.0.201 and up; likewise
+/// in fd77::. A VIP may be 10.77.0.100, which is that of a ninetieth host.
 #[derive(Debug)]
 pub struct OneSwitch {
     switch: Switch,
@@ -72,7 +75,7 @@ impl Network for OneSwitch {
     }
 
     fn attach(&self, name: &str, number: usize, namespace: &Namespace) -> Result<IpAddr> {
-        self.connect(name, u8::try_from(31 + number)?, namespace)
+        self.connect(name, OTHERS + u8::try_from(number)?, namespace)
     }
 }
 

@@ -181,12 +181,7 @@ fn without_a_quorum_the_address_is_withdrawn_and_it_comes_back_with_the_quorum()
 fn a_rolling_restart_of_etcd_moves_nothing() -> Result<()> {
     let (mut cluster, owner, leader) = led_from_elsewhere()?;
     let from = cluster.note("rolling restart of etcd, the leader last");
-    for member in [leader + 1, leader + 2, leader].map(|member| member % 3) {
-        cluster.members[member].restart()?;
-        etcd::wait_for_leader(&cluster.members)?;
-        // As somebody does who restarts them by hand, and looks.
-        sleep(Duration::from_secs(2));
-    }
+    cluster.roll_etcd(leader)?;
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 

@@ -106,6 +106,7 @@ fn colour(subject: Subject) -> &'static str {
         Subject::Turnip => "#7b2d8b",
         Subject::TurnipQuickElection => "#9a6bd1",
         Subject::TurnipFast => "#c0397b",
+        Subject::TurnipShort => "#d97a2b",
         Subject::Keepalived => "#2f5d8a",
         Subject::KeepalivedFast => "#3a9188",
     }

@@ -3,6 +3,7 @@
 
 mod chart;
 mod environment;
+mod hosts;
 mod report;
 mod rest;
 mod scale;
@@ -21,6 +22,7 @@ use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
+use crate::hosts::{Hearing, ManyHosts};
 use crate::rest::Rest;
 use crate::scale::Scale;
 use crate::trial::{Fault, Subject, Trial};
@@ -41,6 +43,12 @@ struct Arguments {
     /// Numbers of VIPs, at rest and to move from a host that loses its power.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1_000, 10_000])]
     vips: Vec<usize>,
+    /// Numbers of hosts that share 90 VIPs.
+    #[arg(long, value_delimiter = ',', default_values_t = [3, 30, 90])]
+    hosts: Vec<usize>,
+    /// Only hosts that do, or do not, hear each other.
+    #[arg(long = "hearing", value_enum)]
+    hearing: Vec<Hearing>,
     /// Only these parts.
     #[arg(long = "only", value_enum)]
     parts: Vec<Part>,
@@ -62,6 +70,8 @@ enum Part {
     Vips,
     /// Memory, processor and write rate at rest.
     Rest,
+    /// Processor, write rate and datagrams of many hosts, at rest and while etcd is away.
+    Hosts,
     /// Both use-cases.
     UseCases,
 }
@@ -75,6 +85,8 @@ struct Figures {
     trials: Vec<Trial>,
     scale: Vec<Scale>,
     rest: Vec<Rest>,
+    #[serde(default)]
+    hosts: Vec<ManyHosts>,
     use_cases: Vec<UseCaseTrial>,
 }
 
@@ -95,13 +107,14 @@ fn measure(arguments: &Arguments) -> Result<()> {
     } else {
         Figures::of(setting)
     };
-    let all = [Part::Faults, Part::Vips, Part::Rest, Part::UseCases];
+    let all = [Part::Faults, Part::Vips, Part::Rest, Part::Hosts, Part::UseCases];
     for part in chosen(&arguments.parts, &all) {
         let mut measuring = Measuring { arguments, part, figures: &mut figures };
         match part {
             Part::Faults => measuring.faults()?,
             Part::Vips => measuring.vips()?,
             Part::Rest => measuring.at_rest()?,
+            Part::Hosts => measuring.many_hosts()?,
             Part::UseCases => measuring.use_cases()?,
         }
     }
@@ -112,8 +125,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
 
 impl Figures {
     fn of(setting: Environment) -> Self {
-        let (commits, trials, scale, rest, use_cases) = Default::default();
-        Figures { setting, commits, trials, scale, rest, use_cases }
+        let (commits, trials, scale, rest, hosts, use_cases) = Default::default();
+        Figures { setting, commits, trials, scale, rest, hosts, use_cases }
     }
 
     /// Those of an earlier benchmark, which must have measured the same.
@@ -166,9 +179,14 @@ impl Measuring<'_> {
     fn faults(&mut self) -> Result<()> {
         let runs = self.arguments.runs;
         let subjects = chosen(&self.arguments.subjects, &Subject::ALL);
-        for run in 0..runs {
+        // Some are measured more often than others.
+        for run in 0..2 * runs {
             for fault in chosen(&self.arguments.faults, &Fault::ALL) {
                 for &subject in subjects.iter().filter(|subject| fault.concerns(**subject)) {
+                    let runs = fault.runs(subject, runs);
+                    if run >= runs {
+                        continue;
+                    }
                     let counts = |t: &Trial| {
                         (t.subject, t.fault, t.run) == (subject, fault, run) && !t.is_disturbed()
                     };
@@ -203,6 +221,17 @@ impl Measuring<'_> {
         Ok(())
     }
 
+    fn many_hosts(&mut self) -> Result<()> {
+        for &hosts in &self.arguments.hosts {
+            for hearing in chosen(&self.arguments.hearing, &Hearing::ALL) {
+                let counts = |m: &ManyHosts| (m.hosts, m.hearing) == (hosts, hearing);
+                self.until(|figures| &mut figures.hosts, counts, || hosts::run(hosts, hearing))
+                    .with_context(|| format!("{hosts} hosts, {hearing}"))?;
+            }
+        }
+        Ok(())
+    }
+
     fn use_cases(&mut self) -> Result<()> {
         let runs = self.arguments.runs;
         for run in 0..runs {
@@ -218,7 +247,7 @@ impl Measuring<'_> {
 
     fn with_many(&self) -> Vec<(Subject, usize)> {
         let subjects = chosen(&self.arguments.subjects, &Subject::ALL);
-        let subjects: Vec<_> = subjects.into_iter().filter(|one| one.takes_many()).collect();
+        let subjects: Vec<_> = subjects.into_iter().filter(|one| !one.is_special()).collect();
         let counts = self.arguments.vips.iter();
         counts.flat_map(|&vips| subjects.iter().map(move |&subject| (subject, vips))).collect()
     }

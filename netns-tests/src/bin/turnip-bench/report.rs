@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use clap::ValueEnum as _;
 
+use crate::hosts::{Absence, Hearing, ManyHosts, Use};
 use crate::rest::{Costs, Rest};
 use crate::scale::Scale;
 use crate::statistics::{range, whole};
@@ -18,8 +19,10 @@ pub fn markdown(figures: &Figures) -> String {
     text += &disturbed(figures);
     text += "\n\n";
     let measured: BTreeSet<Subject> = figures.trials.iter().map(|trial| trial.subject).collect();
-    let (about_elections, subjects): (Vec<_>, Vec<_>) =
-        measured.into_iter().partition(|subject| subject.is_about_elections());
+    let (special, subjects): (Vec<_>, Vec<_>) =
+        measured.into_iter().partition(|subject| subject.is_special());
+    let (about_elections, short): (Vec<_>, Vec<_>) =
+        special.into_iter().partition(|subject| subject.is_about_elections());
     if !subjects.is_empty() {
         text += &table("a client's gap", figures, &subjects, &gap);
         text += "\n";
@@ -30,11 +33,20 @@ pub fn markdown(figures: &Figures) -> String {
         let title = "a client's gap, where etcd elects faster";
         text += &table(title, figures, &about_elections, &gap);
     }
+    if !short.is_empty() {
+        text += "\n";
+        text += &table("a client's gap, with a short lease", figures, &short, &gap);
+        text += "\n";
+        text += &table("two hosts at once, with a short lease", figures, &short, &overlap);
+    }
     if !figures.scale.is_empty() {
         scales(&mut text, figures);
     }
     if !figures.rest.is_empty() {
         rests(&mut text, figures);
+    }
+    if !figures.hosts.is_empty() {
+        many_hosts(&mut text, figures);
     }
     if !figures.use_cases.is_empty() {
         use_cases(&mut text, figures);
@@ -119,6 +131,56 @@ fn rests(text: &mut String, figures: &Figures) {
     }
 }
 
+fn many_hosts(text: &mut String, figures: &Figures) {
+    *text += "\n| many hosts at rest, lease 3 s, one look of 20 s | VIPs | a daemon, in the median | etcd's leader, which all ask | etcd's writes | a host sends |\n|---|---|---|---|---|---|\n";
+    for ManyHosts { hosts, hearing, vips, rest, .. } in &figures.hosts {
+        let Use { daemon_percent, resident_kib, datagrams_per_second, .. } = rest;
+        let of_etcd = |figure: Option<f64>, digits, unit| {
+            figure.map_or("-".into(), |figure| format!("{figure:.digits$} {unit}"))
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {vips} | {:.1} MiB, {daemon_percent:.2} % of a core | {} | {} | {datagrams_per_second:.0} datagrams a second |",
+            words(*hosts, *hearing),
+            resident_kib / 1024.0,
+            of_etcd(rest.leader_percent, 1, "% of a core"),
+            of_etcd(rest.writes_per_second, 1, "a second"),
+        );
+    }
+    *text += "\n| etcd away for 20 s | how | a daemon meanwhile, in the mean; in the worst second | in the 10 s after | a host sends | a VIP without a host | two hosts at once |\n|---|---|---|---|---|---|---|\n";
+    for many in &figures.hosts {
+        for (how, absence) in [("stopped (SIGSTOP)", &many.still), ("killed", &many.killed)] {
+            let Absence { away, back, absence_ms, overlap_ms } = absence;
+            let used = |used: &Use| {
+                let (mean, worst) = (used.daemon_percent_mean, used.daemon_percent_worst_second);
+                format!("{mean:.2} %; {worst:.2} %")
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {how} | {} | {} | {:.0} datagrams a second | {} | {} |",
+                words(many.hosts, many.hearing),
+                used(away),
+                used(back),
+                away.datagrams_per_second,
+                one(*absence_ms),
+                one(*overlap_ms),
+            );
+        }
+    }
+}
+
+fn words(hosts: usize, hearing: Hearing) -> String {
+    match hearing {
+        Hearing::On => format!("{hosts} hosts"),
+        Hearing::Off => format!("{hosts} hosts, `listen = \"off\"`"),
+    }
+}
+
+/// A single time, or none.
+fn one(ms: f64) -> String {
+    if ms == 0.0 { "0".into() } else { format!("{} ms", whole(ms)) }
+}
+
 fn use_cases(text: &mut String, figures: &Figures) {
     *text += "\n| use-case, turnip, lease 3 s | gap | overlap of addresses | of answers |\n|---|---|---|---|\n";
     for case in UseCase::ALL {
@@ -156,7 +218,14 @@ fn table(
         if trials.iter().all(Vec::is_empty) {
             continue;
         }
-        let cells = trials.iter().map(|of| if of.is_empty() { "-".into() } else { cell(of) });
+        let runs = |of: &[&Trial]| match of.len() {
+            runs if runs == figures.setting.runs => String::new(),
+            runs => format!("; {runs} runs"),
+        };
+        let cells = trials.iter().map(|of| match &of[..] {
+            [] => "-".into(),
+            of => cell(of) + &runs(of),
+        });
         let _ = writeln!(text, "| {fault} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
     text

@@ -122,16 +122,18 @@ fn until_held(cluster: &Cluster, hosts: &[&str]) -> Result<bool> {
     let count = cluster.plan().vips.len();
     // Not too often: it looks through all events, which takes processor time from the daemons.
     let poll = Poll::every(Duration::from_millis(100 + count as u64 / 20)).within(patience(count));
-    poll.is_so(|| Ok(held(cluster, hosts)? == count))
+    poll.is_so(|| Ok(held(cluster, |host| hosts.contains(&host))? == count))
 }
 
-fn numbered(number: usize) -> Vip {
+/// A VIP with a number of its own.
+pub fn numbered(number: usize) -> Vip {
     vip(&format!("v{number}"), &[&format!("10.78.{}.{}/32", number / 250, number % 250 + 1)])
 }
 
 type Events = (std::net::IpAddr, Vec<AddressEvent>);
 
-fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
+/// What happened to the address of each VIP so far.
+pub fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
     let mut by_address = cluster.address_monitor().events_by_address()?;
     let addresses = cluster.plan().vips.iter().flat_map(|vip| &vip.addresses);
     Ok(addresses
@@ -139,11 +141,11 @@ fn floating(cluster: &Cluster) -> Result<Vec<Events>> {
         .collect())
 }
 
-/// How many of the addresses are on one host, which is one of these.
-fn held(cluster: &Cluster, hosts: &[&str]) -> Result<usize> {
+/// How many of the addresses are on one host, which is one of `these`.
+pub fn held(cluster: &Cluster, these: impl Fn(&str) -> bool) -> Result<usize> {
     let on_one_of_these = |events: &[_]| {
         let holders = address_event::holders(events);
-        holders.len() == 1 && holders.iter().all(|holder| hosts.contains(holder))
+        holders.len() == 1 && holders.iter().all(|holder| these(holder))
     };
     Ok(floating(cluster)?.iter().filter(|(_, events)| on_one_of_these(events)).count())
 }

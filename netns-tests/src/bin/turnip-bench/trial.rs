@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::daemon::{Daemon, TurnipSettings};
-use turnip_netns_tests::etcd::EtcdSettings;
+use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::measure::Span;
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use turnip_netns_tests::timeline::ms;
@@ -25,6 +25,8 @@ pub enum Subject {
     /// turnip with a lease of 600 ms, and etcd with a heartbeat of 20 ms and an election timeout of
     /// 200 ms.
     TurnipFast,
+    /// turnip with a lease of 300 ms, and etcd as it comes: hosts that hear each other can.
+    TurnipShort,
     /// keepalived as it comes: an advertisement every second.
     Keepalived,
     /// keepalived with an advertisement every 100 ms.
@@ -57,6 +59,18 @@ pub enum Fault {
     Restart,
     /// The address is moved by an operator.
     Move,
+    /// etcd's members are restarted one by one, the leader last.
+    EtcdRolled,
+    /// Another host, which has neither the address nor etcd's leader, is cut off for two leases, or
+    /// twice the time that keepalived waits, and comes back: without pre-votes its member of etcd
+    /// then deposes the leader.
+    BystanderBack,
+    /// All of etcd's members are stopped with SIGSTOP, and go on after 8 s.
+    EtcdStill,
+    /// The same for a minute.
+    EtcdStillLong,
+    /// All of etcd's members are ended, and started as the next version.
+    EtcdUpgraded,
 }
 
 /// What fills this much at the end of a trial goes on.
@@ -79,6 +93,9 @@ pub struct Trial {
     pub overlap_ms: Figure,
     /// How long two hosts answered, each asked itself.
     pub answers_overlap_ms: Figure,
+    /// The longest time in which no host had the address; none in figures older than this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absence_ms: Option<f64>,
     /// Whether the address was not where it had been, in the end.
     pub moved: bool,
     /// The longest time in which a probe was due and none was sent, in ms.
@@ -123,17 +140,18 @@ impl Trial {
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Subject; 5] = [
+    pub const ALL: [Subject; 6] = [
         Subject::Turnip,
         Subject::TurnipQuickElection,
         Subject::TurnipFast,
+        Subject::TurnipShort,
         Subject::Keepalived,
         Subject::KeepalivedFast,
     ];
 
     /// Whether it is turnip, and not keepalived.
     pub fn is_turnip(self) -> bool {
-        matches!(self, Subject::Turnip | Subject::TurnipQuickElection | Subject::TurnipFast)
+        !matches!(self, Subject::Keepalived | Subject::KeepalivedFast)
     }
 
     /// Whether it differs from turnip as it comes only while etcd has no leader.
@@ -141,9 +159,10 @@ impl Subject {
         self == Subject::TurnipQuickElection
     }
 
-    /// Whether many VIPs are measured with it.
-    pub fn takes_many(self) -> bool {
-        !self.is_about_elections()
+    /// Whether only those faults are measured with it that its setting is about, in a table of their
+    /// own.
+    pub fn is_special(self) -> bool {
+        self.is_about_elections() || self == Subject::TurnipShort
     }
 
     /// How long it takes to notice that a host is gone, at most.
@@ -151,6 +170,7 @@ impl Subject {
         Duration::from_millis(match self {
             Subject::Turnip | Subject::TurnipQuickElection => 3_000,
             Subject::TurnipFast => 600,
+            Subject::TurnipShort => 300,
             Subject::Keepalived => 3_600,
             Subject::KeepalivedFast => 400,
         })
@@ -162,6 +182,7 @@ impl Subject {
         let period = Duration::from_millis(match self {
             Subject::Turnip | Subject::TurnipQuickElection => 500,
             Subject::TurnipFast | Subject::KeepalivedFast => 100,
+            Subject::TurnipShort => 50,
             Subject::Keepalived => 1_000,
         });
         period.mul_f64((run as f64 + 0.5) / runs as f64)
@@ -182,6 +203,9 @@ impl Subject {
             Subject::Turnip => (turnip(None), EtcdPlan::OnHosts(EtcdSettings::default())),
             Subject::TurnipQuickElection => (turnip(None), electing(50, 500)),
             Subject::TurnipFast => (turnip(Some("600ms")), electing(20, 200)),
+            Subject::TurnipShort => {
+                (turnip(Some("300ms")), EtcdPlan::OnHosts(EtcdSettings::default()))
+            }
             Subject::Keepalived => (Daemon::Keepalived { advert_ms: 1_000 }, EtcdPlan::None),
             Subject::KeepalivedFast => (Daemon::Keepalived { advert_ms: 100 }, EtcdPlan::None),
         };
@@ -191,7 +215,7 @@ impl Subject {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 16] = [
         Fault::PowerOff,
         Fault::PowerOffLeader,
         Fault::Stop,
@@ -203,17 +227,51 @@ impl Fault {
         Fault::Restart,
         Fault::LeaderKilled,
         Fault::LeaderMoved,
+        Fault::EtcdRolled,
+        Fault::BystanderBack,
+        Fault::EtcdStill,
+        Fault::EtcdStillLong,
+        Fault::EtcdUpgraded,
     ];
 
     /// Whether the subject can suffer it.
     pub fn concerns(self, subject: Subject) -> bool {
         let calls_an_election = matches!(self, Fault::PowerOffLeader | Fault::LeaderKilled);
-        let is_turnips = calls_an_election || matches!(self, Fault::Move | Fault::LeaderMoved);
-        if subject.is_about_elections() {
-            calls_an_election
-        } else {
-            subject.is_turnip() || !is_turnips
+        match subject {
+            Subject::TurnipQuickElection => calls_an_election,
+            Subject::TurnipShort => {
+                matches!(self, Fault::PowerOff | Fault::LeaderKilled | Fault::EtcdRolled)
+            }
+            Subject::Turnip => true,
+            Subject::TurnipFast => !self.is_about_the_store(),
+            Subject::Keepalived | Subject::KeepalivedFast => {
+                let is_turnips = matches!(self, Fault::Move | Fault::LeaderMoved);
+                let is_etcds = self.is_about_the_store() && self != Fault::BystanderBack;
+                !calls_an_election && !is_turnips && !is_etcds
+            }
         }
+    }
+
+    /// How often it is measured, where most are `runs` times.
+    pub fn runs(self, subject: Subject, runs: usize) -> usize {
+        match (self, subject) {
+            (Fault::BystanderBack, Subject::Turnip) | (Fault::PowerOff, Subject::TurnipShort) => {
+                2 * runs
+            }
+            _ => runs,
+        }
+    }
+
+    /// Whether it is a trouble of etcd's that goes on for a while.
+    fn is_about_the_store(self) -> bool {
+        matches!(
+            self,
+            Fault::EtcdRolled
+                | Fault::BystanderBack
+                | Fault::EtcdStill
+                | Fault::EtcdStillLong
+                | Fault::EtcdUpgraded
+        )
     }
 
     /// In words.
@@ -230,6 +288,11 @@ impl Fault {
             Fault::LeaderMoved => "etcd's leader moved",
             Fault::Restart => "daemon killed and started",
             Fault::Move => "orderly move",
+            Fault::EtcdRolled => "rolling restart of etcd",
+            Fault::BystanderBack => "another host cut off, and back; etcd 3.4",
+            Fault::EtcdStill => "all of etcd still for 8 s",
+            Fault::EtcdStillLong => "all of etcd still for 60 s",
+            Fault::EtcdUpgraded => "all of etcd restarted at once, 3.4 as 3.5",
         }
     }
 
@@ -240,7 +303,8 @@ impl Fault {
 
     /// Whether the address should stay where it is.
     pub fn moves_nothing(self) -> bool {
-        matches!(self, Fault::Restart | Fault::LeaderKilled | Fault::LeaderMoved)
+        self.is_about_the_store()
+            || matches!(self, Fault::Restart | Fault::LeaderKilled | Fault::LeaderMoved)
     }
 
     /// How an overlap ends that does not end by itself.
@@ -272,15 +336,24 @@ pub fn run(subject: Subject, fault: Fault, run: usize, runs: usize) -> Result<Tr
     if subject.is_turnip() {
         let elsewhere = (owner + 1) % cluster.size();
         cluster.lead_from(if fault.hits_etcds_leader() { owner } else { elsewhere })?;
+        cluster.wait_until_sessions_list_all_others()?;
+        // Until a heartbeat of each has been acknowledged by all.
+        sleep(subject.patience());
     }
     sleep(subject.moment(run, runs));
     if cluster.holders()? != [owner] {
         bail!("it moved before anything happened\n{}", cluster.logs());
     }
     let from = Instant::now();
-    inflict(&mut cluster, fault, owner)?;
+    inflict(&mut cluster, subject, fault, owner)?;
+    let is_over = fault.is_about_the_store()
+        || (subject == Subject::TurnipShort && fault == Fault::LeaderKilled);
+    if is_over && subject.is_turnip() {
+        etcd::wait_for_leader(&cluster.members)?;
+    }
+    let begun = if is_over { Instant::now() } else { from };
     let watched = subject.patience() * 11 / 10 + AFTERMATH;
-    sleep(watched.saturating_sub(from.elapsed()));
+    sleep(watched.saturating_sub(begun.elapsed()));
     let to = Instant::now();
     let seen = cluster.seen(Span { from, to })?;
     let end = to.checked_sub(END).unwrap_or(from);
@@ -294,6 +367,7 @@ pub fn run(subject: Subject, fault: Fault, run: usize, runs: usize) -> Result<Tr
         gap_tcp_ms: Figure::new(seen.gap_tcp, last.gap_tcp),
         overlap_ms: Figure::new(seen.overlap, last.overlap),
         answers_overlap_ms: Figure::new(seen.answers_overlap, last.answers_overlap),
+        absence_ms: Some(in_ms(seen.absence)),
         moved: cluster.holders()?.into_iter().all(|host| host != owner),
         blind_ms: in_ms(seen.blind),
     };
@@ -322,8 +396,8 @@ fn check(cluster: &Cluster, trial: &Trial) -> Result<()> {
     Ok(())
 }
 
-fn inflict(cluster: &mut Cluster, fault: Fault, owner: usize) -> Result<()> {
-    let leader = (owner + 1) % 3;
+fn inflict(cluster: &mut Cluster, subject: Subject, fault: Fault, owner: usize) -> Result<()> {
+    let (leader, bystander) = ((owner + 1) % 3, (owner + 2) % 3);
     match fault {
         Fault::PowerOff | Fault::PowerOffLeader => cluster.power_off(owner),
         Fault::Stop => cluster.stop_daemon(owner),
@@ -335,14 +409,48 @@ fn inflict(cluster: &mut Cluster, fault: Fault, owner: usize) -> Result<()> {
             cluster.members[leader].kill();
             Ok(())
         }
-        Fault::LeaderMoved => cluster.lead_from((owner + 2) % 3),
+        Fault::LeaderMoved => cluster.lead_from(bystander),
         Fault::Restart => {
             cluster.kill_daemon(owner)?;
             sleep(Duration::from_millis(100));
             cluster.start_daemon(owner)
         }
         Fault::Move => cluster.pin("api", leader),
+        Fault::EtcdRolled => cluster.roll_etcd(leader),
+        Fault::BystanderBack => {
+            let term = term(cluster)?;
+            cluster.isolate(bystander)?;
+            sleep(2 * subject.patience());
+            cluster.heal()?;
+            wait_for_later_term(cluster, term)
+        }
+        Fault::EtcdStill => still(cluster, Duration::from_secs(8)),
+        Fault::EtcdStillLong => still(cluster, Duration::from_secs(60)),
+        Fault::EtcdUpgraded => cluster.upgrade_etcd(&etcd::newer()?),
     }
+}
+
+fn still(cluster: &Cluster, duration: Duration) -> Result<()> {
+    cluster.freeze_etcd()?;
+    sleep(duration);
+    cluster.thaw_etcd()
+}
+
+/// etcd's; none where there is no etcd.
+fn term(cluster: &Cluster) -> Result<Option<u64>> {
+    if cluster.members.is_empty() {
+        return Ok(None);
+    }
+    let leader = etcd::wait_for_leader(&cluster.members)?;
+    Ok(Some(cluster.members[leader].status()?.term))
+}
+
+/// A member that comes back without having asked for votes deposes nobody.
+fn wait_for_later_term(cluster: &Cluster, earlier: Option<u64>) -> Result<()> {
+    if earlier.is_none() {
+        return Ok(());
+    }
+    cluster.wait("etcd's leader is deposed", || Ok(term(cluster)? > earlier))
 }
 
 impl fmt::Display for Subject {
@@ -351,6 +459,7 @@ impl fmt::Display for Subject {
             Subject::Turnip => "turnip, lease 3 s",
             Subject::TurnipQuickElection => "turnip, lease 3 s, election 500 ms",
             Subject::TurnipFast => "turnip, lease 600 ms",
+            Subject::TurnipShort => "turnip, lease 300 ms, etcd as it comes",
             Subject::Keepalived => "keepalived, advert 1 s",
             Subject::KeepalivedFast => "keepalived, advert 100 ms",
         })
@@ -383,6 +492,9 @@ impl fmt::Display for Trial {
             self.overlap_ms,
             self.answers_overlap_ms,
         )?;
+        if let Some(absence_ms) = self.absence_ms.filter(|_| self.fault.moves_nothing()) {
+            write!(f, ", address away for {absence_ms:.0} ms")?;
+        }
         if self.is_disturbed() { write!(f, "; the probes stalled: once more") } else { Ok(()) }
     }
 }
