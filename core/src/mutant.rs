@@ -133,6 +133,8 @@ mutants! {
     ForeignChangesIgnored: "rule 8.13",
     /// Who is not listed expires a session as if it were.
     UnlistedExpires: "rule 10.2",
+    /// An expiry of whoever has the own name is tried again soon, though that host has renewed meanwhile.
+    ContestEndsEarly: "rule 6.5",
     /// An expiry does not compare the own session: one of an earlier process may land.
     ExpiryOutlivesProcess: "rule 10.2",
     /// A process counts silence from before it was started.

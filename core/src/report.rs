@@ -55,15 +55,15 @@ pub enum Report {
         /// How long the addresses may still be held.
         left: Duration,
     },
-    /// No heartbeat of another node comes in, and there should be some; or the first one does again.
-    PathLost {
-        /// The other node.
-        node: NodeName,
+    /// No heartbeats of other nodes come in, and there should be some.
+    PathsLost {
+        /// The other nodes.
+        nodes: Vec<NodeName>,
     },
-    /// Heartbeats of another node come in.
-    PathFound {
-        /// The other node.
-        node: NodeName,
+    /// Heartbeats of other nodes come in again.
+    PathsFound {
+        /// The other nodes.
+        nodes: Vec<NodeName>,
     },
     /// The watch fell silent or broke: what is known of etcd may be stale.
     WatchStale {
@@ -189,7 +189,7 @@ impl Report {
             | Report::RenewalsFail { .. }
             | Report::HeldByConsent
             | Report::ConsentMissing { .. }
-            | Report::PathLost { .. }
+            | Report::PathsLost { .. }
             | Report::WatchStale { .. }
             | Report::Repairing { .. }
             | Report::Stray { .. }
@@ -221,19 +221,19 @@ impl fmt::Display for Report {
                 "etcd does not answer; addresses are held by consent of all hosts: do not restart turnip meanwhile",
             ),
             Report::ConsentMissing { nodes, left } => {
-                let names: Vec<String> = nodes.iter().map(NodeName::to_string).collect();
                 write!(
                     f,
                     "etcd does not answer, and {} does not acknowledge: {:.1} s until addresses are taken away",
-                    names.join(", "),
+                    some_of(nodes),
                     left.as_secs_f64()
                 )
             }
-            Report::PathLost { node } => write!(
+            Report::PathsLost { nodes } => write!(
                 f,
-                "no heartbeat comes from {node}: while etcd does not answer, addresses will not outlive a lease"
+                "no heartbeat comes from {}: while etcd does not answer, addresses will not outlive a lease",
+                some_of(nodes)
             ),
-            Report::PathFound { node } => write!(f, "heartbeats come from {node}"),
+            Report::PathsFound { nodes } => write!(f, "heartbeats come from {}", some_of(nodes)),
             Report::RenewalsSucceed => f.write_str("renewals succeed again"),
             Report::WatchStale { why } => {
                 write!(f, "watch of etcd is stale, starting it again: {why}")
@@ -286,5 +286,15 @@ impl fmt::Display for Report {
                 )
             }
         }
+    }
+}
+
+/// The names, or the first of many with how many more there are.
+fn some_of(nodes: &[NodeName]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = nodes.iter().take(SHOWN).map(NodeName::as_str).collect();
+    match nodes.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

@@ -1,5 +1,5 @@
-//! Rule 10: orders of events that a review found, in which an earlier draft gave a VIP two hosts, or none
-//! for a day.
+//! Orders of events that a review and the swarm found, in which an earlier draft gave a VIP two hosts, or
+//! none for a day: all but one are about rule 10.
 
 mod world;
 
@@ -274,4 +274,35 @@ fn hosts_without_a_machine_id_list_nobody_and_come_back_from_a_power_cut() {
         world.start(config(name, 2));
     }
     assert!(dark(&mut world, 30 * SECOND) < 8_000, "{}", world.story());
+}
+
+/// Rule 6.5. The expiry of the name's other host is answered by an error, just after that host has renewed.
+#[test]
+fn who_waits_for_a_name_waits_anew_from_what_it_hears_while_its_expiry_is_under_way() {
+    for (mutant, overlaps) in [(None, false), (Some(Mutant::ContestEndsEarly), true)] {
+        let mut world = World::of(&["a"]);
+        world.hosts[0].frozen = true;
+        let other = NodeConfig {
+            host: HostId("host-x/boot-1/netns".into()),
+            process: 78,
+            ..config("a", one_vip())
+        };
+        let other = world.start(other);
+        if let Some(mutant) = mutant {
+            world.hosts[other].node.set_mutant(mutant);
+        }
+        let expires = |txn: &Txn| txn.success.iter().any(|op| matches!(op, Op::Delete { .. }));
+        until_next(&mut world, other, expires);
+        world.hosts[0].frozen = false;
+        world.run(20 * MS);
+        // Its answer is lost, and the host that has the name is not heard of for a while.
+        world.hosts[0].frozen = true;
+        let (id, _) = world.hosts[other].commits.pop_front().unwrap();
+        world.fail(other, id);
+        world.hosts[other].hold_commits = false;
+        let start = world.now;
+        world.run_until(8 * SECOND, |world| world.hosts[other].node.session().is_some());
+        let waited = world.now.since(start);
+        assert_eq!(waited < 2_900 * MS, overlaps, "{mutant:?} {waited:?}: {}", world.story());
+    }
 }

@@ -104,6 +104,10 @@ impl About {
         };
         let vip =
             |name, vip: &turnip_core::VipName| About { vip: Some(vip.to_string()), ..event(name) };
+        let about_nodes = |name, nodes: &[turnip_core::NodeName]| {
+            let names: Vec<&str> = nodes.iter().map(turnip_core::NodeName::as_str).collect();
+            About { node: Some(names.join(",")), ..event(name) }
+        };
         let address = |name, assignment: &turnip_core::Assignment| About {
             vip: Some(assignment.vip.to_string()),
             address: Some(assignment.address.to_string()),
@@ -118,12 +122,8 @@ impl About {
             Report::RenewalsSucceed => event("renewals-succeed"),
             Report::HeldByConsent => event("held-by-consent"),
             Report::ConsentMissing { .. } => event("consent-missing"),
-            Report::PathLost { node } => {
-                About { node: Some(node.to_string()), ..event("path-lost") }
-            }
-            Report::PathFound { node } => {
-                About { node: Some(node.to_string()), ..event("path-found") }
-            }
+            Report::PathsLost { nodes } => about_nodes("path-lost", nodes),
+            Report::PathsFound { nodes } => about_nodes("path-found", nodes),
             // Programs know these two by the names that they were given first.
             Report::WatchStale { .. } => event("deaf"),
             Report::WatchRestored => event("hearing"),

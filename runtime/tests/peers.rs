@@ -40,7 +40,7 @@ impl End {
         let address = socket.local();
         let name: NodeName = name.parse().unwrap();
         let identity = Identity { cluster: "main".parse().unwrap(), node: name.clone() };
-        let peers = UdpPeers::start(socket, identity, process).unwrap();
+        let peers = UdpPeers::start(socket, identity, process, Duration::from_secs(60)).unwrap();
         peers.use_keys(keys(1));
         End { peers, name, address, process, number: AtomicU64::new(0) }
     }

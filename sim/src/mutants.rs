@@ -78,6 +78,10 @@ pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
                 "what_is_there_but_silent_is_not_taken_for_held"
             )
         }
+        Mutant::ContestEndsEarly => core_test!(
+            "tests/hearing_from_review.rs",
+            "who_waits_for_a_name_waits_anew_from_what_it_hears_while_its_expiry_is_under_way"
+        ),
         // These take a store that was replaced, a rare order, or a machine of the same name.
         Mutant::AcknowledgeWhenClosing => core_test!(
             "tests/hearing_from_review.rs",

@@ -107,7 +107,7 @@ impl Cluster {
             Timer::Follow => self.follow(own, true, out, now),
             Timer::WatchStale => self.watch.is_stale_now(),
             Timer::Contest => {
-                if let Some((purpose, txn)) = self.session.expire_own_name(own) {
+                if let Some((purpose, txn)) = self.session.expire_own_name(own, now) {
                     out.commit(purpose, txn, self.view.newest, self.lease().renew());
                 }
             }
@@ -170,8 +170,9 @@ impl Cluster {
                 vec![News::Resuming]
             }
             Join::Contest { seen, lease, host, by_others } => {
-                self.session.contest(seen);
-                out.timers.set(Timer::Contest, self.contest_ends(own, lease, by_others, now));
+                let end = self.contest_ends(own, lease, by_others, now);
+                self.session.contest(seen, end);
+                out.timers.set(Timer::Contest, end);
                 let this = &own.config.host;
                 let why = format!("host {host} has it in etcd, and this is host {this}");
                 out.report(Report::NameContested { why });
@@ -205,7 +206,7 @@ impl Cluster {
         // Unless it is answered before. Of those that are under way at once, all of which compare
         // the same revision, one lands, and the others read that it did.
         out.timers.set(Timer::Renew, now + lease.unanswered_delay());
-        let witnesses = self.witnesses(own);
+        let witnesses = self.witnesses(own, now);
         let Some((purpose, txn)) = self.session.renewal(own, &self.view, offer, witnesses, now)
         else {
             return;
@@ -280,8 +281,13 @@ impl Cluster {
         }
         let retry_at = now + self.lease().retry_delay();
         self.peers.expiry_answered(node, retry_at);
-        if unknown && self.session.is_contested() {
-            out.timers.set(Timer::Contest, retry_at);
+        // The other host may have renewed meanwhile.
+        if unknown
+            && node == own.name()
+            && let Some(until) = self.session.contested_until()
+        {
+            let until = if own.mutated(Mutant::ContestEndsEarly) { retry_at } else { until };
+            out.timers.set(Timer::Contest, retry_at.max(until));
         }
         self.schedule_expiry(own, out);
     }
@@ -476,7 +482,9 @@ impl Cluster {
             Written::Own(write) => self.own_write(own, &write, out, now, news),
             Written::RenewNow => out.timers.set(Timer::Renew, now),
             Written::WatchOn { lease, by_others } => {
-                out.timers.set(Timer::Contest, self.contest_ends(own, lease, by_others, now));
+                let end = self.contest_ends(own, lease, by_others, now);
+                self.session.contest_on(end);
+                out.timers.set(Timer::Contest, end);
             }
             Written::Lost(session, why) => {
                 let is_deleted = known.is_none();

@@ -71,9 +71,15 @@ impl Consent {
         }
     }
 
-    /// Whether the newest heartbeat was made at `made`.
-    pub(super) fn is_of_newest(&self, made: Instant) -> bool {
-        self.made.back().is_some_and(|(_, newest)| *newest == made)
+    /// Whether all of `witnesses` have acknowledged the newest heartbeat.
+    pub(super) fn is_complete(&self, witnesses: &BTreeSet<NodeName>) -> bool {
+        let Some(&(_, newest)) = self.made.back() else { return false };
+        witnesses.iter().all(|node| self.acknowledged.get(node) == Some(&newest))
+    }
+
+    /// Whether a node has acknowledged a heartbeat that was made at `since` or later.
+    pub(super) fn has_acknowledged_since(&self, node: &NodeName, since: Instant) -> bool {
+        self.acknowledged.get(node).is_some_and(|made| *made >= since)
     }
 
     /// Those of `witnesses` that have acknowledged none that was made at `since` or later.
@@ -141,7 +147,7 @@ mod tests {
         assert_eq!(consent.missing(&witnesses, NOW + MS), std::slice::from_ref(&c));
         consent.acknowledged_by(&own, &c, second);
         let newest = consent.of_all(&own, &witnesses).unwrap();
-        assert!(newest == NOW + 500 * MS && consent.is_of_newest(newest));
+        assert!(newest == NOW + 500 * MS && consent.is_complete(&witnesses));
         consent.acknowledged_by(&own, &b, first);
         assert_eq!(consent.of_all(&own, &witnesses), Some(newest), "one that came late");
     }

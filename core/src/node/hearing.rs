@@ -22,17 +22,33 @@ use crate::view::Known;
 
 impl Cluster {
     /// Who is to be listed in the own session: everybody else who has one, as long as all of them speak
-    /// rule 10; else nobody (rules 10.1 and 10.6).
-    pub(super) fn witnesses(&self, own: &Own) -> BTreeSet<NodeName> {
+    /// rule 10; else nobody (rules 10.1 and 10.6). As long as those who are listed acknowledge, one that has
+    /// come only just now, and acknowledged nothing yet, is not added: it would take their consent away.
+    pub(super) fn witnesses(&self, own: &Own, now: Instant) -> BTreeSet<NodeName> {
         // After a boot nobody could tell its session from another machine's of the same name (rule 10.8).
         if own.config.heartbeats.is_none() || own.config.host.machine().is_none() {
             return BTreeSet::new();
         }
         let others = self.view.nodes_with_session().filter(|node| *node != own.name());
         let hears = |node: &NodeName| self.view.heartbeats_to(node).is_some();
-        let listed: Option<BTreeSet<NodeName>> =
+        let all: Option<BTreeSet<NodeName>> =
             others.map(|node| hears(node).then(|| node.clone())).collect();
-        listed.unwrap_or_default()
+        let mut all = all.unwrap_or_default();
+        let listed = self.view.session(own.name()).and_then(|known| known.readable());
+        if let Some(listed) = listed.map(|record| &record.witnesses)
+            && self.is_consent_fresh(own, now)
+        {
+            all.retain(|node| listed.contains(node) || !self.is_newcomer(node, now));
+        }
+        all
+    }
+
+    /// Whether a node has acknowledged nothing yet in a session that is not known for long.
+    fn is_newcomer(&self, node: &NodeName, now: Instant) -> bool {
+        let wait = lease::hearing_time(self.lease().duration());
+        self.peers.known_since(node).is_some_and(|since| {
+            now.since(since) < wait && !self.consent.has_acknowledged_since(node, since)
+        })
     }
 
     /// The session for which heartbeats are made: the one that this process has written.
@@ -51,13 +67,25 @@ impl Cluster {
         self.consent.of_all(own, &demanded)
     }
 
+    /// Whether all have acknowledged the newest heartbeat.
+    fn is_consent_complete(&self, own: &Own) -> bool {
+        let demanded = self.session.demanded(own, &self.view);
+        demanded.is_some_and(|demanded| self.consent.is_complete(&demanded))
+            || own.mutated(Mutant::AnyWitness)
+    }
+
     /// Whether everybody acknowledges, and those who are listed are those who should be: then the store
     /// need not be written so often.
     pub(super) fn is_at_ease(&self, own: &Own, now: Instant) -> bool {
-        let consent_time = lease::consent_time(self.beat_interval(own));
         let listed = self.view.session(own.name()).and_then(|known| known.readable());
-        listed.is_some_and(|record| record.witnesses == self.witnesses(own))
-            && self.consented(own).is_some_and(|made| now.since(made) <= consent_time)
+        listed.is_some_and(|record| record.witnesses == self.witnesses(own, now))
+            && self.is_consent_fresh(own, now)
+    }
+
+    /// Whether all whose consent is demanded have acknowledged a heartbeat that was made lately.
+    fn is_consent_fresh(&self, own: &Own, now: Instant) -> bool {
+        let consent_time = lease::consent_time(self.beat_interval(own));
+        self.consented(own).is_some_and(|made| now.since(made) <= consent_time)
     }
 
     /// How often this node makes heartbeats: as often as it needs, and as often as whoever has the shortest
@@ -106,11 +134,9 @@ impl Cluster {
         let reached: Vec<(NodeName, SocketAddr)> = others
             .filter_map(|node| Some((node.clone(), self.view.heartbeats_to(node)?)))
             .collect();
-        for (node, _) in &reached {
-            if let Some(news) = self.peers.path_news(node, now) {
-                out.report(news);
-            }
-        }
+        self.peers
+            .path_news(reached.iter().map(|(node, _)| node), now)
+            .for_each(|news| out.report(news));
         if !self.is_at_ease(own, now) {
             self.hurry(own, out);
         }
@@ -238,10 +264,10 @@ impl Cluster {
     /// Moves the deadline by what has been acknowledged. `whole`: only by the newest heartbeat, so that
     /// a change that follows from it follows once.
     fn extend(&mut self, own: &Own, whole: bool, out: &mut Outbox, now: Instant) -> Option<News> {
-        let made = self.consented(own)?;
-        if whole && !self.consent.is_of_newest(made) {
+        if whole && !self.is_consent_complete(own) {
             return None;
         }
+        let made = self.consented(own)?;
         let was_late = self.session.consented(own, made, now)?;
         self.set_guard_timer(out);
         let deadline = self.session.deadline().filter(|deadline| now < *deadline)?;

@@ -235,16 +235,31 @@ impl Peers {
         }
     }
 
-    /// Of the nodes that send heartbeats: whether that they do not come any more, or come again, is news.
-    pub(super) fn path_news(&mut self, node: &NodeName, now: Instant) -> Option<Report> {
-        let peer = self.peers.get_mut(node)?;
-        let last = peer.beat_at.unwrap_or(peer.since);
-        let is_lost = now.since(last) >= peer.lease?;
-        if std::mem::replace(&mut peer.path_lost, is_lost) == is_lost {
-            return None;
+    /// Of these nodes, which should send heartbeats: whose do not come any more, and whose come again.
+    pub(super) fn path_news<'a>(
+        &mut self,
+        nodes: impl Iterator<Item = &'a NodeName>,
+        now: Instant,
+    ) -> impl Iterator<Item = Report> {
+        let (mut lost, mut found) = (Vec::new(), Vec::new());
+        for node in nodes {
+            let Some(peer) = self.peers.get_mut(node) else { continue };
+            let Some(lease) = peer.lease else { continue };
+            let is_lost = now.since(peer.beat_at.unwrap_or(peer.since)) >= lease;
+            if std::mem::replace(&mut peer.path_lost, is_lost) != is_lost {
+                if is_lost { &mut lost } else { &mut found }.push(node.clone());
+            }
         }
-        let node = node.clone();
-        Some(if is_lost { Report::PathLost { node } } else { Report::PathFound { node } })
+        let reports = [Report::PathsLost { nodes: lost }, Report::PathsFound { nodes: found }];
+        reports.into_iter().filter(|report| match report {
+            Report::PathsLost { nodes } | Report::PathsFound { nodes } => !nodes.is_empty(),
+            _ => true,
+        })
+    }
+
+    /// Since when this node knows of a node's session.
+    pub(super) fn known_since(&self, node: &NodeName) -> Option<Instant> {
+        self.peers.get(node).map(|peer| peer.since)
     }
 
     /// This process has written its session now, for the first time.

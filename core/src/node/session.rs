@@ -1,5 +1,6 @@
 //! The own session: opened, renewed, resumed, lost (rules 1 and 6).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use crate::view::{Known, View};
 enum Membership {
     /// Finding out what is: the kernel's list, the store's snapshot.
     Joining,
-    /// Another host has the name. It is watched whether that host lives.
-    Contested { seen: Revision, renewed: bool },
+    /// Another host has the name. It is watched whether that host lives: until then, since that write.
+    Contested { seen: Revision, renewed: bool, until: Instant },
     /// No session; one is being opened.
     Opening,
     /// The session of an earlier process on this host is being renewed.
@@ -184,10 +185,6 @@ impl Session {
         matches!(self.membership, Membership::Opening | Membership::Resuming { .. })
     }
 
-    pub(super) fn is_contested(&self) -> bool {
-        matches!(self.membership, Membership::Contested { .. })
-    }
-
     pub(super) fn lease(&self) -> Lease {
         self.lease
     }
@@ -287,8 +284,23 @@ impl Session {
         self.membership = Membership::Resuming { id };
     }
 
-    pub(super) fn contest(&mut self, seen: Revision) {
-        self.membership = Membership::Contested { seen, renewed: false };
+    pub(super) fn contest(&mut self, seen: Revision, until: Instant) {
+        self.membership = Membership::Contested { seen, renewed: false, until };
+    }
+
+    /// The name's other host has renewed: its silence counts anew, until then.
+    pub(super) fn contest_on(&mut self, end: Instant) {
+        if let Membership::Contested { until, .. } = &mut self.membership {
+            *until = end;
+        }
+    }
+
+    /// Until when the name's other host may yet show that it lives.
+    pub(super) fn contested_until(&self) -> Option<Instant> {
+        match self.membership {
+            Membership::Contested { until, .. } => Some(until),
+            _ => None,
+        }
     }
 
     /// What an earlier process left is not ours to keep; whether that is news.
@@ -297,8 +309,11 @@ impl Session {
     }
 
     /// The transaction that expires whoever has this node's name, and has been silent.
-    pub(super) fn expire_own_name(&self, own: &Own) -> Option<(Purpose, Txn)> {
-        let Membership::Contested { seen, .. } = self.membership else { return None };
+    pub(super) fn expire_own_name(&self, own: &Own, now: Instant) -> Option<(Purpose, Txn)> {
+        let Membership::Contested { seen, until, .. } = self.membership else { return None };
+        if now < until && !own.mutated(Mutant::ContestEndsEarly) {
+            return None;
+        }
         let key = own.keys.session(own.name());
         let txn = Txn {
             compares: vec![Compare::ModRevision { key: key.clone(), is: seen }],
@@ -363,9 +378,13 @@ impl Session {
     /// Who must have acknowledged a heartbeat for it to count: who may expire the session as it is known,
     /// and who may if an own write has landed of which nothing is known yet (rule 10.5). None when
     /// anybody may.
-    pub(super) fn demanded(&self, own: &Own, view: &View) -> Option<BTreeSet<NodeName>> {
+    pub(super) fn demanded<'a>(
+        &'a self,
+        own: &Own,
+        view: &'a View,
+    ) -> Option<Cow<'a, BTreeSet<NodeName>>> {
         let known = view.session(own.name())?;
-        let mut demanded = known.readable()?.witnesses.clone();
+        let mut demanded = Cow::Borrowed(&known.readable()?.witnesses);
         let may_land = self.unknown.as_ref().filter(|unknown| unknown.compares == known.modified);
         if own.mutated(Mutant::ExtendWithoutWitnesses) {
             return Some(demanded);
@@ -375,12 +394,14 @@ impl Session {
         }
         if let Some(unknown) = may_land.filter(|_| !own.mutated(Mutant::UnknownListIgnored)) {
             if own.mutated(Mutant::ListBeforeCommit) {
-                return Some(unknown.witnesses.clone());
+                return Some(Cow::Borrowed(&unknown.witnesses));
             }
             if unknown.without {
                 return None;
             }
-            demanded.extend(unknown.witnesses.iter().cloned());
+            if !unknown.witnesses.is_subset(&demanded) {
+                demanded.to_mut().extend(unknown.witnesses.iter().cloned());
+            }
         }
         Some(demanded)
     }
@@ -453,8 +474,8 @@ impl Session {
     ) -> Written {
         match self.membership.clone() {
             Membership::Joining | Membership::Closed => Written::Nothing,
-            Membership::Contested { seen, renewed } => {
-                self.contested_name_written(own, seen, renewed, known)
+            Membership::Contested { seen, renewed, until } => {
+                self.contested_name_written(own, (seen, renewed, until), known)
             }
             Membership::Opening => match known {
                 None => Written::Nothing,
@@ -482,8 +503,7 @@ impl Session {
     fn contested_name_written(
         &mut self,
         own: &Own,
-        seen: Revision,
-        renewed: bool,
+        (seen, renewed, until): (Revision, bool, Instant),
         known: Option<&Known<SessionRecord>>,
     ) -> Written {
         match known {
@@ -491,7 +511,8 @@ impl Session {
                 if *modified != seen && record.host != own.config.host =>
             {
                 if !renewed {
-                    self.membership = Membership::Contested { seen: *modified, renewed: true };
+                    let seen = *modified;
+                    self.membership = Membership::Contested { seen, renewed: true, until };
                     let by_others = expired_by_others(own, record);
                     return Written::WatchOn { lease: record.lease(), by_others };
                 }

@@ -166,12 +166,8 @@ impl State {
             }
             Report::HeldByConsent => self.by_consent = true,
             Report::ConsentMissing { .. } | Report::SessionLost { .. } => self.by_consent = false,
-            Report::PathLost { node } => {
-                self.lost.insert(node.clone());
-            }
-            Report::PathFound { node } => {
-                self.lost.remove(node);
-            }
+            Report::PathsLost { nodes } => self.lost.extend(nodes.iter().cloned()),
+            Report::PathsFound { nodes } => self.lost.retain(|node| !nodes.contains(node)),
             _ => {}
         }
     }

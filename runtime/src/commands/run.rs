@@ -114,7 +114,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let peers = match socket.filter(|_| heartbeats.is_some()) {
         Some(socket) => {
             let (cluster, node) = (config.reach.cluster.clone(), config.node.clone());
-            let started = UdpPeers::start(socket, Identity { cluster, node }, process);
+            let hearing = config.lease.duration();
+            let started = UdpPeers::start(socket, Identity { cluster, node }, process, hearing);
             Some(started.map_err(|error| format!("cannot read heartbeats: {error}"))?)
         }
         None => None,

@@ -1,7 +1,7 @@
 //! Which authentic heartbeats are new: not doubled, not overtaken, and not recorded earlier and sent again.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use turnip_core::{Heartbeat, NodeName};
 
@@ -12,6 +12,10 @@ use super::wire::Echo;
 pub struct Received {
     /// This process.
     process: u64,
+    /// Own heartbeats that an echo may name for its sender to count as one that hears this node.
+    sent: VecDeque<(u64, Instant)>,
+    /// For how long.
+    hearing: Duration,
     senders: BTreeMap<NodeName, Sender>,
 }
 
@@ -28,9 +32,26 @@ struct Sender {
 }
 
 impl Received {
-    /// Nothing yet, by the process `process`.
-    pub fn new(process: u64) -> Self {
-        Received { process, senders: BTreeMap::new() }
+    /// Nothing yet, by the process `process`. An echo older than `hearing` shows that its datagram was held
+    /// back, or that its sender hears this node no more.
+    pub fn new(process: u64, hearing: Duration) -> Self {
+        Received { process, sent: VecDeque::new(), hearing, senders: BTreeMap::new() }
+    }
+
+    /// The own heartbeat of that number is sent.
+    pub fn sends(&mut self, number: u64, now: Instant) {
+        let hearing = self.hearing;
+        self.sent.retain(|(_, sent)| now - *sent < hearing);
+        if self.sent.back().is_none_or(|(last, _)| *last < number) {
+            self.sent.push_back((number, now));
+        }
+    }
+
+    /// Whether what came with that echo was made after a heartbeat of this process that was sent lately.
+    pub fn is_lately(&self, echo: Option<Echo>, now: Instant) -> bool {
+        let Some(echo) = echo.filter(|echo| echo.process == self.process) else { return false };
+        let sent = self.sent.iter().find(|(number, _)| *number == echo.number);
+        sent.is_some_and(|(_, sent)| now - *sent < self.hearing)
     }
 
     /// An authentic heartbeat came in. Whether it is new.
@@ -88,6 +109,7 @@ mod tests {
 
     use super::*;
 
+    const LATELY: Duration = Duration::from_secs(3);
     const OWN: u64 = 1;
     const THEIRS: u64 = 2;
 
@@ -109,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_process_is_taken_once_it_has_echoed_one_of_ours_and_we_echo_it_before_that() {
-        let mut received = Received::new(OWN);
+        let mut received = Received::new(OWN, LATELY);
         assert!(!comes(&mut received, THEIRS, 1, None));
         assert_eq!(received.echo(&node()), Some(Echo { process: THEIRS, number: 1 }));
         assert!(received.heard().is_empty());
@@ -119,9 +141,25 @@ mod tests {
         assert!(received.heard().contains_key(&node()));
     }
 
+    /// Whoever is on the path may hold heartbeats back, and let them pass one by one when their sender is dead.
+    #[test]
+    fn what_was_held_back_names_no_heartbeat_that_was_sent_lately() {
+        let (mut received, now) = (Received::new(OWN, LATELY), Instant::now());
+        received.sends(1, now);
+        received.sends(2, now + LATELY / 2);
+        let echo = |process, number| Some(Echo { process, number });
+        assert!(received.is_lately(echo(OWN, 1), now + LATELY / 2));
+        assert!(!received.is_lately(echo(OWN, 1), now + LATELY), "too old");
+        assert!(received.is_lately(echo(OWN, 2), now + LATELY));
+        received.sends(3, now + LATELY);
+        assert!(!received.is_lately(echo(OWN, 4), now + LATELY), "never sent");
+        assert!(!received.is_lately(echo(THEIRS, 3), now + LATELY), "another process's");
+        assert!(!received.is_lately(None, now + LATELY));
+    }
+
     #[test]
     fn what_comes_twice_or_was_overtaken_is_not_new() {
-        let mut received = Received::new(OWN);
+        let mut received = Received::new(OWN, LATELY);
         assert!(comes(&mut received, THEIRS, 5, Some((OWN, 1))));
         assert!(!comes(&mut received, THEIRS, 5, Some((OWN, 1))));
         assert!(!comes(&mut received, THEIRS, 4, Some((OWN, 1))));
@@ -131,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_restarted_process_takes_over_and_what_was_recorded_of_the_one_before_does_not() {
-        let (mut received, next) = (Received::new(OWN), THEIRS + 1);
+        let (mut received, next) = (Received::new(OWN, LATELY), THEIRS + 1);
         assert!(comes(&mut received, THEIRS, 50, Some((OWN, 10))));
         assert!(!comes(&mut received, next, 1, None));
         assert!(!comes(&mut received, next, 2, Some((OWN, 10))), "the one before echoed that too");

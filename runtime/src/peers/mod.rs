@@ -54,18 +54,24 @@ struct Shared {
 }
 
 impl UdpPeers {
-    /// Begins to read `socket`, as the node and the process given.
+    /// Begins to read `socket`, as the node and the process given. What was made before a heartbeat that was
+    /// sent `hearing` ago comes from a host that does not hear this one, or was held back.
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(socket: Socket, identity: Identity, process: u64) -> io::Result<Self> {
+    pub fn start(
+        socket: Socket,
+        identity: Identity,
+        process: u64,
+        hearing: Duration,
+    ) -> io::Result<Self> {
         socket.wait_at_most(LOOK_EVERY)?;
         let (sender, receiver) = mpsc::channel(QUEUE_LEN);
         let shared = Arc::new(Shared {
             socket,
             identity,
             keys: Mutex::new(None),
-            received: Mutex::new(Received::new(process)),
+            received: Mutex::new(Received::new(process, hearing)),
             counters: Counters::default(),
             closed: AtomicBool::new(false),
         });
@@ -94,7 +100,11 @@ impl crate::seams::Peers for UdpPeers {
     fn send(&self, to: Vec<Addressee>) {
         let Some(keys) = lock(&self.shared.keys).clone() else { return };
         for Addressee { node, address, datagram } in to {
-            let echo = lock(&self.shared.received).echo(&node);
+            let echo = {
+                let mut received = lock(&self.shared.received);
+                received.sends(datagram.heartbeat.number, Instant::now());
+                received.echo(&node)
+            };
             self.shared.send(&keys, &node, address, &Message::Beat { echo, datagram });
         }
     }
@@ -155,9 +165,13 @@ impl Shared {
             Err(why) => return self.counters.rejected(why),
         };
         match (message, keys) {
-            (Message::Beat { echo, datagram }, _) => {
+            (Message::Beat { echo, mut datagram }, _) => {
                 let now = Instant::now();
-                if !lock(&self.received).is_new(&from, &datagram.heartbeat, echo, now) {
+                let mut received = lock(&self.received);
+                let is_new = received.is_new(&from, &datagram.heartbeat, echo, now);
+                datagram.hears_addressee &= received.is_lately(echo, now);
+                drop(received);
+                if !is_new {
                     self.counters.replayed();
                 } else if to_daemon.try_send((from, datagram)).is_err() {
                     self.counters.dropped();

@@ -347,9 +347,9 @@ fn expired_without_an_answer() -> Plan {
 fn expired_by_an_earlier_process() -> Plan {
     let mut plan = expired_while_resting();
     plan.fault(8_200, 10_000, meddle(1, TxnKind::Expire, 1, Mishap::DelayRequest(600 * MS)));
-    plan.fault(11_350, 150, Fault::Kill { host: 1 });
-    plan.fault(11_350, 10_000, meddle(1, TxnKind::Renew, 4, Mishap::DelayRequest(450 * MS)));
-    plan.fault(11_600, 10_000, Fault::WatchLag { host: 1, by: 4 * S });
+    plan.fault(11_100, 150, Fault::Kill { host: 1 });
+    plan.fault(11_100, 10_000, meddle(1, TxnKind::Renew, 4, Mishap::DelayRequest(450 * MS)));
+    plan.fault(11_350, 10_000, Fault::WatchLag { host: 1, by: 4 * S });
     plan
 }
 
