@@ -108,6 +108,14 @@ impl Checker {
         self.clusters[host] = cluster;
     }
 
+    /// A host's daemon goes on with what is there: an earlier one may have put it there in another cluster,
+    /// for as long as its lease lasted.
+    pub fn goes_on(&mut self, host: usize) {
+        for state in &mut self.addresses {
+            state.clusters[host] = self.clusters[host];
+        }
+    }
+
     /// Whether a host answers for an address now.
     pub fn observe(&mut self, now: True, address: AddressId, host: usize, answers: bool) {
         let bit = 1 << host;

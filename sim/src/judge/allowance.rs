@@ -25,6 +25,9 @@ pub struct Durations {
     /// as long as a session may go on without a write (rule 10.7): `E(1 - rho)` on the fastest clock, less
     /// what the last write may have aged, and less the guard. Else it is `bears`.
     pub bears_without_store: u64,
+    /// How long whoever is not listed waits (rule 10.7), where hosts hear each other for a while and not all of
+    /// them always: then one that does not reach etcd may go on, and one that is gone be missed late.
+    pub unlisted: u64,
     /// The longest interval between renewals; and how long one waits for its answer.
     pub renew: u64,
     /// A transaction, from when it is sent until the answer is there.
@@ -134,6 +137,10 @@ impl Durations {
             silence: slow(lease + lease * rho / PPM),
             bears,
             bears_without_store: bears_without_store.max(bears),
+            unlisted: match speaks && !plan.all_hear() {
+                true => slow(params.without_store_ms * MS / 100 * 102),
+                false => 0,
+            },
             expiry: if speaks { renew / 3 + 2 * commit } else { 0 },
             renew,
             commit,
@@ -275,27 +282,27 @@ impl Durations {
             },
             // The others wait for its lease. Who comes back is first in line again, after settling.
             Fault::Kill { .. } | Fault::Freeze { .. } => Allowance {
-                gap: self.death(),
+                gap: self.death() + self.unlisted,
                 moves: 4,
                 after_begin: self.death() + settle,
                 after_end: return_of_host + outage,
-                unsteady: false,
+                unsteady: self.unlisted > 0,
             },
             Fault::CutStore { .. } => Allowance {
-                gap: self.death(),
+                gap: self.death() + self.unlisted,
                 moves: 4,
                 after_begin: self.death() + settle,
                 after_end: self.keepalive + return_of_host + outage,
-                unsteady: false,
+                unsteady: self.unlisted > 0,
             },
             // The same, and perhaps its member led: the election is not added to the lease, but what
             // the lease still lacks when it is over is waited for.
             Fault::PowerOff { .. } | Fault::Isolate { .. } => Allowance {
-                gap: self.death() + outage + self.without_store(plan, lasts),
+                gap: self.death() + outage + self.without_store(plan, lasts) + self.unlisted,
                 moves: 4,
                 after_begin: self.death() + outage + settle,
                 after_end: self.keepalive + return_of_host + 2 * outage,
-                unsteady: false,
+                unsteady: self.unlisted > 0,
             },
             // Break before make: removed, handed over in one commit, put there. The service manager
             // starts it again, and it is first in line again.
@@ -365,7 +372,8 @@ impl Durations {
                 gap: (lasts + outage + rewatch).saturating_sub(bears),
                 moves: if lasts + outage + rewatch < bears { 0 } else { hosts },
                 after_begin: 0,
-                after_end: self.keepalive + outage + settle,
+                // A host that was long without a watch may be expired first, and then comes back.
+                after_end: self.keepalive + outage + rewatch + self.return_of_host(),
                 unsteady: true,
             },
             Fault::CrashLeader | Fault::CrashMember { .. } | Fault::PauseMember { .. } => {
@@ -374,7 +382,8 @@ impl Durations {
                     moves: if without_store + outage + rewatch < bears { 0 } else { hosts },
                     after_begin: self.keepalive + outage + settle,
                     after_end: self.keepalive + outage + settle,
-                    unsteady: false,
+                    // With another member that is away, the quorum is.
+                    unsteady: lasts > 0,
                 }
             }
             // The store is there, and written as often as without rule 10.

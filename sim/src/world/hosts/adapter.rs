@@ -91,6 +91,9 @@ impl Hosts {
             env.slots.complete(slot, Reply::Kernel(KernelOutcome::Failed(no_process())));
             return slot;
         };
+        if matches!(op, KernelOp::Refresh { .. }) {
+            env.checker.goes_on(host);
+        }
         let id = OpId(line.next);
         line.next += 1;
         line.waits.insert(id, (slot, env.record.is_tracing().then(|| op.clone())));
