@@ -68,11 +68,17 @@ fn a_holder_cut_off_from_etcd_alone_keeps_the_address() -> Result<()> {
 
 #[test]
 fn with_the_heartbeats_port_closed_the_address_is_away_while_etcd_is_still() -> Result<()> {
-    let (mut cluster, _) = that_hear_each_other(of_both_families())?;
+    let (cluster, _) = that_hear_each_other(of_both_families())?;
     cluster.note("a firewall closes the port of heartbeats between all hosts");
     (0..cluster.size()).try_for_each(|host| cluster.cut_heartbeats(host))?;
     a_lease_passes();
-    let from = cluster.note("all of etcd's members are frozen");
+    let from = cluster.note("etcd is about to stand still");
+    the_address_is_away_while_etcd_is_still(cluster, from)
+}
+
+/// Hosts that do not all hear each other: etcd stands still, and what was so since `from` is concluded.
+pub fn the_address_is_away_while_etcd_is_still(mut cluster: Cluster, from: Instant) -> Result<()> {
+    cluster.note("all of etcd's members are frozen");
     cluster.freeze_etcd()?;
     cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
     a_lease_passes();
