@@ -170,9 +170,8 @@ impl Cluster {
                 vec![News::Resuming]
             }
             Join::Contest { seen, lease, host, by_others } => {
-                let end = self.contest_ends(own, lease, by_others, now);
+                let end = self.contest_ends(own, (lease, by_others), out, now);
                 self.session.contest(seen, end);
-                out.timers.set(Timer::Contest, end);
                 let this = &own.config.host;
                 let why = format!("host {host} has it in etcd, and this is host {this}");
                 out.report(Report::NameContested { why });
@@ -182,10 +181,18 @@ impl Cluster {
         }
     }
 
-    /// When another host's session of this name may be expired, if it stays silent.
-    fn contest_ends(&self, own: &Own, lease: Duration, by_others: bool, now: Instant) -> Instant {
+    /// When another host's session of this name may be expired, if it stays silent: the timer is set.
+    fn contest_ends(
+        &self,
+        own: &Own,
+        (lease, by_others): (Duration, bool),
+        out: &mut Outbox,
+        now: Instant,
+    ) -> Instant {
         let lease = if by_others { own.without_store() } else { lease };
-        now + self.lease().patience(lease)
+        let end = now + self.lease().patience(lease);
+        out.timers.set(Timer::Contest, end);
+        end
     }
 
     fn keep_nothing(&mut self) -> Vec<News> {
@@ -482,9 +489,8 @@ impl Cluster {
             Written::Own(write) => self.own_write(own, &write, out, now, news),
             Written::RenewNow => out.timers.set(Timer::Renew, now),
             Written::WatchOn { lease, by_others } => {
-                let end = self.contest_ends(own, lease, by_others, now);
+                let end = self.contest_ends(own, (lease, by_others), out, now);
                 self.session.contest_on(end);
-                out.timers.set(Timer::Contest, end);
             }
             Written::Lost(session, why) => {
                 let is_deleted = known.is_none();

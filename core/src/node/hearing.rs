@@ -34,13 +34,16 @@ impl Cluster {
         let all: Option<BTreeSet<NodeName>> =
             others.map(|node| hears(node).then(|| node.clone())).collect();
         let mut all = all.unwrap_or_default();
-        let listed = self.view.session(own.name()).and_then(|known| known.readable());
-        if let Some(listed) = listed.map(|record| &record.witnesses)
-            && self.is_consent_fresh(own, now)
-        {
+        if let Some(listed) = self.listed(own).filter(|_| self.is_consent_fresh(own, now)) {
             all.retain(|node| listed.contains(node) || !self.is_newcomer(node, now));
         }
         all
+    }
+
+    /// Who is listed in the own session.
+    fn listed(&self, own: &Own) -> Option<&BTreeSet<NodeName>> {
+        let known = self.view.session(own.name())?;
+        Some(&known.readable()?.witnesses)
     }
 
     /// Whether a node has acknowledged nothing yet in a session that is not known for long.
@@ -77,9 +80,8 @@ impl Cluster {
     /// Whether everybody acknowledges, and those who are listed are those who should be: then the store
     /// need not be written so often.
     pub(super) fn is_at_ease(&self, own: &Own, now: Instant) -> bool {
-        let listed = self.view.session(own.name()).and_then(|known| known.readable());
-        listed.is_some_and(|record| record.witnesses == self.witnesses(own, now))
-            && self.is_consent_fresh(own, now)
+        self.is_consent_fresh(own, now)
+            && self.listed(own).is_some_and(|listed| *listed == self.witnesses(own, now))
     }
 
     /// Whether all whose consent is demanded have acknowledged a heartbeat that was made lately.

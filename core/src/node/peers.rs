@@ -111,6 +111,13 @@ pub(super) struct Silent {
     pub(super) is_listed: bool,
 }
 
+impl Peer {
+    /// For how long no heartbeat of it has come. Who was met only just now may not have sent one yet.
+    fn without_beat(&self, now: Instant) -> Duration {
+        now.since(self.beat_at.unwrap_or(self.since))
+    }
+}
+
 impl Peers {
     /// News of another node's session: a new write starts its count, the same one does not.
     pub(super) fn heard(
@@ -205,11 +212,11 @@ impl Peers {
         }
     }
 
-    /// Whether a heartbeat of that node came lately. Who was met only just now may not have sent one yet.
+    /// Whether a heartbeat of that node came lately.
     pub(super) fn hears(&self, node: &NodeName, own_lease: Lease, now: Instant) -> bool {
         self.peers.get(node).is_some_and(|peer| {
             let shorter = peer.lease.unwrap_or_default().min(own_lease.duration());
-            now.since(peer.beat_at.unwrap_or(peer.since)) < lease::unheard_time(shorter)
+            peer.without_beat(now) < lease::unheard_time(shorter)
         })
     }
 
@@ -245,7 +252,7 @@ impl Peers {
         for node in nodes {
             let Some(peer) = self.peers.get_mut(node) else { continue };
             let Some(lease) = peer.lease else { continue };
-            let is_lost = now.since(peer.beat_at.unwrap_or(peer.since)) >= lease;
+            let is_lost = peer.without_beat(now) >= lease;
             if std::mem::replace(&mut peer.path_lost, is_lost) != is_lost {
                 if is_lost { &mut lost } else { &mut found }.push(node.clone());
             }

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 
 use turnip_core::{Heartbeat, NodeName};
 
-use super::wire::Echo;
+use super::wire::{Echo, Echoes};
+
+/// Processes of a node, beside the one that is taken, that are remembered: one of them may be its next
+/// one, the others are of before, and somebody sends again what they once sent.
+const CANDIDATES_MAX: usize = 8;
 
 /// What was received of each node.
 #[derive(Debug)]
@@ -19,14 +23,14 @@ pub struct Received {
     senders: BTreeMap<NodeName, Sender>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Sender {
     /// The process whose heartbeats are taken, with the number of its last one.
     taken: Option<Echo>,
     /// The highest number of an own heartbeat that a heartbeat taken of this sender echoed.
     echoed: u64,
-    /// What came last, taken or not: the sender is told.
-    last: Echo,
+    /// What came last of other processes: they are told in turns.
+    candidates: VecDeque<Echo>,
     /// When one was taken last.
     heard: Option<Instant>,
 }
@@ -40,18 +44,26 @@ impl Received {
 
     /// The own heartbeat of that number is sent.
     pub fn sends(&mut self, number: u64, now: Instant) {
-        let hearing = self.hearing;
-        self.sent.retain(|(_, sent)| now - *sent < hearing);
-        if self.sent.back().is_none_or(|(last, _)| *last < number) {
-            self.sent.push_back((number, now));
+        if self.sent.back().is_some_and(|(last, _)| number <= *last) {
+            return;
         }
+        while self.sent.front().is_some_and(|(_, sent)| now - *sent >= self.hearing) {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((number, now));
     }
 
     /// Whether what came with that echo was made after a heartbeat of this process that was sent lately.
-    pub fn is_lately(&self, echo: Option<Echo>, now: Instant) -> bool {
-        let Some(echo) = echo.filter(|echo| echo.process == self.process) else { return false };
-        let sent = self.sent.iter().find(|(number, _)| *number == echo.number);
+    pub fn is_lately(&self, echoes: Echoes, now: Instant) -> bool {
+        let Some(echoed) = self.echoed(echoes) else { return false };
+        let sent = self.sent.iter().find(|(number, _)| *number == echoed);
         sent.is_some_and(|(_, sent)| now - *sent < self.hearing)
+    }
+
+    /// The own heartbeat that is echoed.
+    fn echoed(&self, echoes: Echoes) -> Option<u64> {
+        let own = echoes.into_iter().flatten().filter(|echo| echo.process == self.process);
+        own.map(|echo| echo.number).max()
     }
 
     /// An authentic heartbeat came in. Whether it is new.
@@ -64,36 +76,41 @@ impl Received {
         &mut self,
         node: &NodeName,
         heartbeat: &Heartbeat,
-        echo: Option<Echo>,
+        echoes: Echoes,
         now: Instant,
     ) -> bool {
         let this = Echo { process: heartbeat.process, number: heartbeat.number };
-        let sender = self.senders.entry(node.clone()).or_insert(Sender {
-            taken: None,
-            echoed: 0,
-            last: this,
-            heard: None,
-        });
-        let echoed = echo.filter(|echo| echo.process == self.process).map_or(0, |echo| echo.number);
+        let echoed = self.echoed(echoes).unwrap_or(0);
+        let sender = self.senders.entry(node.clone()).or_default();
+        let is_taken = sender.taken.is_some_and(|taken| taken.process == this.process);
         let is_new = match sender.taken {
-            Some(taken) if taken.process == this.process => this.number > taken.number,
+            Some(taken) if is_taken => this.number > taken.number,
             _ => echoed > sender.echoed,
         };
-        let is_of_other = sender.taken.is_none_or(|taken| taken.process != this.process);
-        if is_new || is_of_other {
-            sender.last = this;
-        }
         if is_new {
+            if !is_taken {
+                sender.candidates.clear();
+            }
             sender.taken = Some(this);
             sender.echoed = sender.echoed.max(echoed);
             sender.heard = Some(now);
+        } else if !is_taken {
+            sender.candidates.retain(|candidate| candidate.process != this.process);
+            sender.candidates.push_back(this);
+            if sender.candidates.len() > CANDIDATES_MAX {
+                sender.candidates.pop_front();
+            }
         }
         is_new
     }
 
-    /// What a heartbeat to `node` echoes.
-    pub fn echo(&self, node: &NodeName) -> Option<Echo> {
-        self.senders.get(node).map(|sender| sender.last)
+    /// What the own heartbeat of that number echoes to `node`.
+    pub fn echoes(&self, node: &NodeName, number: u64) -> Echoes {
+        let Some(Sender { taken, candidates, .. }) = self.senders.get(node) else {
+            return [None, None];
+        };
+        let turn = number.checked_rem(candidates.len() as u64).unwrap_or(0);
+        [*taken, candidates.get(turn as usize).copied()]
     }
 
     /// When each node was heard last, of those that were.
@@ -126,14 +143,15 @@ mod tests {
             complete_to: Revision(5),
         };
         let echo = echo.map(|(process, number)| Echo { process, number });
-        received.is_new(&node(), &heartbeat, echo, Instant::now())
+        received.is_new(&node(), &heartbeat, [None, echo], Instant::now())
     }
 
     #[test]
     fn a_process_is_taken_once_it_has_echoed_one_of_ours_and_we_echo_it_before_that() {
         let mut received = Received::new(OWN, LATELY);
         assert!(!comes(&mut received, THEIRS, 1, None));
-        assert_eq!(received.echo(&node()), Some(Echo { process: THEIRS, number: 1 }));
+        let first = Echo { process: THEIRS, number: 1 };
+        assert_eq!(received.echoes(&node(), 1), [None, Some(first)]);
         assert!(received.heard().is_empty());
         assert!(!comes(&mut received, THEIRS, 2, Some((OWN + 1, 9))), "of an earlier process");
         assert!(comes(&mut received, THEIRS, 3, Some((OWN, 1))));
@@ -147,14 +165,14 @@ mod tests {
         let (mut received, now) = (Received::new(OWN, LATELY), Instant::now());
         received.sends(1, now);
         received.sends(2, now + LATELY / 2);
-        let echo = |process, number| Some(Echo { process, number });
+        let echo = |process, number| [Some(Echo { process, number }), None];
         assert!(received.is_lately(echo(OWN, 1), now + LATELY / 2));
         assert!(!received.is_lately(echo(OWN, 1), now + LATELY), "too old");
         assert!(received.is_lately(echo(OWN, 2), now + LATELY));
         received.sends(3, now + LATELY);
         assert!(!received.is_lately(echo(OWN, 4), now + LATELY), "never sent");
         assert!(!received.is_lately(echo(THEIRS, 3), now + LATELY), "another process's");
-        assert!(!received.is_lately(None, now + LATELY));
+        assert!(!received.is_lately([None, None], now + LATELY));
     }
 
     #[test]
@@ -163,7 +181,7 @@ mod tests {
         assert!(comes(&mut received, THEIRS, 5, Some((OWN, 1))));
         assert!(!comes(&mut received, THEIRS, 5, Some((OWN, 1))));
         assert!(!comes(&mut received, THEIRS, 4, Some((OWN, 1))));
-        assert_eq!(received.echo(&node()), Some(Echo { process: THEIRS, number: 5 }));
+        assert_eq!(received.echoes(&node(), 1), [Some(Echo { process: THEIRS, number: 5 }), None]);
         assert!(comes(&mut received, THEIRS, 7, Some((OWN, 2))), "6 was lost");
     }
 
@@ -178,5 +196,22 @@ mod tests {
             assert!(!comes(&mut received, THEIRS, number, Some((OWN, 10))));
         }
         assert!(comes(&mut received, next, 4, Some((OWN, 12))), "the living one goes on");
+    }
+
+    /// Whoever was on the path once may send again what many earlier processes of the node have sent.
+    #[test]
+    fn what_is_sent_again_hides_neither_the_living_process_nor_the_one_that_takes_its_place() {
+        let (mut received, next) = (Received::new(OWN, LATELY), 100);
+        assert!(comes(&mut received, THEIRS, 5, Some((OWN, 1))));
+        let dead = 10..10 + CANDIDATES_MAX as u64 + 3;
+        let mut is_echoed = |process: u64, at: u64| {
+            dead.clone().for_each(|dead| assert!(!comes(&mut received, dead, 9, None)));
+            assert!(comes(&mut received, process, 6, None) == (process == THEIRS));
+            let echoed = received.echoes(&node(), at).into_iter().flatten();
+            echoed.map(|echo| echo.process).any(|echoed| echoed == process)
+        };
+        assert!(is_echoed(THEIRS, 7));
+        let turns = (8..8 + CANDIDATES_MAX as u64).filter(|at| is_echoed(next, *at));
+        assert_eq!(turns.count(), 1, "each has its turn");
     }
 }

@@ -33,6 +33,14 @@ use wire::{DATAGRAM_LEN_MAX, Keys, Message};
 const QUEUE_LEN: usize = 1024;
 /// How often the reading thread looks whether it shall end.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many pauses of the reading thread make a lease: as little as an acknowledgement may be late.
+const PAUSES: u32 = 100;
+/// How long it pauses at most.
+const PAUSE_MAX: Duration = Duration::from_millis(30);
+/// So many datagrams at once are more than hosts send in a pause.
+const FLOOD: u32 = 64;
+/// How long it waits when the socket has failed.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// The heartbeats' socket, and the thread that reads it.
 pub struct UdpPeers {
@@ -65,7 +73,6 @@ impl UdpPeers {
         process: u64,
         hearing: Duration,
     ) -> io::Result<Self> {
-        socket.wait_at_most(LOOK_EVERY)?;
         let (sender, receiver) = mpsc::channel(QUEUE_LEN);
         let shared = Arc::new(Shared {
             socket,
@@ -76,7 +83,9 @@ impl UdpPeers {
             closed: AtomicBool::new(false),
         });
         let reads = Arc::clone(&shared);
-        std::thread::Builder::new().name("heartbeats".into()).spawn(move || reads.read(&sender))?;
+        let pause = (hearing / PAUSES).min(PAUSE_MAX);
+        let read = move || reads.read(&sender, pause);
+        std::thread::Builder::new().name("heartbeats".into()).spawn(read)?;
         Ok(UdpPeers { shared, incoming: Mutex::new(Some(receiver)) })
     }
 
@@ -100,12 +109,12 @@ impl crate::seams::Peers for UdpPeers {
     fn send(&self, to: Vec<Addressee>) {
         let Some(keys) = lock(&self.shared.keys).clone() else { return };
         for Addressee { node, address, datagram } in to {
-            let echo = {
+            let echoes = {
                 let mut received = lock(&self.shared.received);
                 received.sends(datagram.heartbeat.number, Instant::now());
-                received.echo(&node)
+                received.echoes(&node, datagram.heartbeat.number)
             };
-            self.shared.send(&keys, &node, address, &Message::Beat { echo, datagram });
+            self.shared.send(&keys, &node, address, &Message::Beat { echoes, datagram });
         }
     }
 
@@ -138,18 +147,28 @@ impl Watcher {
 }
 
 impl Shared {
-    fn read(&self, to_daemon: &mpsc::Sender<(NodeName, Datagram)>) {
+    /// Reads what has come, and then pauses: with many hosts several datagrams come meanwhile, and each
+    /// wakes nobody. A flood is read without a pause, for the kernel keeps some hundred datagrams only.
+    fn read(&self, to_daemon: &mpsc::Sender<(NodeName, Datagram)>, pause: Duration) {
         // One byte more, so that one that is too long shows.
         let mut buffer = [0; DATAGRAM_LEN_MAX + 1];
+        let mut at_once = 0;
         while !self.closed.load(Ordering::Relaxed) {
-            match self.socket.receive(&mut buffer) {
-                Ok(Some((len, source))) => self.received(&buffer[..len], source, to_daemon),
-                Ok(None) => {}
+            let timeout = if at_once == 0 { LOOK_EVERY } else { Duration::ZERO };
+            match self.socket.receive(&mut buffer, timeout) {
+                Ok(Some((len, source))) => {
+                    at_once += 1;
+                    self.received(&buffer[..len], source, to_daemon);
+                    continue;
+                }
+                Ok(None) if at_once >= FLOOD => {}
+                Ok(None) => std::thread::sleep(pause),
                 Err(error) => {
                     tracing::debug!("the heartbeats' socket: {error}");
-                    std::thread::sleep(Duration::from_millis(10));
+                    std::thread::sleep(ERROR_PAUSE);
                 }
             }
+            at_once = 0;
         }
     }
 
@@ -165,11 +184,11 @@ impl Shared {
             Err(why) => return self.counters.rejected(why),
         };
         match (message, keys) {
-            (Message::Beat { echo, mut datagram }, _) => {
+            (Message::Beat { echoes, mut datagram }, _) => {
                 let now = Instant::now();
                 let mut received = lock(&self.received);
-                let is_new = received.is_new(&from, &datagram.heartbeat, echo, now);
-                datagram.hears_addressee &= received.is_lately(echo, now);
+                let is_new = received.is_new(&from, &datagram.heartbeat, echoes, now);
+                datagram.hears_addressee &= received.is_lately(echoes, now);
                 drop(received);
                 if !is_new {
                     self.counters.replayed();

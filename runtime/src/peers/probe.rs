@@ -12,6 +12,8 @@ use super::wire::{DATAGRAM_LEN_MAX, Identity, Keys, Message};
 
 /// How often each is asked: one datagram may be lost.
 const TRIES: u32 = 3;
+/// How long a reply is waited for at once.
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// Sends probes to each of `nodes` and waits up to `timeout` for replies: after how long each replied
 /// that did. The number of the probes is drawn at random by the caller.
@@ -27,7 +29,6 @@ pub fn probe(
 ) -> io::Result<BTreeMap<NodeName, Duration>> {
     let keys = Keys::new(keys).ok_or_else(|| io::Error::other("heartbeats/key is no key"))?;
     let socket = Socket::bind_all(0)?;
-    socket.wait_at_most(Duration::from_millis(20))?;
     let mut replied = BTreeMap::new();
     let mut buffer = [0; DATAGRAM_LEN_MAX + 1];
     for _ in 0..TRIES {
@@ -37,7 +38,7 @@ pub fn probe(
             let _ = socket.send(&identity.encode(&keys, node, &Message::Probe(number)), *address);
         }
         while begun.elapsed() < timeout / TRIES && replied.len() < nodes.len() {
-            let Ok(Some((len, _))) = socket.receive(&mut buffer) else { continue };
+            let Ok(Some((len, _))) = socket.receive(&mut buffer, AT_ONCE) else { continue };
             if let Ok((from, Message::ProbeReply(reply))) =
                 identity.decode(Some(&keys), &buffer[..len])
                 && reply == number

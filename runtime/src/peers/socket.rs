@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::libc;
-use socket2::{Domain, Protocol, SockRef, Type};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, Type};
 
 /// Where heartbeats are received unless configured otherwise. IANA has assigned it to nobody.
 pub const PORT_DEFAULT: u16 = 7746;
@@ -29,6 +31,7 @@ impl Socket {
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
         socket.bind(&address.into())?;
+        socket.set_nonblocking(true)?;
         let socket = UdpSocket::from(socket);
         let local = socket.local_addr()?;
         Ok(Socket { socket, local })
@@ -62,27 +65,24 @@ impl Socket {
         }
     }
 
-    /// How long [`receive`](Self::receive) waits.
-    ///
-    /// # Errors
-    /// What the kernel has against it.
-    pub fn wait_at_most(&self, timeout: Duration) -> io::Result<()> {
-        self.socket.set_read_timeout(Some(timeout))
-    }
-
-    /// The next datagram, and where it came from; none when there was none in time.
+    /// The next datagram, and where it came from; none when there was none in `timeout`.
     ///
     /// # Errors
     /// What is wrong with the socket.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
-        match self.socket.recv_from(buffer) {
-            Ok(received) => Ok(Some(received)),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::Interrupted => Ok(None),
-                _ => Err(error),
-            },
+    pub fn receive(
+        &self,
+        buffer: &mut [u8],
+        timeout: Duration,
+    ) -> io::Result<Option<(usize, SocketAddr)>> {
+        let received = unless_none(self.socket.recv_from(buffer))?;
+        if received.is_some() || timeout.is_zero() {
+            return Ok(received);
+        }
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        let mut comes = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match unless_none(poll(&mut comes, timeout).map_err(io::Error::from))? {
+            None | Some(0) => Ok(None),
+            Some(_) => unless_none(self.socket.recv_from(buffer)),
         }
     }
 
@@ -95,9 +95,18 @@ impl Socket {
             (SocketAddr::V6(_), SocketAddr::V4(v4)) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
             _ => to,
         };
-        let socket = SockRef::from(&self.socket);
-        socket.send_to_with_flags(bytes, &to.into(), libc::MSG_DONTWAIT)?;
-        Ok(())
+        self.socket.send_to(bytes, to).map(drop)
+    }
+}
+
+/// What was received, if anything was.
+fn unless_none<T>(received: io::Result<T>) -> io::Result<Option<T>> {
+    match received {
+        Ok(received) => Ok(Some(received)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 

@@ -16,7 +16,7 @@ const MAGIC: &[u8; 4] = b"TRNP";
 const VERSION: u8 = 1;
 const TAG_LEN: usize = 32;
 const NAME_LEN_MAX: usize = 63;
-const BODY_LEN_MAX: usize = 16 + 40 + 1 + 24;
+const BODY_LEN_MAX: usize = 2 * 16 + 40 + 1 + 24;
 const HEADER_LEN: usize = MAGIC.len() + 2;
 
 /// No datagram is longer.
@@ -28,9 +28,8 @@ const DATAGRAM_LEN_MIN: usize = HEADER_LEN + 3 * 2 + 8 + TAG_LEN;
 pub enum Message {
     /// A heartbeat, as the node made it.
     Beat {
-        /// What the sender's process received last of the addressee: that it is no replay of an earlier
-        /// process's is seen by it.
-        echo: Option<Echo>,
+        /// What the sender received of the addressee.
+        echoes: Echoes,
         /// The node's.
         datagram: Datagram,
     },
@@ -48,6 +47,11 @@ pub struct Echo {
     /// With this number.
     pub number: u64,
 }
+
+/// What a process received last of the addressee's process, by which that sees that it is heard, and of
+/// another one, that may have taken its place or may be long dead. A process that finds itself in
+/// neither takes the datagram for an earlier one's that is sent again.
+pub type Echoes = [Option<Echo>; 2];
 
 /// Why a datagram is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,10 +127,12 @@ impl Identity {
             Message::Probe(number) | Message::ProbeReply(number) => {
                 bytes.extend(number.to_be_bytes());
             }
-            Message::Beat { echo, datagram } => {
-                // Processes are drawn at random, and numbers begin with 1: this is none.
-                let echo = echo.unwrap_or(Echo { process: 0, number: 0 });
-                put(&mut bytes, &[echo.process, echo.number]);
+            Message::Beat { echoes, datagram } => {
+                for echo in echoes {
+                    // Processes are drawn at random, and numbers begin with 1: this is none.
+                    let echo = echo.unwrap_or(Echo { process: 0, number: 0 });
+                    put(&mut bytes, &[echo.process, echo.number]);
+                }
                 let Datagram { heartbeat, hears_addressee, acknowledges } = datagram;
                 let Heartbeat { session, process, number, modified, complete_to } = heartbeat;
                 let (modified, complete_to) = (modified.0 as u64, complete_to.0 as u64);
@@ -203,10 +209,15 @@ impl<'a> Reader<'a> {
         str::from_utf8(self.take(len)?).ok()
     }
 
+    fn echo(&mut self) -> Option<Option<Echo>> {
+        let echo = Echo { process: self.number()?, number: self.number()? };
+        Some((echo.number != 0).then_some(echo))
+    }
+
     fn message(&mut self, kind: u8) -> Option<Message> {
         match kind {
             0 => {
-                let echo = Echo { process: self.number()?, number: self.number()? };
+                let echoes = [self.echo()?, self.echo()?];
                 let heartbeat = Heartbeat {
                     session: SessionId(self.revision()?),
                     process: self.number()?,
@@ -225,9 +236,8 @@ impl<'a> Reader<'a> {
                     }),
                     _ => return None,
                 };
-                let echo = (echo.number != 0).then_some(echo);
                 let datagram = Datagram { heartbeat, hears_addressee, acknowledges };
-                Some(Message::Beat { echo, datagram })
+                Some(Message::Beat { echoes, datagram })
             }
             1 => self.number().map(Message::Probe),
             2 => self.number().map(Message::ProbeReply),
@@ -260,7 +270,8 @@ mod tests {
             complete_to: Revision(11),
         };
         let datagram = Datagram { heartbeat, hears_addressee: true, acknowledges };
-        Message::Beat { echo: Some(Echo { process: 1, number: 2 }), datagram }
+        let echoes = [Echo { process: 1, number: 2 }, Echo { process: u64::MAX, number: 3 }];
+        Message::Beat { echoes: echoes.map(Some), datagram }
     }
 
     #[test]
@@ -268,7 +279,7 @@ mod tests {
         let (a, b, keys) = (identity("a"), identity("b"), keys(1, None));
         let Message::Beat { mut datagram, .. } = beat() else { unreachable!() };
         (datagram.hears_addressee, datagram.acknowledges) = (false, None);
-        let silent = Message::Beat { echo: None, datagram };
+        let silent = Message::Beat { echoes: [None, None], datagram };
         for message in [beat(), silent, Message::Probe(4), Message::ProbeReply(u64::MAX)] {
             let bytes = a.encode(&keys, &b.node, &message);
             assert_eq!(b.decode(Some(&keys), &bytes), Ok((a.node.clone(), message)));
