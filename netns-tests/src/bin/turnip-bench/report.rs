@@ -9,7 +9,7 @@ use crate::hosts::{Absence, Hearing, ManyHosts, Use};
 use crate::rest::{Costs, Rest};
 use crate::scale::Scale;
 use crate::statistics::{range, whole};
-use crate::trial::{BLIND_MAX, Fault, Figure, Subject, Trial};
+use crate::trial::{BLIND_MAX, BLIND_MAX_WHERE_IT_STAYS, Fault, Figure, Subject, Trial};
 use crate::use_case::{UseCase, UseCaseTrial};
 use crate::{Figures, Part, targets};
 
@@ -78,8 +78,9 @@ fn disturbed(figures: &Figures) -> String {
     let overlaps = turnips.filter(|trial| trial.answers_overlap_ms.ms > 0.0).count()
         + cases.iter().filter(|trial| trial.answers_overlap_ms > 0.0).count();
     format!(
-        " {count} further trials are in the JSON only, and were made anew: the machine kept the probes waiting for more than {} ms. In {overlaps} of them two hosts of turnip's answered at once.",
-        BLIND_MAX.as_millis()
+        " {count} further trials are in the JSON only, and were made anew: the machine kept the probes waiting for more than {} ms, or {} ms where turnip's address should have stayed. In {overlaps} of them two hosts of turnip's answered at once.",
+        BLIND_MAX.as_millis(),
+        BLIND_MAX_WHERE_IT_STAYS.as_millis()
     )
 }
 
