@@ -33,6 +33,7 @@ mod bounds;
 mod daemon;
 mod explain;
 mod files;
+mod frontier;
 mod hearing;
 mod hearing_worlds;
 mod hosts;

@@ -1,13 +1,17 @@
 //! Breadth first through everything that can happen.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 
 use super::arena::{Mixer, fingerprint};
+use super::frontier::{Frontier, Waiting};
 use super::moves::Move;
 use super::rest::Rest;
 use super::state::State;
 use super::world::{Violation, World};
+
+/// Why a search ends early.
+const ROOM: &str = "room for states in the directory for temporary files";
 
 type Fingerprints = HashSet<u128, BuildHasherDefault<Mixer>>;
 
@@ -67,8 +71,8 @@ pub(super) fn search(
     let mut seen = Fingerprints::default();
     seen.insert(fingerprint(&bytes));
     let mut trail = Trail { parents: vec![0], moves: vec![0] };
-    let mut frontier: VecDeque<(u32, u32, Box<[u8]>)> = VecDeque::new();
-    frontier.push_back((0, 0, bytes.as_slice().into()));
+    let mut frontier = Frontier::default();
+    frontier.push(0, 0, &bytes).expect(ROOM);
     let mut moves = Vec::new();
     let mut depth = 0;
     let mut rested = 0;
@@ -76,9 +80,11 @@ pub(super) fn search(
     let mut gap = 0;
     let mut rest = Rest::default();
 
-    while let Some((index, at_depth, encoded)) = frontier.pop_front() {
+    while let Some(Waiting { number: index, depth: at_depth, encoded }) =
+        frontier.pop().expect(ROOM)
+    {
         depth = at_depth as usize;
-        let state = State::decode(&encoded);
+        let state = State::decode(encoded);
         world.moves(&state, &mut moves);
         for &next in &moves {
             let mut successor = state.clone();
@@ -119,7 +125,7 @@ pub(super) fn search(
                 progress(number, depth, world);
             }
             let number = u32::try_from(number).expect("fewer than 2^32 states");
-            frontier.push_back((number, at_depth + 1, bytes.as_slice().into()));
+            frontier.push(number, at_depth + 1, &bytes).expect(ROOM);
         }
         if trail.parents.len() >= bounds.states_max {
             break;
