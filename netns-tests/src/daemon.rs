@@ -21,6 +21,8 @@ pub const CLUSTER: &str = "main";
 
 /// The UDP port at which turnip receives heartbeats, unless configured otherwise.
 pub const HEARTBEAT_PORT: u16 = 7746;
+/// See [`TurnipSettings::address`].
+pub const OWN: &str = "OWN";
 
 /// A floating address, or several that move as one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,7 +70,8 @@ pub struct TurnipSettings {
     pub fence: Option<String>,
     /// Where heartbeats are received, as it is written in the file, or `off`; its default when absent.
     pub listen: Option<String>,
-    /// Where the others are told to send them, on every host; what turnip finds out when absent.
+    /// Where the others are told to send them, on every host; what turnip finds out when absent. [`OWN`]
+    /// in it stands for the host's own address, where etcd has a member on each.
     pub address: Option<String>,
     /// Of all VIPs.
     pub policy: Policy,
@@ -266,6 +269,8 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
     // An older turnip does not know the table.
     for (index, (key, value)) in written.enumerate() {
         let table = if index == 0 { "\n[peers]\n" } else { "" };
+        let own = place.etcd.get(place.index).map(ToString::to_string).unwrap_or_default();
+        let value = value.replace(OWN, &own);
         let _ = writeln!(toml, "{table}{key} = \"{value}\"");
     }
     let policy = match settings.policy {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
-use turnip_netns_tests::daemon::TurnipSettings;
+use turnip_netns_tests::daemon::{HEARTBEAT_PORT, OWN, TurnipSettings};
 use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
@@ -328,6 +328,31 @@ fn hosts_hear_each_other_at_a_port_that_is_configured_and_one_that_cannot_have_i
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
+/// As behind a port that is forwarded.
+#[test]
+fn hosts_hear_each_other_at_the_address_that_is_written_be_it_not_where_they_listen() -> Result<()>
+{
+    const FORWARDS: &str = "add table ip forwards\n\
+        add chain ip forwards prerouting { type nat hook prerouting priority -100; }\n\
+        add rule ip forwards prerouting udp dport 7801 redirect to :7800\n";
+    let (listen, address) = (Some("0.0.0.0:7800".into()), Some(format!("{OWN}:7801")));
+    let plan = with_settings(TurnipSettings { listen, address, ..TurnipSettings::default() });
+    let mut cluster = Cluster::lay_out(plan)?;
+    for host in cluster.plan().in_order_of_start() {
+        cluster.host(host).namespace().nft(FORWARDS)?;
+        cluster.start_daemon(host)?;
+    }
+    let owner = cluster.wait_until_settled()?;
+    cluster.wait_until_sessions_list_all_others()?;
+    a_lease_passes();
+    let other = cluster.network().address((owner + 1) % 3);
+    let words = [&*format!("replies at {other}:7801"), "all hosts take part"];
+    assert_says(cluster.turnip_on(owner, &["check"]), DONE, &words);
+    let from = freeze_etcd_for(&cluster, LONG)?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
 #[test]
 fn an_address_at_which_nobody_is_costs_the_heartbeats_and_a_check_names_it() -> Result<()> {
     let address = Some("10.77.0.250".into());
@@ -353,6 +378,26 @@ fn an_address_at_which_nobody_is_costs_the_heartbeats_and_a_check_names_it() -> 
     cluster.wait_for_owner()?;
     a_lease_passes();
     cluster.conclude(from, Outcome::failed_over().since(back))
+}
+
+#[test]
+fn a_flood_on_the_port_of_heartbeats_costs_no_renewal() -> Result<()> {
+    let (mut cluster, owner) = that_hear_each_other(Plan::default())?;
+    let target = (cluster.network().address(owner), HEARTBEAT_PORT);
+    let from = cluster.note("somebody floods the holder's port");
+    let sent = cluster.host((owner + 1) % 3).namespace().run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let mut sent = 0;
+        while from.elapsed() < LONG / 2 {
+            sent += u32::from(socket.send_to(&[0x74; 160], target).is_ok());
+        }
+        Ok(sent)
+    })?;
+    ensure!(sent > 100_000, "no flood: {sent} datagrams");
+    let said = cluster.daemon(owner)?.log_text();
+    ensure!(!said.contains("renewal fails"), "{said}");
+    a_lease_passes();
+    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 #[test]
