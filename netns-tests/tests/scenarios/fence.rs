@@ -66,6 +66,11 @@ fn is_silent_once_its_daemon_is_stopped(published: Published) -> Result<()> {
     // And by the end of it the kernel has taken the address away.
     a_lease_passes();
     cluster.thaw_daemon(owner)?;
+    cluster.wait_for_owner()?;
+    // A daemon that is stopped for good leaves no fence, and everything is sent to each host.
+    for host in 0..cluster.size() {
+        cluster.host(host).namespace().nft("delete table inet published")?;
+    }
     cluster.conclude(from, Outcome::failed_over().beside_a_silent_holder(owner))
 }
 
@@ -103,6 +108,11 @@ fn behind(cluster: &Cluster, router: usize) -> Result<Arc<Namespace>> {
     Ok(machine)
 }
 
+/// As a host that forwards nothing: one that does has anycast addresses for each of its networks.
+fn do_not_forward(cluster: &Cluster, router: usize) -> Result<()> {
+    cluster.host(router).namespace().sysctl("ipv6/conf/all/forwarding", "0")
+}
+
 /// Waits until all of the address's families and transports have answered the machine after now.
 fn wait_until_answered(cluster: &Cluster, machine: &Arc<Namespace>) -> Result<()> {
     let targets = cluster.probed().flat_map(|address| {
@@ -136,6 +146,7 @@ fn a_host_that_does_not_hold_the_address_forwards_to_it_and_back_as_any_router()
     a_lease_passes();
     wait_until_answered(&cluster, &machine)?;
     cluster.thaw_daemon(router)?;
+    do_not_forward(&cluster, router)?;
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
@@ -182,28 +193,20 @@ fn a_router_whose_daemon_is_stopped_sends_nothing_more_in_the_name_of_the_addres
     ensure!(after[0] == before[0], "{before:?} {after:?}: it was sent in the address's name");
     a_lease_passes();
     cluster.thaw_daemon(owner)?;
+    do_not_forward(&cluster, owner)?;
     cluster.conclude(from, Outcome::failed_over().beside_a_silent_holder(owner))
 }
 
-/// Loads what this `nft` lists on the host, as who restores a saved firewall does.
-fn save_and_load(cluster: &Cluster, host: usize, nft: &str) -> Result<()> {
+/// Loads what `nft` lists on the host, as who restores a saved firewall does.
+fn save_and_load(cluster: &Cluster, host: usize) -> Result<()> {
     let namespace = cluster.host(host).namespace();
-    let saved = namespace.output(nft, &["list", "ruleset"])?;
-    let file = cluster.host(host).directory.join("saved.nft");
-    std::fs::write(&file, format!("flush ruleset\n{saved}"))?;
-    namespace.output(nft, &["-f", &file.display().to_string()]).with_context(|| saved.clone())?;
+    let saved = namespace.output("nft", &["list", "ruleset"])?;
+    namespace.nft(&format!("flush ruleset\n{saved}"))?;
     let tables = namespace.output("nft", &["list", "tables"])?;
     for table in ["inet own", "inet turnip", "arp turnip"] {
         ensure!(tables.contains(&format!("table {table}\n")), "{table} is lost: {tables}");
     }
     Ok(())
-}
-
-/// The machine's, and a newer one.
-fn nfts() -> Result<[String; 2]> {
-    const NEWER: &str = "TURNIP_LAB_NFT_NEWER";
-    let wanted = format!("{NEWER} names no nft 1.1: {NEWER}=$(ci/nft-newer)");
-    Ok(["nft".to_owned(), std::env::var(NEWER).context(wanted)?])
 }
 
 /// A table of the host's own.
@@ -222,12 +225,10 @@ fn saved_rules_that_are_loaded_again_cost_neither_the_host_its_firewall_nor_anyb
     let from = cluster.note("rules are saved and loaded");
     for host in 0..cluster.size() {
         guard(&cluster, host)?;
-        for nft in nfts()? {
-            save_and_load(&cluster, host, &nft)?;
-        }
+        save_and_load(&cluster, host)?;
     }
     a_lease_passes();
-    save_and_load(&cluster, owner, "nft")?;
+    save_and_load(&cluster, owner)?;
     a_lease_passes();
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
@@ -240,11 +241,9 @@ fn saved_rules_that_are_loaded_while_the_daemon_is_stopped_keep_the_address_sile
     let from = cluster.note("the daemon is stopped");
     cluster.freeze_daemon(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
-    for nft in nfts()? {
-        save_and_load(&cluster, owner, &nft)?;
-    }
+    save_and_load(&cluster, owner)?;
     a_lease_passes();
-    save_and_load(&cluster, owner, "nft")?;
+    save_and_load(&cluster, owner)?;
     cluster.thaw_daemon(owner)?;
     cluster.conclude(from, Outcome::failed_over().beside_a_silent_holder(owner))
 }
@@ -302,7 +301,8 @@ fn one_link_local_address_is_a_gateway_on_two_bridges_and_the_hosts_own_on_a_thi
         let from =
             cluster.note(format!("br100's goes to h{}, br200's to h{}", pins[0] + 1, pins[1] + 1));
         for (bridge, host) in BRIDGES.iter().zip(pins) {
-            cluster.pin(bridge, host)?;
+            let pinned = || Ok(cluster.pin(bridge, host).is_ok());
+            cluster.wait("the host is there, to pin it to", pinned)?;
         }
         let wanted = |host: usize| vec![pins[0] == host, pins[1] == host, true];
         cluster.wait("guests reach the gateway where it is, and nowhere else", || {

@@ -161,9 +161,7 @@ fn before_dnat() -> Vec<Rule> {
 /// Drops what was noted and is for something else now: for no VIP, or for one that is held.
 fn after_dnat() -> Vec<Rule> {
     let to = &DESTINATION;
-    let to_one_held = |family, field, held| {
-        vec![is(family), Step::In(&[FAMILY], GATE), Step::In(field, held), Step::Drop]
-    };
+    let forget = Step::Set(MetaKey::PacketType, FRAME_FOR_THIS_HOST.into());
     vec![
         vec![Step::IsNot(PACKET_TYPE, FRAME_FOR_ANOTHER.into()), Step::Accept],
         vec![is(IPV4), Step::NotIn(to.v4, VIPS[0]), Step::Drop],
@@ -173,10 +171,11 @@ fn after_dnat() -> Vec<Rule> {
             Step::NotIn(to.v6_on_interface, VIPS[2]),
             Step::Drop,
         ],
-        to_one_held(IPV4, to.v4, HELD[0]),
-        to_one_held(IPV6, to.v6, HELD[1]),
-        to_one_held(IPV6, to.v6_on_interface, HELD[2]),
-        vec![Step::Set(MetaKey::PacketType, FRAME_FOR_THIS_HOST.into())],
+        vec![Step::NotIn(&[FAMILY], GATE), forget.clone(), Step::Accept],
+        vec![is(IPV4), Step::In(to.v4, HELD[0]), Step::Drop],
+        vec![is(IPV6), Step::In(to.v6, HELD[1]), Step::Drop],
+        vec![is(IPV6), Step::In(to.v6_on_interface, HELD[2]), Step::Drop],
+        vec![forget],
     ]
 }
 
