@@ -75,7 +75,7 @@ impl Fence {
 
     /// Those of the addresses that are not held.
     pub(super) fn not_held(&self, addresses: &[Fenced]) -> Vec<Fenced> {
-        addresses.iter().cloned().filter(|address| !self.held.contains(address)).collect()
+        addresses.iter().filter(|address| !self.held.contains(address)).cloned().collect()
     }
 
     /// Takes note that these are held as well; or that they alone are.
@@ -88,7 +88,7 @@ impl Fence {
 
     /// Takes note that these are held no more; gives those that were.
     pub(super) fn release_held(&mut self, addresses: &[Fenced]) -> Vec<Fenced> {
-        addresses.iter().cloned().filter(|address| self.held.remove(address)).collect()
+        addresses.iter().filter(|address| self.held.remove(address)).cloned().collect()
     }
 
     /// What is fenced although it is not configured, and is not among those `present`.
