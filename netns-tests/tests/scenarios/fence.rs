@@ -150,6 +150,21 @@ fn a_host_that_does_not_hold_the_address_forwards_to_it_and_back_as_any_router()
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
+#[test]
+fn a_router_that_holds_another_address_forwards_to_this_one_as_well() -> Result<()> {
+    let vips = [of_both_families().vips, vec![vip("web", &["10.77.0.101/24", "fd77::101/64"])]];
+    let mut cluster = Cluster::start(Plan { vips: vips.concat(), ..Plan::default() })?;
+    let owner = cluster.wait_for_owner()?;
+    let router = (owner + 1) % 3;
+    let from = cluster.note("the other address is moved to the router");
+    cluster.pin("web", router)?;
+    cluster.wait("it is there", || Ok(cluster.holders_of("10.77.0.101".parse()?)? == [router]))?;
+    let machine = behind(&cluster, router)?;
+    wait_until_answered(&cluster, &machine)?;
+    do_not_forward(&cluster, router)?;
+    cluster.conclude(from, Outcome::moved())
+}
+
 fn send(from: &Namespace, to: IpAddr, port: u16) -> Result<()> {
     from.run(|| {
         UdpSocket::bind(("0.0.0.0", 0))?.send_to(b"?", (to, port))?;
