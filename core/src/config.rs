@@ -1,7 +1,7 @@
 //! What a node is configured with.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::kernel::Assignment;
 use crate::lease::{Backstop, Lease};
 use crate::name::{ClusterName, HostId, NodeName, VipName};
+
+/// Whether every link may have the address.
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
 
 /// Everything a [`Node`](crate::Node) is given at its start.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -29,7 +34,8 @@ pub struct NodeConfig {
     pub backstop: Backstop,
     /// Its share under `spread`.
     pub weight: u32,
-    /// The VIPs that it can take; no name and no address twice.
+    /// The VIPs that it can take; no name and no address twice, but a link-local address once on
+    /// each interface.
     pub vips: Vec<VipConfig>,
     /// How it hears the others past the store; none where it does not (rule 10).
     pub heartbeats: Option<HeartbeatConfig>,
@@ -101,6 +107,12 @@ impl VipConfig {
             text += &format!(" {address}");
         }
         format!("{:016x}", xxh3_64(text.as_bytes()))
+    }
+
+    /// The interface, where it says which address is meant: of link-local ones every link may have
+    /// the same (rule 4.7).
+    pub fn link(&self) -> Option<&Arc<str>> {
+        self.addresses.iter().any(|one| is_link_local(one.addr())).then_some(&self.interface)
     }
 
     /// Its addresses with the interface that they belong on.

@@ -141,6 +141,10 @@ pub struct VipOffer {
     pub digest: String,
     /// The VIP's addresses.
     pub addresses: Vec<IpNet>,
+    /// The interface that has them, where one of them is link-local: then it says which is meant
+    /// of those that have this name (rule 4.7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Arc<str>>,
     /// Its policy: for people and programs that ask who should own it and have no definition.
     pub policy: SharedPolicy,
     /// This node's under the policy `priority`.
@@ -176,6 +180,7 @@ impl VipOffer {
         VipOffer {
             digest,
             addresses: vip.addresses.iter().copied().collect(),
+            interface: vip.link().cloned(),
             policy: vip.policy.into(),
             priority,
             defined_at: None,

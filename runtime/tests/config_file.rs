@@ -200,6 +200,20 @@ fn the_same_address_in_two_vips_is_refused_and_both_are_named() {
 }
 
 #[test]
+fn a_link_local_address_is_refused_twice_on_one_interface_and_not_on_two() {
+    let vip = |name: &str, interface: &str| {
+        format!(
+            "[[vip]]\nname = \"{name}\"\naddress = \"fe80::1/64\"\ninterface = \"{interface}\"\n"
+        )
+    };
+    let on_two = format!("{}{}", vip("a", "br100"), vip("b", "br200"));
+    assert_eq!(load(&on_two).unwrap().vips.len(), 2);
+    let on_one = format!("{}{}", vip("a", "br100"), vip("b", "br100"));
+    let told = "the VIP a too, in line 3; a link-local address belongs to one VIP on an interface";
+    refused(&on_one, &[(7, "vip.address", told)]);
+}
+
+#[test]
 fn the_same_name_for_two_vips_is_refused() {
     let second = VIP.replace("10.0.0.50", "10.0.0.51");
     refused(&format!("{VIP}{second}"), &[(6, "vip.name", "the first in line 2")]);

@@ -256,7 +256,7 @@ fn nft(commands: &str) {
 
 /// As at the deadline of a session that nobody renews.
 fn close_the_gate() {
-    nft("flush set inet turnip alive; flush set arp turnip alive");
+    nft("flush set inet turnip alive; flush set arp turnip alive4");
 }
 
 #[test]
@@ -367,6 +367,9 @@ fn what_someone_changes_in_the_fence_is_put_back_by_the_next_renewal() {
             "add element inet turnip held6 { fd00::50 }",
             "add element inet turnip vips4 { 10.0.0.1 }",
             "flush set inet turnip alive",
+            "flush set arp turnip alive4",
+            "flush chain inet turnip after_dnat",
+            "flush set inet turnip vips6_link",
             "add table inet turnip { flags dormant; }",
             "delete table inet turnip",
         ] {

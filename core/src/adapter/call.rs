@@ -1,9 +1,9 @@
 //! What the adapter sends to the kernel, and what the kernel answers.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
+use super::fenced::Fenced;
 use crate::kernel::{Assignment, KernelError, Listing};
 
 /// One call to the kernel. There is at most one at a time.
@@ -54,20 +54,20 @@ pub enum Change {
     /// then exactly these; what is held and the gate stay as they are.
     Layout {
         /// The addresses that are silent unless held.
-        vips: Vec<IpAddr>,
+        vips: Vec<Fenced>,
     },
     /// Delete the tables and make them anew, with these VIPs: nothing is held, the gate is closed
     /// and there is no ticket.
     LayoutAnew {
         /// The addresses that are silent unless held.
-        vips: Vec<IpAddr>,
+        vips: Vec<Fenced>,
     },
     /// Delete addresses from the VIPs.
-    DeleteVips(Vec<IpAddr>),
+    DeleteVips(Vec<Fenced>),
     /// Add addresses to what is held.
-    AddHeld(Vec<IpAddr>),
+    AddHeld(Vec<Fenced>),
     /// Delete addresses from what is held. One that is not there refuses the transaction.
-    DeleteHeld(Vec<IpAddr>),
+    DeleteHeld(Vec<Fenced>),
     /// Delete everything from what is held.
     FlushHeld,
     /// Open the gate for so long, counted from when the kernel reads this. An element that is
@@ -137,9 +137,9 @@ pub struct FenceContents {
     /// The tables, chains and rules.
     pub structure: Structure,
     /// The addresses that are silent unless held.
-    pub vips: BTreeSet<IpAddr>,
+    pub vips: BTreeSet<Fenced>,
     /// Those that are held.
-    pub held: BTreeSet<IpAddr>,
+    pub held: BTreeSet<Fenced>,
     /// Whether the gate is open.
     pub gate: GateFound,
 }

@@ -6,10 +6,10 @@
 //! VIP and for ten thousand.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::call::{Change, FenceContents, GateFound, Structure};
+use super::fenced::Fenced;
 use super::gate::{PATIENCE_MAX, TIMEOUT_MIN};
 use crate::time::Instant;
 
@@ -28,35 +28,35 @@ pub(super) enum Gate {
 /// The record of what this adapter made of the fence.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Fence {
-    vips: BTreeSet<IpAddr>,
+    vips: BTreeSet<Fenced>,
     /// What an earlier process fenced, is not configured any more, and may be on the host still:
     /// another host may hold it by now. Never held here.
-    former: BTreeSet<IpAddr>,
-    held: BTreeSet<IpAddr>,
+    former: BTreeSet<Fenced>,
+    held: BTreeSet<Fenced>,
     pub(super) gate: Gate,
     /// By an orderly stop: then it is not missing.
     pub(super) removed: bool,
 }
 
 impl Fence {
-    pub(super) fn new(vips: BTreeSet<IpAddr>) -> Self {
+    pub(super) fn new(vips: BTreeSet<Fenced>) -> Self {
         let (former, held) = (BTreeSet::new(), BTreeSet::new());
         Fence { vips, former, held, gate: Gate::Closed, removed: false }
     }
 
     /// Takes over what an earlier process left, and gives what must be held no more. What it had
     /// as a VIP stays fenced, unless `forgets`.
-    pub(super) fn inherit(&mut self, found: &FenceContents, forgets: bool) -> Vec<IpAddr> {
+    pub(super) fn inherit(&mut self, found: &FenceContents, forgets: bool) -> Vec<Fenced> {
         if found.structure == Structure::Absent {
             return Vec::new();
         }
-        self.held = found.held.intersection(&self.vips).copied().collect();
+        self.held = found.held.intersection(&self.vips).cloned().collect();
         self.gate = Gate::Inherited;
         let earlier = found.vips.union(&found.held);
         if !forgets {
-            self.former = earlier.filter(|one| !self.vips.contains(one)).copied().collect();
+            self.former = earlier.filter(|one| !self.vips.contains(one)).cloned().collect();
         }
-        found.held.difference(&self.vips).copied().collect()
+        found.held.difference(&self.vips).cloned().collect()
     }
 
     /// Nothing is held and the gate is closed.
@@ -65,8 +65,8 @@ impl Fence {
         self.gate = Gate::Closed;
     }
 
-    pub(super) fn holds(&self, address: IpAddr) -> bool {
-        self.held.contains(&address)
+    pub(super) fn holds(&self, address: &Fenced) -> bool {
+        self.held.contains(address)
     }
 
     pub(super) fn holds_nothing(&self) -> bool {
@@ -74,33 +74,33 @@ impl Fence {
     }
 
     /// Those of the addresses that are not held.
-    pub(super) fn not_held(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        addresses.iter().copied().filter(|address| !self.held.contains(address)).collect()
+    pub(super) fn not_held(&self, addresses: &[Fenced]) -> Vec<Fenced> {
+        addresses.iter().filter(|address| !self.held.contains(address)).cloned().collect()
     }
 
     /// Takes note that these are held as well; or that they alone are.
-    pub(super) fn hold(&mut self, addresses: &[IpAddr], alone: bool) {
+    pub(super) fn hold(&mut self, addresses: &[Fenced], alone: bool) {
         if alone {
             self.held.clear();
         }
-        self.held.extend(addresses);
+        self.held.extend(addresses.iter().cloned());
     }
 
     /// Takes note that these are held no more; gives those that were.
-    pub(super) fn release_held(&mut self, addresses: &[IpAddr]) -> Vec<IpAddr> {
-        addresses.iter().copied().filter(|address| self.held.remove(address)).collect()
+    pub(super) fn release_held(&mut self, addresses: &[Fenced]) -> Vec<Fenced> {
+        addresses.iter().filter(|address| self.held.remove(address)).cloned().collect()
     }
 
     /// What is fenced although it is not configured, and is not among those `present`.
-    pub(super) fn former_gone(&self, present: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
-        self.former.difference(present).copied().collect()
+    pub(super) fn former_gone(&self, present: &BTreeSet<Fenced>) -> Vec<Fenced> {
+        self.former.difference(present).cloned().collect()
     }
 
     pub(super) fn has_former(&self) -> bool {
         !self.former.is_empty()
     }
 
-    pub(super) fn forget_former(&mut self, gone: &[IpAddr]) {
+    pub(super) fn forget_former(&mut self, gone: &[Fenced]) {
         self.former.retain(|address| !gone.contains(address));
     }
 
@@ -113,7 +113,7 @@ impl Fence {
     pub(super) fn made_anew(&self) -> Vec<Change> {
         let mut changes = vec![Change::LayoutAnew { vips: self.fenced() }];
         if !self.held.is_empty() {
-            changes.push(Change::AddHeld(self.held.iter().copied().collect()));
+            changes.push(Change::AddHeld(self.held.iter().cloned().collect()));
         }
         changes
     }
@@ -138,7 +138,7 @@ impl Fence {
             Gate::Open(_) | Gate::Inherited => true,
         };
         let fenced =
-            |address: &IpAddr| self.vips.contains(address) || self.former.contains(address);
+            |address: &Fenced| self.vips.contains(address) || self.former.contains(address);
         gate && found.structure == Structure::AsMade
             && found.held == self.held
             && found.vips.len() == self.vips.len() + self.former.len()
@@ -146,8 +146,8 @@ impl Fence {
     }
 
     /// All that is silent unless it is held.
-    fn fenced(&self) -> Vec<IpAddr> {
-        self.vips.union(&self.former).copied().collect()
+    fn fenced(&self) -> Vec<Fenced> {
+        self.vips.union(&self.former).cloned().collect()
     }
 }
 
@@ -157,8 +157,8 @@ mod tests {
 
     const NOW: Instant = Instant::from_nanos(1_000_000_000);
 
-    fn ip(last: u8) -> IpAddr {
-        [10, 0, 0, last].into()
+    fn ip(last: u8) -> Fenced {
+        Fenced::Anywhere([10, 0, 0, last].into())
     }
 
     /// A fence with two VIPs, the first held, and one of an earlier process; and what it looks like.

@@ -2,11 +2,11 @@
 //! before it, what somebody else changed put back, and once more when it was late.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::call::{Call, Change, Reply, TimerRate, Transaction, TransactionError};
 use super::fence::{Fence, Gate};
+use super::fenced::Fenced;
 use super::gate::{self, Move, MoveStyle, PATIENCE_MAX, PATIENCE_MIN, TIMEOUT_MIN, Ticket};
 use crate::kernel::KernelError;
 use crate::mutant::Mutant;
@@ -24,13 +24,13 @@ pub(super) enum Goal {
     /// Put back what somebody changed, if anything is not as it should be.
     Repair,
     /// Let the addresses pass until the deadline, and all others that are held as well.
-    Allow { addresses: Vec<IpAddr>, deadline: Instant },
+    Allow { addresses: Vec<Fenced>, deadline: Instant },
     /// Let what is held pass until the deadline, unless its time is over.
     Extend { deadline: Instant },
     /// Silence the addresses, and close the gate when no other is held.
-    Shut(Vec<IpAddr>),
+    Shut(Vec<Fenced>),
     /// Fence no longer what is not configured any more, but for what is present.
-    Release(BTreeSet<IpAddr>),
+    Release(BTreeSet<Fenced>),
     /// Remove it.
     Remove,
 }
@@ -74,7 +74,7 @@ enum Asked {
     Ticket,
     Gate(Move, Ticket, Vec<Change>),
     Shut,
-    Release(Vec<IpAddr>),
+    Release(Vec<Fenced>),
     Close,
     Remove,
 }
@@ -96,7 +96,7 @@ pub(super) struct FenceJob {
     again: bool,
     done: Done,
     /// At the start: what an earlier process held and is not configured.
-    let_go: Vec<IpAddr>,
+    let_go: Vec<Fenced>,
     ended: Option<Ended>,
 }
 

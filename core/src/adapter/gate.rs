@@ -11,12 +11,12 @@
 //! In the same way a gate that has reached its timeout cannot be moved: it is deleted and added
 //! anew in one transaction. So it is the kernel that decides whether a renewal came in time.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Adapter;
 use super::call::{Change, TimerRate};
 use super::fence::{Fence, Gate};
+use super::fenced::Fenced;
 use crate::time::Instant;
 
 /// A timeout below a tick of the kernel's would be none at all; the slowest kernels tick every
@@ -41,7 +41,7 @@ pub(super) struct Ticket {
 pub(super) struct Move {
     pub(super) deadline: Instant,
     /// What is let through from then on, besides what is held already.
-    pub(super) new: Vec<IpAddr>,
+    pub(super) new: Vec<Fenced>,
     pub(super) from: From,
     prepared: bool,
 }
@@ -62,7 +62,7 @@ impl Move {
     /// and may not be opened.
     pub(super) fn of(
         fence: &Fence,
-        addresses: &[IpAddr],
+        addresses: &[Fenced],
         deadline: Instant,
         opens: bool,
     ) -> Option<Self> {

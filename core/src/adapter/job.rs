@@ -1,16 +1,16 @@
 //! The jobs of the adapter: each carries out one operation, one call at a time.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use super::call::{Call, Reply, TimerRate};
 use super::deletion::Deletion;
 use super::fence::Fence;
 use super::fence_job::{Ended, Goal};
+use super::fenced::Fenced;
 use super::lifetimes::place;
 use super::put_job::PutJob;
 use super::queue::Waiting;
-use super::shared::{Shared, ips};
+use super::shared::{Shared, fenced};
 use crate::action::OpId;
 use crate::kernel::{Assignment, KernelError, KernelOp, KernelOutcome, Listing};
 use crate::mutant::Mutant;
@@ -32,7 +32,7 @@ pub(super) enum Next {
 
 impl Next {
     /// Silence the addresses, where there is a fence.
-    pub(super) fn shut(shared: &Shared, addresses: Vec<IpAddr>) -> Self {
+    pub(super) fn shut(shared: &Shared, addresses: Vec<Fenced>) -> Self {
         match shared.fence {
             Some(_) => Next::Fence(Goal::Shut(addresses)),
             None => Next::Again,
@@ -134,9 +134,9 @@ enum ListStage {
     #[default]
     Ask,
     /// Put the fence back, if somebody changed it.
-    Repair(bool, BTreeSet<IpAddr>),
+    Repair(bool, BTreeSet<Fenced>),
     /// Fence no longer what is gone.
-    Release(BTreeSet<IpAddr>),
+    Release(BTreeSet<Fenced>),
     End,
 }
 
@@ -181,7 +181,7 @@ impl ListJob {
     }
 }
 
-fn released(shared: &Shared, present: BTreeSet<IpAddr>) -> Next {
+fn released(shared: &Shared, present: BTreeSet<Fenced>) -> Next {
     match &shared.fence {
         Some(fence) if fence.has_former() => Next::Fence(Goal::Release(present)),
         _ => Next::Again,
@@ -189,8 +189,9 @@ fn released(shared: &Shared, present: BTreeSet<IpAddr>) -> Next {
 }
 
 /// The addresses that carry turnip's mark.
-fn marked(listing: &Listing) -> BTreeSet<IpAddr> {
-    listing.addresses.iter().filter(|one| one.marked).map(|one| one.address.addr()).collect()
+fn marked(listing: &Listing) -> BTreeSet<Fenced> {
+    let marked = listing.addresses.iter().filter(|one| one.marked);
+    marked.map(|one| Fenced::new(&one.interface, one.address.addr())).collect()
 }
 
 /// What an earlier process left goes on, as far as it is still let pass: when it ends is not known.
@@ -231,7 +232,7 @@ enum WithdrawStage {
     /// Whether something that is no VIP any more is gone now.
     Look,
     /// Fence that no longer.
-    Release(BTreeSet<IpAddr>),
+    Release(BTreeSet<Fenced>),
     End,
 }
 
@@ -279,7 +280,7 @@ impl WithdrawJob {
         // A stray on another interface or of another length is no reason to silence a VIP.
         let is_vip = |one: &&Assignment| shared.configured.contains_key(&place(one));
         let vips: Vec<_> = self.addresses.iter().filter(is_vip).cloned().collect();
-        Next::shut(shared, ips(&vips))
+        Next::shut(shared, fenced(&vips))
     }
 
     fn handle_reply(&mut self, reply: Reply) {

@@ -35,6 +35,7 @@ mod call;
 mod deletion;
 mod fence;
 mod fence_job;
+mod fenced;
 mod gate;
 mod job;
 mod lifetimes;
@@ -50,6 +51,7 @@ pub use call::{
     Call, Change, FenceContents, GateFound, Reply, Structure, TimerRate, Transaction,
     TransactionError,
 };
+pub use fenced::Fenced;
 
 use crate::action::OpId;
 use crate::kernel::{Assignment, KernelError, KernelOp, KernelOutcome};
@@ -107,7 +109,7 @@ impl Adapter {
     /// node may ever ask for.
     pub fn new(configured: impl IntoIterator<Item = Assignment>, backstop: Backstop) -> Self {
         let configured: Vec<_> = configured.into_iter().collect();
-        let vips: BTreeSet<_> = configured.iter().map(|one| one.address.addr()).collect();
+        let vips: BTreeSet<_> = configured.iter().map(Fenced::from).collect();
         let fence = match backstop {
             Backstop::Fence => Some(Fence::new(vips)),
             Backstop::Lifetime => None,

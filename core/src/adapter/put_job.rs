@@ -8,7 +8,7 @@ use super::call::{Call, Reply, TimerRate};
 use super::deletion::{Deletion, take_chunk};
 use super::fence_job::{Done, Ended, Goal};
 use super::job::Next;
-use super::shared::{Shared, ips};
+use super::shared::{Shared, fenced};
 use crate::kernel::{Assignment, KernelError, KernelOutcome};
 use crate::lease::Backstop;
 use crate::mutant::Mutant;
@@ -167,7 +167,7 @@ impl PutJob {
     fn gate_goal(&self, shared: &Shared, addresses: &[Assignment]) -> Goal {
         let deadline = shared.queue.latest(self.deadline);
         if self.assumes {
-            Goal::Allow { addresses: ips(addresses), deadline }
+            Goal::Allow { addresses: fenced(addresses), deadline }
         } else {
             Goal::Extend { deadline }
         }
@@ -306,7 +306,7 @@ impl PutJob {
         let late = std::mem::take(&mut self.put);
         shared.forget(&late);
         self.fail(late.clone(), &KernelError::TooLate);
-        (Stage::Undo(Deletion::new(late.clone())), Next::shut(shared, ips(&late)))
+        (Stage::Undo(Deletion::new(late.clone())), Next::shut(shared, fenced(&late)))
     }
 
     fn silence(&mut self, shared: &mut Shared) -> (Stage, Next) {
@@ -314,7 +314,7 @@ impl PutJob {
         if !self.assumes || failed.is_empty() || shared.mutated(Mutant::FailedLetPass) {
             return (Stage::End, Next::Again);
         }
-        (Stage::End, Next::shut(shared, ips(&failed)))
+        (Stage::End, Next::shut(shared, fenced(&failed)))
     }
 
     fn outcome(&mut self, shared: &Shared) -> KernelOutcome {

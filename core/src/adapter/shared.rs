@@ -1,12 +1,12 @@
 //! What all jobs of the adapter work on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::call::TimerRate;
 use super::fence::{Fence, Gate};
 use super::fence_job::Goal;
+use super::fenced::Fenced;
 use super::lifetimes::{self, Lifetimes, Place, place};
 use super::queue::Queue;
 use crate::kernel::Assignment;
@@ -103,9 +103,9 @@ impl Shared {
 
     /// The gate was opened for exactly `addresses`: everything else is silent.
     pub(super) fn leave_out_all_but(&mut self, addresses: &[Assignment]) {
-        let let_in: BTreeSet<IpAddr> = ips(addresses).into_iter().collect();
+        let let_in: BTreeSet<Fenced> = fenced(addresses).into_iter().collect();
         for one in self.kept.all() {
-            if !let_in.contains(&one.address.addr()) {
+            if !let_in.contains(&Fenced::from(&one)) {
                 self.kept.forget(&place(&one));
                 self.left_out.insert(one);
             }
@@ -115,10 +115,10 @@ impl Shared {
     /// Whether the fence lets the address pass, as far as it is turnip's to say.
     pub(super) fn lets_pass(&self, place: &Place) -> bool {
         let Some(fence) = &self.fence else { return true };
-        !self.configured.contains_key(place) || fence.holds(place.1.addr())
+        !self.configured.contains_key(place) || fence.holds(&Fenced::new(&place.0, place.1.addr()))
     }
 }
 
-pub(super) fn ips(assignments: &[Assignment]) -> Vec<IpAddr> {
-    assignments.iter().map(|assignment| assignment.address.addr()).collect()
+pub(super) fn fenced(assignments: &[Assignment]) -> Vec<Fenced> {
+    assignments.iter().map(Fenced::from).collect()
 }

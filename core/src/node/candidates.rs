@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::outbox::Outbox;
 use super::own::{Own, VipIndex};
 use super::publication::Publication;
@@ -167,21 +169,23 @@ impl Candidates {
         at: Option<Revision>,
     ) {
         let at = at.filter(|_| offer.is_some_and(|offer| !offer.yields));
-        for address in offer.into_iter().flat_map(|offer| &offer.addresses) {
-            let Some(index) = own.index_by_address(address.addr()) else { continue };
-            if own.vip(index).name == *name {
-                continue;
+        let Some(offer) = offer else { return };
+        for address in offer.addresses.iter().map(IpNet::addr) {
+            for &index in own.vips_with(address) {
+                if own.vip(index).name == *name || own.is_elsewhere(index, address, (name, offer)) {
+                    continue;
+                }
+                let rival = (address, node.clone(), name.clone());
+                let rivals = self.rivals.entry(index).or_default();
+                match at {
+                    Some(at) => rivals.insert(rival, at),
+                    None => rivals.remove(&rival),
+                };
+                if rivals.is_empty() {
+                    self.rivals.remove(&index);
+                }
+                self.unsure.insert(index);
             }
-            let rival = (address.addr(), node.clone(), name.clone());
-            let rivals = self.rivals.entry(index).or_default();
-            match at {
-                Some(at) => rivals.insert(rival, at),
-                None => rivals.remove(&rival),
-            };
-            if rivals.is_empty() {
-                self.rivals.remove(&index);
-            }
-            self.unsure.insert(index);
         }
     }
 
@@ -429,5 +433,40 @@ mod tests {
         view.learn(&own.keys, &own.keys.session(&b), None, Revision(8));
         candidates.node_changed(&own, &view, &b);
         assert!(candidates.rivals.is_empty() && candidates.published.is_empty());
+    }
+
+    /// Rule 4.7.
+    #[test]
+    fn a_link_local_address_is_contested_on_its_own_link_alone() {
+        let mut config = testing::own_with_vips(2).config;
+        for (vip, interface) in config.vips.iter_mut().zip(["br100", "br200"]) {
+            vip.addresses = ["fe80::1/64".parse().unwrap()].into();
+            vip.interface = interface.into();
+        }
+        let own = Own::new(config);
+        let (mut view, b) = (View::default(), "b".parse().unwrap());
+        let mut candidates = Candidates::new(&own);
+        let mut record = record(&own);
+        publish(&mut view, &own.keys, &record, 5);
+        candidates.node_changed(&own, &view, &b);
+        assert!(candidates.rivals.is_empty(), "the same two VIPs");
+        let offer = record.vips.get(&own.vip(0).name).cloned().unwrap();
+        let of_another = [
+            ("other", Some("br100"), vec![0]),
+            ("other", Some("br300"), vec![]),
+            // An older turnip, which has one VIP with the address at most.
+            ("other", None, vec![0, 1]),
+            (own.vip(0).name.as_str(), None, vec![]),
+            // The names are exchanged.
+            (own.vip(1).name.as_str(), Some("br100"), vec![0]),
+        ];
+        for (number, (name, interface, contested)) in of_another.into_iter().enumerate() {
+            let offer = VipOffer { interface: interface.map(Into::into), ..offer.clone() };
+            record.vips = [(name.parse().unwrap(), offer)].into();
+            publish(&mut view, &own.keys, &record, 6 + number as i64);
+            candidates.node_changed(&own, &view, &b);
+            let rivals: Vec<_> = candidates.rivals.keys().copied().collect();
+            assert_eq!(rivals, contested, "{name} on {interface:?}");
+        }
     }
 }

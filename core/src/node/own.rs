@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::{NodeConfig, Policy, VipConfig};
+use crate::config::{NodeConfig, Policy, VipConfig, is_link_local};
 use crate::kernel::Assignment;
 use crate::keys::Keys;
 use crate::lease::WITHOUT_STORE;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, VipName};
+use crate::records::VipOffer;
 
 /// One of the node's VIPs, by its place in the order of their names.
 pub(super) type VipIndex = usize;
@@ -25,7 +26,7 @@ pub(super) struct Own {
     pub(super) keys: Keys,
     digests: Vec<String>,
     by_name: BTreeMap<VipName, VipIndex>,
-    by_address: BTreeMap<IpAddr, VipIndex>,
+    by_address: BTreeMap<IpAddr, Vec<VipIndex>>,
     by_interface: BTreeMap<Arc<str>, Vec<VipIndex>>,
     mutant: Option<Mutant>,
 }
@@ -41,10 +42,13 @@ impl Own {
     pub(super) fn new(mut config: NodeConfig) -> Self {
         config.vips.sort_by(|a, b| a.name.cmp(&b.name));
         let mut by_interface: BTreeMap<Arc<str>, Vec<VipIndex>> = BTreeMap::new();
-        let (mut by_name, mut by_address) = (BTreeMap::new(), BTreeMap::new());
+        let mut by_address: BTreeMap<IpAddr, Vec<VipIndex>> = BTreeMap::new();
+        let mut by_name = BTreeMap::new();
         for (index, vip) in config.vips.iter().enumerate() {
             by_name.insert(vip.name.clone(), index);
-            by_address.extend(vip.addresses.iter().map(|address| (address.addr(), index)));
+            for address in &vip.addresses {
+                by_address.entry(address.addr()).or_default().push(index);
+            }
             by_interface.entry(Arc::clone(&vip.interface)).or_default().push(index);
         }
         Own {
@@ -94,16 +98,35 @@ impl Own {
         self.by_name.get(name).copied()
     }
 
-    /// The VIP to which the address belongs.
-    pub(super) fn index_by_address(&self, address: IpAddr) -> Option<VipIndex> {
-        self.by_address.get(&address).copied()
+    /// The VIPs to which the address belongs: one at most, but for a link-local address, which may
+    /// belong to one on each interface.
+    pub(super) fn vips_with(&self, address: IpAddr) -> &[VipIndex] {
+        self.by_address.get(&address).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the address is another one than the same of another node's VIP `name`: link-local, on
+    /// another link. An older turnip does not tell the interface; then the VIP of that name here has
+    /// the address, too, and is on another interface.
+    pub(super) fn is_elsewhere(
+        &self,
+        index: VipIndex,
+        address: IpAddr,
+        (name, offer): (&VipName, &VipOffer),
+    ) -> bool {
+        is_link_local(address)
+            && match &offer.interface {
+                Some(interface) => *interface != self.vip(index).interface,
+                None => self.vips_with(address).iter().any(|one| self.vip(*one).name == *name),
+            }
     }
 
     /// The VIP of which `address` on `interface` is a part.
     pub(super) fn index_by_assignment(&self, interface: &str, address: IpNet) -> Option<VipIndex> {
-        let index = self.index_by_address(address.addr())?;
-        let vip = self.vip(index);
-        (*vip.interface == *interface && vip.addresses.contains(&address)).then_some(index)
+        let is_there = |index: &VipIndex| {
+            let vip = self.vip(*index);
+            *vip.interface == *interface && vip.addresses.contains(&address)
+        };
+        self.vips_with(address.addr()).iter().copied().find(is_there)
     }
 
     /// The VIPs that an interface carries.

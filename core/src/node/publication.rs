@@ -88,8 +88,10 @@ impl Publication {
     /// Since which revision the VIP's addresses have been published as its in this session.
     pub(super) fn defined_at(&self, own: &Own, index: VipIndex) -> Option<Revision> {
         let (offer, modified) = self.offer(own, index)?;
-        let addresses = &own.vip(index).addresses;
-        let covered = addresses.iter().all(|address| offer.addresses.contains(address));
+        let vip = own.vip(index);
+        // An older turnip does not tell the interface.
+        let covered = vip.addresses.iter().all(|address| offer.addresses.contains(address))
+            && (offer.interface.is_none() || offer.interface.as_ref() == vip.link());
         (covered && !offer.yields).then(|| offer.defined_at.unwrap_or(modified))
     }
 
@@ -161,6 +163,7 @@ impl Publication {
                 let vip = own.vip(index);
                 record.vips.get(&vip.name).is_some_and(|offer| {
                     offer.digest == own.digest(index)
+                        && offer.interface.as_ref() == vip.link()
                         && offer.addresses.iter().copied().collect::<BTreeSet<_>>() == vip.addresses
                 })
             });

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::Cluster;
 use crate::binary;
 use crate::daemon::{
-    Daemon, Place, RUNTIME_DIRECTORY, boot_id, installed_in, machine_id, runtime_directory,
+    Daemon, Place, RUNTIME_DIRECTORY, Vip, boot_id, installed_in, machine_id, runtime_directory,
     turnip_command,
 };
 use crate::guard;
@@ -46,6 +46,11 @@ impl Cluster {
     /// daemon reads it when it is started next.
     pub fn rename_vip(&mut self, host: usize, name: &str) {
         name.clone_into(&mut self.configured[host][0].name);
+    }
+
+    /// Gives these VIPs to a host's configuration. The daemon reads it when it is started next.
+    pub fn configure(&mut self, host: usize, vips: Vec<Vip>) {
+        self.configured[host] = vips;
     }
 
     /// Puts a turnip of its own on a host, in the place of the one that is there, which may run; its

@@ -9,6 +9,7 @@ mod apart;
 mod api_server;
 mod cuts;
 mod daemons;
+mod fence;
 mod gateway;
 mod heartbeats;
 mod hosts;

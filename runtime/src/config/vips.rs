@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use turnip_core::adapter::Fenced;
 use turnip_core::{NodeName, Policy, VipConfig, VipName};
 
 use super::args::Variables;
@@ -72,14 +73,15 @@ pub(super) fn read(given: Option<Given>, problems: &mut Collector) -> Vec<Vip> {
 #[derive(Default)]
 struct Seen {
     names: BTreeMap<VipName, Place>,
-    addresses: BTreeMap<IpAddr, (String, Place)>,
+    addresses: BTreeMap<Fenced, (String, Place)>,
 }
 
 fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Option<Vip> {
     let name = name(&mut section, seen, problems);
     let title = name.as_ref().map_or("another VIP".to_owned(), |name| format!("the VIP {name:?}"));
-    let addresses = addresses(&mut section, &title, seen, problems);
     let interface_given = section.take("interface");
+    let carrier = interface_given.as_ref().and_then(|given| given.as_text().ok());
+    let addresses = addresses(&mut section, &title, carrier, seen, problems);
     let interface = match &interface_given {
         Some(given) => match given.as_text().and_then(values::interface) {
             Ok(interface) => Some(interface),
@@ -141,9 +143,11 @@ fn name(section: &mut Section, seen: &mut Seen, problems: &mut Collector) -> Opt
 fn addresses(
     section: &mut Section,
     title: &str,
+    interface: Option<&str>,
     seen: &mut Seen,
     problems: &mut Collector,
 ) -> Option<BTreeSet<IpNet>> {
+    let interface = Arc::from(interface.unwrap_or_default());
     let (one, several) = (section.take("address"), section.take("addresses"));
     if let (Some(_), Some(given)) = (&one, &several) {
         let what = "given beside `address`; write all of them here, or the only one there";
@@ -172,15 +176,19 @@ fn addresses(
     for item in &items {
         match item.as_text().and_then(values::host_address) {
             Ok(address) => {
-                if let Some((owner, place)) = seen.addresses.get(&address.addr()) {
+                let fenced = Fenced::new(&interface, address.addr());
+                if let Some((owner, place)) = seen.addresses.get(&fenced) {
                     sound = false;
-                    let what = format!(
-                        "the address of {owner} too, {}; an address belongs to one VIP, once",
-                        at(place)
-                    );
+                    let once = match fenced {
+                        Fenced::Anywhere(_) => "an address belongs to one VIP, once",
+                        Fenced::On(..) => {
+                            "a link-local address belongs to one VIP on an interface, once"
+                        }
+                    };
+                    let what = format!("the address of {owner} too, {}; {once}", at(place));
                     section.refuse(key, item, what, problems);
                 } else {
-                    seen.addresses.insert(address.addr(), (title.to_owned(), item.place.clone()));
+                    seen.addresses.insert(fenced, (title.to_owned(), item.place.clone()));
                     addresses.insert(address);
                 }
             }

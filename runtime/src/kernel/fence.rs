@@ -2,7 +2,8 @@
 //!
 //! `table inet turnip` and `table arp turnip` know all VIPs (`vips4`, `vips6`), those held (`held4`,
 //! `held6`), and the gate (`alive`), a set whose elements end at the deadline. A packet to or from
-//! a VIP passes only while the VIP is held *and* the gate is open. What is changed, and when, is
+//! a VIP passes only while the VIP is held *and* the gate is open. Link-local addresses of IPv6 are
+//! kept with their interface (`vips6_link`, `held6_link`). What is changed, and when, is
 //! [`Adapter`](turnip_core::Adapter)'s to say; here it becomes messages.
 //!
 //! Somebody may change what is in the tables, all at once or one rule. Every transaction of
@@ -15,7 +16,7 @@
 //! meanwhile; when it wakes, the daemon's timer, which does count it, closes the gate.
 //!
 //! What is not dropped: packets *to* a VIP that another host holds and the answers from it,
-//! what is forwarded, and the announcements by which another host takes a VIP over.
+//! what is forwarded as it came, and the announcements by which another host takes a VIP over.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,6 +32,7 @@ use super::sets::{
     add_elements, delete_gate, delete_ticket, fingerprint, flush_gate, gate_elements, generation,
     held_elements, held_flushed, layout, read, structure, ticket_element, unfenced,
 };
+use super::takeover::{Earlier, is_earlier, layout_over, look};
 
 /// The name of both tables.
 pub const TABLE: &str = "turnip";
@@ -51,6 +53,8 @@ pub(super) struct Fence {
     fingerprint: Vec<Vec<u8>>,
     /// A ticket may be there.
     ticket: bool,
+    /// What was found of a fence that an earlier version made, until it is taken over.
+    earlier: Option<FenceContents>,
 }
 
 /// Whether nftables works here: all that the fence needs is made and unmade in one transaction.
@@ -138,11 +142,13 @@ impl Fence {
     /// When the kernel refuses.
     pub fn open() -> io::Result<Self> {
         let channel = Channel::open()?;
-        Ok(Fence { channel, generation: None, fingerprint: Vec::new(), ticket: true })
+        let fingerprint = Vec::new();
+        Ok(Fence { channel, generation: None, fingerprint, ticket: true, earlier: None })
     }
 
     /// Carries out the transaction, or nothing of it.
     pub fn change(&mut self, transaction: &Transaction) -> Result<(), TransactionError> {
+        let earlier = self.earlier_for(transaction)?;
         let expected = match (transaction.guarded, self.generation) {
             (true, None) => return Err(TransactionError::Changed),
             (true, expected) => expected,
@@ -153,7 +159,10 @@ impl Fence {
         let mut of_change = Vec::new();
         for (number, change) in transaction.changes.iter().enumerate() {
             self.explain(change);
-            messages.extend(messages_for(change));
+            messages.extend(match (change, &earlier) {
+                (Change::Layout { vips }, Some(earlier)) => layout_over(earlier, vips),
+                _ => messages_for(change),
+            });
             of_change.resize(messages.len(), number);
         }
         let refusals = match self.channel.transact(nft::transaction(messages, expected)) {
@@ -168,6 +177,21 @@ impl Fence {
             return Ok(());
         }
         Err(self.refused(&refusals, &of_change, &transaction.changes))
+    }
+
+    /// What an earlier version's fence is like, where the transaction takes it over.
+    fn earlier_for(&mut self, to: &Transaction) -> Result<Option<Earlier>, TransactionError> {
+        let lays_out = |change: &Change| matches!(change, Change::Layout { .. });
+        let Some(known) = self.earlier.take_if(|_| to.changes.iter().any(lays_out)) else {
+            return Ok(None);
+        };
+        match look(&mut self.channel, &known) {
+            Ok(earlier) => {
+                (self.generation, self.ticket) = (Some(earlier.generation), false);
+                Ok(Some(earlier))
+            }
+            Err(error) => Err(TransactionError::Other(format!("nftables: {error}"))),
+        }
     }
 
     fn took_place(&mut self, changes: &[Change]) {
@@ -238,6 +262,8 @@ impl Fence {
                 self.generation = Some(now);
             }
             if now == before || attempt == READ_ATTEMPTS {
+                let new = self.fingerprint.is_empty() && is_earlier(&mut self.channel)?;
+                self.earlier = new.then(|| contents.clone());
                 return Ok(contents);
             }
             before = now;

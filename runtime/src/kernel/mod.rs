@@ -23,8 +23,10 @@ mod record;
 mod refusal;
 pub mod release;
 mod route;
+mod rule;
 mod rules;
 mod sets;
+mod takeover;
 mod thread;
 
 use std::collections::{BTreeMap, HashSet};

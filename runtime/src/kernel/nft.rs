@@ -1,18 +1,15 @@
-//! nftables messages, in the words that the fence needs: tables, chains, sets, elements, rules.
+//! nftables messages, in the words that the fence needs: tables, chains, sets, elements.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use netlink_packet_core::{
-    DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NlasIterator, ParseableParametrized,
+    DefaultNla, NLM_F_CREATE, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    ParseableParametrized,
 };
 use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, Cmp, DataAttribute, ExpressionAttribute, Expressions,
-    GenAttribute, GenMessage, Hook, HookNumber, Immediate, ListAttribute, Lookup, Meta, MetaKey,
-    NfTablesMessage, Operator, Payload, Register, RuleAttribute, RuleMessage, SetAttribute,
-    SetElementAttribute, SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute,
-    TableMessage, Verdict, VerdictAttribute,
+    self, ChainAttribute, ChainMessage, DataAttribute, GenAttribute, GenMessage, HookNumber,
+    ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementAttribute,
+    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -30,12 +27,8 @@ const BATCH_BEGIN: u8 = 16;
 const BATCH_GENERATION: u16 = 1;
 /// Bytes of netfilter's own header, before the attributes.
 const HEADER: usize = 4;
-const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
-/// Before connection tracking, so that what is dropped leaves no trace there.
-const PRIORITY_RAW: i32 = -300;
-const LOOKUP_INVERTED: u32 = 1;
-/// An element in a message takes up to 28 bytes, and attributes end at 64 KiB.
+/// An element in a message takes up to 56 bytes, and attributes end at 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 1000;
 
 /// One of the two tables of the fence.
@@ -58,35 +51,41 @@ impl Family {
         NetfilterHeader::new(family, 0, 0)
     }
 
-    /// The number of the hook on the way in; the one on the way out.
-    fn hook(self, hook: Direction) -> u32 {
+    /// The number of the hook. ARP has two only: on the way in and on the way out.
+    fn number_of(self, hook: Hook) -> u32 {
         match (self, hook) {
-            (Family::Inet, Direction::Input) => 1,
-            (Family::Inet, Direction::Output) => 3,
-            (Family::Arp, Direction::Input) => 0,
-            (Family::Arp, Direction::Output) => 1,
+            (Family::Inet, Hook::Prerouting) => 0,
+            (Family::Inet, Hook::Input) => 1,
+            (Family::Inet, Hook::Output) => 3,
+            (Family::Inet, Hook::Postrouting) => 4,
+            (Family::Arp, Hook::Prerouting | Hook::Input) => 0,
+            (Family::Arp, Hook::Output | Hook::Postrouting) => 1,
         }
     }
 }
 
-/// Which way a packet goes.
+/// Where a packet is on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Direction {
-    /// To this host.
+pub(super) enum Hook {
+    /// It has arrived, for this host or to be forwarded.
+    Prerouting,
+    /// It is for this host.
     Input,
-    /// From this host.
+    /// It is from this host.
     Output,
+    /// It leaves, from this host or forwarded.
+    Postrouting,
 }
 
-impl Direction {
-    pub(super) const BOTH: [Direction; 2] = [Direction::Input, Direction::Output];
-
-    pub(super) fn chain(self) -> &'static str {
-        match self {
-            Direction::Input => "input",
-            Direction::Output => "output",
-        }
-    }
+/// A chain on a hook.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Chain {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Its hook.
+    pub(super) hook: Hook,
+    /// Its place among all that is on the hook: the least goes first.
+    pub(super) priority: i32,
 }
 
 /// What a set's elements are; the numbers are those by which `nft` knows the types.
@@ -96,11 +95,36 @@ pub(super) enum SetKind {
     Ipv4,
     /// IPv6 addresses.
     Ipv6,
+    /// IPv6 addresses, each on the interface of a name.
+    Ipv6OnInterface,
     /// Protocol families, with timeouts.
-    Gate,
+    Families,
+    /// Protocols by their number in Ethernet's header, with timeouts.
+    EtherTypes,
 }
 
-fn message(family: Family, inner: NfTablesMessage, flags: u16) -> Message {
+impl SetKind {
+    fn has_timeouts(self) -> bool {
+        matches!(self, SetKind::Families | SetKind::EtherTypes)
+    }
+
+    /// The number of the keys' type, and their length in bytes.
+    fn key(self) -> (u32, u32) {
+        const ADDRESS: u32 = 8;
+        const INTERFACE_NAME: u32 = 41;
+        const BITS_PER_TYPE: u32 = 6;
+        match self {
+            SetKind::Families => (2, 1),
+            SetKind::EtherTypes => (10, 2),
+            SetKind::Ipv4 => (7, 4),
+            SetKind::Ipv6 => (ADDRESS, 16),
+            SetKind::Ipv6OnInterface => (INTERFACE_NAME << BITS_PER_TYPE | ADDRESS, 32),
+        }
+    }
+}
+
+/// A message about something of the family.
+pub(super) fn message(family: Family, inner: NfTablesMessage, flags: u16) -> Message {
     let mut header = NetlinkHeader::default();
     header.flags = flags;
     let inner = NetfilterMessage::new(family.header(), inner);
@@ -148,13 +172,13 @@ pub(super) fn get_table(family: Family, table: &str) -> Message {
 }
 
 /// Creates the chain on its hook unless it is there.
-pub(super) fn add_chain(family: Family, table: &str, direction: Direction) -> Message {
+pub(super) fn add_chain(family: Family, table: &str, chain: Chain) -> Message {
     let attributes = vec![
         ChainAttribute::Table(table.into()),
-        ChainAttribute::Name(direction.chain().into()),
+        ChainAttribute::Name(chain.name.into()),
         ChainAttribute::Hook(vec![
-            Hook::Number(HookNumber::Other(family.hook(direction))),
-            Hook::Priority(PRIORITY_RAW.cast_unsigned()),
+            nftables::Hook::Number(HookNumber::Other(family.number_of(chain.hook))),
+            nftables::Hook::Priority(chain.priority.cast_unsigned()),
         ]),
         ChainAttribute::Policy(NF_ACCEPT),
         ChainAttribute::Type("filter".into()),
@@ -163,20 +187,16 @@ pub(super) fn add_chain(family: Family, table: &str, direction: Direction) -> Me
 }
 
 /// Deletes the chain's rules.
-pub(super) fn flush_chain(family: Family, table: &str, direction: Direction) -> Message {
+pub(super) fn flush_chain(family: Family, table: &str, chain: Chain) -> Message {
     let attributes =
-        vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(direction.chain().into())];
+        vec![RuleAttribute::Table(table.into()), RuleAttribute::Chain(chain.name.into())];
     message(family, NfTablesMessage::DeleteRule(RuleMessage { attributes }), 0)
 }
 
 /// Creates the set unless it is there. `id` names it within the transaction.
 pub(super) fn add_set(family: Family, table: &str, name: &str, kind: SetKind, id: u32) -> Message {
-    let (key_type, key_len) = match kind {
-        SetKind::Gate => (2, 1),
-        SetKind::Ipv4 => (7, 4),
-        SetKind::Ipv6 => (8, 16),
-    };
-    let flags = if kind == SetKind::Gate { SetFlags::Timeout } else { SetFlags::empty() };
+    let (key_type, key_len) = kind.key();
+    let flags = if kind.has_timeouts() { SetFlags::Timeout } else { SetFlags::empty() };
     let attributes = vec![
         SetAttribute::Table(table.into()),
         SetAttribute::Name(name.into()),
@@ -256,18 +276,32 @@ pub(super) fn parse_keys(payload: &[u8]) -> Vec<Vec<u8>> {
     keys
 }
 
+/// The keys of a set's elements that end by themselves, and for how long yet they are there.
+pub(super) fn parse_times_left(payload: &[u8]) -> Vec<(Vec<u8>, Duration)> {
+    const ELEMENTS: u16 = 3;
+    const ELEMENT: u16 = 1;
+    const KEY: u16 = 1;
+    const VALUE: u16 = 1;
+    const EXPIRATION: u16 = 5;
+    let mut found = Vec::new();
+    let attributes = payload.get(HEADER..).unwrap_or_default();
+    for_each(attributes, ELEMENTS, |elements| {
+        for_each(elements, ELEMENT, |element| {
+            let (mut key, mut left) = (None, None);
+            for_each(element, KEY, |one| for_each(one, VALUE, |value| key = Some(value.to_vec())));
+            for_each(element, EXPIRATION, |ms| {
+                left = ms.first_chunk().map(|ms| Duration::from_millis(u64::from_be_bytes(*ms)));
+            });
+            found.extend(key.zip(left));
+        });
+    });
+    found
+}
+
 /// Gives the value of each attribute of that kind to `found`.
 fn for_each(attributes: &[u8], kind: u16, mut found: impl FnMut(&[u8])) {
     for nla in NlasIterator::new(attributes).flatten().filter(|nla| nla.kind() == kind) {
         found(nla.value());
-    }
-}
-
-/// The key that stands for an address.
-pub(super) fn key(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
@@ -321,99 +355,4 @@ pub(super) fn delete_elements(
             message(family, inner, 0)
         })
         .collect()
-}
-
-/// Where a field of a packet is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Field {
-    /// In the network header, or in the ARP packet: offset and length in bytes.
-    Network(u32, u32),
-    /// In the transport header: offset and length in bytes.
-    Transport(u32, u32),
-    /// The protocol family that the packet is seen in.
-    Family,
-    /// The protocol above IP.
-    Protocol,
-}
-
-/// A step of a rule; a rule goes on only where every step holds.
-#[derive(Clone, Debug)]
-pub(super) enum Step {
-    /// The field is this value.
-    Is(Field, Vec<u8>),
-    /// The field is in the set.
-    In(Field, &'static str),
-    /// The field is not in the set.
-    NotIn(Field, &'static str),
-}
-
-impl Step {
-    fn expressions(&self) -> [ListAttribute<ExpressionAttribute>; 2] {
-        let field = match self {
-            Step::Is(field, _) | Step::In(field, _) | Step::NotIn(field, _) => *field,
-        };
-        let test = match self {
-            Step::Is(_, value) => Expressions::Cmp(vec![
-                Cmp::SourceRegister(Register::Reg1),
-                Cmp::Op(Operator::Equal),
-                Cmp::Data(DataAttribute::Value(value.clone())),
-            ]),
-            Step::In(_, set) => lookup(set, 0),
-            Step::NotIn(_, set) => lookup(set, LOOKUP_INVERTED),
-        };
-        [load(field).into(), test.into()]
-    }
-}
-
-fn lookup(set: &str, flags: u32) -> Expressions {
-    Expressions::Lookup(vec![
-        Lookup::Set(set.into()),
-        Lookup::SourceRegister(Register::Reg1),
-        Lookup::Flags(flags),
-    ])
-}
-
-fn load(field: Field) -> Expressions {
-    let payload = |base, offset, len| {
-        Expressions::Payload(vec![
-            Payload::DestinationRegister(Register::Reg1),
-            Payload::Base(base),
-            Payload::Offset(offset),
-            Payload::Len(len),
-        ])
-    };
-    let meta =
-        |key| Expressions::Meta(vec![Meta::DestinationRegister(Register::Reg1), Meta::Key(key)]);
-    match field {
-        Field::Network(offset, len) => payload(1, offset, len),
-        Field::Transport(offset, len) => payload(2, offset, len),
-        Field::Family => meta(MetaKey::Nfproto),
-        Field::Protocol => meta(MetaKey::L4Proto),
-    }
-}
-
-/// Appends a rule that drops the packets for which every step holds.
-pub(super) fn drop_rule(
-    family: Family,
-    table: &str,
-    direction: Direction,
-    steps: &[Step],
-) -> Message {
-    let mut expressions: Vec<_> = steps.iter().flat_map(Step::expressions).collect();
-    expressions.push(
-        Expressions::Immediate(vec![
-            Immediate::DestinationRegister(Register::Verdict),
-            Immediate::Data(DataAttribute::Verdict(vec![VerdictAttribute::Code(Verdict::Other(
-                NF_DROP,
-            ))])),
-        ])
-        .into(),
-    );
-    let attributes = vec![
-        RuleAttribute::Table(table.into()),
-        RuleAttribute::Chain(direction.chain().into()),
-        RuleAttribute::Expressions(expressions),
-    ];
-    let inner = NfTablesMessage::NewRule(RuleMessage { attributes });
-    message(family, inner, NLM_F_CREATE | NLM_F_APPEND)
 }

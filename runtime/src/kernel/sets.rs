@@ -2,25 +2,43 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use turnip_core::adapter::{FenceContents, GateFound, Structure};
+use turnip_core::adapter::{FenceContents, Fenced, GateFound, Structure};
 
 use super::channel::Channel;
 use super::fence::TABLE;
 use super::nft::{self, Family, Message, SetKind};
-use super::rules;
+use super::rules::{self, GATE, GATE_OF_ARP, HELD, VIPS};
 
-/// The sets of addresses, by family of the addresses.
-const VIPS: [&str; 2] = ["vips4", "vips6"];
-const HELD: [&str; 2] = ["held4", "held6"];
-const GATE: &str = "alive";
 /// No protocol family has this number.
 const TICKET: [u8; 1] = [255];
 const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_ARP: u8 = 3;
 const NFPROTO_IPV6: u8 = 10;
+const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+/// The kernel's limit of an interface's name, with the 0 at its end.
+const INTERFACE_NAME: usize = 16;
+
+/// The VIPs of one kind in one table, and those of them that are held.
+#[derive(Clone, Copy)]
+struct Pair {
+    family: Family,
+    vips: &'static str,
+    held: &'static str,
+    kind: SetKind,
+}
+
+const PAIRS: [Pair; 4] = [
+    pair(Family::Inet, 0, SetKind::Ipv4),
+    pair(Family::Inet, 1, SetKind::Ipv6),
+    pair(Family::Inet, 2, SetKind::Ipv6OnInterface),
+    pair(Family::Arp, 0, SetKind::Ipv4),
+];
+
+const fn pair(family: Family, index: usize, kind: SetKind) -> Pair {
+    Pair { family, vips: VIPS[index], held: HELD[index], kind }
+}
 
 /// Tables, chains with rules, and sets, empty where they are new.
 pub(super) fn structure(table: &str) -> Vec<Message> {
@@ -32,27 +50,48 @@ pub(super) fn structure(table: &str) -> Vec<Message> {
             id += 1;
             messages.push(nft::add_set(family, table, name, kind, id));
         };
-        add_set(GATE, SetKind::Gate);
-        add_set(VIPS[0], SetKind::Ipv4);
-        add_set(HELD[0], SetKind::Ipv4);
-        if family == Family::Inet {
-            add_set(VIPS[1], SetKind::Ipv6);
-            add_set(HELD[1], SetKind::Ipv6);
+        let (gate, kind) = gate(family);
+        add_set(gate, kind);
+        for pair in PAIRS.into_iter().filter(|pair| pair.family == family) {
+            add_set(pair.vips, pair.kind);
+            add_set(pair.held, pair.kind);
         }
         messages.extend(rules::chains(family, table));
     }
     messages
 }
 
-/// The sets of what is held: table, name, and 0 for IPv4 or 1 for IPv6.
-fn held_sets() -> impl Iterator<Item = (Family, &'static str, usize)> {
-    [(Family::Inet, HELD[0], 0), (Family::Inet, HELD[1], 1), (Family::Arp, HELD[0], 0)].into_iter()
+/// The keys of those that are of the kind.
+fn keys(fenced: &[Fenced], kind: SetKind) -> Vec<Vec<u8>> {
+    fenced.iter().filter_map(|one| key(one, kind)).collect()
 }
 
-/// The keys of those addresses that are of the family: 0 for IPv4, 1 for IPv6.
-fn keys(addresses: &[IpAddr], index: usize) -> Vec<Vec<u8>> {
-    let of_family = |address: &&IpAddr| usize::from(address.is_ipv6()) == index;
-    addresses.iter().filter(of_family).copied().map(nft::key).collect()
+fn key(fenced: &Fenced, kind: SetKind) -> Option<Vec<u8>> {
+    match (fenced, kind) {
+        (Fenced::Anywhere(IpAddr::V4(address)), SetKind::Ipv4) => Some(address.octets().into()),
+        (Fenced::Anywhere(IpAddr::V6(address)), SetKind::Ipv6) => Some(address.octets().into()),
+        (Fenced::On(interface, address), SetKind::Ipv6OnInterface) => {
+            let mut key: Vec<u8> = interface.bytes().take(INTERFACE_NAME - 1).collect();
+            key.resize(INTERFACE_NAME, 0);
+            key.extend(address.octets());
+            Some(key)
+        }
+        _ => None,
+    }
+}
+
+fn parse(key: &[u8], kind: SetKind) -> Option<Fenced> {
+    match kind {
+        SetKind::Ipv4 => Some(Fenced::Anywhere(<[u8; 4]>::try_from(key).ok()?.into())),
+        SetKind::Ipv6 => Some(Fenced::Anywhere(<[u8; 16]>::try_from(key).ok()?.into())),
+        SetKind::Ipv6OnInterface => {
+            let (name, address) = key.split_at_checked(INTERFACE_NAME)?;
+            let end = name.iter().position(|byte| *byte == 0)?;
+            let name = std::str::from_utf8(&name[..end]).ok()?;
+            Some(Fenced::On(name.into(), Ipv6Addr::from(<[u8; 16]>::try_from(address).ok()?)))
+        }
+        SetKind::Families | SetKind::EtherTypes => None,
+    }
 }
 
 /// Adds elements that stay.
@@ -65,35 +104,38 @@ pub(super) fn add_elements(
     nft::add_elements(family, table, set, keys, None)
 }
 
+/// Adds to what is held in the table of ARP.
+pub(super) fn held_of_arp(fenced: &[Fenced]) -> Vec<Message> {
+    add_elements(Family::Arp, TABLE, HELD[0], &keys(fenced, SetKind::Ipv4))
+}
+
 /// Makes a `change` to the addresses in the sets of what is held.
 pub(super) fn held_elements(
-    addresses: &[IpAddr],
+    fenced: &[Fenced],
     change: impl Fn(Family, &str, &str, &[Vec<u8>]) -> Vec<Message>,
 ) -> Vec<Message> {
-    held_sets()
-        .flat_map(|(family, set, index)| change(family, TABLE, set, &keys(addresses, index)))
-        .collect()
+    let change = |pair: Pair| change(pair.family, TABLE, pair.held, &keys(fenced, pair.kind));
+    PAIRS.into_iter().flat_map(change).collect()
 }
 
 /// Takes the addresses out of the VIPs.
-pub(super) fn unfenced(addresses: &[IpAddr]) -> Vec<Message> {
-    let delete = |(family, _, index)| {
-        nft::delete_elements(family, TABLE, VIPS[index], &keys(addresses, index))
-    };
-    held_sets().flat_map(delete).collect()
+pub(super) fn unfenced(fenced: &[Fenced]) -> Vec<Message> {
+    let delete =
+        |pair: Pair| nft::delete_elements(pair.family, TABLE, pair.vips, &keys(fenced, pair.kind));
+    PAIRS.into_iter().flat_map(delete).collect()
 }
 
 /// Everything out of the sets of what is held.
 pub(super) fn held_flushed() -> Vec<Message> {
-    held_sets().map(|(family, set, _)| nft::flush_set(family, TABLE, set)).collect()
+    PAIRS.map(|pair| nft::flush_set(pair.family, TABLE, pair.held)).into()
 }
 
 /// All but what is held and the gate, as it should be; what is there already is kept.
-pub(super) fn layout(vips: &[IpAddr]) -> Vec<Message> {
+pub(super) fn layout(vips: &[Fenced]) -> Vec<Message> {
     let mut messages = structure(TABLE);
-    for (family, _, index) in held_sets() {
-        messages.push(nft::flush_set(family, TABLE, VIPS[index]));
-        messages.extend(add_elements(family, TABLE, VIPS[index], &keys(vips, index)));
+    for Pair { family, vips: set, kind, .. } in PAIRS {
+        messages.push(nft::flush_set(family, TABLE, set));
+        messages.extend(add_elements(family, TABLE, set, &keys(vips, kind)));
     }
     messages
 }
@@ -105,23 +147,23 @@ pub(super) fn read(channel: &mut Channel, intact: bool) -> io::Result<(FenceCont
     let (mut found, mut whole) = (false, intact);
     // IPv4's addresses are in both tables.
     let mut of_ipv4 = Vec::new();
-    for (family, held, index) in held_sets() {
+    for Pair { family, vips, held, kind } in PAIRS {
         let mut pair = Vec::new();
-        for (set, into) in [(held, &mut contents.held), (VIPS[index], &mut contents.vips)] {
+        for (set, into) in [(held, &mut contents.held), (vips, &mut contents.vips)] {
             let elements = elements(channel, family, set)?;
             (found, whole) = (found | elements.is_some(), whole & elements.is_some());
             let keys: BTreeSet<_> = elements.unwrap_or_default().into_iter().collect();
-            into.extend(keys.iter().cloned().filter_map(parse_address));
+            into.extend(keys.iter().filter_map(|key| parse(key, kind)));
             pair.push(keys);
         }
-        if index == 0 {
+        if kind == SetKind::Ipv4 {
             of_ipv4.push(pair);
         }
     }
     whole &= of_ipv4.windows(2).all(|pair| pair[0] == pair[1]);
     let (mut open, mut all, mut ticket) = (0, 0, false);
     for family in Family::BOTH {
-        let elements = elements(channel, family, GATE)?;
+        let elements = elements(channel, family, gate(family).0)?;
         whole &= elements.is_some();
         let wanted = gate_keys(family);
         all += wanted.len();
@@ -168,28 +210,52 @@ pub(super) fn generation(channel: &mut Channel) -> io::Result<u32> {
     nft::parse_generation(kind, &payload).ok_or_else(none)
 }
 
+/// The gate's set. A table of ARP knows no protocol families in `nft`'s words.
+fn gate(family: Family) -> (&'static str, SetKind) {
+    match family {
+        Family::Inet => (GATE, SetKind::Families),
+        Family::Arp => (GATE_OF_ARP, SetKind::EtherTypes),
+    }
+}
+
 fn gate_keys(family: Family) -> Vec<Vec<u8>> {
     match family {
         Family::Inet => vec![vec![NFPROTO_IPV4], vec![NFPROTO_IPV6]],
-        Family::Arp => vec![vec![NFPROTO_ARP]],
+        Family::Arp => vec![ETHERTYPE_IPV4.into()],
     }
 }
 
 /// Opens the gate for `timeout`.
 pub(super) fn gate_elements(table: &str, timeout: Duration) -> Vec<Message> {
-    let add = |family| nft::add_elements(family, table, GATE, &gate_keys(family), Some(timeout));
-    Family::BOTH.into_iter().flat_map(add).collect()
+    let open = |family| gate_opened(family, table, timeout);
+    Family::BOTH.into_iter().flat_map(open).collect()
+}
+
+/// Opens that part of the gate.
+pub(super) fn gate_opened(family: Family, table: &str, timeout: Duration) -> Vec<Message> {
+    nft::add_elements(family, table, gate(family).0, &gate_keys(family), Some(timeout))
 }
 
 /// Closes a gate that is open; fails when its time is over.
 pub(super) fn delete_gate() -> Vec<Message> {
-    let delete = |family| nft::delete_elements(family, TABLE, GATE, &gate_keys(family));
+    let delete = |family| nft::delete_elements(family, TABLE, gate(family).0, &gate_keys(family));
     Family::BOTH.into_iter().flat_map(delete).collect()
 }
 
 /// Closes the gate, open or not.
 pub(super) fn flush_gate() -> Vec<Message> {
-    Family::BOTH.map(|family| nft::flush_set(family, TABLE, GATE)).into()
+    Family::BOTH.map(|family| nft::flush_set(family, TABLE, gate(family).0)).into()
+}
+
+/// For how long yet the gate of inet and the ticket are there; none for what is not.
+pub(super) fn times_left(
+    channel: &mut Channel,
+) -> io::Result<(Option<Duration>, Option<Duration>)> {
+    let messages = channel.dump(&nft::get_elements(Family::Inet, TABLE, GATE))?;
+    let elements = || messages.iter().flat_map(|(_, payload)| nft::parse_times_left(payload));
+    let left = |key: &[u8]| elements().find(|(found, _)| found == key).map(|(_, left)| left);
+    let of_gate = gate_keys(Family::Inet).iter().map(|key| left(key)).min().flatten();
+    Ok((of_gate, left(&TICKET)))
 }
 
 /// Adds the ticket for `timeout`. It is an element of the gate's set that no packet matches.
@@ -203,7 +269,11 @@ pub(super) fn delete_ticket() -> Vec<Message> {
 }
 
 /// The keys in the set; none where there is no such set.
-fn elements(channel: &mut Channel, family: Family, set: &str) -> io::Result<Option<Vec<Vec<u8>>>> {
+pub(super) fn elements(
+    channel: &mut Channel,
+    family: Family,
+    set: &str,
+) -> io::Result<Option<Vec<Vec<u8>>>> {
     match channel.dump(&nft::get_elements(family, TABLE, set)) {
         Ok(messages) => {
             let messages = messages.iter();
@@ -214,10 +284,31 @@ fn elements(channel: &mut Channel, family: Family, set: &str) -> io::Result<Opti
     }
 }
 
-fn parse_address(key: Vec<u8>) -> Option<IpAddr> {
-    match key.len() {
-        4 => Some(<[u8; 4]>::try_from(key).ok()?.into()),
-        16 => Some(<[u8; 16]>::try_from(key).ok()?.into()),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_has_a_key_in_the_sets_of_its_kind_alone_and_comes_back_from_it() {
+        let all = [
+            Fenced::Anywhere("10.0.0.50".parse().unwrap()),
+            Fenced::Anywhere("fd00::50".parse().unwrap()),
+            Fenced::On("br100".into(), "fe80::1".parse().unwrap()),
+            Fenced::On("fifteen-letters".into(), "fe80::1".parse().unwrap()),
+        ];
+        let kinds = [SetKind::Ipv4, SetKind::Ipv6, SetKind::Ipv6OnInterface];
+        for (fenced, own) in all.iter().zip([0, 1, 2, 2]) {
+            for (number, kind) in kinds.into_iter().enumerate() {
+                let back = key(fenced, kind).map(|key| parse(&key, kind));
+                assert_eq!(back, (number == own).then(|| Some(fenced.clone())));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_no_address_is_none() {
+        assert_eq!(parse(&[1, 2, 3], SetKind::Ipv4), None);
+        assert_eq!(parse(&[1; 31], SetKind::Ipv6OnInterface), None);
+        assert_eq!(parse(&[b'x'; 32], SetKind::Ipv6OnInterface), None);
     }
 }

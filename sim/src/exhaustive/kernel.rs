@@ -1,12 +1,11 @@
 //! The kernel of one host of the small world: addresses with lifetimes, and the fence's sets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use turnip_core::adapter::{
-    Call, Change, FenceContents, GateFound, Reply, Structure, Transaction, TransactionError,
+    Call, Change, FenceContents, Fenced, GateFound, Reply, Structure, Transaction, TransactionError,
 };
 use turnip_core::{Instant, Link, Listing, PresentAddress};
 
@@ -25,8 +24,8 @@ pub(super) struct Kernel {
 struct Fence {
     /// The process that made them still runs.
     as_made: bool,
-    vips: BTreeSet<IpAddr>,
-    held: BTreeSet<IpAddr>,
+    vips: BTreeSet<Fenced>,
+    held: BTreeSet<Fenced>,
     gate: Option<Instant>,
     ticket: Option<Instant>,
 }
@@ -39,7 +38,7 @@ impl Kernel {
     ) -> impl Iterator<Item = IpNet> + Clone + '_ {
         let passes = move |address: &IpNet| match (&self.fence, now) {
             (Some(fence), Some(now)) => {
-                let address = address.addr();
+                let address = Fenced::new(&INTERFACE.into(), address.addr());
                 let open = is_live(fence.gate, now) && fence.held.contains(&address);
                 open || !fence.vips.contains(&address)
             }
@@ -129,7 +128,7 @@ impl Fence {
                     *fence = None;
                 }
                 let fence = fence.get_or_insert_default();
-                (fence.as_made, fence.vips) = (true, vips.iter().copied().collect());
+                (fence.as_made, fence.vips) = (true, vips.iter().cloned().collect());
                 true
             }
             _ => fence.as_mut().is_some_and(|fence| fence.change(change, now)),
@@ -144,7 +143,7 @@ impl Fence {
             Change::DeleteGate => is_live(self.gate.take(), now),
             Change::DeleteTicket => is_live(self.ticket.take(), now),
             Change::AddHeld(more) => {
-                self.held.extend(more);
+                self.held.extend(more.iter().cloned());
                 true
             }
             Change::FlushHeld => {

@@ -1,9 +1,9 @@
 //! The gate, the ticket, what others do to the fence, what an earlier process left.
 
-use super::super::{Call, Change};
+use super::super::{Adapter, Call, Change, Fenced};
 use super::holds_unless;
 use super::kernel::*;
-use crate::kernel::{KernelError, KernelOp, KernelOutcome};
+use crate::kernel::{Assignment, KernelError, KernelOp, KernelOutcome};
 use crate::lease::Backstop::{Fence, Lifetime};
 use crate::mutant::Mutant;
 
@@ -191,7 +191,7 @@ fn what_somebody_changes_in_the_fence_is_put_back_by_the_next_refresh() {
     let damage: [fn(&mut World); 5] = [
         |world| world.kernel.tables = None,
         |world| world.tables().held.clear(),
-        |world| world.tables().held.extend([address(2).address.addr()]),
+        |world| world.tables().held.extend([Fenced::from(&address(2))]),
         |world| world.tables().vips.clear(),
         |world| world.tables().gate = None,
     ];
@@ -267,7 +267,7 @@ fn a_withdrawal_silences_though_somebody_changed_the_fence() {
         world.kernel.changed = true;
         assert_eq!(world.withdraw([1]), done());
         let held = world.tables().held.clone();
-        assert_eq!(held, [address(2).address.addr()].into());
+        assert_eq!(held, [Fenced::from(&address(2))].into());
         assert!(world.answers(2));
     }
 }
@@ -335,13 +335,38 @@ fn a_fence_taken_over_closed_stays_closed_until_something_is_assumed() {
     assert!(world.answers(1));
 }
 
+/// Rule 8.3.
+#[test]
+fn a_link_local_address_is_let_pass_on_the_interface_of_its_vip_and_on_no_other() {
+    let on = |interface: &str| Assignment {
+        vip: interface.parse().unwrap(),
+        interface: interface.into(),
+        address: "fe80::1/64".parse().unwrap(),
+    };
+    let (one, other) = (on("br100"), on("br200"));
+    let mut world = World::new(Fence, 0, None);
+    world.adapter = Adapter::new([one.clone(), other.clone()], Fence);
+    world.run();
+    let both = [&one, &other].map(Fenced::from);
+    assert_eq!(world.tables().vips, both.clone().into());
+    let assume = |addresses: &[&Assignment]| KernelOp::Assume {
+        addresses: addresses.iter().copied().cloned().collect(),
+        deadline: at(9_000),
+    };
+    assert_eq!(world.perform(assume(&[&one])), done());
+    assert_eq!(world.tables().held, [both[0].clone()].into());
+    assert_eq!(world.perform(assume(&[&other])), done());
+    assert_eq!(world.perform(KernelOp::Withdraw { addresses: vec![one] }), done());
+    assert_eq!(world.tables().held, [both[1].clone()].into());
+}
+
 /// Rule 8.6.
 #[test]
 fn what_could_not_be_put_there_is_not_let_pass() {
     holds_unless(Mutant::FailedLetPass, Fence, |world| {
         world.kernel.refuses.insert(("lo".into(), address(2).address));
         assert_ne!(world.assume([1, 2], at(9_000)), done());
-        world.tables().held == [address(1).address.addr()].into()
+        world.tables().held == [Fenced::from(&address(1))].into()
     });
 }
 

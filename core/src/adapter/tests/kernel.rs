@@ -1,13 +1,12 @@
 //! A kernel for the adapter's tests: addresses with lifetimes, and the fence's sets with timeouts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::lifetimes::{Place, place};
 use super::super::{
-    Adapter, Call, Change, FenceContents, GateFound, Reply, Structure, TimerRate, Transaction,
-    TransactionError,
+    Adapter, Call, Change, FenceContents, Fenced, GateFound, Reply, Structure, TimerRate,
+    Transaction, TransactionError,
 };
 use crate::action::OpId;
 use crate::kernel::{
@@ -52,8 +51,8 @@ pub(super) fn too_late(hosts: impl IntoIterator<Item = u32>) -> KernelOutcome {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Tables {
     pub(super) as_made: bool,
-    pub(super) vips: BTreeSet<IpAddr>,
-    pub(super) held: BTreeSet<IpAddr>,
+    pub(super) vips: BTreeSet<Fenced>,
+    pub(super) held: BTreeSet<Fenced>,
     pub(super) gate: Option<Instant>,
     pub(super) ticket: Option<Instant>,
 }
@@ -160,14 +159,14 @@ impl Kernel {
                     new = None;
                 }
                 let tables = new.get_or_insert_default();
-                (tables.as_made, tables.vips) = (true, vips.iter().copied().collect());
+                (tables.as_made, tables.vips) = (true, vips.iter().cloned().collect());
                 continue;
             }
             let Some(tables) = &mut new else {
                 absent.insert(number);
                 continue;
             };
-            let mut delete = |set: &mut BTreeSet<IpAddr>, gone: &[IpAddr]| {
+            let mut delete = |set: &mut BTreeSet<Fenced>, gone: &[Fenced]| {
                 if gone.iter().any(|one| !set.remove(one)) {
                     absent.insert(number);
                 }
@@ -175,7 +174,7 @@ impl Kernel {
             match change {
                 Change::DeleteVips(gone) => delete(&mut tables.vips, gone),
                 Change::DeleteHeld(gone) => delete(&mut tables.held, gone),
-                Change::AddHeld(more) => tables.held.extend(more),
+                Change::AddHeld(more) => tables.held.extend(more.iter().cloned()),
                 Change::FlushHeld => tables.held.clear(),
                 Change::FlushGate => (tables.gate, tables.ticket) = (None, tables.ticket),
                 Change::AddGate(timeout) if !is_live(tables.gate) => {
@@ -322,7 +321,7 @@ impl World {
 
     /// Whether packets to the address are answered.
     pub(super) fn answers(&self, host: u32) -> bool {
-        let ip = address(host).address.addr();
+        let ip = Fenced::from(&address(host));
         self.is_present(host)
             && self.kernel.tables.as_ref().is_none_or(|tables| {
                 let open = tables.gate.is_some_and(|until| until > self.now);

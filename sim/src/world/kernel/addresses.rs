@@ -30,8 +30,8 @@ pub fn ends(lifetime_secs: u32, now: u64, rng: &mut Rng) -> u64 {
 
 impl Addresses {
     /// The interfaces that an address is on.
-    pub fn interfaces(&self, net: IpNet) -> impl Iterator<Item = &str> {
-        self.0.get(&net).into_iter().flatten().map(|address| &*address.interface)
+    pub fn interfaces(&self, net: IpNet) -> impl Iterator<Item = &Arc<str>> {
+        self.0.get(&net).into_iter().flatten().map(|address| &address.interface)
     }
 
     /// All addresses.

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use turnip_core::adapter::{Call, FenceContents, Reply, TransactionError};
+use turnip_core::adapter::{Call, FenceContents, Fenced, Reply, TransactionError};
 use turnip_core::{Assignment, KernelError, Link, Listing};
 
 use crate::rng::Rng;
@@ -76,8 +76,11 @@ impl Kernel {
 
     /// Whether packets to `net` are answered at `now`.
     pub fn answers(&self, net: IpNet, now: u64) -> bool {
-        self.addresses.interfaces(net).any(|interface| self.is_up(interface))
-            && (!self.helps || self.nft.passes(net.addr(), now))
+        let passes = |interface: &Arc<str>| {
+            !self.helps || self.nft.passes(&Fenced::new(interface, net.addr()), now)
+        };
+        let mut interfaces = self.addresses.interfaces(net);
+        interfaces.any(|interface| self.is_up(interface) && passes(interface))
     }
 
     /// Whether the address is in the table, answering or not.
@@ -100,7 +103,10 @@ impl Kernel {
         if !self.helps || self.nft.gate_ends(now).is_some() {
             return 0;
         }
-        let silent = |net: &IpNet| self.nft.is_held(net.addr());
+        let silent = |net: &IpNet| {
+            let mut on = self.addresses.interfaces(*net);
+            on.any(|interface| self.nft.is_held(&Fenced::new(interface, net.addr())))
+        };
         self.addresses.nets().filter(silent).count()
     }
 

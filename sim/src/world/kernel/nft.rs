@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use turnip_core::adapter::{
-    Change, FenceContents, GateFound, Structure, Transaction, TransactionError,
+    Change, FenceContents, Fenced, GateFound, Structure, Transaction, TransactionError,
 };
 
 use super::Affected;
@@ -17,8 +17,8 @@ use super::Affected;
 /// turnip's tables.
 #[derive(Clone, Debug, Default)]
 struct Tables {
-    vips: BTreeSet<IpAddr>,
-    held: BTreeSet<IpAddr>,
+    vips: BTreeSet<Fenced>,
+    held: BTreeSet<Fenced>,
     /// The tick of the kernel's at which the gate closes; none when it is closed.
     gate: Option<u64>,
     /// Likewise the ticket.
@@ -44,10 +44,10 @@ impl Nft {
     }
 
     /// Whether packets to or from an address pass at `now`.
-    pub fn passes(&self, address: IpAddr, now: u64) -> bool {
+    pub fn passes(&self, address: &Fenced, now: u64) -> bool {
         self.tables.as_ref().is_none_or(|tables| {
-            !tables.vips.contains(&address)
-                || tables.held.contains(&address) && self.is_there_yet(tables.gate, now)
+            !tables.vips.contains(address)
+                || tables.held.contains(address) && self.is_there_yet(tables.gate, now)
         })
     }
 
@@ -57,8 +57,8 @@ impl Nft {
     }
 
     /// Whether an address is held, whether the gate is open or not.
-    pub fn is_held(&self, address: IpAddr) -> bool {
-        self.tables.as_ref().is_some_and(|tables| tables.held.contains(&address))
+    pub fn is_held(&self, address: &Fenced) -> bool {
+        self.tables.as_ref().is_some_and(|tables| tables.held.contains(address))
     }
 
     /// When the gate closes by itself, while it is open.
@@ -126,7 +126,7 @@ impl Nft {
         let mut all = false;
         for (place, change) in transaction.changes.iter().enumerate() {
             match self.change(change, now) {
-                Done::Affects(addresses) => affected.extend_from_slice(addresses),
+                Done::Affects(addresses) => affected.extend(addresses.iter().map(ip)),
                 Done::AffectsAll => all = true,
                 Done::Absent => {
                     absent.insert(place);
@@ -155,7 +155,7 @@ impl Nft {
             if anew {
                 *tables = Tables::default();
             }
-            tables.vips = vips.iter().copied().collect();
+            tables.vips = vips.iter().cloned().collect();
             tables.as_made = true;
             return Done::AffectsAll;
         }
@@ -169,7 +169,7 @@ impl Nft {
                 return Done::Affects(addresses);
             }
             Change::AddHeld(addresses) => {
-                tables.held.extend(addresses);
+                tables.held.extend(addresses.iter().cloned());
                 return Done::Affects(addresses);
             }
             Change::DeleteHeld(addresses) => {
@@ -209,9 +209,16 @@ impl Nft {
     }
 }
 
+fn ip(fenced: &Fenced) -> IpAddr {
+    match fenced {
+        Fenced::Anywhere(address) => *address,
+        Fenced::On(_, address) => (*address).into(),
+    }
+}
+
 /// What a change did.
 enum Done<'a> {
-    Affects(&'a [IpAddr]),
+    Affects(&'a [Fenced]),
     AffectsAll,
     /// What it deletes is not there, or there are no tables: nothing of the transaction takes place.
     Absent,
@@ -267,8 +274,8 @@ mod tests {
         nft
     }
 
-    fn address(host: u8) -> IpAddr {
-        [10, 0, 0, host].into()
+    fn address(host: u8) -> Fenced {
+        Fenced::Anywhere([10, 0, 0, host].into())
     }
 
     fn transact(nft: &mut Nft, changes: Vec<Change>, now: u64) -> Result<(), TransactionError> {
@@ -282,12 +289,23 @@ mod tests {
     #[test]
     fn a_vip_passes_while_it_is_held_and_the_gate_is_open_and_another_address_always() {
         let mut nft = nft();
-        assert!(!nft.passes(address(1), 0));
+        assert!(!nft.passes(&address(1), 0));
         assert_eq!(transact(&mut nft, open(100), 0), Ok(()));
-        assert!(nft.passes(address(1), 99 * MS));
-        assert!(!nft.passes(address(1), 100 * MS));
-        assert!(!nft.passes(address(2), 0));
-        assert!(nft.passes(address(3), 0));
+        assert!(nft.passes(&address(1), 99 * MS));
+        assert!(!nft.passes(&address(1), 100 * MS));
+        assert!(!nft.passes(&address(2), 0));
+        assert!(nft.passes(&address(3), 0));
+    }
+
+    #[test]
+    fn a_link_local_address_is_silent_on_its_interface_and_on_no_other() {
+        let mut nft = Nft::new(4 * MS);
+        let on = |interface: &str| Fenced::On(interface.into(), "fe80::1".parse().unwrap());
+        assert_eq!(
+            transact(&mut nft, vec![Change::LayoutAnew { vips: vec![on("br100")] }], 0),
+            Ok(())
+        );
+        assert!(!nft.passes(&on("br100"), 0) && nft.passes(&on("br200"), 0));
     }
 
     #[test]
@@ -295,8 +313,8 @@ mod tests {
         let mut nft = nft();
         assert_eq!(transact(&mut nft, open(11), 7 * MS), Ok(()));
         // Read in the tick that began at 4 ms, for two ticks.
-        assert!(nft.passes(address(1), 12 * MS - 1));
-        assert!(!nft.passes(address(1), 12 * MS));
+        assert!(nft.passes(&address(1), 12 * MS - 1));
+        assert!(!nft.passes(&address(1), 12 * MS));
     }
 
     #[test]
@@ -310,7 +328,7 @@ mod tests {
         assert_eq!(transact(&mut nft, moved(), 99 * MS), Ok(()));
         let late = transact(&mut nft, moved(), 2_000 * MS);
         assert_eq!(late, Err(TransactionError::Absent([1].into())));
-        assert!(!nft.passes(address(1), 2_000 * MS));
+        assert!(!nft.passes(&address(1), 2_000 * MS));
         // All that is absent is told.
         let changes = vec![Change::DeleteTicket, Change::DeleteHeld(vec![address(9)])];
         let absent = transact(&mut nft, changes, 2_000 * MS);
