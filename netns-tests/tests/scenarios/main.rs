@@ -12,6 +12,7 @@ mod daemons;
 mod gateway;
 mod heartbeats;
 mod hosts;
+mod neighbours;
 mod operators;
 mod renames;
 mod rollback;
