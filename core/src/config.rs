@@ -37,6 +37,8 @@ pub struct NodeConfig {
     /// The VIPs that it can take; no name and no address twice, but a link-local address once on
     /// each interface.
     pub vips: Vec<VipConfig>,
+    /// How often what it holds is announced again (rule 8.16); none for never.
+    pub announce_every: Option<Duration>,
     /// How it hears the others past the store; none where it does not (rule 10).
     pub heartbeats: Option<HeartbeatConfig>,
     /// turnip's version, for others to see.
@@ -66,6 +68,8 @@ pub struct VipConfig {
     pub interface: Arc<str>,
     /// Who should own it.
     pub policy: Policy,
+    /// Whether it is announced against another machine that claims one of its addresses (rule 8.18).
+    pub defend: bool,
 }
 
 /// Who should own a VIP.
@@ -97,7 +101,7 @@ impl Policy {
 
 impl VipConfig {
     /// What must be the same on two hosts for one to hand the VIP to the other: its addresses and
-    /// its policy, not the interface and not the priority.
+    /// its policy, not the interface, not the priority, and not how it is announced.
     pub fn digest(&self) -> String {
         let mut text = format!("{} {}", self.name, self.policy.as_str());
         if let Policy::Priority { preempt, .. } = self.policy {

@@ -180,6 +180,29 @@ impl KernelOutcome {
     }
 }
 
+/// A hardware address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+    }
+}
+
+/// Another machine that says that it has an address which is here.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Conflict {
+    /// The address, as it is here.
+    pub assignment: Assignment,
+    /// The interface on which the other one was heard.
+    pub heard_on: Arc<str>,
+    /// The other one.
+    pub mac: Mac,
+}
+
 /// What the kernel tells unasked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum KernelEvent {
@@ -189,6 +212,11 @@ pub enum KernelEvent {
     LinkChanged(Link),
     /// An interface is gone.
     LinkGone(Arc<str>),
+    /// Neighbours may not know any more, or not yet, where the addresses on this interface are: its
+    /// hardware address is another, or that of an interface on which they are announced.
+    AnnounceAnew(Arc<str>),
+    /// Another machine says that it has an address which is here.
+    Conflict(Conflict),
     /// Events were lost: look at everything again.
     Lost,
 }

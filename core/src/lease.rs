@@ -20,6 +20,15 @@ const PPM: u64 = 1_000_000;
 /// just have come up.
 pub(crate) const ANNOUNCE_AGAIN_AFTER: [Duration; 2] =
     [Duration::from_secs(1), Duration::from_secs(3)];
+/// How often an address that stays is announced again, unless configured otherwise (rule 8.16): a router
+/// may know a neighbour for twenty minutes, and a switch that starts again knows nobody.
+pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(60);
+/// How long after an address was announced against another machine's claim it is not announced against the
+/// next one (rule 8.18): RFC 5227 calls it DEFEND_INTERVAL. Else two that defend would flood the network.
+pub(crate) const DEFEND_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How long a machine that claimed an address must have been silent until its next claim is reported again
+/// (rule 8.18).
+pub const CONFLICT_OVER_AFTER: Duration = Duration::from_secs(600);
 /// How long a removal that the kernel refused waits for the next.
 pub(crate) const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How long a listing that failed waits for the next.
@@ -448,7 +457,9 @@ pub fn by_name(lease: &Lease) -> Vec<(&'static str, Vec<Duration>)> {
         ("refused removal", vec![REMOVE_AGAIN_AFTER]),
         ("failed listing", vec![LIST_AGAIN_AFTER]),
         ("back-off", vec![back_off(0), back_off(u32::MAX)]),
-        ("announcements", ANNOUNCE_AGAIN_AFTER.to_vec()),
+        ("announcements", [&ANNOUNCE_AGAIN_AFTER[..], &[ANNOUNCE_EVERY]].concat()),
+        ("defence", vec![DEFEND_AGAIN_AFTER]),
+        ("conflict over", vec![CONFLICT_OVER_AFTER]),
     ]
 }
 
@@ -547,6 +558,14 @@ mod tests {
     fn the_wait_after_a_refusal_doubles_up_to_a_minute() {
         let waits: Vec<u64> = (0..8).map(|refusals| back_off(refusals).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn a_machine_that_is_heard_at_every_announcement_is_one_conflict_and_not_many() {
+        assert!(CONFLICT_OVER_AFTER > 3 * ANNOUNCE_EVERY, "two answers in a row may be lost");
+        assert!(CONFLICT_OVER_AFTER > DEFEND_AGAIN_AFTER);
+        let first = ANNOUNCE_AGAIN_AFTER.iter().max().unwrap();
+        assert!(*first < DEFEND_AGAIN_AFTER && *first < ANNOUNCE_EVERY);
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub use adapter::Adapter;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
 pub use kernel::{
-    Assignment, KernelError, KernelEvent, KernelOp, KernelOutcome, Link, Listing, PresentAddress,
+    Assignment, Conflict, KernelError, KernelEvent, KernelOp, KernelOutcome, Link, Listing, Mac,
+    PresentAddress,
 };
 pub use keys::{KeyKind, Keys};
 pub use lease::{Backstop, Lease, LeaseError};

@@ -1,9 +1,10 @@
 //! What an operator is told: one report per transition, in words.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::kernel::Assignment;
+use crate::kernel::{Assignment, Mac};
 use crate::name::{NodeName, Revision, SessionId, VipName};
 
 /// How much a report matters.
@@ -144,6 +145,15 @@ pub enum Report {
         /// The VIP.
         vip: VipName,
     },
+    /// Another machine says that it has an address which is held here (rule 8.18).
+    Conflict {
+        /// The address.
+        assignment: Assignment,
+        /// The interface on which the other one was heard.
+        heard_on: Arc<str>,
+        /// The other one.
+        mac: Mac,
+    },
     /// An address of an earlier turnip on this host that is no longer configured.
     Stray {
         /// The address.
@@ -192,6 +202,7 @@ impl Report {
             | Report::PathsLost { .. }
             | Report::WatchStale { .. }
             | Report::Repairing { .. }
+            | Report::Conflict { .. }
             | Report::Stray { .. }
             | Report::PinIgnored { .. }
             | Report::NameContested { .. } => Level::Warn,
@@ -260,6 +271,10 @@ impl fmt::Display for Report {
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
             Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),
+            Report::Conflict { assignment, heard_on, mac } => write!(
+                f,
+                "{assignment} is held here, and the machine with the hardware address {mac} says on {heard_on} that it has it: clients may be led there; take the address away from it"
+            ),
             Report::Stray { assignment } => {
                 write!(
                     f,

@@ -14,14 +14,13 @@ use world::{config, vip};
 
 fn three_vips() -> NodeConfig {
     let priority = |preempt| Policy::Priority { priority: 1, preempt };
-    config(
-        "a",
-        vec![
-            vip("v0", "10.0.0.50/32", priority(false)),
-            vip("v1", "10.0.0.51/32 fd00::51/128", priority(true)),
-            vip("v2", "10.0.0.52/32", Policy::Leader),
-        ],
-    )
+    let defended = VipConfig { defend: true, ..vip("v0", "10.0.0.50/32", priority(false)) };
+    let vips = vec![
+        defended,
+        vip("v1", "10.0.0.51/32 fd00::51/128", priority(true)),
+        vip("v2", "10.0.0.52/32", Policy::Leader),
+    ];
+    NodeConfig { announce_every: Some(Duration::from_secs(2)), ..config("a", vips) }
 }
 
 fn with_lifetimes() -> NodeConfig {

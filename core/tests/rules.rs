@@ -818,6 +818,142 @@ fn after_an_outage_the_addresses_held_are_announced_again() {
     assert_eq!(world.hosts[0].announced.len(), before + 3);
 }
 
+fn that_repeats_announcements(vips: Vec<VipConfig>) -> NodeConfig {
+    NodeConfig { announce_every: Some(10_000 * MS), ..config("a", vips) }
+}
+
+/// Rule 8.16.
+#[test]
+fn an_address_that_stays_is_announced_again_and_again_and_no_more_when_it_has_gone() {
+    let mut world = World::new(vec![that_repeats_announcements(one_vip())]);
+    world.run(14_000 * MS);
+    let announced = |world: &World| world.hosts[0].announced.len();
+    let at_first = announced(&world);
+    assert!((4..=5).contains(&at_first), "{:?}", world.hosts[0].announced);
+    world.run(50_000 * MS);
+    assert_eq!(announced(&world), at_first + 5);
+    world.etcd.put("/turnip/main/intents/drain/a", "{}");
+    world.run_until(LIMIT, |w| w.holders().is_empty());
+    let at_last = announced(&world);
+    world.run(30_000 * MS);
+    assert_eq!(announced(&world), at_last);
+    world.etcd.delete("/turnip/main/intents/drain/a");
+    world.run_until(LIMIT, |w| w.holders() == [0]);
+    world.run(34_000 * MS);
+    assert!((at_last + 6..=at_last + 7).contains(&announced(&world)), "3, and every 10 s");
+}
+
+/// Rules 6 and 8.16.
+#[test]
+fn what_a_killed_daemon_left_is_announced_again_by_the_one_that_resumes() {
+    let mut world = World::new(vec![that_repeats_announcements(one_vip())]);
+    world.run(5000 * MS);
+    world.restart(0);
+    let before = world.hosts[0].announced.len();
+    world.run(41_000 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert!(world.hosts[0].announced.len() >= before + 4, "{:?}", world.hosts[0].announced);
+}
+
+/// Rule 8.16.
+#[test]
+fn the_announcements_of_a_thousand_vips_are_spread_over_the_interval() {
+    let numbered = |n: u32| {
+        vip(&format!("v{n}"), &format!("10.0.{}.{}/32", n / 250, n % 250 + 1), Policy::Spread)
+    };
+    let every = 20_000 * MS;
+    let vips = (0..1000).map(numbered).collect();
+    let mut world =
+        World::new(vec![NodeConfig { announce_every: Some(every), ..config("a", vips) }]);
+    world.run_until(LIMIT, |w| w.hosts[0].addresses.len() == 1000);
+    world.run(4000 * MS);
+    let (from, before) = (world.now, world.hosts[0].announced.len());
+    world.run(every);
+    let repeated = &world.hosts[0].announced[before..];
+    let names: std::collections::BTreeSet<_> = repeated.iter().map(|(_, name)| name).collect();
+    assert_eq!((repeated.len(), names.len()), (1000, 1000), "each once");
+    for tenth in 0..10 {
+        let of_tenth = |at: Instant| at.since(from).as_nanos() * 10 / every.as_nanos() == tenth;
+        let count = repeated.iter().filter(|(at, _)| of_tenth(*at)).count();
+        assert!((50..=200).contains(&count), "{count} in part {tenth} of 10");
+    }
+}
+
+/// Rule 8.16.
+#[test]
+fn what_an_interface_has_is_announced_anew_when_its_hardware_address_changes() {
+    let mut world = World::of(&["a", "b"]);
+    world.run(5000 * MS);
+    let before = world.hosts[0].announced.len();
+    world.event(0, KernelEvent::AnnounceAnew("eth1".into()));
+    world.run(5000 * MS);
+    assert_eq!(world.hosts[0].announced.len(), before, "another interface");
+    for host in [0, 1] {
+        world.event(host, KernelEvent::AnnounceAnew("eth0".into()));
+    }
+    world.run(MS);
+    assert_eq!(world.hosts[0].announced.len(), before + 1, "at once");
+    world.run(5000 * MS);
+    assert_eq!(world.hosts[0].announced.len(), before + 3);
+    assert!(world.hosts[1].announced.is_empty(), "it holds nothing");
+}
+
+/// Another machine claims the VIP's address, and host `i` hears it.
+fn claim(world: &mut World, i: usize, machine: u8) {
+    let assignment = Assignment {
+        vip: "v".parse().unwrap(),
+        interface: "eth0".into(),
+        address: "10.0.0.50/32".parse().unwrap(),
+    };
+    let mac = Mac([2, 0, 0, 0, 0, machine]);
+    let conflict = Conflict { assignment, heard_on: "eth0".into(), mac };
+    world.event(i, KernelEvent::Conflict(conflict));
+    world.run(MS);
+}
+
+fn conflicts(world: &World, i: usize) -> usize {
+    let is_conflict = |report: &&Report| matches!(report, Report::Conflict { .. });
+    world.hosts[i].reports.iter().filter(is_conflict).count()
+}
+
+/// Rule 8.18.
+#[test]
+fn a_foreign_machine_with_the_address_is_reported_once_and_never_takes_it() {
+    let mut world = World::of(&["a", "b"]);
+    world.run(5000 * MS);
+    let announced = world.hosts[0].announced.len();
+    for _ in 0..100 {
+        claim(&mut world, 0, 9);
+        world.run(100 * MS);
+    }
+    assert_eq!(conflicts(&world, 0), 1);
+    assert!(world.said(0, "02:00:00:00:00:09"), "{}", world.story());
+    claim(&mut world, 0, 8);
+    assert_eq!(conflicts(&world, 0), 2, "another machine");
+    assert_eq!(world.holders(), [0]);
+    assert_eq!(world.hosts[0].announced.len(), announced, "it is not told to defend");
+    // Who does not hold it hears turnip's own announcements.
+    claim(&mut world, 1, 9);
+    assert_eq!(conflicts(&world, 1), 0);
+}
+
+/// Rule 8.18.
+#[test]
+fn a_vip_that_is_to_be_defended_is_announced_against_a_claim_and_not_again_for_ten_seconds() {
+    let mut vips = one_vip();
+    vips[0].defend = true;
+    let mut world = World::new(vec![config("a", vips)]);
+    world.run(5000 * MS);
+    let before = world.hosts[0].announced.len();
+    for second in 0..25 {
+        claim(&mut world, 0, 9);
+        let defended = world.hosts[0].announced.len() - before;
+        assert_eq!(defended, second / 10 + 1, "after {second} s");
+        world.run(999 * MS);
+    }
+    assert_eq!((conflicts(&world, 0), world.holders()), (1, vec![0]));
+}
+
 /// Rules 2.5 and 8.10.
 #[test]
 fn what_waits_for_the_kernel_longer_than_a_lease_is_told_every_new_deadline() {

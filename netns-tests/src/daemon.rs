@@ -73,6 +73,10 @@ pub struct TurnipSettings {
     /// Where the others are told to send them, on every host; what turnip finds out when absent. [`OWN`]
     /// in it stands for the host's own address, where etcd has a member on each.
     pub address: Option<String>,
+    /// How often addresses are announced again, as it is written in the file; its default when absent.
+    pub announce_every: Option<String>,
+    /// Whether all VIPs are announced against machines that claim them.
+    pub defend: bool,
     /// Of all VIPs.
     pub policy: Policy,
     /// Whether every host asks the etcd member on it first, and the others when that fails; else
@@ -90,6 +94,8 @@ impl Default for TurnipSettings {
             fence: None,
             listen: None,
             address: None,
+            announce_every: None,
+            defend: false,
             policy: Policy::Spread,
             own_member_first: false,
             by_variables: false,
@@ -251,7 +257,12 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
         urls.rotate_left(place.index);
     }
     let mut toml = format!("cluster = \"{CLUSTER}\"\nnode = \"{}\"\n", place.host);
-    for (key, value) in [("lease", &settings.lease), ("fence", &settings.fence)] {
+    let top = [
+        ("lease", &settings.lease),
+        ("fence", &settings.fence),
+        ("announce_every", &settings.announce_every),
+    ];
+    for (key, value) in top {
         if let Some(value) = value {
             let _ = writeln!(toml, "{key} = \"{value}\"");
         }
@@ -281,12 +292,14 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
             format!("policy = \"priority\"\npriority = {priority}\npreempt = {preempt}\n")
         }
     };
+    // An older turnip does not know the key.
+    let defend = if settings.defend { "defend = true\n" } else { "" };
     for vip in vips {
         let addresses: Vec<String> =
             vip.addresses.iter().map(|address| format!("\"{address}\"")).collect();
         let _ = write!(
             toml,
-            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}",
+            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}{defend}",
             vip.name,
             addresses.join(", "),
             vip.interface,

@@ -71,6 +71,7 @@ pub fn report(report: &Report) {
                 interface = about.interface,
                 session = about.session,
                 token = about.token,
+                mac = about.mac,
                 "{report}"
             )
         };
@@ -93,6 +94,7 @@ struct About {
     interface: Option<String>,
     session: Option<i64>,
     token: Option<i64>,
+    mac: Option<String>,
 }
 
 impl About {
@@ -141,6 +143,9 @@ impl About {
             Report::KernelFails { vip: name, .. } => vip("kernel-fails", name),
             Report::Blocked { vip: name, .. } => vip("blocked", name),
             Report::Unblocked { vip: name } => vip("unblocked", name),
+            Report::Conflict { assignment, mac, .. } => {
+                About { mac: Some(mac.to_string()), ..address("conflict", assignment) }
+            }
             Report::Stray { assignment } => address("stray", assignment),
             Report::Unreadable { .. } => event("unreadable"),
             Report::PinIgnored { vip: name, node, .. } => {

@@ -451,6 +451,58 @@ fn the_example_says_how_it_is_and_its_defaults_are_the_defaults() {
     }
 }
 
+#[test]
+fn how_often_and_where_a_vip_is_announced_can_be_said_and_has_defaults() {
+    let config = load(VIP).unwrap();
+    assert_eq!(config.announce_every, Some(Duration::from_secs(60)));
+    assert_eq!((&config.vips[0].announce_on, config.vips[0].config.defend), (&None, false));
+    assert!(config.announce_on().is_empty());
+    let text = format!("announce_every = \"90s\"\n{VIP}announce_on = [\"eth0\"]\ndefend = true\n");
+    let config = load(&text).unwrap();
+    assert_eq!(config.announce_every, Some(Duration::from_secs(90)));
+    assert!(config.vips[0].config.defend);
+    let (vip, on) = config.announce_on().pop_first().unwrap();
+    assert_eq!((vip.as_str(), &*on[0], on.len()), ("api", "eth0", 1));
+    let node = config.node_config(HostId("h".into()), 7, Backstop::Fence, None);
+    assert_eq!(node.announce_every, Some(Duration::from_secs(90)));
+    for never in ["\"0\"", "0"] {
+        let config = load(&format!("announce_every = {never}\n{VIP}")).unwrap();
+        assert_eq!(config.announce_every, None, "{never}");
+    }
+    let file = File::new(VIP);
+    let flags = sources(&file.path(), &["--announce-every", "30s"]);
+    assert_eq!(Config::load(&flags).unwrap().announce_every, Some(Duration::from_secs(30)));
+}
+
+#[test]
+fn announcements_that_make_no_sense_are_refused() {
+    refused(&format!("announce_every = 60\n{VIP}"), &[(1, "announce_every", "\"60s\"")]);
+    refused(&format!("announce_every = \"10ms\"\n{VIP}"), &[(1, "announce_every", "\"1s\"")]);
+    for (value, words) in [
+        ("[]", "or leave it out"),
+        ("\"eth0\"", "not a list; write it as in [\"eth0\"]"),
+        ("[\"eth0\", \"eth0\"]", "named twice"),
+        ("[\"no interface\"]", "no interface can have this name"),
+    ] {
+        refused(&format!("{VIP}announce_on = {value}\n"), &[(5, "vip.announce_on", words)]);
+    }
+    refused(&format!("{VIP}defend = \"yes\"\n"), &[(5, "vip.defend", "neither true nor false")]);
+}
+
+#[test]
+fn an_interface_to_announce_on_that_does_not_exist_is_refused_unless_it_is_waited_for() {
+    let existing = ["lo".to_owned(), "eth0".to_owned()];
+    let text = format!("{VIP}announce_on = [\"eth0\", \"eht0\"]\n");
+    let problems = load(&text).unwrap().check_interfaces(&existing).unwrap_err();
+    let problem = problems.iter().next().unwrap();
+    assert_eq!((problem.line(), problem.key()), (Some(5), "vip.announce_on"));
+    assert!(problems.to_string().contains("did you mean \"eth0\"?"), "{problems}");
+    load(&format!("{text}wait_for_interface = true\n"))
+        .unwrap()
+        .check_interfaces(&existing)
+        .unwrap();
+}
+
 fn many_vips(count: u32) -> String {
     let vip = |index: u32| {
         let address = std::net::Ipv4Addr::from(0x0a80_0000 + index);

@@ -80,6 +80,7 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         addresses: section.addresses.iter().map(|&id| config::net(id)).collect(),
         interface: Arc::clone(&layout.interfaces[section.interface]),
         policy: section.policy,
+        defend: params.defend,
     });
     let incarnation = hosts.incarnation(host);
     let heartbeats = config.heartbeats.then(|| HeartbeatConfig {
@@ -98,6 +99,7 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
         weight: config.weight,
         vips: vips.collect(),
+        announce_every: params.announce_every_ms.map(Duration::from_millis),
         heartbeats,
         version: "sim".into(),
     }

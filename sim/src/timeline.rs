@@ -200,6 +200,8 @@ impl Drawing<'_> {
             | Fault::StallAdapter { host, .. }
             | Fault::StallAnnouncer { host, .. }
             | Fault::LoseAnnouncements { host, .. }
+            | Fault::ClaimAddress { host, .. }
+            | Fault::ChangeHardware { host, .. }
             | Fault::Slew { host, .. }
             | Fault::Suspend { host }
             | Fault::ChangeRules { host }

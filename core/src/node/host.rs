@@ -135,6 +135,14 @@ impl Host {
                 self.interfaces.list(out);
                 return HostNews::default();
             }
+            KernelEvent::AnnounceAnew(name) => {
+                self.vips.announce_on(own, &name, now);
+                return HostNews::default();
+            }
+            KernelEvent::Conflict(conflict) => {
+                self.vips.claimed_by_another(own, &conflict, out, now);
+                return HostNews::default();
+            }
             KernelEvent::LinkChanged(link) if self.interfaces.link_changed(&link) => {
                 (link.name, false)
             }

@@ -18,6 +18,7 @@ pub(super) fn own_with_vips(count: usize) -> Own {
         addresses: [format!("10.0.0.{}/32", number + 1).parse().unwrap()].into(),
         interface: "eth0".into(),
         policy: Policy::Spread,
+        defend: false,
     };
     let lease = Lease::new(std::time::Duration::from_secs(3)).unwrap();
     Own::new(config(lease, (0..count).map(vip).collect()))
@@ -33,6 +34,7 @@ fn config(lease: Lease, vips: Vec<VipConfig>) -> NodeConfig {
         backstop: Backstop::Fence,
         weight: 100,
         vips,
+        announce_every: None,
         heartbeats: None,
         version: "test".into(),
     }

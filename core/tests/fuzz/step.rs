@@ -1,7 +1,7 @@
 //! What can happen to a node, and how often it does.
 
 use proptest::prelude::*;
-use turnip_core::{KernelEvent, Link};
+use turnip_core::{Assignment, Conflict, KernelEvent, Link, Mac};
 
 /// One thing that happens to the node or around it.
 #[derive(Clone, Debug)]
@@ -143,7 +143,19 @@ fn kernel_event() -> impl Strategy<Value = KernelEvent> {
         1 => Just(KernelEvent::Lost),
         1 => any::<bool>().prop_map(|up| KernelEvent::LinkChanged(Link { name: "eth0".into(), up })),
         1 => Just(KernelEvent::LinkGone("eth0".into())),
+        1 => Just(KernelEvent::AnnounceAnew("eth0".into())),
+        1 => any::<u8>().prop_map(|machine| KernelEvent::Conflict(conflict(machine))),
     ]
+}
+
+/// Another machine claims an address of the first VIP.
+fn conflict(machine: u8) -> Conflict {
+    let assignment = Assignment {
+        vip: "v0".parse().unwrap(),
+        interface: "eth0".into(),
+        address: "10.0.0.50/32".parse().unwrap(),
+    };
+    Conflict { assignment, heard_on: "eth0".into(), mac: Mac([2, 0, 0, 0, 0, machine]) }
 }
 
 fn write(chaos: bool) -> impl Strategy<Value = Write> {

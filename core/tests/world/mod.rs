@@ -103,6 +103,7 @@ pub fn vip(name: &str, address: &str, policy: Policy) -> VipConfig {
         addresses: address.split(' ').map(|a| a.parse().unwrap()).collect(),
         interface: "eth0".into(),
         policy,
+        defend: false,
     }
 }
 
@@ -116,6 +117,7 @@ pub fn config(name: &str, vips: Vec<VipConfig>) -> NodeConfig {
         backstop: Backstop::Fence,
         weight: 100,
         vips,
+        announce_every: None,
         heartbeats: None,
         version: "test".into(),
     }

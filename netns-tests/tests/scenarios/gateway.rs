@@ -27,7 +27,7 @@ fn wait_for_outside(cluster: &Cluster, prober: &Prober, moment: Instant) -> Resu
 
 /// The guests of the hosts have used the gateway, and from now on they know of it what it
 /// announces and nothing else: they cannot ask, and what it asks or answers does not reach them.
-fn limit_guests_to_announcements(cluster: &Cluster) -> Result<()> {
+pub fn limit_guests_to_announcements(cluster: &Cluster) -> Result<()> {
     for host in 0..cluster.size() {
         let guest = cluster.network().guest(host)?;
         wait_for_outside(cluster, &probe_outside(guest)?, Instant::now())?;
@@ -48,7 +48,7 @@ fn limit_guests_to_announcements(cluster: &Cluster) -> Result<()> {
 }
 
 /// Ends that, and waits until all guests that have a link reach the outside.
-fn wait_until_guests_reach_the_outside(cluster: &Cluster) -> Result<()> {
+pub fn wait_until_guests_reach_the_outside(cluster: &Cluster) -> Result<()> {
     let with_power = (0..cluster.size()).filter(|&host| cluster.host(host).has_power());
     for guest in with_power.map(|host| cluster.network().guest(host)) {
         let guest = guest?;
@@ -63,7 +63,7 @@ fn wait_until_guests_reach_the_outside(cluster: &Cluster) -> Result<()> {
 }
 
 /// Waits until all guests that have a link know that the gateway is on `host`, in both families.
-fn wait_until_guests_know(cluster: &Cluster, host: usize) -> Result<()> {
+pub fn wait_until_guests_know(cluster: &Cluster, host: usize) -> Result<()> {
     let mac = cluster.host(host).namespace().mac(BRIDGE)?;
     let gateway: Vec<_> = cluster.plan().vips[0].addresses.iter().map(IpNet::addr).collect();
     let with_power = (0..cluster.size()).filter(|&host| cluster.host(host).has_power());

@@ -13,6 +13,7 @@ mod fence;
 mod gateway;
 mod heartbeats;
 mod hosts;
+mod neighbours;
 mod operators;
 mod renames;
 mod rollback;

@@ -2,6 +2,7 @@
 
 mod etcd;
 mod host;
+mod neighbours;
 mod peers;
 
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ pub struct Findings {
     lines: Vec<(Grade, String, String)>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Grade {
     Ok,
     Warning,
@@ -25,6 +26,10 @@ enum Grade {
 }
 
 impl Findings {
+    fn add(&mut self, grade: Grade, subject: &str, what: String) {
+        self.lines.push((grade, subject.to_owned(), what));
+    }
+
     /// Something works.
     pub fn ok(&mut self, subject: impl Into<String>, what: impl Into<String>) {
         self.lines.push((Grade::Ok, subject.into(), what.into()));
@@ -87,6 +92,7 @@ pub fn check(sources: &Sources) -> ExitCode {
         }
         if let Some(config) = &config {
             peers::check(config, &mut findings).await;
+            neighbours::check(config, &mut findings).await;
         }
     };
     if let Err(why) = block_on(checks) {

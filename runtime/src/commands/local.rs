@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use turnip::config::Config;
+use turnip::kernel::Conflicts;
 use turnip::peers::{Counts, Watcher};
 use turnip_core::{ClusterName, NodeName, Report, VipName};
 
@@ -37,6 +39,32 @@ pub struct Local {
     pub by_consent: bool,
     /// How it hears the others; absent where it does not.
     pub heartbeats: Option<Heartbeats>,
+    /// Machines that are none of turnip's and claim addresses which this host holds. An older daemon does not
+    /// know.
+    #[serde(default)]
+    pub claims: Vec<Claim>,
+    /// How many packets with such claims were received since the start.
+    #[serde(default)]
+    pub claims_received: u64,
+}
+
+/// A machine that claims an address which this host holds.
+#[derive(Serialize, Deserialize, Debug)]
+pub struct Claim {
+    /// The VIP.
+    pub vip: VipName,
+    /// The address, as this host has it.
+    pub address: IpNet,
+    /// The machine's hardware address.
+    pub mac: String,
+    /// The interface on which it is heard.
+    pub heard_on: String,
+    /// How many packets of it were received.
+    pub packets: u64,
+    /// How long ago the first came, in ms.
+    pub first_ago_ms: u64,
+    /// How long ago the last came, in ms.
+    pub last_ago_ms: u64,
 }
 
 /// How a daemon hears the others.
@@ -73,6 +101,7 @@ struct State {
     by_consent: bool,
     lost: BTreeSet<NodeName>,
     watcher: Option<Watcher>,
+    conflicts: Conflicts,
 }
 
 /// Takes note of reports.
@@ -82,7 +111,12 @@ pub struct Notes(Rc<RefCell<State>>);
 impl LocalStatus {
     /// Serves what is known, in this directory. A host without the directory is served nothing, which
     /// the log says.
-    pub fn new(directory: &Path, config: &Config, watcher: Option<Watcher>) -> Self {
+    pub fn new(
+        directory: &Path,
+        config: &Config,
+        watcher: Option<Watcher>,
+        conflicts: Conflicts,
+    ) -> Self {
         let socket = directory.join(config.node.as_str()).with_added_extension(SUFFIX);
         // Left by one that was killed; this process holds the lock of the host.
         let _ = std::fs::remove_file(&socket);
@@ -103,6 +137,7 @@ impl LocalStatus {
             by_consent: false,
             lost: BTreeSet::new(),
             watcher,
+            conflicts,
         };
         LocalStatus { socket, listener: listener.ok(), state: Rc::new(RefCell::new(state)) }
     }
@@ -181,7 +216,24 @@ impl State {
             etcd_away_ms: self.etcd_away_since.map(|since| millis(since.elapsed())),
             by_consent: self.by_consent,
             heartbeats: self.watcher.as_ref().map(|watcher| self.heartbeats(watcher)),
+            claims: self.claims(),
+            claims_received: self.conflicts.packets(),
         }
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        let now = Instant::now();
+        let recent = self.conflicts.recent(now).into_iter();
+        let shown = recent.map(|(conflict, heard)| Claim {
+            vip: conflict.assignment.vip.clone(),
+            address: conflict.assignment.address,
+            mac: conflict.mac.to_string(),
+            heard_on: conflict.heard_on.to_string(),
+            packets: heard.packets,
+            first_ago_ms: millis(now.duration_since(heard.first)),
+            last_ago_ms: millis(now.duration_since(heard.last)),
+        });
+        shown.collect()
     }
 
     fn heartbeats(&self, watcher: &Watcher) -> Heartbeats {

@@ -380,6 +380,7 @@ mod tests {
                 addresses: ["10.0.0.50/32".parse().unwrap()].into(),
                 interface: "lo".into(),
                 policy: self.policy,
+                defend: false,
             };
             let offer =
                 VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };

@@ -104,6 +104,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let clock = HostClock::new();
     let settings = Settings {
         configured: config.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
+        announce_on: config.announce_on(),
         backstop,
         runtime_directory: runtime_directory(),
     };
@@ -121,7 +122,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         None => None,
     };
     let watcher = peers.as_ref().map(UdpPeers::watcher);
-    let local = LocalStatus::new(&runtime_directory(), config, watcher);
+    let local = LocalStatus::new(&runtime_directory(), config, watcher, kernel.conflicts());
     let notes = local.notes();
     let node = config.node_config(host, process, backstop, heartbeats);
     let node = Node::new(node, clock.now());

@@ -129,6 +129,18 @@ fn daemon_here(local: &Local) -> String {
             ),
         };
     }
+    for claim in &local.claims {
+        text += &format!(
+            "{}: the machine {} on {}, none of turnip's, says that it has {} too: {} times since {} ago, the last time {} ago\n",
+            claim.vip,
+            claim.mac,
+            claim.heard_on,
+            claim.address,
+            claim.packets,
+            how_long(claim.first_ago_ms),
+            how_long(claim.last_ago_ms),
+        );
+    }
     match &local.heartbeats {
         None => text += "it does not hear the other hosts past etcd: addresses do not outlive it\n",
         Some(heartbeats) if heartbeats.from.is_empty() => {}

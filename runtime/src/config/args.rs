@@ -81,13 +81,16 @@ pub struct NodeArgs {
     /// the one that reaches etcd]
     #[arg(long, value_name = "ADDRESS", env = "TURNIP_PEERS_ADDRESS", help_heading = "Peers")]
     peers_address: Option<String>,
+    /// How often addresses held here are announced again, as in 60s; 0 for never [default: 60s]
+    #[arg(long, value_name = "TIME", env = "TURNIP_ANNOUNCE_EVERY")]
+    announce_every: Option<String>,
     /// This node's share of VIPs with the policy spread, relative to others' [default: 100]
     #[arg(long, value_name = "NUMBER", env = "TURNIP_WEIGHT")]
     weight: Option<String>,
 }
 
 /// The keys of the file that flags and variables override: flag's id, table, key, variable.
-const OVERRIDES: [(&str, Table, &str, &str); 20] = [
+const OVERRIDES: [(&str, Table, &str, &str); 21] = [
     ("cluster", Table::Top, "cluster", "TURNIP_CLUSTER"),
     ("endpoints", Table::Etcd, "endpoints", "TURNIP_ENDPOINTS"),
     ("local", Table::Etcd, "local", "TURNIP_LOCAL_ENDPOINT"),
@@ -107,6 +110,7 @@ const OVERRIDES: [(&str, Table, &str, &str); 20] = [
     ("peers_listen", Table::Peers, "listen", "TURNIP_PEERS_LISTEN"),
     ("peers_address", Table::Peers, "address", "TURNIP_PEERS_ADDRESS"),
     ("fence", Table::Top, "fence", "TURNIP_FENCE"),
+    ("announce_every", Table::Top, "announce_every", "TURNIP_ANNOUNCE_EVERY"),
     ("weight", Table::Top, "weight", "TURNIP_WEIGHT"),
 ];
 

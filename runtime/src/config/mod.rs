@@ -23,7 +23,9 @@ mod vips;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use turnip_core::lease::ANNOUNCE_EVERY;
 use turnip_core::{
     Backstop, ClusterName, HeartbeatConfig, HostId, Lease, NodeConfig, NodeName, Policy,
 };
@@ -35,6 +37,7 @@ pub use problem::{Place, Problem, Problems};
 pub use vips::Vip;
 
 use crate::etcd::EtcdSettings;
+use crate::kernel::AnnounceOn;
 use problem::Collector;
 use section::{Given, Section, Value};
 
@@ -55,6 +58,8 @@ pub struct Config {
     pub peers: Peers,
     /// Its share under `spread`.
     pub weight: u32,
+    /// How often what it holds is announced again; never when absent.
+    pub announce_every: Option<Duration>,
     /// At least one; no name and no address twice.
     pub vips: Vec<Vip>,
     /// `TURNIP_ID`: the local etcd member must have this peer address.
@@ -136,32 +141,44 @@ impl Config {
             backstop,
             weight: self.weight,
             vips: self.vips.iter().map(|vip| vip.config.clone()).collect(),
+            announce_every: self.announce_every,
             heartbeats,
             version: env!("CARGO_PKG_VERSION").into(),
         }
     }
 
-    /// The VIPs whose interface is none of `existing`, as errors.
+    /// On which interfaces VIPs are announced, of those that name them.
+    pub fn announce_on(&self) -> AnnounceOn {
+        let named = |vip: &Vip| Some((vip.config.name.clone(), vip.announce_on.clone()?));
+        self.vips.iter().filter_map(named).collect()
+    }
+
+    /// The VIPs whose interface is none of `existing`, as errors; and those announced on none of them.
     ///
     /// # Errors
     /// When there is one that is not to be waited for.
     pub fn check_interfaces(&self, existing: &[String]) -> Result<(), Problems> {
         let mut problems = Collector::default();
         for vip in self.vips.iter().filter(|vip| !vip.wait_for_interface) {
-            let name = &*vip.config.interface;
-            if existing.iter().any(|interface| interface == name) {
-                continue;
+            let own = [("interface", &vip.config.interface, &vip.interface_place)].into_iter();
+            let announced_on = vip.announce_on.iter().flatten();
+            let announced_on =
+                announced_on.map(|name| ("announce_on", name, &vip.announce_on_place));
+            for (key, name, place) in own.chain(announced_on) {
+                if existing.iter().any(|interface| **interface == **name) {
+                    continue;
+                }
+                let near = values::nearest(name, existing.iter().map(String::as_str));
+                let hint = match near {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => format!("there are {}", existing.join(", ")),
+                };
+                let what = format!(
+                    "no such interface on this host; {hint} With wait_for_interface = true in its [[vip]] turnip waits for it"
+                );
+                let (place, key) = (place.clone(), format!("vip.{key}"));
+                problems.add(Problem::new(place, key, Some(format!("{name:?}")), what));
             }
-            let near = values::nearest(name, existing.iter().map(String::as_str));
-            let hint = match near {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("there are {}", existing.join(", ")),
-            };
-            let what = format!(
-                "no such interface on this host; {hint} With wait_for_interface = true in its [[vip]] turnip waits for it"
-            );
-            let place = vip.interface_place.clone();
-            problems.add(Problem::new(place, "vip.interface", Some(format!("{name:?}")), what));
         }
         problems.finish(Some(()))
     }
@@ -261,6 +278,7 @@ impl Loader {
                 }
             },
         };
+        let announce_every = announce_every(&mut top, problems);
         let tables = top.take("vip");
         let had_tables = tables.is_some();
         let mut vips = vips::read(tables, problems);
@@ -299,9 +317,26 @@ impl Loader {
             fence: fence?,
             peers: peers?,
             weight: weight?,
+            announce_every: announce_every?,
             vips,
             member_ip,
         })
+    }
+}
+
+/// How often what is held is announced again; absent only when something is wrong.
+fn announce_every(top: &mut Section, problems: &mut Collector) -> Option<Option<Duration>> {
+    let Some(given) = top.take("announce_every") else { return Some(Some(ANNOUNCE_EVERY)) };
+    let parsed = match &given.value {
+        Value::Integer(number) => values::announce_every(&number.to_string()),
+        _ => given.as_text().and_then(values::announce_every),
+    };
+    match parsed {
+        Ok(every) => Some(every),
+        Err(what) => {
+            top.refuse("announce_every", &given, what, problems);
+            None
+        }
     }
 }
 

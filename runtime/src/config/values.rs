@@ -28,6 +28,26 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_nanos(nanos as u64))
 }
 
+/// The shortest interval of announcements: all neighbours look at each.
+const ANNOUNCE_EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// Reads an interval of announcements, `60s`; none for `0`, which is never.
+///
+/// # Errors
+/// When it is no duration, or so short that it is a flood.
+pub fn announce_every(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim() == "0" {
+        return Ok(None);
+    }
+    match duration(text)? {
+        every if every.is_zero() => Ok(None),
+        every if every < ANNOUNCE_EVERY_MIN => Err(
+            "too often: every neighbour looks at each announcement; write \"1s\" at least, or \"0\" for never after the first three".into(),
+        ),
+        every => Ok(Some(every)),
+    }
+}
+
 fn suggestion(text: &str) -> String {
     match text.trim().parse::<f64>() {
         Ok(number) if number >= 100.0 => format!("{number}ms"),
@@ -189,6 +209,18 @@ mod tests {
         for text in ["", "s", "-3s", "3h", "three", "1..5s", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn announcements_are_made_every_so_often_or_never() {
+        assert_eq!(announce_every("60s"), Ok(Some(Duration::from_secs(60))));
+        assert_eq!(announce_every("2m"), Ok(Some(Duration::from_secs(120))));
+        for never in ["0", " 0 ", "0s", "0ms"] {
+            assert_eq!(announce_every(never), Ok(None), "{never}");
+        }
+        assert!(announce_every("60").unwrap_err().contains("\"60s\""));
+        assert!(announce_every("999ms").unwrap_err().contains("\"1s\""));
+        assert!(announce_every("never").is_err());
     }
 
     #[test]

@@ -21,10 +21,14 @@ const PRIORITY_DEFAULT: u32 = 100;
 pub struct Vip {
     /// What the core knows of it.
     pub config: VipConfig,
+    /// On which interfaces it is announced; absent where that follows from its addresses.
+    pub announce_on: Option<Vec<Arc<str>>>,
     /// Whether an interface that does not exist yet is waited for; otherwise it is an error.
     pub wait_for_interface: bool,
     /// Where the interface is named.
     pub(super) interface_place: Place,
+    /// Where those are named on which it is announced.
+    pub(super) announce_on_place: Place,
     /// Where the policy is named.
     pub(super) policy_place: Place,
 }
@@ -102,6 +106,8 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
     let (policy, policy_place) = policy(&mut section, problems);
     let wait_for_interface =
         section.read("wait_for_interface", problems, Given::as_bool).unwrap_or(false);
+    let (announce_on, announce_on_place) = announce_on(&mut section, problems);
+    let defend = section.read("defend", problems, Given::as_bool).unwrap_or(false);
     section.finish(problems);
     Some(Vip {
         config: VipConfig {
@@ -109,11 +115,43 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
             addresses: addresses?,
             interface: Arc::from(interface?),
             policy: policy?,
+            defend,
         },
+        announce_on,
         wait_for_interface,
         interface_place: interface_given?.place,
+        announce_on_place,
         policy_place,
     })
+}
+
+/// The interfaces that are named, at least one, each once.
+fn announce_on(section: &mut Section, problems: &mut Collector) -> (Option<Vec<Arc<str>>>, Place) {
+    const KEY: &str = "announce_on";
+    let Some(given) = section.take(KEY) else { return (None, Place::Default) };
+    let items = match given.as_list() {
+        Ok(items) if items.is_empty() => {
+            let what = "empty; name the interfaces on which its neighbours are, as in [\"eth0\"], or leave it out";
+            section.refuse(KEY, &given, what, problems);
+            return (None, given.place);
+        }
+        Ok(items) => items,
+        Err(what) => {
+            section.refuse(KEY, &given, what, problems);
+            return (None, given.place);
+        }
+    };
+    let mut interfaces: Vec<Arc<str>> = Vec::new();
+    for item in &items {
+        match item.as_text().and_then(values::interface) {
+            Ok(name) if interfaces.iter().any(|one| **one == *name) => {
+                section.refuse(KEY, item, "named twice; leave one of the two out", problems);
+            }
+            Ok(name) => interfaces.push(name.into()),
+            Err(what) => section.refuse(KEY, item, what, problems),
+        }
+    }
+    (Some(interfaces), given.place)
 }
 
 fn name(section: &mut Section, seen: &mut Seen, problems: &mut Collector) -> Option<VipName> {
@@ -316,9 +354,12 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
                 addresses: BTreeSet::from([net?]),
                 interface: Arc::from(interface?),
                 policy: Policy::Leader,
+                defend: false,
             },
+            announce_on: None,
             wait_for_interface: false,
             interface_place: Place::Variable("TURNIP_DEV".into()),
+            announce_on_place: Place::Default,
             policy_place: Place::Variable("TURNIP_IP".into()),
         },
         node: id.to_string().parse().expect("an IP address is a name"),

@@ -9,7 +9,9 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkEvent, LinkFlags, LinkLayerType, LinkMessage,
+};
 use rtnetlink::{AddressAddRequest, Handle};
 use turnip_core::Link;
 
@@ -35,6 +37,10 @@ pub(super) struct LinkState {
     pub link: Link,
     /// Whether it is the host's own loopback.
     pub loopback: bool,
+    /// Its hardware address; empty where it has none.
+    pub hardware: Vec<u8>,
+    /// Whether neighbours on it resolve addresses, as they do on Ethernet.
+    pub resolves: bool,
 }
 
 /// The address as it is named to take it away.
@@ -106,7 +112,26 @@ pub(super) fn parse_link(message: &LinkMessage) -> Option<LinkState> {
     let flags = message.header.flags;
     let up = flags.contains(LinkFlags::Up | LinkFlags::Running);
     let loopback = flags.contains(LinkFlags::Loopback);
-    Some(LinkState { index: message.header.index, link: Link { name, up }, loopback })
+    let silent = LinkFlags::Loopback | LinkFlags::Noarp | LinkFlags::Pointopoint;
+    let resolves =
+        message.header.link_layer_type == LinkLayerType::Ether && !flags.intersects(silent);
+    let hardware = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(hardware) => Some(hardware.clone()),
+        _ => None,
+    });
+    let (index, link) = (message.header.index, Link { name, up });
+    Some(LinkState { index, link, loopback, hardware: hardware.unwrap_or_default(), resolves })
+}
+
+/// Whether the kernel says that a link wants its neighbours told where it is, as after a bond's failover,
+/// be its hardware address the same.
+pub(super) fn wants_to_be_announced(message: &LinkMessage) -> bool {
+    message.attributes.iter().any(|attribute| {
+        matches!(
+            attribute,
+            LinkAttribute::Event(LinkEvent::NotifyPeers | LinkEvent::BondingFailover)
+        )
+    })
 }
 
 /// The message that makes the interface keep the other IPv4 addresses of a subnet when the first

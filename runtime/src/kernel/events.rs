@@ -19,9 +19,9 @@ use tokio::task::unconstrained;
 use turnip_core::KernelEvent;
 
 use super::address::{self, LinkState, Slot};
-use super::announce::LinkNews;
 use super::expected::Expected;
 use super::liveness::Liveness;
+use super::neighbourhood::Neighbourhood;
 use super::route::{Unsolicited, enlarge};
 
 const GROUPS: [MulticastGroup; 3] =
@@ -38,7 +38,7 @@ pub(super) struct Events {
     opened: Instant,
     ended: bool,
     liveness: Liveness,
-    link_news: LinkNews,
+    neighbourhood: Neighbourhood,
     links: BTreeMap<u32, LinkState>,
     configured: BTreeSet<IpNet>,
     expected: Expected,
@@ -51,7 +51,7 @@ impl Events {
         configured: BTreeSet<IpNet>,
         expected: Expected,
         liveness: Liveness,
-        link_news: LinkNews,
+        neighbourhood: Neighbourhood,
     ) -> io::Result<Self> {
         let (connection, messages) = subscribe()?;
         Ok(Events {
@@ -60,7 +60,7 @@ impl Events {
             opened: Instant::now(),
             ended: false,
             liveness,
-            link_news,
+            neighbourhood,
             links: BTreeMap::new(),
             configured,
             expected,
@@ -97,12 +97,15 @@ impl Events {
     fn lose(&mut self) {
         // What is known of links may be outdated: all that is said of them is news.
         self.links.clear();
-        self.link_news.tell();
+        self.neighbourhood.tell();
         self.push(KernelEvent::Lost);
     }
 
     fn push(&mut self, event: KernelEvent) {
-        let repeats = matches!(event, KernelEvent::AddressChanged | KernelEvent::Lost);
+        let repeats = matches!(
+            event,
+            KernelEvent::AddressChanged | KernelEvent::AnnounceAnew(_) | KernelEvent::Lost
+        );
         if !(repeats && self.waiting.contains(&event)) {
             self.waiting.push_back(event);
         }
@@ -113,9 +116,11 @@ impl Events {
             NetlinkPayload::Overrun(_) => self.lose(),
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
                 self.notice_address(&message, |expected, slot| !expected.contains(slot));
+                self.notice_subnet(&message, true);
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
                 self.notice_address(&message, Expected::remove);
+                self.notice_subnet(&message, false);
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))
                 if !is_of_a_port(&message) =>
@@ -126,7 +131,7 @@ impl Events {
                 if let Some(state) = address::parse_link(&message)
                     && !is_of_a_port(&message)
                 {
-                    self.link_news.tell();
+                    self.neighbourhood.tell();
                     self.links.remove(&state.index);
                     self.push(KernelEvent::LinkGone(state.link.name));
                 }
@@ -147,20 +152,61 @@ impl Events {
         }
     }
 
-    fn notice_link(&mut self, message: &LinkMessage) {
-        let Some(state) = address::parse_link(message) else { return };
-        // Also of what is no news to the node, such as a hardware address.
-        self.link_news.tell();
-        let before = self.links.insert(state.index, state.clone());
-        if before.as_ref() == Some(&state) {
+    /// Where VIPs are announced that are on an interface on which nobody resolves addresses follows from
+    /// the host's own addresses on others.
+    fn notice_subnet(&mut self, message: &AddressMessage, is_there: bool) {
+        let Some((slot, marked)) = address::parse(message) else { return };
+        if marked || self.configured.contains(&slot.address) {
             return;
         }
-        if let Some(before) = before
-            && before.link.name != state.link.name
-        {
-            self.push(KernelEvent::LinkGone(before.link.name));
+        self.neighbourhood.tell();
+        let Some(LinkState { link, resolves: true, .. }) = self.links.get(&slot.index) else {
+            return;
+        };
+        if !is_there {
+            return self.neighbourhood.subnet_gone(slot.address, &link.name);
         }
-        self.push(KernelEvent::LinkChanged(state.link));
+        let resolves = |name: &str| {
+            let mut links = self.links.values();
+            links.find(|state| *state.link.name == *name).is_none_or(|state| state.resolves)
+        };
+        for interface in self.neighbourhood.newly_in(slot.address, &link.name, resolves) {
+            self.push(KernelEvent::AnnounceAnew(interface));
+        }
+    }
+
+    fn notice_link(&mut self, message: &LinkMessage) {
+        let Some(mut state) = address::parse_link(message) else { return };
+        self.neighbourhood.tell();
+        if state.hardware.is_empty()
+            && let Some(before) = self.links.get(&state.index)
+        {
+            // Not every message says all.
+            state.hardware.clone_from(&before.hardware);
+        }
+        let before = self.links.insert(state.index, state.clone());
+        let LinkState { link, hardware, .. } = state;
+        let mut may_be_unknown = address::wants_to_be_announced(message);
+        if let Some(before) = &before {
+            may_be_unknown |= before.hardware != hardware;
+            // VIPs of its own are announced when they are told of it.
+            if may_be_unknown || (link.up && !before.link.up) {
+                for interface in self.neighbourhood.announced_on(&link.name) {
+                    self.push(KernelEvent::AnnounceAnew(interface));
+                }
+            }
+        }
+        if before.as_ref().is_none_or(|before| before.link != link) {
+            if let Some(before) = before
+                && before.link.name != link.name
+            {
+                self.push(KernelEvent::LinkGone(before.link.name));
+            }
+            self.push(KernelEvent::LinkChanged(link.clone()));
+        }
+        if may_be_unknown {
+            self.push(KernelEvent::AnnounceAnew(link.name));
+        }
     }
 }
 
@@ -205,7 +251,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_connection_that_breaks_is_made_anew_once_and_what_was_lost_is_told() {
         let liveness = Liveness::default();
-        let news = LinkNews::default();
+        let news = Neighbourhood::default();
         let open =
             Events::open(BTreeSet::new(), Expected::default(), liveness.clone(), news.clone());
         let mut events = open.unwrap();

@@ -3,7 +3,8 @@
 //! ```text
 //!   driver -- perform --> core's Adapter <-- a thread --> Caller --+--> Fence (nftables)
 //!          <-- events --- Events <-- multicast                     +--> Route (rtnetlink)
-//!          -- announce -> Announcer (a thread)                     +--> Record
+//!          -- announce -> Announcer (a thread) --+                 +--> Record
+//!          <-- conflicts - Listener (a thread) --+--> Neighbourhood
 //! ```
 //!
 //! What is sent, and when, and what is undone because it came too late, is decided by
@@ -14,11 +15,18 @@ mod announce;
 mod caller;
 mod channel;
 pub mod check;
+mod conflicts;
+mod devices;
 mod events;
 mod expected;
 pub mod fence;
+mod filter;
+mod listen;
 mod liveness;
+mod neighbourhood;
+pub mod neighbours;
 mod nft;
+mod packets;
 mod record;
 mod refusal;
 pub mod release;
@@ -36,23 +44,29 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::mpsc::Receiver;
 use turnip_core::{
-    Adapter, Assignment, Backstop, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome,
+    Adapter, Assignment, Backstop, Conflict, Instant, KernelError, KernelEvent, KernelOp,
+    KernelOutcome,
 };
 
 pub use address::MARK;
+pub use conflicts::{Claim, Conflicts};
+pub use neighbourhood::AnnounceOn;
 
 use crate::clock::HostClock;
 use crate::host;
 use crate::seams::Kernel;
 use address::LinkState;
-use announce::{Announcer, LinkNews};
+use announce::Announcer;
 use caller::Caller;
 use events::Events;
 use expected::Expected;
 use fence::Fence;
+use listen::Listener;
 use liveness::Liveness;
+use neighbourhood::Neighbourhood;
 use record::Record;
 use route::Route;
 use thread::Shared;
@@ -62,6 +76,8 @@ use thread::Shared;
 pub struct Settings {
     /// Every address that this node may ever be asked to put there.
     pub configured: Vec<Assignment>,
+    /// On which interfaces VIPs are announced, where that is not to be found out.
+    pub announce_on: AnnounceOn,
     /// Whether to make a fence. [`fence::probe`] tells whether that works here.
     pub backstop: Backstop,
     /// Where the record of addresses is kept for kernels without marks: `/run/turnip`.
@@ -71,8 +87,10 @@ pub struct Settings {
 /// The kernel of the network namespace that the calling thread is in.
 pub struct Netlink {
     shared: Arc<Shared>,
-    events: Mutex<Option<Events>>,
+    events: Mutex<Option<(Events, Receiver<Conflict>)>>,
     announcer: Announcer,
+    conflicts: Conflicts,
+    _listener: Listener,
     liveness: Liveness,
 }
 
@@ -98,10 +116,15 @@ impl Netlink {
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let expected = Expected::default();
         let networks = settings.configured.iter().map(|one| one.address).collect();
-        let (liveness, link_news) = (Liveness::default(), LinkNews::default());
-        let events = Events::open(networks, expected.clone(), liveness.clone(), link_news.clone());
+        let neighbourhood = Neighbourhood::new(&settings.configured, settings.announce_on);
+        let liveness = Liveness::default();
+        let events =
+            Events::open(networks, expected.clone(), liveness.clone(), neighbourhood.clone());
         let mut events = events.map_err(context("cannot follow changes of addresses"))?;
-        let announcer = Announcer::start(clock.clone(), expected.clone(), link_news)?;
+        let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
+        let conflicts = Conflicts::default();
+        let (_listener, claims) =
+            Listener::start(neighbourhood, expected.clone(), conflicts.clone())?;
         let entry = |one: Assignment| (one.interface, one.address);
         let configured = settings.configured.into_iter().map(entry).collect();
         let record = Record::open(&settings.runtime_directory, host::network_namespace()?);
@@ -118,7 +141,13 @@ impl Netlink {
         };
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
-        Ok(Netlink { shared, events: Mutex::new(Some(events)), announcer, liveness })
+        let events = Mutex::new(Some((events, claims)));
+        Ok(Netlink { shared, events, announcer, conflicts, _listener, liveness })
+    }
+
+    /// The machines that were heard with addresses which are held here, for who shows them.
+    pub fn conflicts(&self) -> Conflicts {
+        self.conflicts.clone()
     }
 
     /// Waits until the kernel is out of reach for good: nothing came of what it is asked to do for
@@ -181,8 +210,11 @@ impl Kernel for Netlink {
     }
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
-        futures::stream::iter(events).flatten()
+        let taken = self.events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        stream::iter(taken).flat_map(|(events, mut claims)| {
+            let claims = stream::poll_fn(move |context| claims.poll_recv(context));
+            stream::select(events, claims.map(KernelEvent::Conflict))
+        })
     }
 }
 

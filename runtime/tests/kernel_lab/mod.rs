@@ -13,7 +13,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{LinkUnspec, LinkVeth};
 use turnip::clock::HostClock;
-use turnip::kernel::{Netlink, Settings};
+use turnip::kernel::{AnnounceOn, Netlink, Settings};
 use turnip::seams::{Clock, Kernel};
 use turnip_core::{Assignment, Backstop, Instant, KernelError, KernelOp, KernelOutcome, Listing};
 use turnip_netns_tests::lab::Lab;
@@ -133,6 +133,18 @@ pub fn index(device: &str) -> u32 {
     nix::net::if_::if_nametoindex(device).unwrap()
 }
 
+pub async fn mac_of(device: &str) -> [u8; 6] {
+    use rtnetlink::packet_route::link::LinkAttribute;
+    let handle = handle();
+    let mut links = handle.link().get().match_index(index(device)).execute();
+    let link = links.try_next().await.unwrap().unwrap();
+    let mac = link.attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(mac) => mac.try_into().ok(),
+        _ => None,
+    });
+    mac.unwrap()
+}
+
 pub async fn set_up(device: &str) {
     let change = LinkUnspec::new_with_index(index(device)).up().build();
     handle().link().set(change).execute().await.unwrap();
@@ -219,10 +231,26 @@ impl Host {
         Self::start_in(Path::new("/nonexistent/turnip"), backstop, configured)
     }
 
+    /// Announces VIPs where it is told to.
+    pub fn announcing_on(configured: &[Assignment], announce_on: AnnounceOn) -> Self {
+        let directory = Path::new("/nonexistent/turnip");
+        Self::start_with(directory, Backstop::Fence, configured, announce_on)
+    }
+
     pub fn start_in(directory: &Path, backstop: Backstop, configured: &[Assignment]) -> Self {
+        Self::start_with(directory, backstop, configured, AnnounceOn::new())
+    }
+
+    fn start_with(
+        directory: &Path,
+        backstop: Backstop,
+        configured: &[Assignment],
+        announce_on: AnnounceOn,
+    ) -> Self {
         let clock = HostClock::new();
         let settings = Settings {
             configured: configured.to_vec(),
+            announce_on,
             backstop,
             runtime_directory: directory.into(),
         };

@@ -59,5 +59,6 @@ fn vip(name: &str, addresses: &[u8]) -> VipConfig {
         addresses: addresses.iter().map(address).collect(),
         interface: INTERFACE.into(),
         policy: Policy::Priority { priority: 0, preempt: false },
+        defend: false,
     }
 }

@@ -418,6 +418,10 @@ impl Durations {
             Fault::Meddle { .. } => {
                 Allowance { after_end: plan.heal_at, unsteady: true, ..Self::nothing_said() }
             }
+            // An announcement more, and nothing that a client would notice, not even while it lasts.
+            Fault::ClaimAddress { .. } | Fault::ChangeHardware { .. } => {
+                Allowance { after_begin: 0, after_end: 0, gap: 0, moves: 0, unsteady: false }
+            }
             // Somebody else's rules, and where clients look, are nothing to the hosts.
             Fault::ChangeRules { .. }
             | Fault::StallAnnouncer { .. }

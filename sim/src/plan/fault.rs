@@ -116,6 +116,11 @@ pub enum Fault {
     StallAnnouncer { host: usize, by: u64 },
     /// Of what a host announces to its neighbours, so many in a thousand are lost.
     LoseAnnouncements { host: usize, permille: u64 },
+    /// A machine that knows nothing of turnip says that it has the first address of a VIP, when this
+    /// begins and when it ends, and a host hears it.
+    ClaimAddress { host: usize, vip: usize },
+    /// An interface of a host gets another hardware address, and its own one back at the end.
+    ChangeHardware { host: usize, interface: usize },
     /// NTP makes what the kernel's timers count faster than the host's clock by so many parts per
     /// million.
     Slew { host: usize, ppm: i64 },

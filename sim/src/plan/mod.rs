@@ -59,6 +59,10 @@ pub struct Params {
     pub heartbeats: Vec<bool>,
     /// For how long a session may go on without a write in etcd (rule 10.7), in ms.
     pub without_store_ms: u64,
+    /// How often what is held is announced again (rule 8.16), in ms; never when absent.
+    pub announce_every_ms: Option<u64>,
+    /// Whether VIPs are announced against whoever else claims them (rule 8.18).
+    pub defend: bool,
     /// Whose algorithm runs.
     pub daemon: Daemon,
 }
@@ -253,6 +257,8 @@ impl Params {
             start_spread: 0,
             heartbeats: vec![false; hosts],
             without_store_ms: turnip_core::lease::WITHOUT_STORE.as_millis() as u64,
+            announce_every_ms: None,
+            defend: false,
             daemon: Daemon::Turnip(None),
         }
     }

@@ -7,15 +7,18 @@ use crate::rng::Rng;
 use crate::time::{MS, S, US};
 use crate::timing::{RaftTiming, Weather};
 
-use super::{drills, faults, hearing};
+use super::{announcing, drills, faults, hearing};
 
 /// The plan of a seed. Everything in it keeps to the assumptions A1 to A3.
 pub fn draw(seed: u64) -> Plan {
     let rng = &mut Rng::new(seed, "plan");
-    // A stream of its own: what does not concern rule 10 is what it was before that was there.
+    // Streams of their own: what does not concern rule 10, or announcements, is what it was before these
+    // were there.
     let of_hearing = &mut Rng::new(seed, "hearing");
+    let of_announcing = &mut Rng::new(seed, "announcing");
     let mut plan = Plan { seed, params: params(rng), ..Plan::quiet() };
     hearing::params(of_hearing, &mut plan.params);
+    announcing::params(of_announcing, &mut plan.params);
     plan.quiet = if rng.chance(150) { rng.within(60..=240) * S } else { 5 * S };
     if rng.chance(250) {
         drills::draw(rng, of_hearing, &mut plan);
@@ -24,6 +27,7 @@ pub fn draw(seed: u64) -> Plan {
     plan.heal_at = rng.within(40..=120) * S;
     plan.steps = faults::draw(rng, &plan);
     hearing::faults(of_hearing, &mut plan);
+    announcing::faults(of_announcing, &mut plan);
     plan.lasting(plan.heal_at);
     plan
 }

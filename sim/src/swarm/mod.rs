@@ -1,5 +1,6 @@
 //! The swarm: whole plans drawn from seeds.
 
+mod announcing;
 mod configs;
 mod draw;
 mod drills;

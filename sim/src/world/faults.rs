@@ -158,6 +158,10 @@ impl Inner {
             Fault::LoseAnnouncements { host, permille } => {
                 self.hosts.netlink(host).announcements_lost = permille;
             }
+            Fault::ClaimAddress { host, vip } => self.hosts.claim(host, vip, env),
+            Fault::ChangeHardware { host, interface } => {
+                self.hosts.change_hardware(host, interface, env);
+            }
             Fault::StallAdapter { host, by } => self.hosts.netlink(host).stall = by,
             Fault::FailingNetlink { host, permille } => {
                 self.hosts.netlink(host).failing.permille = permille;
@@ -223,6 +227,10 @@ impl Inner {
             Fault::StallAnnouncer { host, .. } => self.hosts.netlink(host).announcer_stall = 0,
             Fault::LoseAnnouncements { host, .. } => {
                 self.hosts.netlink(host).announcements_lost = 0;
+            }
+            Fault::ClaimAddress { host, vip } => self.hosts.claim(host, vip, env),
+            Fault::ChangeHardware { host, interface } => {
+                self.hosts.change_hardware(host, interface, env);
             }
             Fault::StallAdapter { host, .. } => self.hosts.netlink(host).stall = 0,
             Fault::FailingNetlink { host, .. } => {

@@ -127,6 +127,20 @@ fn clients_are_misled_for_as_long_as_announcements_are_lost_and_no_longer() {
 }
 
 #[test]
+fn clients_that_missed_an_announcement_learn_from_the_next_one() {
+    let longest = |announce_every_ms: Option<u64>| {
+        let mut plan = ranked();
+        plan.params.announce_every_ms = announce_every_ms;
+        plan.fault(10_000, 8_000, Fault::Drain { host: 0 });
+        plan.fault(9_000, 5_000, Fault::LoseAnnouncements { host: 1, permille: 1_000 });
+        let outcome = run::run(&plan, false);
+        outcome.misled.iter().map(|one| one.to - one.from).max()
+    };
+    assert!(longest(None) > Some(8 * S), "{:?}", longest(None));
+    assert!(longest(Some(1_000)) < Some(5_500 * MS), "{:?}", longest(Some(1_000)));
+}
+
+#[test]
 fn an_announcement_of_a_process_that_got_no_time_misleads() {
     let mut plan = ranked();
     // Host 1 takes the address, and announces it when it is back at host 0.

@@ -15,6 +15,8 @@ pub(super) struct Agenda {
     crowded_out: BTreeSet<VipIndex>,
     due: BTreeSet<(Instant, VipIndex)>,
     announcements: BTreeSet<(Instant, VipIndex)>,
+    /// When those that stay are announced again.
+    repetitions: BTreeSet<(Instant, VipIndex)>,
 }
 
 impl Agenda {
@@ -44,7 +46,8 @@ impl Agenda {
 
     pub(super) fn next(&self) -> Option<Instant> {
         let first = |set: &BTreeSet<(Instant, VipIndex)>| set.first().map(|(at, _)| *at);
-        first(&self.due).into_iter().chain(first(&self.announcements)).min()
+        let sets = [&self.due, &self.announcements, &self.repetitions];
+        sets.into_iter().filter_map(first).min()
     }
 
     /// Those that are due now become dirty.
@@ -68,8 +71,22 @@ impl Agenda {
         }
     }
 
+    /// Announces it now, and not twice more.
+    pub(super) fn announce_once(&mut self, index: VipIndex, now: Instant) {
+        self.announcements.insert((now, index));
+    }
+
     pub(super) fn take_announcements(&mut self, now: Instant) -> BTreeSet<VipIndex> {
         take_due(&mut self.announcements, now).collect()
+    }
+
+    /// Has a VIP that stays until then announced again at `at`.
+    pub(super) fn repeat_at(&mut self, index: VipIndex, at: Instant) {
+        self.repetitions.insert((at, index));
+    }
+
+    pub(super) fn take_repetitions(&mut self, now: Instant) -> BTreeSet<VipIndex> {
+        take_due(&mut self.repetitions, now).collect()
     }
 }
 
@@ -77,8 +94,15 @@ fn take_due(
     set: &mut BTreeSet<(Instant, VipIndex)>,
     now: Instant,
 ) -> impl Iterator<Item = VipIndex> + use<> {
-    let later = set.split_off(&(now + Duration::from_nanos(1), 0));
-    std::mem::replace(set, later).into_iter().map(|(_, index)| index)
+    // As a rule none is, and there may be many.
+    let due = match set.first() {
+        Some((at, _)) if *at <= now => {
+            let later = set.split_off(&(now + Duration::from_nanos(1), 0));
+            std::mem::replace(set, later)
+        }
+        _ => BTreeSet::new(),
+    };
+    due.into_iter().map(|(_, index)| index)
 }
 
 #[cfg(test)]
@@ -118,5 +142,18 @@ mod tests {
         assert_eq!(agenda.next(), Some(start + SECOND));
         assert_eq!(agenda.take_announcements(start + 3 * SECOND), BTreeSet::from([4]));
         assert_eq!(agenda.next(), None);
+    }
+
+    #[test]
+    fn a_repetition_is_due_at_its_time_and_not_twice() {
+        let (mut agenda, start) = (Agenda::default(), Instant::from_nanos(1));
+        for _ in 0..2 {
+            agenda.repeat_at(4, start + SECOND);
+        }
+        agenda.repeat_at(5, start + 2 * SECOND);
+        assert_eq!(agenda.next(), Some(start + SECOND));
+        assert!(agenda.take_repetitions(start).is_empty());
+        assert_eq!(agenda.take_repetitions(start + SECOND), BTreeSet::from([4]));
+        assert_eq!(agenda.next(), Some(start + 2 * SECOND));
     }
 }

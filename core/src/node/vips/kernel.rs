@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::state::{Event, State};
 use super::vip::{Blocked, Leaving};
-use super::{Context, Vips};
+use super::{Context, Vips, rhythm};
 use crate::action::{Action, OpId};
 use crate::kernel::{Assignment, KernelError, KernelOp};
 use crate::lease::{self, REMOVE_AGAIN_AFTER};
@@ -116,6 +116,7 @@ impl Vips {
                         out.report(Report::Assumed { vip: name.clone(), assignment });
                     }
                     self.agenda.announce_from(index, situation.now);
+                    self.repeat_announcing(own, index, situation.now);
                 }
                 Some(KernelError::TooLate) if !self.kernel_is_slow(situation, index) => {
                     // Too little of the lease is left, or the kernel is slow: at once it would be
@@ -314,9 +315,27 @@ impl Vips {
         }
     }
 
+    /// For as long as it is there, it is announced again and again (rule 8.16).
+    pub(super) fn repeat_announcing(&mut self, own: &Own, index: VipIndex, now: Instant) {
+        if let Some(every) = own.config.announce_every {
+            self.agenda.repeat_at(index, rhythm::next(every, &own.vip(index).name, now));
+        }
+    }
+
+    /// Those to be announced again now. One that is gone is repeated no more, until it is assumed again.
+    fn repetitions_due(&mut self, own: &Own, now: Instant) -> Vec<VipIndex> {
+        let due = self.agenda.take_repetitions(now).into_iter();
+        let there: Vec<VipIndex> = due.filter(|index| self.there.contains(index)).collect();
+        for &index in &there {
+            self.repeat_announcing(own, index, now);
+        }
+        there
+    }
+
     pub(in crate::node) fn announce_due(&mut self, context: &Context<'_>, out: &mut Outbox) {
         let situation = &context.situation;
-        let due = self.agenda.take_announcements(situation.now);
+        let mut due = self.agenda.take_announcements(situation.now);
+        due.extend(self.repetitions_due(situation.own, situation.now));
         // What an earlier process left is announced when it is known whose it is.
         let deadline = situation.session.deadline().filter(|_| situation.session.id().is_some());
         let Some(deadline) = deadline else { return };

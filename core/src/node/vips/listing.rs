@@ -64,7 +64,7 @@ impl Vips {
             if self.vips[index].touched >= id {
                 compared.is_outdated = true;
             } else if self.vips[index].state == State::Unlisted {
-                self.find(own, index, found);
+                self.find(own, index, found, context.situation.now);
             } else if let Some(wrong) = self.compare(context, index, found, out) {
                 compared.repairs.push((index, wrong));
             }
@@ -74,11 +74,12 @@ impl Vips {
 
     /// What is there at the start. Part of a VIP, or what somebody else put there, is as good as
     /// nothing: it goes before it may come back.
-    fn find(&mut self, own: &Own, index: VipIndex, found: Found) {
+    fn find(&mut self, own: &Own, index: VipIndex, found: Found, now: Instant) {
         if found.there == 0 {
             self.go(index, Event::FoundAbsent);
         } else {
             self.go(index, Event::FoundPresent);
+            self.repeat_announcing(own, index, now);
             if found.ours < own.vip(index).addresses.len() {
                 self.vips[index].reinstall();
             }

@@ -6,9 +6,11 @@
 //! the kernel says is there.
 
 mod agenda;
+mod conflicts;
 mod kernel;
 mod listing;
 mod reconcile;
+mod rhythm;
 pub(crate) mod state;
 mod transactions;
 mod vip;
@@ -27,6 +29,7 @@ use crate::time::Instant;
 use crate::view::View;
 
 use agenda::Agenda;
+use conflicts::Conflicts;
 use state::{Event, State};
 use vip::{Leaving, Vip};
 
@@ -38,6 +41,7 @@ pub(super) use vip::Ineligible;
 pub(super) struct Vips {
     vips: Vec<Vip>,
     agenda: Agenda,
+    conflicts: Conflicts,
     /// Those of which something may be on an interface.
     there: BTreeSet<VipIndex>,
     /// Those that placement wants elsewhere, and that wait until that has settled.
@@ -61,6 +65,7 @@ impl Vips {
         Vips {
             vips: vec![Vip::new(); own.vip_count()],
             agenda: Agenda::default(),
+            conflicts: Conflicts::default(),
             there: all.collect(),
             settling: BTreeSet::new(),
             kept_until: None,

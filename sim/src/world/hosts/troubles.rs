@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use turnip::seams::Command;
 use turnip_core::adapter::Adapter;
-use turnip_core::{Backstop, KernelEvent};
+use turnip_core::{Assignment, Backstop, Conflict, KernelEvent, Mac};
 
 use crate::plan::Daemon;
 use crate::plan::config::{self, HostConfig};
@@ -77,6 +77,25 @@ impl Hosts {
         };
         target.process.tell(event);
         self.kernel_changed(host, &Affected::All, env);
+    }
+
+    /// A host hears that a machine which knows nothing of turnip has the first address of a VIP.
+    pub fn claim(&mut self, host: HostId, vip: usize, env: &mut Env) {
+        let interface = &env.layout.interfaces[env.plan.params.vips[vip].interface];
+        let assignment = Assignment {
+            vip: env.layout.names.vip(vip).clone(),
+            interface: Arc::clone(interface),
+            address: config::net(2 * vip),
+        };
+        let (heard_on, mac) = (Arc::clone(interface), Mac([2, 0, 0, 0, 0, 0x99]));
+        let conflict = Conflict { assignment, heard_on, mac };
+        self.list[host].process.tell(KernelEvent::Conflict(conflict));
+    }
+
+    /// An interface of a host has another hardware address.
+    pub fn change_hardware(&mut self, host: HostId, interface: usize, env: &mut Env) {
+        let name = Arc::clone(&env.layout.interfaces[interface]);
+        self.list[host].process.tell(KernelEvent::AnnounceAnew(name));
     }
 
     /// A daemon's process begins, with this configuration.
