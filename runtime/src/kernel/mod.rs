@@ -3,7 +3,8 @@
 //! ```text
 //!   driver -- perform --> core's Adapter <-- a thread --> Caller --+--> Fence (nftables)
 //!          <-- events --- Events <-- multicast                     +--> Route (rtnetlink)
-//!          -- announce -> Announcer (a thread)                     +--> Record
+//!          -- announce -> Announcer (a thread)                     +--> Record, Promotion
+//!                         Routes (a thread) <-- multicast, dumps <-+
 //! ```
 //!
 //! What is sent, and when, and what is undone because it came too late, is decided by
@@ -11,6 +12,7 @@
 
 mod address;
 mod announce;
+mod beside;
 mod caller;
 mod channel;
 pub mod check;
@@ -19,15 +21,21 @@ mod expected;
 pub mod fence;
 mod liveness;
 mod nft;
+mod prefix_route;
+mod promotion;
 mod record;
 mod refusal;
 pub mod release;
 mod route;
+mod route_seen;
+mod routes;
 mod rules;
 mod sets;
+mod subnets;
+mod surroundings;
 mod thread;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -47,12 +55,16 @@ use crate::seams::Kernel;
 use address::LinkState;
 use announce::{Announcer, LinkNews};
 use caller::Caller;
-use events::Events;
+use events::{Events, Followed};
 use expected::Expected;
 use fence::Fence;
 use liveness::Liveness;
+use promotion::Promotion;
 use record::Record;
 use route::Route;
+use routes::Routes;
+use subnets::Subnets;
+use surroundings::{AddressNews, Surroundings};
 use thread::Shared;
 
 /// What the kernel adapter is started with.
@@ -95,14 +107,24 @@ impl Netlink {
         let mut adapter = Adapter::new(settings.configured.iter().cloned(), settings.backstop);
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let expected = Expected::default();
-        let networks = settings.configured.iter().map(|one| one.address).collect();
         let (liveness, link_news) = (Liveness::default(), LinkNews::default());
-        let events = Events::open(networks, expected.clone(), liveness.clone(), link_news.clone());
+        let address_news = AddressNews::default();
+        let followed = Followed {
+            expected: expected.clone(),
+            liveness: liveness.clone(),
+            link_news: link_news.clone(),
+            address_news: address_news.clone(),
+        };
+        let events = Events::open(&settings.configured, followed);
         let mut events = events.map_err(context("cannot follow changes of addresses"))?;
+        let routes = Routes::watch(&settings.configured);
+        let routes = routes.map_err(context("cannot follow changes of routes"))?;
         let announcer = Announcer::start(clock.clone(), expected.clone(), link_news)?;
         let entry = |one: Assignment| (one.interface, one.address);
         let configured = settings.configured.into_iter().map(entry).collect();
-        let record = Record::open(&settings.runtime_directory, host::network_namespace()?);
+        let namespace = host::network_namespace()?;
+        let record = Record::open(&settings.runtime_directory, namespace);
+        let promotion = Promotion::open(&settings.runtime_directory, namespace);
         let shared = Arc::new(Shared::new(adapter, clock));
         let of_caller = liveness.clone();
         let caller = |route| Caller {
@@ -112,7 +134,10 @@ impl Netlink {
             record,
             expected,
             liveness: of_caller,
-            promoting: HashSet::new(),
+            promotion,
+            surroundings: Surroundings::new(address_news),
+            routes,
+            subnets: Subnets::default(),
         };
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);

@@ -87,6 +87,7 @@ impl Kernel {
             interface: INTERFACE.into(),
             address,
             marked: true,
+            misplaced: false,
         };
         Listing {
             addresses: self.present.keys().map(present).collect(),
