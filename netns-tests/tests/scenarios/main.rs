@@ -13,6 +13,7 @@ mod gateway;
 mod heartbeats;
 mod hosts;
 mod operators;
+mod own_addresses;
 mod renames;
 mod rollback;
 mod store;
