@@ -35,6 +35,10 @@ pub struct PresentAddress {
     pub address: IpNet,
     /// Whether it carries turnip's mark; and, of a configured one, whether the fence lets it pass.
     pub marked: bool,
+    /// Whether it does not stand as it should beside the host's own addresses, so that the kernel
+    /// may take it for the source of the host's own connections. Putting it there anew sets that
+    /// right.
+    pub misplaced: bool,
 }
 
 /// An interface and whether it can carry traffic.
@@ -206,7 +210,8 @@ pub struct Conflict {
 /// What the kernel tells unasked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum KernelEvent {
-    /// A configured or marked address appeared, or went away: a hint to look.
+    /// A configured or marked address appeared, or went away, or one of the host's own beside which
+    /// such a one stands: a hint to look.
     AddressChanged,
     /// An interface appeared, went up or down.
     LinkChanged(Link),

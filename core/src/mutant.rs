@@ -79,6 +79,8 @@ mutants! {
     ConflictIgnored: "rule 4.7",
     /// Nobody looks at what somebody else did to the addresses.
     NoRepair: "rule 7.1",
+    /// Nobody looks at how addresses stand beside the host's own.
+    MisplacedLeft: "rule 7.8",
     /// An owner that cannot hold a VIP keeps it for itself.
     SitsOnVip: "rule 7.4",
     /// A VIP is given up for a node whose kernel refused it the last time.

@@ -126,6 +126,13 @@ pub enum Report {
         /// How often that has happened since the start.
         count: u64,
     },
+    /// Addresses do not stand as they should beside the host's own, and are put there anew.
+    Misplaced {
+        /// The VIP.
+        vip: VipName,
+        /// Its addresses and their interfaces.
+        addresses: String,
+    },
     /// The kernel did not do what it was asked to.
     KernelFails {
         /// The VIP.
@@ -268,6 +275,10 @@ impl fmt::Display for Report {
             Report::Repairing { what, count, .. } => {
                 write!(f, "{what}; repairing it (repair {count} since the start)")
             }
+            Report::Misplaced { addresses, .. } => write!(
+                f,
+                "putting {addresses} there anew: the host's own address beside it has come or gone, and is to be the source of its connections"
+            ),
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
             Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),

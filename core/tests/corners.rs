@@ -113,6 +113,7 @@ fn a_removal_of_strays_that_fails_as_a_whole_is_no_removal() {
         interface: "eth0".into(),
         address: "10.9.9.9/32".parse().unwrap(),
         marked: true,
+        misplaced: false,
     });
     world.hosts[0].hold_ops = true;
     world.run(2 * MS);

@@ -335,6 +335,7 @@ impl Cluster {
             interface: a.interface.clone(),
             address: a.address,
             marked: true,
+            misplaced: false,
         };
         match op {
             KernelOp::List => {

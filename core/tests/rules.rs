@@ -11,6 +11,10 @@ use world::{MS, World, config, one_vip, vip};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+fn present(address: ipnet::IpNet, marked: bool) -> PresentAddress {
+    PresentAddress { interface: "eth0".into(), address, marked, misplaced: false }
+}
+
 /// Rules 4.4 and 8.16.
 #[test]
 fn the_first_node_claims_the_address_and_announces_it_three_times() {
@@ -350,11 +354,7 @@ fn addresses_of_an_earlier_configuration_go_before_anything_else() {
     let i = world.start(config("a", one_vip()));
     for (address, marked) in [("10.9.9.9/32", true), ("10.8.8.8/32", false)] {
         let address = address.parse().unwrap();
-        world.hosts[i].addresses.insert(PresentAddress {
-            interface: "eth0".into(),
-            address,
-            marked,
-        });
+        world.hosts[i].addresses.insert(present(address, marked));
     }
     world.run(100 * MS);
     assert!(world.holder_of("10.9.9.9/32").is_empty(), "marked: ours, and not configured");
@@ -368,7 +368,7 @@ fn a_configured_address_without_a_session_is_cleared_before_one_is_opened() {
     let mut world = World::of(&["b"]);
     let i = world.start(config("a", one_vip()));
     let address = "10.0.0.50/32".parse().unwrap();
-    let left = PresentAddress { interface: "eth0".into(), address, marked: true };
+    let left = present(address, true);
     world.hosts[i].addresses.insert(left);
     world.run(100 * MS);
     assert_eq!(world.holders(), [0]);
@@ -412,12 +412,43 @@ fn what_is_left_of_a_vip_stays_while_the_rest_is_put_back() {
 fn an_address_that_somebody_adds_where_it_is_not_held_is_taken_away() {
     let mut world = World::of(&["a", "b"]);
     let address = "10.0.0.50/32".parse().unwrap();
-    let added = PresentAddress { interface: "eth0".into(), address, marked: false };
+    let added = present(address, false);
     world.hosts[1].addresses.insert(added);
     world.event(1, KernelEvent::AddressChanged);
     world.run(2 * MS);
     assert_eq!(world.holders(), [0]);
     assert!(world.said(1, "is here although it is not held here"));
+}
+
+/// Rule 7.8.
+#[test]
+fn what_stands_otherwise_than_it_should_beside_the_hosts_own_is_put_anew_and_counts_as_no_repair() {
+    let mut world = World::of(&["a", "b"]);
+    world.misplace(0);
+    assert!(world.hosts[0].addresses.iter().all(|there| there.misplaced));
+    world.run(2 * MS);
+    assert_eq!(world.holders(), [0]);
+    assert!(world.hosts[0].addresses.iter().all(|there| !there.misplaced));
+    assert!(world.said(0, "putting 10.0.0.50/32 on eth0 there anew"));
+    world.run(1000 * MS);
+    assert_eq!(world.etcd.json("/turnip/main/nodes/a").unwrap()["repairs"], 0);
+}
+
+/// Rule 7.8.
+#[test]
+fn what_is_to_go_is_not_put_anew_however_it_stands() {
+    let mut world = World::of(&["a", "b"]);
+    world.hosts[0].hold_ops = true;
+    world.hosts[0].cut = true;
+    let deadline = world.hosts[0].node.deadline().unwrap();
+    world.run_until(LIMIT, |w| w.now >= deadline - 150 * MS);
+    world.misplace(0);
+    while !world.hosts[0].ops.is_empty() {
+        assert!(!matches!(world.hosts[0].ops[0].1, KernelOp::Assume { .. }));
+        world.perform(0);
+        world.run(MS);
+    }
+    assert!(world.hosts[0].addresses.is_empty());
 }
 
 /// Rule 7.3.

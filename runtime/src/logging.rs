@@ -140,6 +140,7 @@ impl About {
                 About { node: to.as_ref().map(ToString::to_string), ..vip("handed-over", name) }
             }
             Report::Repairing { vip: name, .. } => vip("repairing", name),
+            Report::Misplaced { vip: name, .. } => vip("misplaced", name),
             Report::KernelFails { vip: name, .. } => vip("kernel-fails", name),
             Report::Blocked { vip: name, .. } => vip("blocked", name),
             Report::Unblocked { vip: name } => vip("unblocked", name),

@@ -118,7 +118,8 @@ fn strays_and_configured_addresses_are_listed_and_others_are_not() {
         let listing = host.list().await;
         let listed = |address: &str, marked| {
             let (interface, address) = ("lo".into(), address.parse().unwrap());
-            PresentAddress { interface, address, marked }
+            // The host's own came after them.
+            PresentAddress { interface, address, marked, misplaced: true }
         };
         assert_eq!(listing.addresses, [listed("10.9.0.1/32", true), listed("10.9.0.2/32", false)]);
         assert!(listing.links.iter().any(|link| &*link.name == "lo" && link.up));
@@ -292,6 +293,30 @@ fn release_clears_a_host_without_a_daemon_and_says_what_it_removed() {
         let again = turnip::kernel::release::release(directory.path()).unwrap();
         assert!(again.addresses.is_empty() && !again.fence);
     });
+}
+
+#[test]
+fn promote_secondaries_is_put_back_with_the_fence_and_without_one() {
+    const SETTING: &str = "/proc/sys/net/ipv4/conf/lo/promote_secondaries";
+    let is = |value: &str| std::fs::read_to_string(SETTING).unwrap().trim() == value;
+    for backstop in [Backstop::Fence, Backstop::Lifetime] {
+        on_a_host(move || async move {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(SETTING, "0").unwrap();
+            let vip = [on("lo", "10.9.0.1/24")];
+            let host = Host::start_in(directory.path(), backstop, &vip);
+            let _ = host.assume(&vip, host.after(10_000)).await;
+            assert!(is("1"));
+            // Of a daemon that was killed.
+            drop(host);
+            let host = Host::start_in(directory.path(), backstop, &vip);
+            assert_eq!(host.list().await.addresses.len(), 1);
+            assert_eq!(host.withdraw(&vip).await, done());
+            assert!(is("1"));
+            assert_eq!(host.kernel.perform(KernelOp::RemoveFence).await, done());
+            assert!(is("0"));
+        });
+    }
 }
 
 #[test]

@@ -4,10 +4,12 @@ mod kernel_lab;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
+use futures::{FutureExt, StreamExt};
 use kernel_lab::*;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
-use turnip_core::Backstop;
+use turnip::seams::Kernel;
+use turnip_core::{Backstop, KernelEvent, Listing};
 
 /// The address from which this host would speak to `destination`.
 fn source_towards(destination: &str) -> IpAddr {
@@ -97,5 +99,56 @@ fn an_ipv4_address_is_no_source_where_the_interface_has_another() {
         for destination in ["10.0.0.2", "198.51.100.1", "192.0.2.1"] {
             assert_eq!(source_towards(destination), ip("10.0.0.1"), "towards {destination}");
         }
+    });
+}
+
+fn misplaced(listing: &Listing) -> usize {
+    listing.addresses.iter().filter(|one| one.misplaced).count()
+}
+
+#[test]
+fn ipv4_addresses_that_the_hosts_own_came_after_are_put_behind_it() {
+    on_a_host(|| async {
+        let _neighbour = Neighbour::join().await;
+        remove(DEVICE, "10.0.0.1/24").await;
+        let vips = ["10.0.0.50/24", "10.0.0.51/24", "10.0.0.52/32"].map(|vip| on(DEVICE, vip));
+        let host = Host::start(Backstop::Fence, &vips);
+        let mut events = Box::pin(host.kernel.events());
+        assert_eq!(host.assume(&vips, host.after(10_000)).await, done());
+        assert_eq!(source_towards("10.0.0.2"), ip("10.0.0.50"));
+        for _ in 0..3 {
+            add(DEVICE, "10.0.0.1/24").await;
+            assert_eq!(events.next().await, Some(KernelEvent::AddressChanged));
+            assert_eq!(misplaced(&host.list().await), 3);
+            assert_eq!(host.assume(&vips, host.after(10_000)).await, done());
+            assert_eq!(source_towards("10.0.0.2"), ip("10.0.0.1"));
+            let listing = host.list().await;
+            assert_eq!((listing.addresses.len(), misplaced(&listing)), (3, 0));
+            // That it was taken away and put back is turnip's own doing.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            assert_eq!(events.next().now_or_never(), None);
+            remove(DEVICE, "10.0.0.1/24").await;
+            assert_eq!(events.next().await, Some(KernelEvent::AddressChanged));
+            assert_eq!(misplaced(&host.list().await), 0);
+        }
+    });
+}
+
+#[test]
+fn an_ipv6_address_with_a_subnet_is_a_source_only_while_the_host_has_no_other_there() {
+    on_a_host(|| async {
+        let _neighbour = Neighbour::join().await;
+        let vip = [on(DEVICE, "fd00::50/64")];
+        let host = Host::start(Backstop::Fence, &vip);
+        let mut events = Box::pin(host.kernel.events());
+        assert_eq!(host.assume(&vip, host.after(10_000)).await, done());
+        assert!(is_deprecated("fd00::50/64").await);
+        assert_eq!(source_towards("fd00::2"), ip("fd00::1"));
+        remove(DEVICE, "fd00::1/64").await;
+        assert_eq!(events.next().await, Some(KernelEvent::AddressChanged));
+        assert_eq!(misplaced(&host.list().await), 1);
+        assert_eq!(host.assume(&vip, host.after(10_000)).await, done());
+        assert!(!is_deprecated("fd00::50/64").await);
+        assert_eq!(misplaced(&host.list().await), 0);
     });
 }

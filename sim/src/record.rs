@@ -1,5 +1,7 @@
 //! What is written down of a run.
 
+use ipnet::IpNet;
+
 use crate::plan::config::HostConfig;
 use crate::time::{S, True};
 
@@ -104,6 +106,19 @@ pub struct Refusal {
     pub why: String,
 }
 
+/// An address of turnip's stood before the host's own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Misplaced {
+    /// On which host.
+    pub host: usize,
+    /// Which.
+    pub address: IpNet,
+    /// From, in ns.
+    pub from: True,
+    /// To, in ns.
+    pub to: True,
+}
+
 /// A daemon was started.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Configured {
@@ -129,6 +144,8 @@ pub struct Record {
     pub refusals: Vec<Refusal>,
     /// With what daemons were started.
     pub configs: Vec<Configured>,
+    /// What stood before the hosts' own addresses.
+    pub misplaced: Vec<Misplaced>,
     /// Turns of the daemons' loops.
     pub turns: u64,
 }
@@ -143,6 +160,7 @@ impl Record {
             tally: Tally::default(),
             refusals: Vec::new(),
             configs: Vec::new(),
+            misplaced: Vec::new(),
             turns: 0,
         }
     }

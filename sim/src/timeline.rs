@@ -208,6 +208,7 @@ impl Drawing<'_> {
             | Fault::FlushRules { host }
             | Fault::StealAddress { host, .. }
             | Fault::PlantAddress { host, .. }
+            | Fault::OwnAddressReturns { host, .. }
             | Fault::RefuseAddress { host, .. }
             | Fault::LinkDown { host, .. }
             | Fault::LinkGone { host, .. }

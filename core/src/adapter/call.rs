@@ -13,7 +13,8 @@ pub enum Call {
     /// Answered by [`Reply::Listed`].
     List,
     /// Put the addresses there for so many seconds; one that is there is given these seconds
-    /// from now on. Answered by [`Reply::Each`].
+    /// from now on. One that is there and [misplaced](crate::kernel::PresentAddress::misplaced) may
+    /// be taken away first. Answered by [`Reply::Each`].
     Put {
         /// At most [`Adapter::CHUNK`](super::Adapter::CHUNK) of them.
         addresses: Vec<Assignment>,
@@ -30,7 +31,8 @@ pub enum Call {
     Change(Transaction),
     /// Tell what is in the fence. Answered by [`Reply::Fence`].
     ReadFence,
-    /// Remove the fence, if it is there. Answered by [`Reply::Removed`].
+    /// Remove the fence, if it is there, and whatever else was changed for the addresses' sake: none
+    /// is left. Answered by [`Reply::Removed`].
     RemoveFence,
 }
 

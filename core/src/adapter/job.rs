@@ -93,8 +93,12 @@ impl Job {
             Work::Put(job) => job.poll(shared, now, rate),
             Work::Withdraw(job) => job.poll(shared),
             Work::RemoveFence { asked, refused } => {
-                if shared.fence.is_some() && !std::mem::replace(asked, true) {
-                    return Next::Fence(Goal::Remove);
+                if !std::mem::replace(asked, true) {
+                    // Where there is no fence, something else may be left to set right.
+                    return match shared.fence {
+                        Some(_) => Next::Fence(Goal::Remove),
+                        None => Next::Call(Call::RemoveFence),
+                    };
                 }
                 Next::Ended(match refused.take() {
                     Some(error) => KernelOutcome::Failed(error),
@@ -117,7 +121,11 @@ impl Job {
             Work::List(job) => job.handle_reply(shared, reply),
             Work::Put(job) => job.handle_reply(shared, reply),
             Work::Withdraw(job) => job.handle_reply(reply),
-            Work::RemoveFence { .. } => {}
+            Work::RemoveFence { refused, .. } => {
+                if let Reply::Failed(error) = reply {
+                    *refused = Some(error);
+                }
+            }
         }
     }
 }

@@ -319,7 +319,7 @@ impl Fuzz {
 
 fn present(assignment: &Assignment) -> PresentAddress {
     let interface = assignment.interface.clone();
-    PresentAddress { interface, address: assignment.address, marked: true }
+    PresentAddress { interface, address: assignment.address, marked: true, misplaced: false }
 }
 
 fn take<T>(items: &mut Vec<T>, which: usize) -> Option<T> {

@@ -404,10 +404,8 @@ impl World {
         let now = self.now;
         let host = &mut self.hosts[i];
         let (id, op) = host.ops.pop_front().expect("an operation is queued");
-        let present = |a: &Assignment, marked| PresentAddress {
-            interface: a.interface.clone(),
-            address: a.address,
-            marked,
+        let at = |a: &Assignment, there: &PresentAddress| {
+            there.interface == a.interface && there.address == a.address
         };
         let mut failed = Vec::new();
         match op {
@@ -427,7 +425,13 @@ impl World {
                     } else if now >= deadline {
                         failed.push((assignment, KernelError::TooLate));
                     } else {
-                        host.addresses.insert(present(&assignment, true));
+                        host.addresses.retain(|there| !at(&assignment, there));
+                        host.addresses.insert(PresentAddress {
+                            interface: assignment.interface,
+                            address: assignment.address,
+                            marked: true,
+                            misplaced: false,
+                        });
                     }
                 }
             }
@@ -436,8 +440,7 @@ impl World {
                     if let Some(error) = host.refuse_withdraw.clone() {
                         failed.push((assignment, error));
                     } else {
-                        host.addresses.remove(&present(&assignment, true));
-                        host.addresses.remove(&present(&assignment, false));
+                        host.addresses.retain(|there| !at(&assignment, there));
                     }
                 }
             }
@@ -453,6 +456,14 @@ impl World {
 
     pub fn remove_behind_the_back(&mut self, i: usize) {
         self.hosts[i].addresses.clear();
+        self.event(i, KernelEvent::AddressChanged);
+    }
+
+    /// The host's own address goes and comes back: what is there by turnip stands before it.
+    pub fn misplace(&mut self, i: usize) {
+        let all = std::mem::take(&mut self.hosts[i].addresses).into_iter();
+        let misplaced = all.map(|there| PresentAddress { misplaced: true, ..there });
+        self.hosts[i].addresses = misplaced.collect();
         self.event(i, KernelEvent::AddressChanged);
     }
 

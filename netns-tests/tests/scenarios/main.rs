@@ -15,6 +15,7 @@ mod heartbeats;
 mod hosts;
 mod neighbours;
 mod operators;
+mod own_addresses;
 mod renames;
 mod rollback;
 mod store;

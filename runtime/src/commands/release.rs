@@ -54,6 +54,9 @@ async fn clear(force: bool) -> Result<String, String> {
     for one in &released.addresses {
         said += &format!("removed {} from {}\n", one.address, one.interface);
     }
+    for name in &released.promotions {
+        said += &format!("set promote_secondaries of {name} back to 0\n");
+    }
     if released.fence {
         said += "removed the fence\n";
     }

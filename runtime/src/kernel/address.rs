@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use rtnetlink::packet_core::{DefaultNla, Emitable, NLA_F_NESTED};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use rtnetlink::packet_route::link::{
-    LinkAttribute, LinkEvent, LinkFlags, LinkLayerType, LinkMessage,
+    InfoData, InfoVrf, LinkAttribute, LinkEvent, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::{AddressAddRequest, Handle};
 use turnip_core::Link;
@@ -28,6 +28,19 @@ pub(super) struct Slot {
     pub address: IpNet,
 }
 
+/// An address, as the kernel describes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Found {
+    /// Which, and where.
+    pub slot: Slot,
+    /// Whether it carries the mark.
+    pub marked: bool,
+    /// Whether it may be a source for any destination, and not within the link only.
+    pub universal: bool,
+    /// Whether the kernel avoids it as a source.
+    pub deprecated: bool,
+}
+
 /// An interface, as the kernel describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct LinkState {
@@ -41,6 +54,10 @@ pub(super) struct LinkState {
     pub hardware: Vec<u8>,
     /// Whether neighbours on it resolve addresses, as they do on Ethernet.
     pub resolves: bool,
+    /// The index of the one that it belongs to, as a port to its bridge.
+    pub master: Option<u32>,
+    /// Of a VRF, the table of its routes.
+    pub table: Option<u32>,
 }
 
 /// The address as it is named to take it away.
@@ -55,8 +72,18 @@ pub(super) fn message(slot: Slot) -> AddressMessage {
     message
 }
 
+/// How an address is put there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Put {
+    /// Which, and where.
+    pub slot: Slot,
+    /// Whether the kernel must avoid it as a source of the host's own connections.
+    pub deprecated: bool,
+}
+
 /// The request that puts the address there for so many seconds, or renews the one that is there.
-pub(super) fn put(handle: &Handle, slot: Slot, lifetime_secs: u32) -> AddressAddRequest {
+pub(super) fn put(handle: &Handle, put: Put, lifetime_secs: u32) -> AddressAddRequest {
+    let Put { slot, deprecated } = put;
     let address = slot.address.addr();
     let mut request =
         handle.address().add(slot.index, address, slot.address.prefix_len()).replace();
@@ -65,42 +92,40 @@ pub(super) fn put(handle: &Handle, slot: Slot, lifetime_secs: u32) -> AddressAdd
     *message = self::message(slot);
     let mut lifetime = CacheInfo::default();
     lifetime.ifa_valid = lifetime_secs;
-    lifetime.ifa_preferred = if is_ipv6_host(slot.address) { 0 } else { lifetime_secs };
+    lifetime.ifa_preferred = if deprecated { 0 } else { lifetime_secs };
     message.attributes.push(AddressAttribute::CacheInfo(lifetime));
     message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(MARK)));
     if address.is_ipv6() {
         // That it is nobody else's is the whole protocol's work, and the wait for duplicate
         // address detection would be an outage.
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        let mut flags = AddressFlags::Nodad;
+        if slot.address.prefix_len() < slot.address.max_prefix_len() {
+            // The kernel would make the route to the subnet one with the host's own.
+            flags |= AddressFlags::Noprefixroute;
+        }
+        message.attributes.push(AddressAttribute::Flags(flags));
     }
     request
 }
 
-/// Whether the address is there for its clients alone. The kernel never picks a deprecated address as
-/// the source of the host's own connections while it has another, and else might: they would break
-/// when the VIP moves. An address with a subnet may be the host's only one there, and so stays
-/// preferred. IPv4 knows no such thing and needs it less: of the addresses of an interface it picks
-/// the one of the next hop's subnet, and else the first, which is the host's own if that was there
-/// before the VIP.
-fn is_ipv6_host(address: IpNet) -> bool {
-    address.addr().is_ipv6() && address.prefix_len() == 128
-}
-
-/// The address in a message, and whether it carries the mark.
-pub(super) fn parse(message: &AddressMessage) -> Option<(Slot, bool)> {
-    let (mut local, mut peer, mut marked) = (None, None, false);
+/// The address in a message.
+pub(super) fn parse(message: &AddressMessage) -> Option<Found> {
+    let (mut local, mut peer, mut marked, mut deprecated) = (None, None, false, false);
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(address) => local = Some(*address),
             AddressAttribute::Address(address) => peer = Some(*address),
             AddressAttribute::Protocol(protocol) => marked = u8::from(*protocol) == MARK,
+            AddressAttribute::Flags(flags) => deprecated = flags.contains(AddressFlags::Deprecated),
             _ => {}
         }
     }
     // The host's own end of a point-to-point address is the local one.
     let address: IpAddr = local.or(peer)?;
     let address = IpNet::new(address, message.header.prefix_len).ok()?;
-    Some((Slot { index: message.header.index, address }, marked))
+    let slot = Slot { index: message.header.index, address };
+    let universal = message.header.scope == AddressScope::Universe;
+    Some(Found { slot, marked, universal, deprecated })
 }
 
 /// The interface in a message.
@@ -119,8 +144,13 @@ pub(super) fn parse_link(message: &LinkMessage) -> Option<LinkState> {
         LinkAttribute::Address(hardware) => Some(hardware.clone()),
         _ => None,
     });
-    let (index, link) = (message.header.index, Link { name, up });
-    Some(LinkState { index, link, loopback, hardware: hardware.unwrap_or_default(), resolves })
+    let master = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) => Some(*index),
+        _ => None,
+    });
+    let (index, link, table) = (message.header.index, Link { name, up }, vrf_table(message));
+    let hardware = hardware.unwrap_or_default();
+    Some(LinkState { index, link, loopback, hardware, resolves, master, table })
 }
 
 /// Whether the kernel says that a link wants its neighbours told where it is, as after a bond's failover,
@@ -134,12 +164,28 @@ pub(super) fn wants_to_be_announced(message: &LinkMessage) -> bool {
     })
 }
 
+/// The table of a VRF's routes.
+fn vrf_table(message: &LinkMessage) -> Option<u32> {
+    let information = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(information) => Some(information),
+        _ => None,
+    })?;
+    let of_vrf = information.iter().find_map(|one| match one {
+        LinkInfo::Data(InfoData::Vrf(of_vrf)) => Some(of_vrf),
+        _ => None,
+    })?;
+    of_vrf.iter().find_map(|one| match one {
+        InfoVrf::TableId(table) => Some(*table),
+        _ => None,
+    })
+}
+
 /// The message that makes the interface keep the other IPv4 addresses of a subnet when the first
-/// of them goes.
+/// of them goes, or makes it drop them.
 ///
 /// By netlink and not by /proc/sys, which a service manager mounts read-only. The library can
 /// only set all of an interface's settings at once, so this one is made here.
-pub(super) fn promoting_secondaries(index: u32) -> LinkMessage {
+pub(super) fn promoting_secondaries(index: u32, keeps: bool) -> LinkMessage {
     const IFLA_AF_SPEC: u16 = 26;
     const AF_INET: u16 = 2;
     const IFLA_INET_CONF: u16 = 1;
@@ -149,7 +195,7 @@ pub(super) fn promoting_secondaries(index: u32) -> LinkMessage {
         inner.emit(&mut value);
         DefaultNla::new(kind | NLA_F_NESTED, value)
     };
-    let value = DefaultNla::new(PROMOTE_SECONDARIES, 1_u32.to_ne_bytes().to_vec());
+    let value = DefaultNla::new(PROMOTE_SECONDARIES, u32::from(keeps).to_ne_bytes().to_vec());
     let specification = nest(IFLA_AF_SPEC, nest(AF_INET, nest(IFLA_INET_CONF, value)));
     let mut message = LinkMessage::default();
     message.header.index = index;

@@ -1,6 +1,10 @@
 //! Carries out the adapter's calls: rtnetlink for addresses and links, nftables for the fence.
+//!
+//! Where a VIP has other addresses beside it, these say how it is put there, see `beside.rs`. That
+//! may take more than one message; it happens within the adapter's call, with the clock read before
+//! and after.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -8,13 +12,17 @@ use nix::errno::Errno;
 use turnip_core::adapter::{Call, Reply, Transaction, TransactionError};
 use turnip_core::{Assignment, KernelError, Listing, PresentAddress};
 
-use super::address::{LinkState, Slot};
+use super::address::{Found, LinkState, Put, Slot};
 use super::expected::Expected;
 use super::fence::Fence;
 use super::liveness::Liveness;
+use super::promotion::Promotion;
 use super::record::{Entry, Record};
 use super::refusal::Refusal;
 use super::route::Route;
+use super::routes::Routes;
+use super::subnets::Subnets;
+use super::surroundings::Surroundings;
 
 /// How often the addresses are listed anew because one is on an interface that was not there.
 const LIST_ATTEMPTS: usize = 8;
@@ -28,8 +36,11 @@ pub(super) struct Caller {
     pub record: Record,
     pub expected: Expected,
     pub liveness: Liveness,
-    /// The interfaces that keep the other addresses of a subnet when the first goes.
-    pub promoting: HashSet<u32>,
+    /// Which interfaces keep the other addresses of a subnet when the first goes.
+    pub promotion: Promotion,
+    pub surroundings: Surroundings,
+    pub routes: Routes,
+    pub subnets: Subnets,
 }
 
 type Answer = Result<(), KernelError>;
@@ -82,10 +93,13 @@ impl Caller {
             Call::Delete { addresses } => Reply::Each(self.delete(addresses)),
             Call::Change(transaction) => change(self.fence.as_mut(), transaction),
             Call::ReadFence => read_fence(self.fence.as_mut()),
-            Call::RemoveFence => match self.fence.as_mut().map_or(Ok(()), Fence::remove) {
-                Ok(()) => Reply::Removed,
-                Err(error) => Reply::Failed(refused(&error)),
-            },
+            Call::RemoveFence => {
+                self.put_back();
+                match self.fence.as_mut().map_or(Ok(()), Fence::remove) {
+                    Ok(()) => Reply::Removed,
+                    Err(error) => Reply::Failed(refused(&error)),
+                }
+            }
         }
     }
 
@@ -98,25 +112,47 @@ impl Caller {
             self.liveness.step();
             let links = self.route.links()?;
             self.liveness.step();
+            let told = self.surroundings.told();
             let addresses = self.route.addresses()?;
-            let is_placed = |(slot, _): &(Slot, bool)| links.contains_key(&slot.index);
+            let is_placed = |found: &Found| links.contains_key(&found.slot.index);
             if attempt == LIST_ATTEMPTS || addresses.iter().all(is_placed) {
-                return Ok((self.listing(links, addresses), changed));
+                self.promotion.look_again();
+                let of_vips: HashSet<&str> = self.configured.iter().map(|one| &*one.0).collect();
+                let names = links.values().map(|state| (state.index, Arc::clone(&state.link.name)));
+                let names = names.filter(|(_, name)| of_vips.contains(&**name)).collect();
+                self.look_around(told, &addresses, &names);
+                return Ok((self.listing(links, &addresses), changed));
             }
         }
         Err(io::Error::other("what was listed changed too often"))
     }
 
-    fn listing(&self, links: BTreeMap<u32, LinkState>, addresses: Vec<(Slot, bool)>) -> Listing {
+    /// Takes note of what is beside the VIPs, of what was listed after so much was told: what is on
+    /// these interfaces.
+    fn look_around(&mut self, told: u64, addresses: &[Found], names: &BTreeMap<u32, Arc<str>>) {
+        let (configured, record) = (&self.configured, &self.record);
+        let is_vip = |found: &Found| {
+            let name = names.get(&found.slot.index);
+            let entry = name.map(|name| (Arc::clone(name), found.slot.address));
+            let is_known = |entry: Entry| configured.contains(&entry) || record.contains(&entry);
+            found.marked || entry.is_some_and(is_known)
+        };
+        self.surroundings.look(told, names.keys().copied(), addresses, is_vip);
+    }
+
+    fn listing(&mut self, links: BTreeMap<u32, LinkState>, addresses: &[Found]) -> Listing {
         let mut listing = Listing::default();
-        for (slot, kept_mark) in addresses {
+        for &Found { slot, marked: kept_mark, .. } in addresses {
             let Some(LinkState { link, .. }) = links.get(&slot.index) else { continue };
             let entry: Entry = (Arc::clone(&link.name), slot.address);
             let marked = kept_mark || self.record.contains(&entry);
             if marked || self.configured.contains(&entry) {
-                self.expected.insert(slot);
+                if self.expected.insert(slot) {
+                    self.subnets.found(slot);
+                }
+                let misplaced = self.surroundings.is_misplaced(slot);
                 let (interface, address) = entry;
-                listing.addresses.push(PresentAddress { interface, address, marked });
+                listing.addresses.push(PresentAddress { interface, address, marked, misplaced });
             }
         }
         listing.links = links.into_values().map(|state| state.link).collect();
@@ -129,19 +165,21 @@ impl Caller {
         let there = addresses.iter().zip(&found).filter(|(_, slot)| slot.is_some());
         self.record.note(there.map(|(one, _)| entry(one)));
         self.keep_siblings(&slots);
-        let new: HashSet<_> =
+        let mut new: HashSet<_> =
             slots.iter().copied().filter(|slot| self.expected.insert(*slot)).collect();
-        let answers = match self.route.put(slots.iter().copied(), lifetime_secs) {
+        let (gone, lifetime_secs) = self.make_way(addresses, &found, lifetime_secs);
+        new.extend(gone);
+        let put =
+            |slot: &Slot| Put { slot: *slot, deprecated: self.surroundings.is_deprecated(*slot) };
+        let answers = match self.route.put(slots.iter().map(put), lifetime_secs) {
             Ok(answers) => answers,
             Err(error) => return all(addresses, &refused(&error)),
         };
-        if self.record.is_undecided()
-            && let Some((slot, _)) = slots.iter().zip(&answers).find(|(_, answer)| answer.is_ok())
-            && let Ok(present) = self.route.addresses()
-            && let Some((_, marked)) = present.iter().find(|(found, _)| found == slot)
-        {
-            self.record.decide(*marked);
-        }
+        self.decide(&slots, &answers);
+        let taken = slots.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        let there: Vec<Slot> = taken.map(|(slot, _)| *slot).collect();
+        there.iter().for_each(|slot| self.surroundings.set_right(*slot));
+        self.subnets.keep_on_link((&mut self.route, &self.routes), there, lifetime_secs);
         let mut answers = answers.into_iter();
         let of_slot = |slot: &Option<Slot>| {
             let Some(slot) = slot else { return Err(KernelError::NoInterface) };
@@ -156,6 +194,117 @@ impl Caller {
             }
         };
         found.iter().map(of_slot).collect()
+    }
+
+    /// Finds out from the first address that was put there whether the kernel keeps marks.
+    fn decide(&mut self, slots: &[Slot], answers: &[Result<(), Refusal>]) {
+        if self.record.is_undecided()
+            && let Some((slot, _)) = slots.iter().zip(answers).find(|(_, answer)| answer.is_ok())
+            && let Ok(present) = self.route.addresses()
+            && let Some(found) = present.iter().find(|found| found.slot == *slot)
+        {
+            self.record.decide(found.marked);
+        }
+    }
+
+    /// Looks at what is beside addresses that are about to be put there, and takes those away that are
+    /// to be put there anew. Gives these, and for how long the addresses may be there.
+    ///
+    /// All of this is quick, but takes time after the lifetime was reckoned. Where that is the proof,
+    /// it is a second shorter then; and where that would leave nothing, this is for the next time.
+    fn make_way(
+        &mut self,
+        addresses: &[Assignment],
+        found: &[Option<Slot>],
+        lifetime_secs: u32,
+    ) -> (Vec<Slot>, u32) {
+        let slots: Vec<_> = found.iter().flatten().copied().collect();
+        let outdated = self.surroundings.is_outdated(&slots);
+        let is_proof = self.fence.is_none();
+        let left = lifetime_secs.saturating_sub(u32::from(is_proof));
+        if (!outdated && self.surroundings.ahead(&slots).is_empty()) || left == 0 {
+            return (Vec::new(), lifetime_secs);
+        }
+        if outdated {
+            self.look_beside(addresses, found);
+        }
+        (self.take_those_ahead(&slots), left)
+    }
+
+    /// Looks at what is beside addresses that are about to be put there.
+    fn look_beside(&mut self, addresses: &[Assignment], slots: &[Option<Slot>]) {
+        let named = addresses.iter().zip(slots);
+        let names: HashMap<u32, &Arc<str>> =
+            named.filter_map(|(one, slot)| Some((slot.as_ref()?.index, &one.interface))).collect();
+        let told = self.surroundings.told();
+        let all = match self.route.addresses() {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::debug!(%error, "cannot look at what is beside the addresses");
+                return;
+            }
+        };
+        let mut interfaces: BTreeSet<u32> = self.surroundings.interfaces().collect();
+        interfaces.extend(names.keys());
+        let named = interfaces.into_iter().filter_map(|index| Some((index, name(index, &names)?)));
+        self.look_around(told, &all, &named.collect());
+    }
+
+    /// Takes those addresses away that stand before the host's own and are about to be put there
+    /// anew, and gives those that are gone. Not where the host's own would go with them.
+    fn take_those_ahead(&mut self, slots: &[Slot]) -> Vec<Slot> {
+        let mut ahead = self.surroundings.ahead(slots);
+        ahead.retain(|slot| {
+            let alone = slot.address.prefix_len() == slot.address.max_prefix_len();
+            alone || self.promotion.keep(&mut self.route, slot.index)
+        });
+        if ahead.is_empty() {
+            return ahead;
+        }
+        for slot in &ahead {
+            self.expected.leaves(*slot);
+        }
+        let answers = match self.route.delete(ahead.iter().copied()) {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::debug!(%error, "addresses cannot be put behind the host's own");
+                ahead.iter().for_each(|slot| self.expected.stays(*slot));
+                self.surroundings.forget();
+                return ahead;
+            }
+        };
+        let mut gone = Vec::new();
+        for (slot, answer) in ahead.into_iter().zip(answers) {
+            match answer {
+                Ok(()) => gone.push(slot),
+                Err(refusal) => {
+                    self.expected.stays(slot);
+                    tracing::debug!(address = %slot.address, %refusal,
+                        "an address cannot be put behind the host's own");
+                }
+            }
+            self.surroundings.set_right(slot);
+        }
+        gone
+    }
+
+    /// Puts back what was changed of interfaces that have no address of turnip's any more.
+    fn put_back(&mut self) {
+        if self.promotion.is_untouched() {
+            return;
+        }
+        let present = match self.route.addresses() {
+            Ok(present) => present,
+            Err(error) => {
+                tracing::warn!(%error, "promote_secondaries stays as it is");
+                return;
+            }
+        };
+        let is_ours = |found: &&Found| found.marked || self.expected.contains(found.slot);
+        let used: HashSet<u32> = present.iter().filter(is_ours).map(|one| one.slot.index).collect();
+        for name in self.promotion.put_back(&mut self.route, |index| used.contains(&index)) {
+            tracing::info!(interface = %name, "promote_secondaries is 0 again, as it was before turnip");
+        }
     }
 
     fn delete(&mut self, addresses: &[Assignment]) -> Vec<Answer> {
@@ -182,6 +331,9 @@ impl Caller {
         let gone = addresses.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let gone: Vec<_> = gone.map(|(one, _)| entry(one)).collect();
         self.record.strike(&gone);
+        let left = found.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        let left = left.filter_map(|(slot, _)| *slot);
+        self.subnets.let_go((&mut self.route, &self.routes), left);
         for (assignment, answer) in addresses.iter().zip(&answers) {
             if let Err(error) = answer {
                 tracing::debug!(%assignment, %error, "an address cannot be taken away");
@@ -193,19 +345,20 @@ impl Caller {
     /// Has the interfaces keep the other addresses of a subnet when one of them goes.
     fn keep_siblings(&mut self, slots: &[Slot]) {
         let in_subnet =
-            |slot: &Slot| slot.address.addr().is_ipv4() && slot.address.prefix_len() < 32;
-        for slot in slots {
-            if !in_subnet(slot) || !self.promoting.insert(slot.index) {
-                continue;
-            }
-            let answer = self.route.promote_secondaries(slot.index);
-            let answer = answer.and_then(|answer| Ok(answer?));
-            if let Err(why) = answer {
-                tracing::warn!(address = %slot.address, %why,
-                    "cannot set promote_secondaries: taking one address of a subnet away may take others with it, which are then put back");
-            }
+            |slot: &&Slot| slot.address.addr().is_ipv4() && slot.address.prefix_len() < 32;
+        for slot in slots.iter().filter(in_subnet) {
+            self.promotion.keep(&mut self.route, slot.index);
         }
     }
+}
+
+/// The name of an interface, by what it was just resolved from, or else by the kernel.
+fn name(index: u32, names: &HashMap<u32, &Arc<str>>) -> Option<Arc<str>> {
+    if let Some(name) = names.get(&index) {
+        return Some(Arc::clone(name));
+    }
+    let name = nix::net::if_::if_indextoname(index).ok()?;
+    Some(name.to_string_lossy().into())
 }
 
 fn all(addresses: &[Assignment], error: &KernelError) -> Vec<Answer> {

@@ -1,10 +1,13 @@
 //! What an operator should know before turnip runs here.
 
 use std::io;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use turnip_core::Link;
 
-use super::route;
+use super::address::Found;
+use super::{promotion, route};
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
@@ -35,15 +38,25 @@ pub fn links() -> io::Result<Vec<Link>> {
 }
 
 /// Whether the interface keeps the other addresses of a subnet when the first of them goes. turnip
-/// sets it when it first puts an address with a prefix shorter than /32 there.
+/// sets it when it first puts an address with a prefix shorter than /32 there, and puts it back.
 ///
 /// # Errors
 /// When there is no such interface, or /proc/sys is not there.
 pub fn promotes_secondaries(interface: &str) -> io::Result<bool> {
-    let read = |name: &str| {
-        let path = format!("/proc/sys/net/ipv4/conf/{name}/promote_secondaries");
-        Ok::<_, io::Error>(std::fs::read_to_string(path)?.trim() != "0")
-    };
-    // The setting for all interfaces holds as well.
-    Ok(read(interface)? || read("all")?)
+    promotion::is_set(interface)
+}
+
+/// The host's own addresses, and the interfaces that they are on: what carries no mark of turnip's.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn own_addresses() -> io::Result<Vec<(Arc<str>, IpNet)>> {
+    route::briefly(|route| {
+        let links = route.links()?;
+        let own = |found: Found| {
+            let state = links.get(&found.slot.index).filter(|_| !found.marked)?;
+            Some((Arc::clone(&state.link.name), found.slot.address))
+        };
+        Ok(route.addresses()?.into_iter().filter_map(own).collect())
+    })
 }

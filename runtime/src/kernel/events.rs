@@ -1,8 +1,9 @@
 //! What the kernel tells unasked: addresses and links that change.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,14 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::proto::Connection;
 use rtnetlink::sys::AsyncSocket;
 use tokio::task::unconstrained;
-use turnip_core::KernelEvent;
+use turnip_core::{Assignment, KernelEvent};
 
-use super::address::{self, LinkState, Slot};
+use super::address::{self, Found, LinkState, Slot};
 use super::expected::Expected;
 use super::liveness::Liveness;
 use super::neighbourhood::Neighbourhood;
 use super::route::{Unsolicited, enlarge};
+use super::surroundings::AddressNews;
 
 const GROUPS: [MulticastGroup; 3] =
     [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
@@ -31,39 +33,48 @@ const SOCKET_BUFFER: usize = 8 << 20;
 /// A connection that broke sooner than this was not worth making.
 const BROKEN_AGAIN: Duration = Duration::from_secs(1);
 
+/// What is shared with others: what they should know, and what they expect.
+pub(super) struct Followed {
+    pub expected: Expected,
+    pub liveness: Liveness,
+    pub neighbourhood: Neighbourhood,
+    pub address_news: AddressNews,
+}
+
 /// The events of one network namespace, for ever: the connection is driven as they are asked for.
 pub(super) struct Events {
     connection: Connection<RouteNetlinkMessage>,
     messages: Unsolicited,
     opened: Instant,
     ended: bool,
-    liveness: Liveness,
-    neighbourhood: Neighbourhood,
+    followed: Followed,
     links: BTreeMap<u32, LinkState>,
     configured: BTreeSet<IpNet>,
-    expected: Expected,
+    /// The same by their interfaces.
+    vips: HashMap<Arc<str>, Vec<IpNet>>,
+    /// Of the host's own addresses beside them, those that were told of.
+    own: HashSet<Slot>,
     waiting: VecDeque<KernelEvent>,
 }
 
 impl Events {
     /// Subscribes. Must be called within a tokio runtime.
-    pub fn open(
-        configured: BTreeSet<IpNet>,
-        expected: Expected,
-        liveness: Liveness,
-        neighbourhood: Neighbourhood,
-    ) -> io::Result<Self> {
+    pub fn open(configured: &[Assignment], followed: Followed) -> io::Result<Self> {
         let (connection, messages) = subscribe()?;
+        let mut vips: HashMap<Arc<str>, Vec<IpNet>> = HashMap::new();
+        for one in configured {
+            vips.entry(Arc::clone(&one.interface)).or_default().push(one.address);
+        }
         Ok(Events {
             connection,
             messages,
             opened: Instant::now(),
             ended: false,
-            liveness,
-            neighbourhood,
+            followed,
             links: BTreeMap::new(),
-            configured,
-            expected,
+            configured: configured.iter().map(|one| one.address).collect(),
+            vips,
+            own: HashSet::new(),
             waiting: VecDeque::new(),
         })
     }
@@ -91,13 +102,16 @@ impl Events {
 
     fn end(&mut self, why: &str) {
         self.ended = true;
-        self.liveness.end(why);
+        self.followed.liveness.end(why);
     }
 
     fn lose(&mut self) {
         // What is known of links may be outdated: all that is said of them is news.
         self.links.clear();
-        self.neighbourhood.tell();
+        self.own.clear();
+        self.followed.neighbourhood.tell();
+        self.followed.address_news.tell();
+        self.followed.expected.lose();
         self.push(KernelEvent::Lost);
     }
 
@@ -115,11 +129,11 @@ impl Events {
         match message.payload {
             NetlinkPayload::Overrun(_) => self.lose(),
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
-                self.notice_address(&message, |expected, slot| !expected.contains(slot));
+                self.notice_address(&message, true);
                 self.notice_subnet(&message, true);
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
-                self.notice_address(&message, Expected::remove);
+                self.notice_address(&message, false);
                 self.notice_subnet(&message, false);
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))
@@ -131,7 +145,7 @@ impl Events {
                 if let Some(state) = address::parse_link(&message)
                     && !is_of_a_port(&message)
                 {
-                    self.neighbourhood.tell();
+                    self.followed.neighbourhood.tell();
                     self.links.remove(&state.index);
                     self.push(KernelEvent::LinkGone(state.link.name));
                 }
@@ -140,44 +154,73 @@ impl Events {
         }
     }
 
-    /// turnip's own doing is known beforehand, and so no news.
-    fn notice_address(
-        &mut self,
-        message: &AddressMessage,
-        is_news: impl FnOnce(&Expected, Slot) -> bool,
-    ) {
-        let Some((slot, marked)) = address::parse(message) else { return };
-        if (marked || self.configured.contains(&slot.address)) && is_news(&self.expected, slot) {
+    /// An address has come, or changed, or has gone. turnip's own doing is known beforehand, and so no
+    /// news.
+    fn notice_address(&mut self, message: &AddressMessage, is_there: bool) {
+        let Some(Found { slot, marked, .. }) = address::parse(message) else { return };
+        let expected = &self.followed.expected;
+        let is_news = if !marked && !self.configured.contains(&slot.address) {
+            self.notice_own(slot, is_there)
+        } else if is_there {
+            !expected.contains(slot)
+        } else {
+            expected.gone(slot)
+        };
+        if is_news {
             self.push(KernelEvent::AddressChanged);
         }
+    }
+
+    /// One of the host's own has come, or gone. Whoever puts VIPs there must look at what is beside
+    /// them; and it is news where it has the subnet of one.
+    fn notice_own(&mut self, slot: Slot, is_there: bool) -> bool {
+        let Some(state) = self.links.get(&slot.index) else {
+            // It may be beside anything.
+            self.followed.address_news.tell();
+            return true;
+        };
+        let Some(vips) = self.vips.get(&state.link.name) else { return false };
+        let (own, is_v4) = (slot.address, slot.address.addr().is_ipv4());
+        if !vips.iter().any(|vip| vip.addr().is_ipv4() == is_v4) {
+            return false;
+        }
+        // That something of it changed, as a lifetime with each router advertisement, does not matter.
+        if is_there && !self.own.insert(slot) {
+            return false;
+        }
+        if !is_there {
+            self.own.remove(&slot);
+        }
+        self.followed.address_news.tell();
+        vips.iter().any(|vip| vip.contains(&own.addr()) || own.contains(&vip.addr()))
     }
 
     /// Where VIPs are announced that are on an interface on which nobody resolves addresses follows from
     /// the host's own addresses on others.
     fn notice_subnet(&mut self, message: &AddressMessage, is_there: bool) {
-        let Some((slot, marked)) = address::parse(message) else { return };
+        let Some(Found { slot, marked, .. }) = address::parse(message) else { return };
         if marked || self.configured.contains(&slot.address) {
             return;
         }
-        self.neighbourhood.tell();
+        self.followed.neighbourhood.tell();
         let Some(LinkState { link, resolves: true, .. }) = self.links.get(&slot.index) else {
             return;
         };
         if !is_there {
-            return self.neighbourhood.subnet_gone(slot.address, &link.name);
+            return self.followed.neighbourhood.subnet_gone(slot.address, &link.name);
         }
         let resolves = |name: &str| {
             let mut links = self.links.values();
             links.find(|state| *state.link.name == *name).is_none_or(|state| state.resolves)
         };
-        for interface in self.neighbourhood.newly_in(slot.address, &link.name, resolves) {
+        for interface in self.followed.neighbourhood.newly_in(slot.address, &link.name, resolves) {
             self.push(KernelEvent::AnnounceAnew(interface));
         }
     }
 
     fn notice_link(&mut self, message: &LinkMessage) {
         let Some(mut state) = address::parse_link(message) else { return };
-        self.neighbourhood.tell();
+        self.followed.neighbourhood.tell();
         if state.hardware.is_empty()
             && let Some(before) = self.links.get(&state.index)
         {
@@ -191,7 +234,7 @@ impl Events {
             may_be_unknown |= before.hardware != hardware;
             // VIPs of its own are announced when they are told of it.
             if may_be_unknown || (link.up && !before.link.up) {
-                for interface in self.neighbourhood.announced_on(&link.name) {
+                for interface in self.followed.neighbourhood.announced_on(&link.name) {
                     self.push(KernelEvent::AnnounceAnew(interface));
                 }
             }
@@ -252,9 +295,13 @@ mod tests {
     async fn a_connection_that_breaks_is_made_anew_once_and_what_was_lost_is_told() {
         let liveness = Liveness::default();
         let news = Neighbourhood::default();
-        let open =
-            Events::open(BTreeSet::new(), Expected::default(), liveness.clone(), news.clone());
-        let mut events = open.unwrap();
+        let followed = Followed {
+            expected: Expected::default(),
+            liveness: liveness.clone(),
+            neighbourhood: news.clone(),
+            address_news: AddressNews::default(),
+        };
+        let mut events = Events::open(&[], followed).unwrap();
         let before = news.count();
         events.opened = Instant::now().checked_sub(BROKEN_AGAIN * 2).unwrap();
         events.reopen();

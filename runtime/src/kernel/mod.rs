@@ -3,8 +3,9 @@
 //! ```text
 //!   driver -- perform --> core's Adapter <-- a thread --> Caller --+--> Fence (nftables)
 //!          <-- events --- Events <-- multicast                     +--> Route (rtnetlink)
-//!          -- announce -> Announcer (a thread) --+                 +--> Record
+//!          -- announce -> Announcer (a thread) --+                 +--> Record, Promotion
 //!          <-- conflicts - Listener (a thread) --+--> Neighbourhood
+//!                         Routes (a thread) <-- multicast, dumps <-+
 //! ```
 //!
 //! What is sent, and when, and what is undone because it came too late, is decided by
@@ -12,6 +13,7 @@
 
 mod address;
 mod announce;
+mod beside;
 mod caller;
 mod channel;
 pub mod check;
@@ -27,17 +29,23 @@ mod neighbourhood;
 pub mod neighbours;
 mod nft;
 mod packets;
+mod prefix_route;
+mod promotion;
 mod record;
 mod refusal;
 pub mod release;
 mod route;
+mod route_seen;
+mod routes;
 mod rule;
 mod rules;
 mod sets;
+mod subnets;
+mod surroundings;
 mod takeover;
 mod thread;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -61,14 +69,18 @@ use crate::seams::Kernel;
 use address::LinkState;
 use announce::Announcer;
 use caller::Caller;
-use events::Events;
+use events::{Events, Followed};
 use expected::Expected;
 use fence::Fence;
 use listen::Listener;
 use liveness::Liveness;
 use neighbourhood::Neighbourhood;
+use promotion::Promotion;
 use record::Record;
 use route::Route;
+use routes::Routes;
+use subnets::Subnets;
+use surroundings::{AddressNews, Surroundings};
 use thread::Shared;
 
 /// What the kernel adapter is started with.
@@ -115,19 +127,27 @@ impl Netlink {
         let mut adapter = Adapter::new(settings.configured.iter().cloned(), settings.backstop);
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let expected = Expected::default();
-        let networks = settings.configured.iter().map(|one| one.address).collect();
         let neighbourhood = Neighbourhood::new(&settings.configured, settings.announce_on);
-        let liveness = Liveness::default();
-        let events =
-            Events::open(networks, expected.clone(), liveness.clone(), neighbourhood.clone());
+        let (liveness, address_news) = (Liveness::default(), AddressNews::default());
+        let followed = Followed {
+            expected: expected.clone(),
+            liveness: liveness.clone(),
+            neighbourhood: neighbourhood.clone(),
+            address_news: address_news.clone(),
+        };
+        let events = Events::open(&settings.configured, followed);
         let mut events = events.map_err(context("cannot follow changes of addresses"))?;
+        let routes = Routes::watch(&settings.configured);
+        let routes = routes.map_err(context("cannot follow changes of routes"))?;
         let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
         let conflicts = Conflicts::default();
         let (_listener, claims) =
             Listener::start(neighbourhood, expected.clone(), conflicts.clone())?;
         let entry = |one: Assignment| (one.interface, one.address);
         let configured = settings.configured.into_iter().map(entry).collect();
-        let record = Record::open(&settings.runtime_directory, host::network_namespace()?);
+        let namespace = host::network_namespace()?;
+        let record = Record::open(&settings.runtime_directory, namespace);
+        let promotion = Promotion::open(&settings.runtime_directory, namespace);
         let shared = Arc::new(Shared::new(adapter, clock));
         let of_caller = liveness.clone();
         let caller = |route| Caller {
@@ -137,7 +157,10 @@ impl Netlink {
             record,
             expected,
             liveness: of_caller,
-            promoting: HashSet::new(),
+            promotion,
+            surroundings: Surroundings::new(address_news),
+            routes,
+            subnets: Subnets::default(),
         };
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);

@@ -18,15 +18,18 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{
-    ErrorMessage, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
+    NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, Socket, SocketAddr};
 use tokio::runtime::Runtime;
 
-use super::address::{self, LinkState, Slot};
+use super::address::{self, Found, LinkState, Put, Slot};
+use super::prefix_route::PrefixRoute;
 use super::refusal::{MESSAGE_HEADER, Refusal};
 
 /// How often a dump that changed under way is begun anew.
@@ -77,9 +80,9 @@ impl Route {
     ///
     /// # Errors
     /// When the connection fails, as with all of these: then what became of them is unknown.
-    pub fn put(&mut self, slots: impl Iterator<Item = Slot>, lifetime_secs: u32) -> Answers {
+    pub fn put(&mut self, all: impl Iterator<Item = Put>, lifetime_secs: u32) -> Answers {
         self.request_all(|handle| {
-            slots.map(move |slot| address::put(&handle, slot, lifetime_secs).execute())
+            all.map(move |one| address::put(&handle, one, lifetime_secs).execute())
         })
     }
 
@@ -90,15 +93,57 @@ impl Route {
         })
     }
 
-    /// Makes the interface keep the other IPv4 addresses of a subnet when the first of them goes.
-    pub fn promote_secondaries(&mut self, index: u32) -> io::Result<Result<(), Refusal>> {
-        let message = address::promoting_secondaries(index);
+    /// Makes the subnets on-link for so many seconds, counted from now on where they are.
+    pub fn put_routes(&mut self, routes: &[PrefixRoute], lifetime_secs: u32) -> Answers {
+        self.request_all(|handle| {
+            routes.iter().map(move |route| {
+                let message = RouteNetlinkMessage::NewRoute(route.put(lifetime_secs));
+                // Neither refused nor made anew where it is there: it is given the time, and the
+                // answer is that it exists.
+                request(handle.clone(), message, NLM_F_CREATE)
+            })
+        })
+    }
+
+    /// Takes away what made the subnets on-link.
+    pub fn delete_routes(&mut self, routes: &[PrefixRoute]) -> Answers {
+        self.request_all(|handle| {
+            routes.iter().map(move |route| {
+                let message = RouteNetlinkMessage::DelRoute(route.message());
+                request(handle.clone(), message, 0)
+            })
+        })
+    }
+
+    /// The host's routes of a family, as `parse` gives them.
+    pub fn routes<T>(
+        &mut self,
+        family: AddressFamily,
+        mut parse: impl FnMut(&RouteMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        let request = RouteNetlinkMessage::GetRoute(message);
+        self.dump(&request, |message| match message {
+            RouteNetlinkMessage::NewRoute(message) => parse(&message),
+            _ => None,
+        })
+    }
+
+    /// Makes the interface keep the other IPv4 addresses of a subnet when the first of them goes, or
+    /// drop them.
+    pub fn promote_secondaries(
+        &mut self,
+        index: u32,
+        keeps: bool,
+    ) -> io::Result<Result<(), Refusal>> {
+        let message = address::promoting_secondaries(index, keeps);
         let request = |handle: Handle| std::iter::once(handle.link().set(message).execute());
         Ok(self.request_all(request)?.pop().unwrap_or(Ok(())))
     }
 
-    /// Every address of the host, and whether it carries the mark.
-    pub fn addresses(&mut self) -> io::Result<Vec<(Slot, bool)>> {
+    /// Every address of the host; those of an interface in the order in which it has them.
+    pub fn addresses(&mut self) -> io::Result<Vec<Found>> {
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         self.dump(&request, |message| match message {
             RouteNetlinkMessage::NewAddress(message) => address::parse(&message),
@@ -191,6 +236,23 @@ impl Connection {
             Err(error) => Err(io::Error::other(error)),
         }
     }
+}
+
+/// Makes a request. Those of rtnetlink for routes only know to refuse or replace what is there.
+async fn request(
+    mut handle: Handle,
+    message: RouteNetlinkMessage,
+    flags: u16,
+) -> Result<(), rtnetlink::Error> {
+    let mut request = NetlinkMessage::from(message);
+    request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    let mut answers = pin!(handle.request(request)?);
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::Error(error) = answer.payload {
+            return Err(rtnetlink::Error::NetlinkError(error));
+        }
+    }
+    Ok(())
 }
 
 fn refusal(error: &ErrorMessage, explains: bool) -> Refusal {

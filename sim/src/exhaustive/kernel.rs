@@ -86,6 +86,7 @@ impl Kernel {
             interface: INTERFACE.into(),
             address,
             marked: true,
+            misplaced: false,
         };
         Listing {
             addresses: self.present.keys().map(present).collect(),

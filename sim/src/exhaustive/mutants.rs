@@ -74,7 +74,7 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         Mutant::KeepAfterRollback | Mutant::ResumeAfterRollback => {
             return Err("the store never goes back here: A2 holds");
         }
-        Mutant::NoRepair | Mutant::ForeignChangesIgnored => {
+        Mutant::NoRepair | Mutant::MisplacedLeft | Mutant::ForeignChangesIgnored => {
             return Err("nobody else touches a kernel here");
         }
         Mutant::FailureForgotten | Mutant::FailedLetPass => {

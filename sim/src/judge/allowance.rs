@@ -353,6 +353,10 @@ impl Durations {
                 after_end: 0,
                 unsteady: false,
             },
+            // It is put there anew in one go, and answers all the while.
+            Fault::OwnAddressReturns { .. } => {
+                Allowance { gap: 0, moves: 0, after_begin: S, after_end: 0, unsteady: false }
+            }
             _ => return None,
         })
     }

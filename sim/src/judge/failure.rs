@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::check::{Hosts, Span};
 use crate::plan::config;
+use crate::record::Misplaced;
 use crate::time::{S, True};
 
 /// Something that must not be.
@@ -21,6 +22,8 @@ pub enum Failure {
     NotSettled { vip: usize, after_ns: u64 },
     /// After everything healed, a VIP was not where its policy wants it.
     Misplaced { vip: usize, on: usize, wanted: usize },
+    /// An address stood before a host's own for too long.
+    MisplacedForLong { one: Misplaced, limit: u64 },
     /// A daemon that was asked to stop did not.
     StillRuns { host: usize },
     /// A stopped daemon left something behind.
@@ -76,6 +79,15 @@ impl fmt::Display for Failure {
             Failure::Misplaced { vip, on, wanted } => write!(
                 f,
                 "after healing v{vip} stayed on host {on}; its policy wants host {wanted}"
+            ),
+            Failure::MisplacedForLong { one, limit } => write!(
+                f,
+                "{} stood before host {}'s own address for {:.3} s from {:.3} s; at most {:.3} s are fine",
+                one.address.addr(),
+                one.host,
+                secs(one.to - one.from),
+                secs(one.from),
+                secs(*limit)
             ),
             Failure::StillRuns { host } => write!(f, "host {host}'s daemon did not stop"),
             Failure::LeftBehind { host, what } => {

@@ -10,11 +10,16 @@ use std::collections::BTreeMap;
 use crate::check::{Move, Span};
 use crate::plan::config::VipSection;
 use crate::plan::{AddressId, Fault, NameId, Plan, PolicyParams, Step};
-use crate::time::True;
+use crate::record::Misplaced;
+use crate::time::{MS, True};
 use crate::world::Inner;
 
 use super::Failure;
 use super::allowance::{self, Allowance, Durations};
+
+/// For so long an address may stand before the host's own: a listing that was under way then says
+/// nothing of it, and another one is made after 100 ms.
+const MISPLACED_MAX: u64 = 250 * MS;
 
 /// Several faults whose windows touch.
 #[derive(Clone, Debug)]
@@ -53,6 +58,8 @@ pub fn judge(inner: &Inner) -> Vec<Failure> {
         }
     }
     failures.extend(gaps.judge_moves(&inner.env.checker.moves));
+    let misplaced = inner.env.record.misplaced.iter();
+    failures.extend(misplaced.filter_map(|one| gaps.judge_misplaced(one)));
     failures
 }
 
@@ -181,6 +188,15 @@ impl Gaps<'_> {
         too_many.collect()
     }
 
+    /// What stands before a host's own address is behind it at once, when nothing else happens.
+    fn judge_misplaced(&self, one: &Misplaced) -> Option<Failure> {
+        let episode = self.episode(one.from).filter(|episode| !episode.special)?;
+        let is_all =
+            |step: &usize| matches!(self.plan.steps[*step].fault, Fault::OwnAddressReturns { .. });
+        let late = one.to - one.from > MISPLACED_MAX && episode.steps.iter().all(is_all);
+        late.then(|| Failure::MisplacedForLong { one: one.clone(), limit: MISPLACED_MAX })
+    }
+
     /// How often an address may come to a host on its way that does not keep it: with a new session a
     /// host no longer knows that its kernel refuses a VIP, or one of its addresses, and may be handed it
     /// once (rule 7.7).
@@ -195,8 +211,10 @@ impl Gaps<'_> {
     /// How often an address may move because leadership of etcd does, to and fro.
     fn follows_leader(&self, address: AddressId, step: &Step) -> u64 {
         let follows = self.plan.params.vips[address / 2].policy == PolicyParams::Leader;
-        let moves_leadership =
-            !matches!(step.fault, Fault::StealAddress { .. } | Fault::Kill { .. });
+        let moves_leadership = !matches!(
+            step.fault,
+            Fault::StealAddress { .. } | Fault::OwnAddressReturns { .. } | Fault::Kill { .. }
+        );
         if follows && moves_leadership { 4 } else { 0 }
     }
 

@@ -136,6 +136,9 @@ pub enum Fault {
     StealAddress { host: usize, vip: usize },
     /// Somebody puts an address there.
     PlantAddress { host: usize, vip: usize },
+    /// The host's own address on an interface goes and comes back, and so stands behind what turnip has
+    /// there.
+    OwnAddressReturns { host: usize, interface: usize },
     /// The kernel refuses the first address of a VIP. Without an end it never takes it, not even
     /// after everything has healed.
     RefuseAddress { host: usize, vip: usize },

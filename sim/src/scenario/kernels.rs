@@ -62,6 +62,13 @@ pub fn all() -> Vec<Scenario> {
             20 * S,
             flushed_rules,
         ),
+        scenario(
+            "own-address-returns",
+            "host 0's own address goes and comes back, so that the VIP stands before it, again and again",
+            &[Mutant::MisplacedLeft],
+            0,
+            own_address_returns,
+        ),
     ]
 }
 
@@ -131,5 +138,16 @@ fn flushed_rules() -> Plan {
     let mut plan = ranked();
     plan.fault(8_000, 1, Fault::FlushRules { host: 0 });
     plan.fault(9_200, 10_000, Fault::Freeze { host: 0 });
+    plan
+}
+
+fn own_address_returns() -> Plan {
+    let mut plan = ranked();
+    // When all has settled after the start: until then nothing is said of it.
+    for round in 0..14 {
+        let fault = Fault::OwnAddressReturns { host: 0, interface: 0 };
+        plan.fault(30_000 + 1_570 * round, 1, fault);
+    }
+    plan.lasting(60 * S);
     plan
 }

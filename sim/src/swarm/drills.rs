@@ -79,7 +79,12 @@ fn fault(rng: &mut Rng, plan: &Plan) -> Fault {
         13 => rng
             .pick(&[Fault::LinkDown { host, interface }, Fault::LinkGone { host, interface }])
             .clone(),
-        14 => Fault::StealAddress { host, vip },
+        14 => rng
+            .pick(&[
+                Fault::StealAddress { host, vip },
+                Fault::OwnAddressReturns { host, interface },
+            ])
+            .clone(),
         15..=16 => Fault::LoseQuorum,
         17 => rng
             .pick(&[

@@ -94,6 +94,7 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: u64) -> Fault {
         24 => rng
             .pick(&[
                 Fault::StealAddress { host, vip },
+                Fault::OwnAddressReturns { host, interface },
                 Fault::LinkDown { host, interface },
                 Fault::LinkGone { host, interface },
             ])

@@ -172,6 +172,9 @@ impl Inner {
             Fault::FlushRules { host } => self.hosts.change_rules(host, true, env),
             Fault::StealAddress { host, vip } => self.hosts.steal(host, vip, env),
             Fault::PlantAddress { host, vip } => self.hosts.plant(host, vip, env),
+            Fault::OwnAddressReturns { host, interface } => {
+                self.hosts.misplace(host, interface, env);
+            }
             Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, true),
             Fault::LinkDown { host, interface } => {
                 self.hosts.set_link(host, interface, false, env);
@@ -270,6 +273,7 @@ impl Inner {
             | Fault::BackUpStore
             | Fault::StealAddress { .. }
             | Fault::PlantAddress { .. }
+            | Fault::OwnAddressReturns { .. }
             | Fault::ChangeRules { .. }
             | Fault::FlushRules { .. }
             | Fault::Reconfigure { .. }

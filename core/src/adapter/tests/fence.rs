@@ -422,4 +422,9 @@ fn by_lifetimes_there_is_no_fence() {
     let mut world = World::new(Lifetime, 1, None);
     assert!(matches!(world.assume([1], at(9_000)), KernelOutcome::Done { until: Some(_), .. }));
     assert!(world.calls.iter().all(|call| matches!(call, Call::Put { .. })));
+    assert_eq!(world.withdraw([1]), done());
+    world.calls.clear();
+    // What else was set for the addresses' sake is put back nonetheless.
+    assert_eq!(world.perform(KernelOp::RemoveFence), done());
+    assert_eq!(world.calls, [Call::RemoveFence]);
 }

@@ -79,6 +79,7 @@ impl Kernel {
                     interface: place.0.clone(),
                     address: place.1,
                     marked: *marked,
+                    misplaced: false,
                 };
                 let listing = Listing {
                     addresses: self.present.iter().map(listed).collect(),

@@ -11,6 +11,7 @@ use crate::mutant::Mutant;
 use crate::node::interfaces::Interfaces;
 use crate::node::outbox::Outbox;
 use crate::node::own::{Own, VipIndex};
+use crate::report::Report;
 use crate::time::Instant;
 
 /// What a listing has of one VIP.
@@ -20,6 +21,8 @@ struct Found {
     there: usize,
     /// How many of these carry turnip's mark.
     ours: usize,
+    /// How many of them do not stand as they should beside the host's own addresses.
+    misplaced: usize,
 }
 
 /// What has to be done about a listing.
@@ -43,7 +46,7 @@ impl Vips {
         out: &mut Outbox,
     ) -> Compared {
         let own = context.situation.own;
-        let mut compared = Compared::default();
+        let (mut compared, mut misplaced) = (Compared::default(), Vec::new());
         let mut found: BTreeMap<VipIndex, Found> = BTreeMap::new();
         let addresses: BTreeSet<&PresentAddress> = listing.addresses.iter().collect();
         for present in addresses {
@@ -52,6 +55,7 @@ impl Vips {
                     let found = found.entry(index).or_default();
                     found.there += 1;
                     found.ours += usize::from(present.marked);
+                    found.misplaced += usize::from(present.misplaced);
                 }
                 None if present.marked => compared.strays.push(present.clone()),
                 None => {}
@@ -67,9 +71,32 @@ impl Vips {
                 self.find(own, index, found, context.situation.now);
             } else if let Some(wrong) = self.compare(context, index, found, out) {
                 compared.repairs.push((index, wrong));
+            } else if found.misplaced > 0 && self.may_be_put_anew(context, index) {
+                misplaced.push(index);
             }
         }
+        self.put_anew(context, &misplaced, out);
         compared
+    }
+
+    /// Puts VIPs there once more that are here, whole, and stand otherwise than they should beside the
+    /// host's own addresses. Nobody has changed anything of them, so it is no repair (rule 7.8).
+    fn put_anew(&mut self, context: &Context<'_>, vips: &[VipIndex], out: &mut Outbox) {
+        let own = context.situation.own;
+        for &index in vips {
+            let vip = own.vip(index);
+            let addresses: Vec<String> = vip.assignments().map(|one| one.to_string()).collect();
+            let addresses = addresses.join(", ");
+            out.report(Report::Misplaced { vip: vip.name.clone(), addresses });
+        }
+        self.assume(context, vips, out);
+    }
+
+    fn may_be_put_anew(&self, context: &Context<'_>, index: VipIndex) -> bool {
+        self.vips[index].state == State::Held
+            && self.may_hold(context, index).is_ok()
+            && may_be_assumed(context)
+            && !context.situation.own.mutated(Mutant::MisplacedLeft)
     }
 
     /// What is there at the start. Part of a VIP, or what somebody else put there, is as good as
@@ -102,9 +129,8 @@ impl Vips {
         let may_hold = self.may_hold(context, index).is_ok();
         let state = self.vips[index].state;
         if state == State::Held && found.there < own.vip(index).addresses.len() && may_hold {
-            if context.situation.session.id().is_some() && context.publication.is_active() {
-                // No hand-over of it was sent, so it may come back as it is; what is there
-                // of it stays.
+            if may_be_assumed(context) {
+                // What is there of it stays.
                 self.assume(context, &[index], out);
             } else {
                 self.vips[index].reinstall();
@@ -172,4 +198,9 @@ impl Vips {
             }
         }
     }
+}
+
+/// Whether what is held may be put there once more, as it is: no hand-over of it was sent.
+fn may_be_assumed(context: &Context<'_>) -> bool {
+    context.situation.session.id().is_some() && context.publication.is_active()
 }

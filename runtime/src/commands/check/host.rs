@@ -1,7 +1,9 @@
 //! What `turnip check` finds out about this host.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use turnip::config::Config;
 use turnip::kernel::{check as host, fence};
 use turnip::lock::{InstanceLock, LockError};
@@ -31,6 +33,10 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
         Err(error) => findings.error("interfaces", format!("cannot be listed: {error}")),
     }
     secondaries(config, findings);
+    match host::own_addresses() {
+        Ok(own) => own_addresses(config, &own, findings),
+        Err(error) => findings.warning("addresses", format!("cannot be listed: {error}")),
+    }
 }
 
 fn check_silencing(config: &Config, findings: &mut Findings) {
@@ -78,10 +84,42 @@ fn secondaries(config: &Config, findings: &mut Findings) {
             Ok(true) => findings.ok("secondaries", format!("{name} promotes them")),
             Ok(false) => findings.ok(
                 "secondaries",
-                format!("turnip will set promote_secondaries on {name}, so that other addresses of a VIP's subnet stay when it goes"),
+                format!("turnip will set promote_secondaries on {name}, so that other addresses of a VIP's subnet stay when it goes, and put it back when it stops"),
             ),
             // An interface that does not exist is reported elsewhere.
             Err(_) => {}
+        }
+    }
+}
+
+/// A VIP with a subnet in which the host has an address of its own: either may be the source of the
+/// host's own connections, and turnip has to see to it that it is not the VIP.
+fn own_addresses(config: &Config, own: &[(Arc<str>, IpNet)], findings: &mut Findings) {
+    let is_vip = |own: &IpNet| config.vips.iter().any(|vip| vip.config.addresses.contains(own));
+    for vip in &config.vips {
+        for address in &vip.config.addresses {
+            if address.prefix_len() == address.max_prefix_len() {
+                continue;
+            }
+            let beside = own.iter().find(|(interface, own)| {
+                *interface == vip.config.interface
+                    && address.contains(&own.addr())
+                    && own.addr() != address.addr()
+                    && !is_vip(own)
+            });
+            if let Some((interface, own)) = beside {
+                let alone = IpNet::from(address.addr());
+                let why = match address {
+                    IpNet::V4(_) => {
+                        "turnip puts the VIP behind it each time that it comes back, which takes some ms"
+                    }
+                    IpNet::V6(_) => "turnip sees to it that the VIP is no source while it is there",
+                };
+                findings.warning(
+                    "addresses",
+                    format!("{interface} has {own} of its own in the subnet of {address}: {why}; {alone} is better"),
+                );
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One host: a kernel, a clock, and a daemon with its adapter.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
+use ipnet::IpNet;
 use turnip::seams::Command;
 use turnip_core::{Instant, KernelEvent};
 
@@ -44,6 +45,8 @@ pub struct Host {
     pub deferred: Vec<HostEvent>,
     /// For when the kernel's timers are set.
     pub timers: Timers,
+    /// What stands before the host's own addresses, and since when, in true time.
+    pub misplaced: BTreeMap<IpNet, True>,
 }
 
 /// What is wrong with a daemon's ways to its kernel and its neighbours.
@@ -117,6 +120,7 @@ impl Host {
             config,
             deferred: Vec::new(),
             timers: Timers::default(),
+            misplaced: BTreeMap::new(),
         }
     }
 

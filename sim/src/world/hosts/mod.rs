@@ -18,6 +18,7 @@ use turnip_core::{Assignment, Instant, KernelEvent};
 
 use crate::plan::config::{self, HostConfig, VipSection};
 use crate::plan::{AddressId, Params};
+use crate::record::Misplaced;
 use crate::time::{HostClock, True, US};
 
 use super::env::Env;
@@ -196,9 +197,24 @@ impl Hosts {
         env.after(back, Event::Host { host, event });
     }
 
+    /// Writes down what stands before the host's own addresses no longer.
+    fn note_misplaced(&mut self, host: HostId, env: &mut Env) {
+        let target = &mut self.list[host];
+        let now = env.now();
+        target.misplaced.retain(|net, since| {
+            let still = target.kernel.is_misplaced(*net);
+            if !still {
+                let one = Misplaced { host, address: *net, from: *since, to: now };
+                env.record.misplaced.push(one);
+            }
+            still
+        });
+    }
+
     /// Something in the kernel changed: who answers now, and when does it change by itself?
     fn kernel_changed(&mut self, host: HostId, affected: &Affected, env: &mut Env) {
         self.observe(host, affected, env);
+        self.note_misplaced(host, env);
         let target = &mut self.list[host];
         if !target.is_awake() {
             return;

@@ -40,6 +40,16 @@ impl Hosts {
         }
     }
 
+    /// The host's own address on an interface goes and comes back.
+    pub fn misplace(&mut self, host: HostId, interface: usize, env: &mut Env) {
+        let target = &mut self.list[host];
+        let (now, interface) = (env.now(), &env.layout.interfaces[interface]);
+        for net in target.kernel.misplace(interface) {
+            target.misplaced.entry(net).or_insert(now);
+        }
+        target.process.tell(KernelEvent::AddressChanged);
+    }
+
     /// Somebody else changes rules of nftables: his own, or all are flushed.
     pub fn change_rules(&mut self, host: HostId, flush: bool, env: &mut Env) {
         self.list[host].kernel.change_rules(flush);

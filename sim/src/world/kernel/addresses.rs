@@ -16,6 +16,8 @@ struct Address {
     marked: bool,
     /// When the kernel removes it.
     ends: Option<u64>,
+    /// It stands before the host's own.
+    misplaced: bool,
 }
 
 /// All of them.
@@ -51,9 +53,32 @@ impl Addresses {
     pub fn put(&mut self, net: IpNet, interface: &Arc<str>, marked: bool, ends: Option<u64>) {
         let on = self.0.entry(net).or_default();
         match on.iter_mut().find(|address| address.interface == *interface) {
-            Some(address) => (address.marked, address.ends) = (marked, ends),
-            None => on.push(Address { interface: Arc::clone(interface), marked, ends }),
+            Some(address) => {
+                (address.marked, address.ends, address.misplaced) = (marked, ends, false);
+            }
+            None => {
+                let (interface, misplaced) = (Arc::clone(interface), false);
+                on.push(Address { interface, marked, ends, misplaced });
+            }
         }
+    }
+
+    /// The host's own address on an interface goes and comes back: what is there by turnip stands
+    /// before it from now on. Gives what that is.
+    pub fn misplace(&mut self, interface: &str) -> Vec<IpNet> {
+        let mut misplaced = Vec::new();
+        for (net, on) in &mut self.0 {
+            for address in on.iter_mut().filter(|one| one.marked && &*one.interface == interface) {
+                address.misplaced = true;
+                misplaced.push(*net);
+            }
+        }
+        misplaced
+    }
+
+    /// Whether an address stands before the host's own somewhere.
+    pub fn is_misplaced(&self, net: IpNet) -> bool {
+        self.0.get(&net).into_iter().flatten().any(|address| address.misplaced)
     }
 
     /// Takes an address away from an interface.
@@ -103,6 +128,7 @@ impl Addresses {
                     interface: Arc::clone(&address.interface),
                     address: *net,
                     marked: address.marked,
+                    misplaced: address.misplaced,
                 });
             }
         }

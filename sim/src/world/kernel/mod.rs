@@ -134,6 +134,16 @@ impl Kernel {
         new
     }
 
+    /// The host's own address on an interface goes and comes back. Gives what stands before it then.
+    pub fn misplace(&mut self, interface: &str) -> Vec<IpNet> {
+        self.addresses.misplace(interface)
+    }
+
+    /// Whether an address stands before the host's own.
+    pub fn is_misplaced(&self, net: IpNet) -> bool {
+        self.addresses.is_misplaced(net)
+    }
+
     /// Somebody else changes rules of nftables; turnip's as well, when he flushes all.
     pub fn change_rules(&mut self, flush: bool) {
         self.nft.foreign_change(flush);
