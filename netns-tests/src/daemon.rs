@@ -277,10 +277,10 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
     }
     let peers = [("listen", &settings.listen), ("address", &settings.address)];
     let written = peers.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let own = place.etcd.get(place.index).map(ToString::to_string).unwrap_or_default();
     // An older turnip does not know the table.
     for (index, (key, value)) in written.enumerate() {
         let table = if index == 0 { "\n[peers]\n" } else { "" };
-        let own = place.etcd.get(place.index).map(ToString::to_string).unwrap_or_default();
         let value = value.replace(OWN, &own);
         let _ = writeln!(toml, "{table}{key} = \"{value}\"");
     }

@@ -152,12 +152,13 @@ impl Shared {
     fn read(&self, to_daemon: &mpsc::Sender<(NodeName, Datagram)>, pause: Duration) {
         // One byte more, so that one that is too long shows.
         let mut buffer = [0; DATAGRAM_LEN_MAX + 1];
-        let mut at_once = 0;
+        let mut at_once = 0_u32;
         while !self.closed.load(Ordering::Relaxed) {
             let timeout = if at_once == 0 { LOOK_EVERY } else { Duration::ZERO };
             match self.socket.receive(&mut buffer, timeout) {
                 Ok(Some((len, source))) => {
-                    at_once += 1;
+                    // A flood may last.
+                    at_once = at_once.saturating_add(1);
                     self.received(&buffer[..len], source, to_daemon);
                     continue;
                 }

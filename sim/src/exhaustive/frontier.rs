@@ -33,8 +33,13 @@ pub(super) struct Waiting<'a> {
 
 impl Default for Frontier {
     fn default() -> Self {
-        let (first, last) = Default::default();
-        Frontier { segment: SEGMENT, first, taken: 0, spilled: VecDeque::new(), last }
+        Frontier {
+            segment: SEGMENT,
+            first: Vec::new(),
+            taken: 0,
+            spilled: VecDeque::new(),
+            last: Vec::new(),
+        }
     }
 }
 
