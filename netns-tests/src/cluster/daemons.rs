@@ -10,15 +10,45 @@ use anyhow::{Context, Result, bail};
 use super::Cluster;
 use crate::binary;
 use crate::daemon::{
-    Daemon, Place, RUNTIME_DIRECTORY, Vip, boot_id, installed_in, machine_id, runtime_directory,
-    turnip_command,
+    Daemon, Place, Policy, RUNTIME_DIRECTORY, TurnipSettings, Vip, boot_id, installed_in, machine_id,
+    runtime_directory, turnip_command,
 };
+use crate::etcd;
 use crate::guard;
 use crate::host::Host;
 use crate::plan::EtcdPlan;
 use crate::process::Process;
 
 impl Cluster {
+    /// Starts the daemon of each host, the one that the address is to be on first. The next one is started
+    /// when it is there: another host that were faster would hand it over after a lease only.
+    ///
+    /// # Errors
+    /// When one cannot be started, or nobody takes the address.
+    pub fn start_daemons(&mut self) -> Result<()> {
+        for (earlier, host) in self.order_of_start()?.into_iter().enumerate() {
+            self.start_daemon(host)?;
+            if earlier == 0 && self.plan.daemon.settles_within().is_none() {
+                self.wait_until_settled()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// With the policy `leader` the address is to be where etcd's leader is; else it is known from the plan.
+    fn order_of_start(&self) -> Result<Vec<usize>> {
+        let mut order = self.plan.in_order_of_start();
+        let follows_leader = matches!(
+            &self.plan.daemon,
+            Daemon::Turnip(TurnipSettings { policy: Policy::Leader, .. })
+        );
+        if follows_leader && matches!(self.plan.etcd, EtcdPlan::OnHosts(_)) {
+            let leader = etcd::wait_for_leader(&self.members)?;
+            order.sort_by_key(|host| *host != leader);
+        }
+        Ok(order)
+    }
+
     /// Starts the daemon of a host.
     ///
     /// # Errors
@@ -114,7 +144,7 @@ impl Cluster {
     pub fn restart_daemon(&mut self, host: usize) -> Result<()> {
         self.stop_daemon(host)?;
         self.start_daemon(host)?;
-        self.wait("every daemon has a session", || self.all_have_sessions())
+        self.wait_for_status("every daemon has a session", || self.all_have_sessions())
     }
 
     /// The inode of the program that the daemon of a host runs: of another file, another one, be it

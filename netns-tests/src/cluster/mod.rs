@@ -101,9 +101,7 @@ impl Cluster {
     /// Without root, or when something cannot be started, or when nobody takes the address.
     pub fn start(plan: Plan) -> Result<Self> {
         let mut cluster = Self::lay_out(plan)?;
-        for host in cluster.plan.in_order_of_start() {
-            cluster.start_daemon(host)?;
-        }
+        cluster.start_daemons()?;
         cluster.wait_until_settled()?;
         Ok(cluster)
     }

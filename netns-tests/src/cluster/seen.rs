@@ -38,6 +38,9 @@ pub struct Seen {
 /// How often a condition is checked. Not more often: the checks take processor time from the daemons.
 const POLL: Poll = Poll::every(Duration::from_millis(10));
 
+/// How often turnip is asked for its status, which is a process each time.
+const ASK: Poll = Poll::every(Duration::from_millis(50));
+
 /// The longest time without probes after which something can be said nonetheless.
 const BLIND_MAX: Duration = Duration::from_secs(1);
 
@@ -85,7 +88,7 @@ impl Cluster {
     /// When that is not so within 30 s; with what the daemons said.
     pub fn wait_until_settled(&self) -> Result<usize> {
         let Some(settles_within) = self.plan.daemon.settles_within() else {
-            self.wait("every VIP is where placement wants it", || self.is_settled())?;
+            self.wait_for_status("every VIP is where placement wants it", || self.is_settled())?;
             return self.wait_for_owner();
         };
         let mut since = (self.wait_for_owner()?, Instant::now());
@@ -136,8 +139,24 @@ impl Cluster {
     /// # Errors
     /// When it is not within 30 s; with what the daemons said.
     pub fn wait(&self, what: &str, so: impl FnMut() -> Result<bool>) -> Result<()> {
-        if !POLL.is_so(so)? {
-            bail!("not within {:?}: {what}\n{}", POLL.patience(), self.logs());
+        self.wait_by(POLL, what, so)
+    }
+
+    /// Waits until turnip's status says that something is so.
+    ///
+    /// # Errors
+    /// As of [`wait`](Self::wait).
+    pub(super) fn wait_for_status(
+        &self,
+        what: &str,
+        so: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        self.wait_by(ASK, what, so)
+    }
+
+    fn wait_by(&self, poll: Poll, what: &str, so: impl FnMut() -> Result<bool>) -> Result<()> {
+        if !poll.is_so(so)? {
+            bail!("not within {:?}: {what}\n{}", poll.patience(), self.logs());
         }
         Ok(())
     }
