@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::Cluster;
 use crate::binary;
 use crate::daemon::{
-    Daemon, Place, Policy, RUNTIME_DIRECTORY, TurnipSettings, Vip, boot_id, installed_in, machine_id,
-    runtime_directory, turnip_command,
+    Daemon, Place, Policy, RUNTIME_DIRECTORY, TurnipSettings, Vip, boot_id, installed_in,
+    machine_id, runtime_directory, turnip_command,
 };
 use crate::etcd;
 use crate::guard;

@@ -3,13 +3,13 @@
 use crate::exhaustive::{self, large_worlds, small_worlds, wide_world};
 use crate::plan::Daemon;
 
-use super::ExhaustiveArgs;
+use super::{ExhaustiveArgs, jobs};
 
 pub(super) fn exhaustive(args: &ExhaustiveArgs) -> bool {
     // A search that panics tells nothing of its own: say where.
     drop(std::panic::take_hook());
     let Some(name) = &args.world else {
-        return exhaustive::check(|line| println!("{line}"));
+        return exhaustive::check(jobs(None), |line| println!("{line}"));
     };
     if name == "large" {
         let all = large_worlds().into_iter().map(|world| {

@@ -30,6 +30,7 @@
 mod adapters;
 mod arena;
 mod bounds;
+mod check;
 mod daemon;
 mod explain;
 mod files;
@@ -50,9 +51,8 @@ mod worlds;
 
 use std::fmt;
 
-use turnip_core::Mutant;
-
 pub use bounds::Options;
+pub use check::check;
 pub use files::Files;
 pub use hearing::{Hearing, Ticks};
 pub use mutants::{where_it_shows, why_not};
@@ -127,37 +127,6 @@ pub fn run_with_progress(options: Options, mut progress: impl FnMut(usize, usize
         exhausted: found.exhausted,
         violation,
     }
-}
-
-/// What every commit is held to: the small worlds are exhausted without anything wrong, and every
-/// broken rule that can show in one is found. Says a line for each; whether all was as it should be.
-pub fn check(mut say: impl FnMut(String)) -> bool {
-    let mut well = true;
-    let mut total = 0;
-    for world in small_worlds() {
-        let report = run(world.options);
-        well &= report.exhausted && report.violation.is_none();
-        total += report.states;
-        say(format!("{}: {}: {report}", world.name, world.about));
-    }
-    say(format!("{total} states in all"));
-    for &mutant in Mutant::ALL {
-        let Some(world) = where_it_shows(mutant) else {
-            let why = why_not(mutant).unwrap_or_default();
-            say(format!("{mutant:?}: does not show here: {why}"));
-            continue;
-        };
-        let Report { states, violation, .. } = run(world.options);
-        well &= violation.is_some();
-        say(match violation {
-            None => format!("{mutant:?}: NOT FOUND in {}", world.name),
-            Some((_, path)) => {
-                let (name, moves) = (world.name, path.len());
-                format!("{mutant:?}: found in {name} after {states} states, {moves} moves away")
-            }
-        });
-    }
-    well
 }
 
 impl fmt::Display for Violation {
