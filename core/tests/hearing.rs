@@ -68,6 +68,28 @@ fn addresses_outlive_the_store_while_all_hosts_hear_each_other() {
     assert!(!world.said(1, "expired") && !world.said(2, "expired"));
 }
 
+/// Rule 10.5. Hosts that hear each other renew once in a lease, and nobody renews who gets no news (rule 9.3).
+#[test]
+fn who_holds_by_consent_says_so_also_when_news_ended_before_a_renewal_could_fail() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    world.run(10 * SECOND);
+    let renewed = |world: &World| world.session("a").unwrap().mod_revision;
+    let before = renewed(&world);
+    world.run_until(4 * SECOND, |world| renewed(world) != before);
+    world.stop_store();
+    let error = StoreError::Unavailable("etcd was stopped".into());
+    let now = world.now;
+    world.hosts.iter_mut().for_each(|host| host.node.handle_follow_failed(&error, now));
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    let says = ["renewal fails", "held by consent"];
+    assert!(says.iter().all(|words| world.said(0, words)), "{}", world.story());
+    assert!(!world.said(0, "renewals succeed"), "{}", world.story());
+    world.start_store();
+    world.run(10 * SECOND);
+    assert!(world.said(0, "renewals succeed"), "{}", world.story());
+}
+
 /// Rule 10.5.
 #[test]
 fn one_that_does_not_acknowledge_is_enough_to_lose_the_addresses_with_the_lease() {

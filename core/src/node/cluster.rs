@@ -105,7 +105,13 @@ impl Cluster {
                 self.follow(own, true, out, now);
             }
             Timer::Follow => self.follow(own, true, out, now),
-            Timer::WatchStale => self.watch.is_stale_now(),
+            Timer::WatchStale => {
+                self.watch.is_stale_now();
+                // Nothing is sent from now on that could fail.
+                if self.session.id().is_some() {
+                    self.renewals_fail("no news come from etcd".to_owned(), out, now);
+                }
+            }
             Timer::Contest => {
                 if let Some((purpose, txn)) = self.session.expire_own_name(own, now) {
                     out.commit(purpose, txn, self.view.newest, self.lease().renew());
@@ -253,13 +259,18 @@ impl Cluster {
             // The store has answered a later one: this is no outage.
             Err(_) if !self.peers.renewal_failed(sent) => None,
             Err(error) => {
-                if self.session.failed(now) {
-                    let left = self.session.left(now);
-                    out.report(Report::RenewalsFail { why: error.to_string(), left });
-                }
+                self.renewals_fail(error.to_string(), out, now);
                 out.timers.set_earlier(Timer::Renew, now + lease.unanswered_delay());
                 Some(News::RenewalFailed)
             }
+        }
+    }
+
+    /// Tells it once, until a renewal is answered.
+    fn renewals_fail(&mut self, why: String, out: &mut Outbox, now: Instant) {
+        if self.session.failed(now) {
+            let left = self.session.left(now);
+            out.report(Report::RenewalsFail { why, left });
         }
     }
 
