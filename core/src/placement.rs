@@ -194,6 +194,8 @@ mod tests {
             addresses: ["10.0.0.50/32".parse().unwrap()].into(),
             interface: "lo".into(),
             policy: Policy::Priority { priority: 7, preempt: true },
+            require_carrier: true,
+            keep_connections: false,
         };
         let fit = NodeRecord {
             vips: [(vip.clone(), VipOffer::of(&config, "d".into()))].into(),

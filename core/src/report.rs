@@ -144,6 +144,25 @@ pub enum Report {
         /// The VIP.
         vip: VipName,
     },
+    /// An IP of the VIP is on the host elsewhere than turnip puts it, or with another prefix length.
+    Double {
+        /// The VIP.
+        vip: VipName,
+        /// Which address that is, and where.
+        why: String,
+        /// Whether the VIP is here as well.
+        held: bool,
+    },
+    /// That is over.
+    DoubleGone {
+        /// The VIP.
+        vip: VipName,
+    },
+    /// The fence is not removed at the end.
+    FenceStays {
+        /// Why.
+        why: String,
+    },
     /// An address of an earlier turnip on this host that is no longer configured.
     Stray {
         /// The address.
@@ -192,11 +211,14 @@ impl Report {
             | Report::PathsLost { .. }
             | Report::WatchStale { .. }
             | Report::Repairing { .. }
+            | Report::Double { held: true, .. }
+            | Report::FenceStays { .. }
             | Report::Stray { .. }
             | Report::PinIgnored { .. }
             | Report::NameContested { .. } => Level::Warn,
             Report::KernelFails { .. }
             | Report::Blocked { .. }
+            | Report::Double { held: false, .. }
             | Report::Unreadable { .. }
             | Report::StoreChanged { .. } => Level::Error,
             _ => Level::Info,
@@ -260,6 +282,9 @@ impl fmt::Display for Report {
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
             Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),
+            Report::Double { .. } | Report::DoubleGone { .. } | Report::FenceStays { .. } => {
+                self.tell_of_doubles(f)
+            }
             Report::Stray { assignment } => {
                 write!(
                     f,
@@ -285,6 +310,31 @@ impl fmt::Display for Report {
                     "this node's name is taken: {why}; waiting to see whether that session is renewed"
                 )
             }
+        }
+    }
+}
+
+impl Report {
+    /// What is told of addresses that have a VIP's IP and are not turnip's (rule 7.8).
+    fn tell_of_doubles(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::Double { vip, why, held: false } => {
+                write!(f, "cannot hold {vip} here: {why}. Take that address away")
+            }
+            Report::Double { vip, why, held: true } => {
+                write!(
+                    f,
+                    "{vip} is held here, and {why}. Take that address away before {vip} moves"
+                )
+            }
+            Report::DoubleGone { vip } => {
+                write!(f, "the addresses of {vip} are nowhere else on this host any more")
+            }
+            Report::FenceStays { why } => write!(
+                f,
+                "leaving the fence in place, for {why}, and without the fence two hosts would answer. When that address is gone, `turnip release` removes the fence"
+            ),
+            _ => Ok(()),
         }
     }
 }

@@ -141,6 +141,9 @@ impl About {
             Report::KernelFails { vip: name, .. } => vip("kernel-fails", name),
             Report::Blocked { vip: name, .. } => vip("blocked", name),
             Report::Unblocked { vip: name } => vip("unblocked", name),
+            Report::Double { vip: name, .. } => vip("double", name),
+            Report::DoubleGone { vip: name } => vip("double-gone", name),
+            Report::FenceStays { .. } => event("fence-stays"),
             Report::Stray { assignment } => address("stray", assignment),
             Report::Unreadable { .. } => event("unreadable"),
             Report::PinIgnored { vip: name, node, .. } => {

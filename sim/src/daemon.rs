@@ -80,6 +80,8 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         addresses: section.addresses.iter().map(|&id| config::net(id)).collect(),
         interface: Arc::clone(&layout.interfaces[section.interface]),
         policy: section.policy,
+        require_carrier: true,
+        keep_connections: false,
     });
     let incarnation = hosts.incarnation(host);
     let heartbeats = config.heartbeats.then(|| HeartbeatConfig {

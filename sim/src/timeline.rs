@@ -206,6 +206,7 @@ impl Drawing<'_> {
             | Fault::FlushRules { host }
             | Fault::StealAddress { host, .. }
             | Fault::PlantAddress { host, .. }
+            | Fault::Double { host, .. }
             | Fault::RefuseAddress { host, .. }
             | Fault::LinkDown { host, .. }
             | Fault::LinkGone { host, .. }

@@ -102,8 +102,13 @@ impl Own {
     /// The VIP of which `address` on `interface` is a part.
     pub(super) fn index_by_assignment(&self, interface: &str, address: IpNet) -> Option<VipIndex> {
         let index = self.index_by_address(address.addr())?;
-        let vip = self.vip(index);
-        (*vip.interface == *interface && vip.addresses.contains(&address)).then_some(index)
+        self.vip(index).belongs_on(interface, address).then_some(index)
+    }
+
+    /// The VIP that has the IP of `address`, which turnip does not put on `interface` in that way.
+    pub(super) fn index_by_double(&self, interface: &str, address: IpNet) -> Option<VipIndex> {
+        let index = self.index_by_address(address.addr())?;
+        self.vip(index).has_double(interface, address).then_some(index)
     }
 
     /// The VIPs that an interface carries.

@@ -18,6 +18,8 @@ pub(super) fn own_with_vips(count: usize) -> Own {
         addresses: [format!("10.0.0.{}/32", number + 1).parse().unwrap()].into(),
         interface: "eth0".into(),
         policy: Policy::Spread,
+        require_carrier: true,
+        keep_connections: false,
     };
     let lease = Lease::new(std::time::Duration::from_secs(3)).unwrap();
     Own::new(config(lease, (0..count).map(vip).collect()))

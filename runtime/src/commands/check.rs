@@ -1,5 +1,6 @@
 //! `turnip check`: what works, what does not, and what to do about it.
 
+mod addresses;
 mod etcd;
 mod host;
 mod peers;
@@ -86,6 +87,7 @@ pub fn check(sources: &Sources) -> ExitCode {
             etcd::check(&reach, config.as_ref(), &mut findings).await;
         }
         if let Some(config) = &config {
+            addresses::check(config, &mut findings).await;
             peers::check(config, &mut findings).await;
         }
     };

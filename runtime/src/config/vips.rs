@@ -98,8 +98,12 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
         }
     };
     let (policy, policy_place) = policy(&mut section, problems);
-    let wait_for_interface =
-        section.read("wait_for_interface", problems, Given::as_bool).unwrap_or(false);
+    let mut flag = |key: &'static str, default: bool| {
+        section.read(key, problems, Given::as_bool).unwrap_or(default)
+    };
+    let wait_for_interface = flag("wait_for_interface", false);
+    let require_carrier = flag("require_carrier", true);
+    let keep_connections = flag("keep_connections", false);
     section.finish(problems);
     Some(Vip {
         config: VipConfig {
@@ -107,6 +111,8 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
             addresses: addresses?,
             interface: Arc::from(interface?),
             policy: policy?,
+            require_carrier,
+            keep_connections,
         },
         wait_for_interface,
         interface_place: interface_given?.place,
@@ -308,6 +314,8 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
                 addresses: BTreeSet::from([net?]),
                 interface: Arc::from(interface?),
                 policy: Policy::Leader,
+                require_carrier: true,
+                keep_connections: false,
             },
             wait_for_interface: false,
             interface_place: Place::Variable("TURNIP_DEV".into()),

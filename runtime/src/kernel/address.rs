@@ -9,7 +9,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
 };
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage, Prop};
 use rtnetlink::{AddressAddRequest, Handle};
 use turnip_core::Link;
 
@@ -29,12 +29,30 @@ pub(super) struct Slot {
 /// An interface, as the kernel describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct LinkState {
-    /// The interface's index.
+    /// The interface's index, which stays when it is renamed.
     pub index: u32,
-    /// Name and whether it can carry traffic.
-    pub link: Link,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its other names (`altname`), which stay when it is renamed, and may be longer.
+    pub other_names: Vec<Arc<str>>,
+    /// Administratively up.
+    pub up: bool,
+    /// With a carrier, and not dormant.
+    pub carrier: bool,
     /// Whether it is the host's own loopback.
     pub loopback: bool,
+}
+
+impl LinkState {
+    /// All its names, its own first.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::once(&self.name).chain(&self.other_names)
+    }
+
+    /// The interface as core knows it by one of its names.
+    pub fn by(&self, name: &Arc<str>) -> Link {
+        Link { name: Arc::clone(name), up: self.up, carrier: self.carrier }
+    }
 }
 
 /// The address as it is named to take it away.
@@ -99,14 +117,28 @@ pub(super) fn parse(message: &AddressMessage) -> Option<(Slot, bool)> {
 
 /// The interface in a message.
 pub(super) fn parse_link(message: &LinkMessage) -> Option<LinkState> {
-    let name = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(Arc::from(name.as_str())),
-        _ => None,
-    })?;
+    let (mut name, mut other_names) = (None, Vec::new());
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(own) => name = Some(Arc::from(own.as_str())),
+            LinkAttribute::PropList(properties) => {
+                other_names.extend(properties.iter().filter_map(|property| match property {
+                    Prop::AltIfName(other) => Some(Arc::from(other.as_str())),
+                    _ => None,
+                }));
+            }
+            _ => {}
+        }
+    }
     let flags = message.header.flags;
-    let up = flags.contains(LinkFlags::Up | LinkFlags::Running);
-    let loopback = flags.contains(LinkFlags::Loopback);
-    Some(LinkState { index: message.header.index, link: Link { name, up }, loopback })
+    Some(LinkState {
+        index: message.header.index,
+        name: name?,
+        other_names,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::Running),
+        loopback: flags.contains(LinkFlags::Loopback),
+    })
 }
 
 /// The message that makes the interface keep the other IPv4 addresses of a subnet when the first

@@ -1,6 +1,6 @@
 //! Carries out the adapter's calls: rtnetlink for addresses and links, nftables for the fence.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -9,9 +9,11 @@ use turnip_core::adapter::{Call, Reply, Transaction, TransactionError};
 use turnip_core::{Assignment, KernelError, Listing, PresentAddress};
 
 use super::address::{LinkState, Slot};
+use super::configured::Configured;
 use super::expected::Expected;
 use super::fence::Fence;
 use super::liveness::Liveness;
+use super::places::Places;
 use super::record::{Entry, Record};
 use super::refusal::Refusal;
 use super::route::Route;
@@ -24,7 +26,9 @@ pub(super) struct Caller {
     pub route: Route,
     /// None where lifetimes are the proof.
     pub fence: Option<Fence>,
-    pub configured: BTreeSet<Entry>,
+    pub configured: Arc<Configured>,
+    /// Where what is there was put or found.
+    pub places: Places,
     pub record: Record,
     pub expected: Expected,
     pub liveness: Liveness,
@@ -107,26 +111,40 @@ impl Caller {
         Err(io::Error::other("what was listed changed too often"))
     }
 
-    fn listing(&self, links: BTreeMap<u32, LinkState>, addresses: Vec<(Slot, bool)>) -> Listing {
+    fn listing(
+        &mut self,
+        links: BTreeMap<u32, LinkState>,
+        addresses: Vec<(Slot, bool)>,
+    ) -> Listing {
         let mut listing = Listing::default();
         for (slot, kept_mark) in addresses {
-            let Some(LinkState { link, .. }) = links.get(&slot.index) else { continue };
-            let entry: Entry = (Arc::clone(&link.name), slot.address);
-            let marked = kept_mark || self.record.contains(&entry);
-            if marked || self.configured.contains(&entry) {
-                self.expected.insert(slot);
-                let (interface, address) = entry;
-                listing.addresses.push(PresentAddress { interface, address, marked });
+            let Some(state) = links.get(&slot.index) else { continue };
+            let entry = self.configured.entry(state, slot.address);
+            let marked = kept_mark || self.record.knows(state, slot.address, &links);
+            if !marked && !self.configured.has(slot.address.addr()) {
+                continue;
             }
+            self.expected.insert(slot);
+            if marked || self.configured.contains(&entry) {
+                self.places.note(&entry, slot.index);
+            }
+            let (interface, address) = entry;
+            listing.addresses.push(PresentAddress { interface, address, marked });
         }
-        listing.links = links.into_values().map(|state| state.link).collect();
+        listing.links = links.values().flat_map(|state| self.configured.links(state)).collect();
         listing
     }
 
     fn put(&mut self, addresses: &[Assignment], lifetime_secs: u32) -> Vec<Answer> {
-        let found = resolve(addresses);
+        let found = match self.route.resolve(addresses) {
+            Ok(found) => found,
+            Err(error) => return all(addresses, &refused(&error)),
+        };
         let slots: Vec<_> = found.iter().flatten().copied().collect();
-        let there = addresses.iter().zip(&found).filter(|(_, slot)| slot.is_some());
+        let there = addresses.iter().zip(&found).filter_map(|(one, slot)| Some((one, (*slot)?)));
+        for (one, slot) in there.clone() {
+            self.places.note(&entry(one), slot.index);
+        }
         self.record.note(there.map(|(one, _)| entry(one)));
         self.keep_siblings(&slots);
         let new: HashSet<_> =
@@ -158,27 +176,40 @@ impl Caller {
         found.iter().map(of_slot).collect()
     }
 
+    /// Takes them away from wherever they were put or found, whatever those interfaces are called by
+    /// now; and from those that have the names now.
     fn delete(&mut self, addresses: &[Assignment]) -> Vec<Answer> {
-        let found = resolve(addresses);
-        let slots: Vec<_> = found.iter().flatten().copied().collect();
+        let named = match self.route.resolve(addresses) {
+            Ok(named) => named,
+            Err(error) => return all(addresses, &refused(&error)),
+        };
+        let mut slots = Vec::with_capacity(addresses.len());
+        // Which address each slot is of.
+        let mut of_address = Vec::with_capacity(addresses.len());
+        for (number, (one, named)) in addresses.iter().zip(named).enumerate() {
+            let on = |index: &u32| Slot { index: *index, address: one.address };
+            let put = self.places.of(&entry(one)).iter().map(on);
+            slots.extend(put.filter(|slot| Some(*slot) != named).chain(named));
+            of_address.resize(slots.len(), number);
+        }
         self.keep_siblings(&slots);
         for slot in &slots {
             self.expected.remove(*slot);
         }
-        let answers = match self.route.delete(slots.iter().copied()) {
+        let kernels = match self.route.delete(slots.iter().copied()) {
             Ok(answers) => answers,
             Err(error) => return all(addresses, &refused(&error)),
         };
-        let mut answers = answers.into_iter();
-        let of_slot = |slot: &Option<Slot>| {
-            // Without its interface an address is gone.
-            let answer = slot.and_then(|_| answers.next());
+        // Without an interface on which it might be, an address is gone.
+        let mut answers = vec![Ok(()); addresses.len()];
+        for ((slot, number), answer) in slots.iter().zip(of_address).zip(kernels) {
             match answer {
-                Some(Err(refusal)) if !refusal.is_gone() => Err(kernel_error(&refusal)),
-                _ => Ok(()),
+                Err(refusal) if !refusal.is_gone() => {
+                    answers[number] = Err(kernel_error(&refusal));
+                }
+                _ => self.places.strike(&entry(&addresses[number]), slot.index),
             }
-        };
-        let answers: Vec<_> = found.iter().map(of_slot).collect();
+        }
         let gone = addresses.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let gone: Vec<_> = gone.map(|(one, _)| entry(one)).collect();
         self.record.strike(&gone);
@@ -210,16 +241,4 @@ impl Caller {
 
 fn all(addresses: &[Assignment], error: &KernelError) -> Vec<Answer> {
     addresses.iter().map(|_| Err(error.clone())).collect()
-}
-
-/// Finds the interfaces, each name once; none for what has none.
-fn resolve(addresses: &[Assignment]) -> Vec<Option<Slot>> {
-    let mut indices: BTreeMap<&str, Option<u32>> = BTreeMap::new();
-    let mut slots = Vec::with_capacity(addresses.len());
-    for one in addresses {
-        let index = indices.entry(&*one.interface);
-        let index = *index.or_insert_with_key(|name| nix::net::if_::if_nametoindex(*name).ok());
-        slots.push(index.map(|index| Slot { index, address: one.address }));
-    }
-    slots
 }

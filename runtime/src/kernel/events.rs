@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt, Stream};
-use ipnet::IpNet;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::AddressMessage;
@@ -16,10 +16,11 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::proto::Connection;
 use rtnetlink::sys::AsyncSocket;
 use tokio::task::unconstrained;
-use turnip_core::KernelEvent;
+use turnip_core::{KernelEvent, Link};
 
 use super::address::{self, LinkState, Slot};
 use super::announce::LinkNews;
+use super::configured::{Configured, OwnNames};
 use super::expected::Expected;
 use super::liveness::Liveness;
 use super::route::{Unsolicited, enlarge};
@@ -40,7 +41,8 @@ pub(super) struct Events {
     liveness: Liveness,
     link_news: LinkNews,
     links: BTreeMap<u32, LinkState>,
-    configured: BTreeSet<IpNet>,
+    configured: Arc<Configured>,
+    own_names: OwnNames,
     expected: Expected,
     waiting: VecDeque<KernelEvent>,
 }
@@ -48,7 +50,8 @@ pub(super) struct Events {
 impl Events {
     /// Subscribes. Must be called within a tokio runtime.
     pub fn open(
-        configured: BTreeSet<IpNet>,
+        configured: Arc<Configured>,
+        own_names: OwnNames,
         expected: Expected,
         liveness: Liveness,
         link_news: LinkNews,
@@ -63,6 +66,7 @@ impl Events {
             link_news,
             links: BTreeMap::new(),
             configured,
+            own_names,
             expected,
             waiting: VecDeque::new(),
         })
@@ -71,6 +75,9 @@ impl Events {
     /// The links as they were when the subscription began: only what differs is news.
     pub fn know_links(&mut self, links: BTreeMap<u32, LinkState>) {
         self.links = links;
+        for state in self.links.values() {
+            self.own_names.learn(&self.configured, state);
+        }
     }
 
     /// Subscribes anew when the connection broke. What happened meanwhile is lost. When that is
@@ -127,8 +134,10 @@ impl Events {
                     && !is_of_a_port(&message)
                 {
                     self.link_news.tell();
-                    self.links.remove(&state.index);
-                    self.push(KernelEvent::LinkGone(state.link.name));
+                    let mut gone = self.configured.links(&state);
+                    let known = self.links.remove(&state.index);
+                    gone.extend(known.iter().flat_map(|known| self.configured.links(known)));
+                    self.tell_links(gone, &[]);
                 }
             }
             _ => {}
@@ -142,7 +151,8 @@ impl Events {
         is_news: impl FnOnce(&Expected, Slot) -> bool,
     ) {
         let Some((slot, marked)) = address::parse(message) else { return };
-        if (marked || self.configured.contains(&slot.address)) && is_news(&self.expected, slot) {
+        let is_of_a_vip = marked || self.configured.has(slot.address.addr());
+        if is_of_a_vip && is_news(&self.expected, slot) {
             self.push(KernelEvent::AddressChanged);
         }
     }
@@ -151,16 +161,27 @@ impl Events {
         let Some(state) = address::parse_link(message) else { return };
         // Also of what is no news to the node, such as a hardware address.
         self.link_news.tell();
-        let before = self.links.insert(state.index, state.clone());
-        if before.as_ref() == Some(&state) {
-            return;
+        self.own_names.learn(&self.configured, &state);
+        let after = self.configured.links(&state);
+        let before = self.links.insert(state.index, state);
+        let before = before.map(|before| self.configured.links(&before));
+        self.tell_links(before.unwrap_or_default(), &after);
+    }
+
+    /// Tells of the names that an interface has no more, and of those by which it is another one
+    /// than before.
+    fn tell_links(&mut self, before: Vec<Link>, after: &[Link]) {
+        let changed = after.iter().filter(|link| !before.contains(link)).cloned();
+        let changed: Vec<Link> = changed.collect();
+        let is_gone = |name: &Arc<str>| !after.iter().any(|link| link.name == *name);
+        let gone: BTreeSet<Arc<str>> =
+            before.into_iter().map(|link| link.name).filter(is_gone).collect();
+        for name in gone {
+            self.push(KernelEvent::LinkGone(name));
         }
-        if let Some(before) = before
-            && before.link.name != state.link.name
-        {
-            self.push(KernelEvent::LinkGone(before.link.name));
+        for link in changed {
+            self.push(KernelEvent::LinkChanged(link));
         }
-        self.push(KernelEvent::LinkChanged(state.link));
     }
 }
 
@@ -199,16 +220,61 @@ impl Stream for Events {
 #[cfg(test)]
 mod tests {
     use futures::StreamExt;
+    use turnip_core::Assignment;
 
     use super::*;
+
+    fn events(configured: &[Assignment], liveness: Liveness, news: LinkNews) -> Events {
+        let configured = Arc::new(Configured::new(configured));
+        let (names, expected) = (OwnNames::default(), Expected::default());
+        Events::open(configured, names, expected, liveness, news).unwrap()
+    }
+
+    fn state(name: &str, other_names: &[&str], carrier: bool) -> LinkState {
+        LinkState {
+            index: 7,
+            name: name.into(),
+            other_names: other_names.iter().map(|name| Arc::from(*name)).collect(),
+            up: true,
+            carrier,
+            loopback: false,
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_renamed_interface_is_gone_by_its_old_name_and_stays_by_a_configured_other_one() {
+        let vip = Assignment {
+            vip: "v".parse().unwrap(),
+            interface: "uplink".into(),
+            address: "10.0.0.50/32".parse().unwrap(),
+        };
+        let mut events = events(&[vip], Liveness::default(), LinkNews::default());
+        let mut told = |before: Option<LinkState>, after: &LinkState| {
+            let links = |state: &LinkState| events.configured.links(state);
+            let (before, after) = (before.as_ref().map(links).unwrap_or_default(), links(after));
+            events.tell_links(before, &after);
+            std::mem::take(&mut events.waiting)
+        };
+        let changed = |name: &str, carrier| {
+            KernelEvent::LinkChanged(Link { name: name.into(), up: true, carrier })
+        };
+        let (old, new) = (state("eth0", &["uplink"], true), state("eth9", &["uplink"], true));
+        assert_eq!(told(None, &old), [changed("eth0", true), changed("uplink", true)]);
+        let renamed = [KernelEvent::LinkGone("eth0".into()), changed("eth9", true)];
+        assert_eq!(told(Some(old.clone()), &new), renamed);
+        let lost = state("eth9", &["uplink"], false);
+        let both = [changed("eth9", false), changed("uplink", false)];
+        assert_eq!(told(Some(new.clone()), &lost), both);
+        assert!(told(Some(new.clone()), &new).is_empty());
+        let gone = [KernelEvent::LinkGone("uplink".into())];
+        assert_eq!(told(Some(new), &state("eth9", &[], true)), gone);
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_connection_that_breaks_is_made_anew_once_and_what_was_lost_is_told() {
         let liveness = Liveness::default();
         let news = LinkNews::default();
-        let open =
-            Events::open(BTreeSet::new(), Expected::default(), liveness.clone(), news.clone());
-        let mut events = open.unwrap();
+        let mut events = events(&[], liveness.clone(), news.clone());
         let before = news.count();
         events.opened = Instant::now().checked_sub(BROKEN_AGAIN * 2).unwrap();
         events.reopen();

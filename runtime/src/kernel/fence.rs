@@ -19,6 +19,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -77,6 +78,17 @@ pub fn exists() -> io::Result<bool> {
         Some(mut channel) => !tables(&mut channel)?.is_empty(),
         None => false,
     })
+}
+
+/// The addresses that the fence silences unless they are held; none where there is no fence.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn vips() -> io::Result<BTreeSet<IpAddr>> {
+    if !exists()? {
+        return Ok(BTreeSet::new());
+    }
+    Ok(Fence::open()?.read()?.vips)
 }
 
 /// Removes the fence, whoever made it; says whether there was one.

@@ -3,7 +3,8 @@
 //! ```text
 //!   driver -- perform --> core's Adapter <-- a thread --> Caller --+--> Fence (nftables)
 //!          <-- events --- Events <-- multicast                     +--> Route (rtnetlink)
-//!          -- announce -> Announcer (a thread)                     +--> Record
+//!          -- announce -> Announcer (a thread)                     +--> Places, Record
+//!          -- end_connections -> Connections (a thread)
 //! ```
 //!
 //! What is sent, and when, and what is undone because it came too late, is decided by
@@ -14,11 +15,14 @@ mod announce;
 mod caller;
 mod channel;
 pub mod check;
+mod configured;
+mod connections;
 mod events;
 mod expected;
 pub mod fence;
 mod liveness;
 mod nft;
+mod places;
 mod record;
 mod refusal;
 pub mod release;
@@ -30,6 +34,7 @@ mod thread;
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -47,10 +52,13 @@ use crate::seams::Kernel;
 use address::LinkState;
 use announce::{Announcer, LinkNews};
 use caller::Caller;
+use configured::{Configured, OwnNames};
+use connections::Connections;
 use events::Events;
 use expected::Expected;
 use fence::Fence;
 use liveness::Liveness;
+use places::Places;
 use record::Record;
 use route::Route;
 use thread::Shared;
@@ -71,6 +79,8 @@ pub struct Netlink {
     shared: Arc<Shared>,
     events: Mutex<Option<Events>>,
     announcer: Announcer,
+    own_names: OwnNames,
+    connections: Connections,
     liveness: Liveness,
 }
 
@@ -95,13 +105,19 @@ impl Netlink {
         let mut adapter = Adapter::new(settings.configured.iter().cloned(), settings.backstop);
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let expected = Expected::default();
-        let networks = settings.configured.iter().map(|one| one.address).collect();
+        let configured = Arc::new(Configured::new(&settings.configured));
+        let own_names = OwnNames::default();
         let (liveness, link_news) = (Liveness::default(), LinkNews::default());
-        let events = Events::open(networks, expected.clone(), liveness.clone(), link_news.clone());
+        let events = Events::open(
+            Arc::clone(&configured),
+            own_names.clone(),
+            expected.clone(),
+            liveness.clone(),
+            link_news.clone(),
+        );
         let mut events = events.map_err(context("cannot follow changes of addresses"))?;
         let announcer = Announcer::start(clock.clone(), expected.clone(), link_news)?;
-        let entry = |one: Assignment| (one.interface, one.address);
-        let configured = settings.configured.into_iter().map(entry).collect();
+        let connections = Connections::start()?;
         let record = Record::open(&settings.runtime_directory, host::network_namespace()?);
         let shared = Arc::new(Shared::new(adapter, clock));
         let of_caller = liveness.clone();
@@ -109,6 +125,7 @@ impl Netlink {
             route,
             fence,
             configured,
+            places: Places::default(),
             record,
             expected,
             liveness: of_caller,
@@ -116,7 +133,8 @@ impl Netlink {
         };
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
-        Ok(Netlink { shared, events: Mutex::new(Some(events)), announcer, liveness })
+        let events = Mutex::new(Some(events));
+        Ok(Netlink { shared, events, announcer, own_names, connections, liveness })
     }
 
     /// Waits until the kernel is out of reach for good: nothing came of what it is asked to do for
@@ -157,7 +175,7 @@ fn clear_earlier_fence(settings: &Settings) -> io::Result<()> {
         tracing::warn!(
             "a fence of an earlier turnip is there, but lifetimes are configured: clearing this host first"
         );
-        release::release(&settings.runtime_directory)?;
+        release::release_all(&settings.runtime_directory)?;
     }
     Ok(())
 }
@@ -174,8 +192,17 @@ impl Kernel for Netlink {
         }
     }
 
-    fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) -> impl Future<Output = ()> {
+    fn announce(
+        &self,
+        mut addresses: Vec<Assignment>,
+        deadline: Instant,
+    ) -> impl Future<Output = ()> {
+        self.own_names.translate(&mut addresses);
         self.announcer.announce(addresses, deadline)
+    }
+
+    fn end_connections(&self, addresses: Vec<IpAddr>) {
+        self.connections.end(addresses);
     }
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {

@@ -59,5 +59,7 @@ fn vip(name: &str, addresses: &[u8]) -> VipConfig {
         addresses: addresses.iter().map(address).collect(),
         interface: INTERFACE.into(),
         policy: Policy::Priority { priority: 0, preempt: false },
+        require_carrier: true,
+        keep_connections: false,
     }
 }

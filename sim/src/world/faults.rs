@@ -168,6 +168,7 @@ impl Inner {
             Fault::FlushRules { host } => self.hosts.change_rules(host, true, env),
             Fault::StealAddress { host, vip } => self.hosts.steal(host, vip, env),
             Fault::PlantAddress { host, vip } => self.hosts.plant(host, vip, env),
+            Fault::Double { host, vip } => self.hosts.set_double(host, vip, true, env),
             Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, true),
             Fault::LinkDown { host, interface } => {
                 self.hosts.set_link(host, interface, false, env);
@@ -233,6 +234,7 @@ impl Inner {
                 self.hosts.slew(host, ppm, env);
             }
             Fault::Suspend { host } => self.wake_host(host),
+            Fault::Double { host, vip } => self.hosts.set_double(host, vip, false, env),
             Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, false),
             Fault::LinkDown { host, interface } => {
                 self.hosts.set_link(host, interface, true, env);
