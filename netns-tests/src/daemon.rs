@@ -72,6 +72,8 @@ pub struct TurnipSettings {
     pub address: Option<String>,
     /// Of all VIPs.
     pub policy: Policy,
+    /// More lines of every VIP, as they are written in the file.
+    pub vip_lines: Vec<String>,
     /// Whether every host asks the etcd member on it first, and the others when that fails; else
     /// all ask the first host's first.
     pub own_member_first: bool,
@@ -88,6 +90,7 @@ impl Default for TurnipSettings {
             listen: None,
             address: None,
             policy: Policy::Spread,
+            vip_lines: Vec::new(),
             own_member_first: false,
             by_variables: false,
         }
@@ -276,12 +279,13 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
             format!("policy = \"priority\"\npriority = {priority}\npreempt = {preempt}\n")
         }
     };
+    let more: String = settings.vip_lines.iter().map(|line| format!("{line}\n")).collect();
     for vip in vips {
         let addresses: Vec<String> =
             vip.addresses.iter().map(|address| format!("\"{address}\"")).collect();
         let _ = write!(
             toml,
-            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}",
+            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}{more}",
             vip.name,
             addresses.join(", "),
             vip.interface,

@@ -7,12 +7,15 @@
 mod addresses;
 mod apart;
 mod api_server;
+mod connections;
 mod cuts;
 mod daemons;
 mod gateway;
 mod heartbeats;
 mod hosts;
 mod operators;
+mod own_address;
+mod own_interface;
 mod renames;
 mod rollback;
 mod store;
