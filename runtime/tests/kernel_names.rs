@@ -10,6 +10,7 @@ use rtnetlink::packet_route::neighbour::NeighbourState;
 use rtnetlink::{LinkBridge, LinkUnspec};
 use turnip::kernel::{check, release};
 use turnip::seams::Kernel;
+use turnip_core::adapter::Fenced;
 use turnip_core::{Assignment, Backstop, KernelEvent, KernelOutcome, PresentAddress};
 
 use kernel_lab::*;
@@ -144,6 +145,31 @@ fn an_address_on_an_interface_by_another_name_is_announced_there() {
             neighbour.cached(address).as_ref() == Some(&right)
         })
         .await;
+    });
+}
+
+#[test]
+fn a_link_local_address_is_fenced_by_its_interfaces_own_name_whatever_it_is_configured_by() {
+    on_a_host(|| async {
+        let _neighbour = Neighbour::join().await;
+        name_too(DEVICE, ALTNAME).await;
+        let vip = [on(ALTNAME, "fe80::50/64")];
+        let fenced_on = |name: &str| Fenced::new(&name.into(), vip[0].address.addr());
+        let fenced = || turnip::kernel::fence::vips().unwrap();
+        let host = Host::start(Backstop::Fence, &vip);
+        assert_eq!(host.assume(&vip, host.after(60_000)).await, done());
+        assert_eq!(fenced(), [fenced_on(DEVICE)].into());
+        // The next process finds it held.
+        drop(host);
+        let host = Host::start(Backstop::Fence, &vip);
+        assert_eq!(host.list().await.addresses, [present(ALTNAME, "fe80::50/64", true)]);
+        let mut events = Box::pin(host.kernel.events());
+        rename(DEVICE, RENAMED).await;
+        assert!(events.next().await.is_some());
+        assert_eq!(host.assume(&vip, host.after(60_000)).await, done());
+        assert!(fenced().contains(&fenced_on(RENAMED)));
+        assert_eq!(host.withdraw(&vip).await, done());
+        assert!(!is_present("fe80::50/64").await);
     });
 }
 
