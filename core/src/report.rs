@@ -186,6 +186,11 @@ pub enum Report {
     Drained(bool),
     /// The local etcd member became the raft leader, or ceased to be.
     RaftLeader(bool),
+    /// VIPs cannot follow the etcd member on this host, for what answers is none.
+    NoOwnMember {
+        /// Who answers.
+        why: String,
+    },
     /// The store is not the one it was: everything starts over.
     StoreChanged {
         /// What showed it.
@@ -216,6 +221,7 @@ impl Report {
             Report::KernelFails { .. }
             | Report::Blocked { .. }
             | Report::Unreadable { .. }
+            | Report::NoOwnMember { .. }
             | Report::StoreChanged { .. } => Level::Error,
             _ => Level::Info,
         }
@@ -302,6 +308,10 @@ impl fmt::Display for Report {
             Report::RaftLeader(false) => {
                 f.write_str("the local etcd member is not the raft leader")
             }
+            Report::NoOwnMember { why } => write!(
+                f,
+                "no VIP with the policy \"leader\" prefers this host, for its etcd.local is no member of its own: {why}"
+            ),
             Report::StoreChanged { why } => {
                 write!(f, "dropping everything and starting over: {why}")
             }
