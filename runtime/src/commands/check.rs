@@ -2,6 +2,7 @@
 
 mod etcd;
 mod host;
+mod members;
 mod neighbours;
 mod peers;
 
