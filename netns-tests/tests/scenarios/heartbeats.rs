@@ -430,7 +430,7 @@ fn a_host_that_is_alive_is_not_forgotten() -> Result<()> {
 #[test]
 fn what_hosts_had_that_are_gone_for_good_is_taken_once_an_operator_forgets_them() -> Result<()> {
     let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
-    let mut cluster = Cluster::start(Plan { etcd, ..Plan::default() })?;
+    let (mut cluster, _) = that_hear_each_other(Plan { etcd, ..Plan::default() })?;
     cluster.note("h3 is stopped; the sessions of h1 and h2 list each other alone");
     cluster.stop_daemon(2)?;
     cluster.wait_until_session_lists(0, 1)?;
