@@ -54,13 +54,22 @@ fn compact(text: &str) -> Result<Compact, String> {
     match text.trim() {
         "auto" => Ok(Compact::Auto),
         "never" => Ok(Compact::Never),
-        text => match values::duration(text) {
+        text => match history(text) {
             Ok(keep) if keep >= KEEP_MIN => Ok(Compact::Keep(keep)),
             Ok(_) => Err("too short; an hour of history is usual: \"1h\"".into()),
             Err(_) => {
                 Err("not a way to compact; write \"auto\", \"never\", or how much history is kept, as in \"1h\"".into())
             }
         },
+    }
+}
+
+/// A duration, which may be in hours: of history one keeps more than of a lease.
+fn history(text: &str) -> Result<Duration, String> {
+    let hours = text.strip_suffix('h').and_then(|hours| hours.trim().parse::<u32>().ok());
+    match hours {
+        Some(hours) => Ok(Duration::from_secs(3600) * hours),
+        None => values::duration(text),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// Reads `3s`, `600ms`, `1.5s`, `2m` or `1h`.
+/// Reads `3s`, `600ms`, `1.5s` or `2m`.
 ///
 /// # Errors
 /// When there is no number, or no unit.
@@ -17,7 +17,6 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "ms" => 1.0,
         "s" => 1_000.0,
         "m" | "min" => 60_000.0,
-        "h" => 3_600_000.0,
         _ => return Err(wrong()),
     };
     let number: f64 = number.parse().map_err(|_| wrong())?;
