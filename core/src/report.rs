@@ -330,10 +330,7 @@ impl fmt::Display for Report {
             Report::RaftLeader(false) => {
                 f.write_str("the local etcd member is not the raft leader")
             }
-            Report::NoOwnMember { why } => write!(
-                f,
-                "no VIP with the policy \"leader\" prefers this host, for its etcd.local is no member of its own: {why}"
-            ),
+            Report::NoOwnMember { why } => no_own_member(f, why),
             Report::StoreChanged { why } => {
                 write!(f, "dropping everything and starting over: {why}")
             }
@@ -375,6 +372,13 @@ impl Report {
             _ => Ok(()),
         }
     }
+}
+
+fn no_own_member(f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {
+    write!(
+        f,
+        "no VIP with the policy \"leader\" prefers this host, for its etcd.local is no member of its own: {why}"
+    )
 }
 
 /// The names, or the first of many with how many more there are.

@@ -3,28 +3,23 @@
 //! A load balancer, or a proxy, has another member answer each time, and each of them says the truth of
 //! itself. Who followed that would have etcd's leader on this host at every other look.
 
-use std::collections::BTreeSet;
-
 use super::outbox::Outbox;
 use crate::records::MemberRecord;
 use crate::report::Report;
 use crate::store::{MemberStatus, StoreError};
 
-/// So many answers of one member in a row, after several had answered, and it is believed again.
-const BELIEVED_AGAIN_AFTER: u32 = 120;
-/// No host has so many members, one after the other.
-const MEMBERS_MAX: usize = 8;
+/// So many answers in a row, a minute with the default lease, and a member that took the place of another is
+/// believed. Whoever replaces a member can wait for that: meanwhile its VIPs stay where they are.
+const BELIEVED_AFTER: u32 = 120;
 
 /// Who answered so far.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct OwnMember {
     last: Option<u64>,
-    /// Who answered before, and then another did.
-    left: BTreeSet<u64>,
-    /// One that took another's place is believed when it has answered twice in a row.
-    is_new: bool,
-    /// Several answer in turn; and how often the same did since.
-    several: Option<u32>,
+    /// How often in a row it has answered since it took the place of another; none when it is believed.
+    unsettled: Option<u32>,
+    /// Another took its place before it had settled.
+    several: bool,
     /// What was told last.
     told: Option<String>,
 }
@@ -47,13 +42,13 @@ impl OwnMember {
             }
         };
         self.look_at(status.member_id);
-        if self.several.is_some() {
+        if self.several {
             let why = "one member after the other answers: name the one on this host, not a load balancer or a proxy".to_owned();
             self.tell(why, followed, out);
             return None;
         }
         self.told = None;
-        (!self.is_new).then(|| MemberRecord {
+        self.unsettled.is_none().then(|| MemberRecord {
             id: format!("{:x}", status.member_id),
             leader: status.is_leader,
             term: status.term,
@@ -61,22 +56,18 @@ impl OwnMember {
     }
 
     fn look_at(&mut self, id: u64) {
-        if self.last == Some(id) {
-            self.is_new = false;
-            self.several = self.several.map(|times| times + 1);
-            if self.several.is_some_and(|times| times >= BELIEVED_AGAIN_AFTER) {
-                (self.several, self.left) = (None, BTreeSet::new());
+        match self.last.replace(id) {
+            None => {}
+            Some(last) if last == id => {
+                self.unsettled = self.unsettled.map(|times| times + 1);
+                if self.unsettled.is_some_and(|times| times >= BELIEVED_AFTER) {
+                    (self.unsettled, self.several) = (None, false);
+                }
             }
-            return;
-        }
-        if let Some(last) = self.last.replace(id) {
-            self.left.insert(last);
-            self.is_new = true;
-        }
-        if self.left.contains(&id) || self.left.len() >= MEMBERS_MAX {
-            (self.several, self.left) = (Some(0), BTreeSet::new());
-        } else {
-            self.several = self.several.map(|_| 0);
+            Some(_) => {
+                self.several |= self.unsettled.is_some();
+                self.unsettled = Some(0);
+            }
         }
     }
 
@@ -123,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_answer_in_turn_never_lead_once_that_is_seen_and_it_is_told_once() {
+    fn members_that_answer_in_turn_do_not_lead_and_it_is_told_once() {
         let (leads, told) = leads(&[2, 1, 3, 2, 1, 1, 3, 1, 1, 1]);
         assert_eq!(leads, vec![false; 10]);
         assert_eq!(told.len(), 1, "{told:?}");
@@ -131,17 +122,22 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_takes_the_place_of_another_is_believed_when_it_answers_twice() {
-        assert_eq!(leads(&[2, 2, 1, 1, 1]).0, [false, false, false, true, true]);
+    fn a_member_that_takes_the_place_of_another_is_believed_when_it_stays() {
+        let mut ids = vec![2, 2, 1];
+        ids.extend([1; BELIEVED_AFTER as usize]);
+        let (leads, told) = leads(&ids);
+        assert!(leads[..leads.len() - 1].iter().all(|leads| !leads));
+        assert_eq!(leads.last(), Some(&true));
+        assert!(told.is_empty(), "somebody replaced it: {told:?}");
     }
 
     #[test]
-    fn when_one_answers_for_long_it_is_believed_again() {
+    fn when_one_of_several_answers_for_long_it_is_believed_again() {
         let mut ids = vec![1, 2, 1];
-        ids.extend([1; BELIEVED_AGAIN_AFTER as usize]);
-        let (leads, _) = leads(&ids);
+        ids.extend([1; BELIEVED_AFTER as usize]);
+        let (leads, told) = leads(&ids);
         assert_eq!(leads.iter().filter(|leads| **leads).count(), 2, "the first, and the last");
-        assert_eq!(leads.last(), Some(&true));
+        assert_eq!((leads.last(), told.len()), (Some(&true), 1));
     }
 
     #[test]

@@ -63,8 +63,8 @@ pub struct Params {
     pub announce_every_ms: Option<u64>,
     /// Whether VIPs are announced against whoever else claims them (rule 8.18).
     pub defend: bool,
-    /// Where hosts have a member, a load balancer stands before it: each time it is asked for itself, the
-    /// next one answers.
+    /// Where hosts have a member, a load balancer stands before it: when it is asked for itself, one after the
+    /// other of all answers for a while.
     pub balanced: bool,
     /// Whose algorithm runs.
     pub daemon: Daemon,

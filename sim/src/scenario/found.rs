@@ -47,7 +47,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "behind-a-balancer",
-            "what answers for the etcd member of each host is another member each time: the VIP that follows the leader stays where it is",
+            "what answers for the etcd member of each host is one member after the other: the VIP that follows the leader stays where it is",
             200 * MS,
             behind_a_balancer,
         ),

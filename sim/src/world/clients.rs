@@ -17,6 +17,9 @@ use super::slots::{Reply, SlotId};
 /// How long the first read of a watch may take, in ns. The node usually asks elsewhere before.
 const OPEN_TIMEOUT: u64 = 3_000 * MS;
 
+/// So often a load balancer leads to the same member: for longer than a preference has to last.
+const ASKED_IN_A_ROW: usize = 10;
+
 /// One host's client.
 struct Client {
     /// The member on the host.
@@ -165,7 +168,7 @@ impl Clients {
             return slot;
         };
         if let Some(asked) = &mut self.0[host].balanced {
-            member = (member + *asked) % env.plan.params.members;
+            member = (member + *asked / ASKED_IN_A_ROW) % env.plan.params.members;
             *asked += 1;
         }
         let reaches = env.net.reaches(Plane::Client, host, host);
