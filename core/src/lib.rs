@@ -31,6 +31,7 @@
 
 mod action;
 pub mod adapter;
+pub mod compaction;
 mod config;
 mod heartbeat;
 mod kernel;
@@ -52,6 +53,7 @@ mod view;
 
 pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
+pub use compaction::Compaction;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
 pub use kernel::{

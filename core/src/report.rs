@@ -205,6 +205,11 @@ pub enum Report {
     Drained(bool),
     /// The local etcd member became the raft leader, or ceased to be.
     RaftLeader(bool),
+    /// VIPs cannot follow the etcd member on this host, for what answers is none.
+    NoOwnMember {
+        /// Who answers.
+        why: String,
+    },
     /// The store is not the one it was: everything starts over.
     StoreChanged {
         /// What showed it.
@@ -238,6 +243,7 @@ impl Report {
             | Report::Blocked { .. }
             | Report::Double { held: false, .. }
             | Report::Unreadable { .. }
+            | Report::NoOwnMember { .. }
             | Report::StoreChanged { .. } => Level::Error,
             _ => Level::Info,
         }
@@ -324,6 +330,7 @@ impl fmt::Display for Report {
             Report::RaftLeader(false) => {
                 f.write_str("the local etcd member is not the raft leader")
             }
+            Report::NoOwnMember { why } => no_own_member(f, why),
             Report::StoreChanged { why } => {
                 write!(f, "dropping everything and starting over: {why}")
             }
@@ -365,6 +372,13 @@ impl Report {
             _ => Ok(()),
         }
     }
+}
+
+fn no_own_member(f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {
+    write!(
+        f,
+        "no VIP with the policy \"leader\" prefers this host, for its etcd.local is no member of its own: {why}"
+    )
 }
 
 /// The names, or the first of many with how many more there are.

@@ -1,7 +1,10 @@
-//! One daemon a network namespace.
+//! One daemon a network namespace (rule 6.8 of the protocol).
 //!
-//! The lock is an abstract unix socket: the kernel scopes it to the network namespace, and lets
-//! go of it with the process. Whoever is too late can ask it who was first.
+//! The lock is a group of packet sockets with room for one ([`room`]), which takes privileges. Who has it
+//! listens on an abstract unix socket besides, and says its name to whoever is too late. Any user may have
+//! taken that socket: then nobody is told a name, and that is all.
+
+mod room;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,8 +12,12 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Duration;
 
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{UnixCredentials, getsockopt, sockopt};
+use nix::unistd::Uid;
 
+use room::Room;
+
+/// Under this name turnip says who it is. Before it had another lock, this socket was it.
 const NAME: &str = "turnip";
 /// How long the first daemon is given to say its name.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -18,7 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Held while the daemon runs.
 #[derive(Debug)]
 pub struct InstanceLock {
-    accepting: tokio::task::JoinHandle<()>,
+    _room: Room,
+    accepting: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// Why the lock was not taken.
@@ -31,7 +39,7 @@ pub enum LockError {
         /// The node that it runs as; it may be too busy to say.
         node: Option<String>,
     },
-    /// The socket could not be made.
+    /// It could not be made, for want of privileges for one.
     Io(io::Error),
 }
 
@@ -61,41 +69,76 @@ impl InstanceLock {
     /// When another daemon has it: the error names that one.
     pub fn take(node: &str) -> Result<Self, LockError> {
         let address = SocketAddr::from_abstract_name(NAME).map_err(LockError::Io)?;
+        let room = match Room::take() {
+            Ok(Some(room)) => room,
+            Ok(None) => return Err(ask(&address)),
+            // Whoever lacks the privileges can ask all the same.
+            Err(error) => {
+                return Err(match ask(&address) {
+                    LockError::Taken { pid: None, node: None } => LockError::Io(error),
+                    taken => taken,
+                });
+            }
+        };
         let listener = match UnixListener::bind_addr(&address) {
             Ok(listener) => listener,
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(ask(&address)),
-            Err(error) => return Err(LockError::Io(error)),
+            Err(_) => {
+                // A turnip of before, for which this is the lock.
+                if let Some(taken) = privileged(&address) {
+                    return Err(taken);
+                }
+                tracing::warn!(
+                    "another program listens on the abstract socket {NAME:?}: who asks which turnip runs here is told what that says"
+                );
+                return Ok(InstanceLock { _room: room, accepting: None });
+            }
         };
         listener.set_nonblocking(true).map_err(LockError::Io)?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(LockError::Io)?;
-        let node = node.to_owned();
-        let accepting = tokio::spawn(async move {
-            loop {
-                let Ok((stream, _)) = listener.accept().await else {
-                    tokio::time::sleep(PATIENCE).await;
-                    continue;
-                };
-                // A name fits the socket's buffer, so this never waits.
-                if let Ok(mut stream) = stream.into_std() {
-                    let _ = stream.write_all(node.as_bytes());
-                }
-            }
-        });
-        Ok(InstanceLock { accepting })
+        let accepting = Some(tokio::spawn(say(node.to_owned(), listener)));
+        Ok(InstanceLock { _room: room, accepting })
     }
 }
 
 impl Drop for InstanceLock {
     fn drop(&mut self) {
-        self.accepting.abort();
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
     }
+}
+
+/// Says the node's name to whoever asks.
+async fn say(node: String, listener: tokio::net::UnixListener) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PATIENCE).await;
+            continue;
+        };
+        // A name fits the socket's buffer, so this never waits.
+        if let Ok(mut stream) = stream.into_std() {
+            let _ = stream.write_all(node.as_bytes());
+        }
+    }
+}
+
+/// Who listens on the socket, if it is somebody who could have the privileges: root, or this very user, who
+/// under the unit is nobody else.
+fn privileged(address: &SocketAddr) -> Option<LockError> {
+    let stream = UnixStream::connect_addr(address).ok()?;
+    let uid = Uid::from_raw(credentials(&stream)?.uid());
+    (uid.is_root() || uid == Uid::effective()).then(|| ask(address))
+}
+
+fn credentials(stream: &UnixStream) -> Option<UnixCredentials> {
+    getsockopt(stream, sockopt::PeerCredentials).ok()
 }
 
 fn ask(address: &SocketAddr) -> LockError {
     let Ok(mut stream) = UnixStream::connect_addr(address) else {
         return LockError::Taken { pid: None, node: None };
     };
-    let pid = getsockopt(&stream, sockopt::PeerCredentials).ok().map(|peer| peer.pid());
+    let pid = credentials(&stream).map(|peer| peer.pid());
     let mut node = String::new();
     let read =
         stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.read_to_string(&mut node));

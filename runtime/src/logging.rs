@@ -159,6 +159,7 @@ impl About {
             Report::Drained(false) => event("undrained"),
             Report::RaftLeader(true) => event("raft-leader"),
             Report::RaftLeader(false) => event("no-raft-leader"),
+            Report::NoOwnMember { .. } => event("no-own-member"),
             Report::StoreChanged { .. } => event("store-changed"),
             Report::NameContested { .. } => event("name-contested"),
         }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
-use commands::{check, forget, intents, keys, release, run, status};
+use commands::{check, forget, intents, keys, release, run, status, wait};
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
 #[derive(Parser)]
@@ -43,6 +43,14 @@ enum Command {
         reach: Box<ReachArgs>,
         #[command(flatten)]
         status: status::StatusArgs,
+    },
+    /// Return when VIPs are held, for scripts that need an address first
+    #[command(after_help = wait::AFTER_HELP)]
+    Wait {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        wait: wait::WaitArgs,
     },
     /// Check the configuration, this host and etcd, and say what to do about what is wrong
     Check {
@@ -110,6 +118,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run { .. } => run::run(&sources),
         Command::Status { status, .. } => status::status(&sources, &status),
+        Command::Wait { wait, .. } => wait::wait(&sources, &wait),
         Command::Check { .. } => check::check(&sources),
         Command::Release { release } => release::release(&release),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),

@@ -576,6 +576,22 @@ impl Cluster {
         true
     }
 
+    /// How long an orderly stop waits for the store while VIPs are named for this node (rule 5.5): when the
+    /// own deadline is over, the others end the session by themselves.
+    pub(super) fn handing_over_until(&self, now: Instant) -> Instant {
+        let lease = self.lease();
+        let longest = now + lease.holding();
+        let deadline = self.session.deadline().unwrap_or(longest).min(longest);
+        // One request, in any case.
+        deadline.max(now + lease.renew())
+    }
+
+    /// Whether the store has not answered for a lease: it is not about to answer.
+    pub(super) fn is_store_away(&self, now: Instant) -> bool {
+        let lease = self.lease().duration();
+        self.session.failing_since().is_some_and(|since| now.since(since) >= lease)
+    }
+
     pub(super) fn set_guard_timer(&self, out: &mut Outbox) {
         if let Some(at) = self.session.guard_at() {
             out.timers.set(Timer::Guard, at);

@@ -9,6 +9,7 @@ mod host;
 mod interfaces;
 mod outbox;
 mod own;
+mod own_member;
 mod peers;
 mod publication;
 mod session;
@@ -31,7 +32,6 @@ use crate::kernel::{KernelEvent, KernelOutcome};
 #[cfg(feature = "mutants")]
 use crate::mutant::Mutant;
 use crate::name::{NodeName, SessionId};
-use crate::records::MemberRecord;
 use crate::store::{MemberStatus, StoreError, TxnResponse, Update};
 use crate::time::Instant;
 use crate::timer::Timer;
@@ -42,6 +42,7 @@ use freeing::Freeing;
 use host::Host;
 use outbox::Outbox;
 use own::Own;
+use own_member::OwnMember;
 use publication::Publication;
 use shutdown::Shutdown;
 use situation::{context, situation};
@@ -65,6 +66,8 @@ pub struct Node {
     own: Arc<Own>,
     /// What it knows of the store, its own session, and the others'.
     cluster: Cluster,
+    /// The etcd member on this host.
+    own_member: OwnMember,
     /// What it tells the others of itself.
     publication: Publication,
     /// Who should own what.
@@ -87,6 +90,7 @@ impl Node {
         let mut node = Node {
             host: Host::new(&own, &mut out),
             cluster: Cluster::new(&own, &mut out, now),
+            own_member: OwnMember::default(),
             publication: Publication::default(),
             candidates: Candidates::new(&own),
             freeing: Freeing::default(),
@@ -145,11 +149,8 @@ impl Node {
 
     /// The answer to `Action::AskMember`.
     pub fn handle_member(&mut self, answer: Result<MemberStatus, StoreError>, now: Instant) {
-        let member = answer.ok().map(|status| MemberRecord {
-            id: format!("{:x}", status.member_id),
-            leader: status.is_leader,
-            term: status.term,
-        });
+        let followed = self.own.follows_leader();
+        let member = self.own_member.answered(answer, followed, &mut self.out);
         if self.publication.member_answered(member, &mut self.out) {
             self.candidates.leadership_changed(&self.own);
         }

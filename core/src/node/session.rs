@@ -455,7 +455,9 @@ impl Session {
 
     /// A renewal failed; whether that begins such a time.
     pub(super) fn failed(&mut self, now: Instant) -> bool {
-        self.failing_since.replace(now).is_none()
+        let begins = self.failing_since.is_none();
+        self.failing_since.get_or_insert(now);
+        begins
     }
 
     /// How much time is left until what is held is taken away.

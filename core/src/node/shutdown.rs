@@ -65,6 +65,11 @@ impl Shutdown {
         *self == Shutdown::Exited
     }
 
+    /// Whether the store is waited for, within a limit.
+    pub(super) fn waits_for_store(&self) -> bool {
+        matches!(self, Shutdown::Orderly | Shutdown::Closing)
+    }
+
     /// Whether the own session is being deleted.
     pub(super) fn is_closing(&self) -> bool {
         *self == Shutdown::Closing
@@ -73,7 +78,7 @@ impl Shutdown {
     /// The store did not answer in time: what is not handed over by now is free when the session
     /// ends. Says whether that changes anything.
     pub(super) fn limit_reached(&mut self) -> bool {
-        let waits = matches!(self, Shutdown::Orderly | Shutdown::Closing);
+        let waits = self.waits_for_store();
         if waits {
             *self = Shutdown::AtOnce(Exit::Stopped);
         }

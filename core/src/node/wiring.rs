@@ -123,6 +123,14 @@ impl Node {
             session_pending: session.is_coming() && self.out.is_renewing(),
             owns_something: vips.owns_something(&context, &self.freeing, &self.out),
         };
+        // Nobody takes anything sooner for what the store would still be told (rule 5.5).
+        if self.shutdown.waits_for_store()
+            && progress.nothing_there
+            && (!progress.owns_something || self.cluster.is_store_away(now))
+        {
+            let limit = now + self.cluster.lease().renew();
+            self.out.timers.set_earlier(Timer::StopLimit, limit);
+        }
         match self.shutdown.next_step(progress) {
             NextStep::Wait => {}
             NextStep::DeleteSession => {
@@ -322,7 +330,7 @@ impl Node {
             return;
         }
         if is_orderly {
-            self.out.timers.set(Timer::StopLimit, now + self.cluster.lease().holding());
+            self.out.timers.set(Timer::StopLimit, self.cluster.handing_over_until(now));
         } else {
             self.cluster.close(&mut self.out);
         }

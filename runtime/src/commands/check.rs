@@ -3,6 +3,7 @@
 mod addresses;
 mod etcd;
 mod host;
+mod members;
 mod neighbours;
 mod peers;
 

@@ -18,6 +18,8 @@ use turnip::kernel::Conflicts;
 use turnip::peers::{Counts, Watcher};
 use turnip_core::{ClusterName, NodeName, Report, VipName};
 
+use super::growth::Concerns;
+
 /// How long a daemon is given to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const SUFFIX: &str = "sock";
@@ -46,6 +48,9 @@ pub struct Local {
     /// How many packets with such claims were received since the start.
     #[serde(default)]
     pub claims_received: u64,
+    /// What is amiss with etcd's size and history, in words.
+    #[serde(default)]
+    pub etcd_concerns: Vec<String>,
 }
 
 /// A machine that claims an address which this host holds.
@@ -102,6 +107,7 @@ struct State {
     lost: BTreeSet<NodeName>,
     watcher: Option<Watcher>,
     conflicts: Conflicts,
+    concerns: Concerns,
 }
 
 /// Takes note of reports.
@@ -116,6 +122,7 @@ impl LocalStatus {
         config: &Config,
         watcher: Option<Watcher>,
         conflicts: Conflicts,
+        concerns: Concerns,
     ) -> Self {
         let socket = directory.join(config.node.as_str()).with_added_extension(SUFFIX);
         // Left by one that was killed; this process holds the lock of the host.
@@ -138,6 +145,7 @@ impl LocalStatus {
             lost: BTreeSet::new(),
             watcher,
             conflicts,
+            concerns,
         };
         LocalStatus { socket, listener: listener.ok(), state: Rc::new(RefCell::new(state)) }
     }
@@ -218,6 +226,7 @@ impl State {
             heartbeats: self.watcher.as_ref().map(|watcher| self.heartbeats(watcher)),
             claims: self.claims(),
             claims_received: self.conflicts.packets(),
+            etcd_concerns: self.concerns.texts(),
         }
     }
 

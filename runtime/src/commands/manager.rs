@@ -3,12 +3,13 @@
 //! It must never hold up the daemon: its socket takes a handful of messages and then lets senders
 //! wait, and a host where systemd is stuck is the very one on which renewals must go on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::rc::Rc;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
@@ -21,6 +22,10 @@ struct Notifier {
     address: SocketAddr,
     /// What it has not taken yet, oldest first.
     waiting: RefCell<VecDeque<String>>,
+    /// It was told that the start is over.
+    ready: Cell<bool>,
+    /// It was told that the end is intended.
+    stopping: Cell<bool>,
 }
 
 impl Manager {
@@ -31,9 +36,13 @@ impl Manager {
         )
     }
 
-    /// The first session is established.
+    /// The start is over: the daemon works, or waits for something that may take any time. Said once.
     pub fn ready(&self) {
-        self.notify(&NotifyState::Ready);
+        if let Some(notifier) = &self.0
+            && !notifier.ready.replace(true)
+        {
+            self.notify(&NotifyState::Ready);
+        }
     }
 
     /// A status line for people.
@@ -43,8 +52,22 @@ impl Manager {
 
     /// The end is intended.
     pub fn stopping(&self) {
+        if let Some(notifier) = &self.0 {
+            notifier.stopping.set(true);
+        }
         self.notify(&NotifyState::Stopping);
         self.status("handing over");
+    }
+
+    /// Whether the end is intended.
+    pub fn is_stopping(&self) -> bool {
+        self.0.as_ref().is_some_and(|notifier| notifier.stopping.get())
+    }
+
+    /// The end takes so much longer at most, whatever limit is configured.
+    pub fn extend(&self, by: Duration) {
+        let by = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+        self.notify(&NotifyState::ExtendTimeoutUsec(by));
     }
 
     /// The daemon is alive.
@@ -75,7 +98,13 @@ impl Notifier {
         };
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_nonblocking(true).ok()?;
-        Some(Notifier { socket, address: address.ok()?, waiting: RefCell::default() })
+        Some(Notifier {
+            socket,
+            address: address.ok()?,
+            waiting: RefCell::default(),
+            ready: Cell::default(),
+            stopping: Cell::default(),
+        })
     }
 
     /// Of messages of one kind only the newest counts, so that few ever wait.

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod cluster;
 pub mod forget;
+pub mod growth;
 pub mod heartbeats;
 pub mod intents;
 pub mod keys;
@@ -17,6 +18,7 @@ pub mod run;
 pub mod service;
 pub mod status;
 pub mod table;
+pub mod wait;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -24,6 +24,7 @@ use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
 use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
 
+use super::growth::{self, Concerns};
 use super::local::LocalStatus;
 use super::manager::Manager;
 use super::needs::{self, Silencing};
@@ -89,6 +90,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let socket = heartbeats::bind(config.peers.listen)?;
     let backstop = backstop(config)?;
     let etcd = Etcd::new(&config.reach.etcd).map_err(|error| error.to_string())?;
+    manager.status("asking etcd");
     let mut commands = Box::pin(commands(manager.clone())?);
     tokio::select! {
         waited = wait_for_etcd(&etcd, config, manager) => waited?,
@@ -124,7 +126,10 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         None => None,
     };
     let watcher = peers.as_ref().map(UdpPeers::watcher);
-    let local = LocalStatus::new(&runtime_directory(), config, watcher, kernel.conflicts());
+    let concerns = Concerns::default();
+    let conflicts = kernel.conflicts();
+    let local =
+        LocalStatus::new(&runtime_directory(), config, watcher, conflicts, concerns.clone());
     let notes = local.notes();
     let node = config.node_config(host, process, backstop, heartbeats);
     let node = Node::new(node, clock.now());
@@ -139,11 +144,16 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
             notes.report(report);
         }
     };
+    let keys = Keys::new(&config.reach.cluster);
+    let growth = growth::watch(&etcd, &keys, config.growth, &clock, &concerns);
     let driver = driver::run(node, &etcd, &kernel, &peers, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(exit),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
         why = kernel.failure(config.lease.duration()) => Err(format!("giving up: {why}")),
+        () = growth => Err("looking at etcd's growth ended".into()),
+        () = service::ready_in_any_case(manager) => Err("waiting ended".into()),
+        () = service::prolong(manager, heartbeat.clone(), config.lease.renew()) => Err("stopping ended".into()),
         () = local.serve() => Err("the status ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
@@ -176,7 +186,8 @@ async fn wait_for_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Resul
             tracing::debug!("still waiting for etcd: {why}");
         } else {
             tracing::error!("waiting for etcd, holding nothing: {why}");
-            manager.status(&format!("waiting for etcd: {why}"));
+            manager.status(&format!("waiting for etcd, holding nothing: {why}"));
+            manager.ready();
             said = why;
         }
         tokio::time::sleep(RETRY_AFTER).await;

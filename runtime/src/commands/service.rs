@@ -14,7 +14,7 @@ pub struct Service {
     manager: Manager,
     configured: usize,
     held: BTreeSet<VipName>,
-    ready: bool,
+    has_session: bool,
     trouble: Option<&'static str>,
     /// Sent once a turn, so that a thousand VIPs that move are one message.
     changed: bool,
@@ -32,7 +32,7 @@ impl Service {
             manager,
             configured,
             held: BTreeSet::new(),
-            ready: false,
+            has_session: false,
             trouble: None,
             changed: false,
             heartbeat: Heartbeat(Rc::new(Cell::new(Instant::now()))),
@@ -53,15 +53,12 @@ impl Service {
         self.manager.retry();
     }
 
-    /// Takes note of a transition. The first session makes the service ready.
+    /// Takes note of a transition. The service is ready with the first session, or with the first reason to
+    /// wait for one: that may last as long as it likes, and nobody's start or boot must last as long.
     pub fn report(&mut self, report: &Report) {
         match report {
             Report::SessionOpened { .. } | Report::SessionResumed { .. } => {
-                self.trouble = None;
-                if !self.ready {
-                    self.ready = true;
-                    self.manager.ready();
-                }
+                (self.has_session, self.trouble) = (true, None);
             }
             Report::Assumed { vip, .. } => {
                 self.held.insert(vip.clone());
@@ -69,21 +66,56 @@ impl Service {
             Report::Forfeited { vip, .. } => {
                 self.held.remove(vip);
             }
-            Report::SessionLost { .. } => self.trouble = Some("no session"),
+            Report::SessionLost { .. } => self.has_session = false,
             Report::RenewalsFail { .. } => self.trouble = Some("etcd does not answer"),
             Report::RenewalsSucceed => self.trouble = None,
             Report::NameContested { .. } => self.trouble = Some("this node's name is taken"),
             _ => return,
         }
         self.changed = true;
+        if self.has_session || self.trouble.is_some() {
+            self.manager.ready();
+        }
     }
 
     fn send_status(&self) {
-        let mut status = format!("holding {} of {} VIPs", self.held.len(), self.configured);
-        if let Some(trouble) = self.trouble {
-            status += &format!("; {trouble}");
+        if !self.manager.is_stopping() {
+            self.manager.status(&self.status());
         }
-        self.manager.status(&status);
+    }
+
+    fn status(&self) -> String {
+        let held = format!("holding {} of {} VIPs", self.held.len(), self.configured);
+        match (self.trouble, self.has_session) {
+            (Some(trouble), _) => format!("{held}; {trouble}"),
+            (None, true) => held,
+            (None, false) => format!("{held}; no session"),
+        }
+    }
+}
+
+/// When the service manager is told at the latest that the start is over.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Says that the start is over when that takes long, whatever it waits for; never ends.
+pub async fn ready_in_any_case(manager: &Manager) {
+    tokio::time::sleep(READY_WITHIN).await;
+    manager.ready();
+    std::future::pending().await
+}
+
+/// How often the service manager hears that the end goes on, and for how long it then waits.
+const PROLONG_EVERY: Duration = Duration::from_secs(2);
+const PROLONG_BY: Duration = Duration::from_secs(15);
+
+/// Keeps the service manager from killing a daemon that is ending and whose loop goes round: how long that
+/// may take follows from the lease, which the manager does not know. Never ends.
+pub async fn prolong(manager: &Manager, heartbeat: Heartbeat, renew: Duration) {
+    loop {
+        tokio::time::sleep(PROLONG_EVERY).await;
+        if manager.is_stopping() && heartbeat.is_alive(PROLONG_EVERY.max(renew * 3)) {
+            manager.extend(PROLONG_BY);
+        }
     }
 }
 
@@ -94,12 +126,42 @@ pub async fn watchdog(manager: &Manager, heartbeat: Option<Heartbeat>, renew: Du
         return std::future::pending().await;
     };
     loop {
-        let alive = heartbeat
-            .as_ref()
-            .is_none_or(|heartbeat| heartbeat.0.get().elapsed() < interval.max(renew * 3));
-        if alive {
+        let longest = interval.max(renew * 3);
+        if heartbeat.as_ref().is_none_or(|heartbeat| heartbeat.is_alive(longest)) {
             manager.ping();
         }
         tokio::time::sleep(interval / 2).await;
+    }
+}
+
+impl Heartbeat {
+    /// Whether the loop went round lately.
+    fn is_alive(&self, longest: Duration) -> bool {
+        self.0.get().elapsed() < longest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use turnip_core::{Revision, SessionId};
+
+    use super::*;
+
+    fn opened() -> Report {
+        Report::SessionOpened { session: SessionId(Revision(7)) }
+    }
+
+    #[test]
+    fn the_status_says_what_is_held_and_what_is_amiss() {
+        let mut service = Service::new(2, Manager::default());
+        assert_eq!(service.status(), "holding 0 of 2 VIPs; no session");
+        service.report(&opened());
+        assert_eq!(service.status(), "holding 0 of 2 VIPs");
+        service.report(&Report::RenewalsFail { why: String::new(), left: Duration::ZERO });
+        assert_eq!(service.status(), "holding 0 of 2 VIPs; etcd does not answer");
+        service.report(&Report::RenewalsSucceed);
+        let lost = Report::SessionLost { session: SessionId(Revision(7)), why: String::new() };
+        service.report(&lost);
+        assert_eq!(service.status(), "holding 0 of 2 VIPs; no session");
     }
 }

@@ -129,6 +129,9 @@ fn daemon_here(local: &Local) -> String {
             ),
         };
     }
+    for concern in &local.etcd_concerns {
+        text += &format!("{concern}\n");
+    }
     for claim in &local.claims {
         text += &format!(
             "{}: the machine {} on {}, none of turnip's, says that it has {} too: {} times since {} ago, the last time {} ago\n",

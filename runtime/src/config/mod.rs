@@ -12,6 +12,7 @@
 
 mod args;
 mod etcd;
+mod growth;
 mod lease;
 mod peers;
 mod problem;
@@ -32,8 +33,10 @@ use turnip_core::{
 
 pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources};
 pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
+pub use growth::{Compact, Growth};
 pub use peers::{Listen, Peers};
 pub use problem::{Place, Problem, Problems};
+pub use values::duration;
 pub use vips::Vip;
 
 use crate::etcd::EtcdSettings;
@@ -56,6 +59,8 @@ pub struct Config {
     pub fence: Fence,
     /// How it hears the others past etcd.
     pub peers: Peers,
+    /// What it does about etcd's growth.
+    pub growth: Growth,
     /// Its share under `spread`.
     pub weight: u32,
     /// How often what it holds is announced again; never when absent.
@@ -222,6 +227,7 @@ struct Loader {
     whole: bool,
     top: Section,
     etcd: Section,
+    growth: Growth,
     peers: Section,
 }
 
@@ -245,7 +251,8 @@ impl Loader {
         let mut etcd = table(&mut top, "etcd", "etcd.", problems);
         let mut peers = table(&mut top, "peers", "peers.", problems);
         sources.apply(&mut top, &mut etcd, &mut peers);
-        Loader { file, whole, top, etcd, peers }
+        let growth = growth::read(&mut etcd, problems);
+        Loader { file, whole, top, etcd, growth, peers }
     }
 
     fn reach(self, sources: &Sources, problems: &mut Collector) -> Option<Reach> {
@@ -254,7 +261,7 @@ impl Loader {
     }
 
     fn node(self, sources: &Sources, problems: &mut Collector) -> Option<Config> {
-        let Loader { file, whole, mut top, etcd, peers } = self;
+        let Loader { file, whole, mut top, etcd, growth, peers } = self;
         let original = vips::original(&sources.variables, problems);
         let nothing_said = file.is_none() && sources.file.is_none();
         let file_name = file.clone();
@@ -316,6 +323,7 @@ impl Loader {
             lease: lease?.0,
             fence: fence?,
             peers: peers?,
+            growth,
             weight: weight?,
             announce_every: announce_every?,
             vips,

@@ -8,6 +8,7 @@ use etcd_client::{Channel, Client, ConnectOptions, Error};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::time::{Instant, timeout, timeout_at};
+use turnip_core::StoreError;
 
 use super::failure::{self, Failure};
 use super::settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
@@ -54,6 +55,7 @@ pub(super) struct Endpoint {
 type Connecting = Shared<BoxFuture<'static, Result<tonic::transport::Channel, String>>>;
 
 struct Connection {
+    channel: tonic::transport::Channel,
     with_leader: Client,
     alone: Client,
     /// Whether the first of these has a token, or needs none.
@@ -132,6 +134,14 @@ impl Endpoint {
     /// Waits until there is a connection, until `by` at the latest.
     pub(super) async fn ready(&self, by: Instant) -> Result<(), Failure> {
         self.connect(by).await.map(drop)
+    }
+
+    /// The connection itself, for what is no request of etcd's.
+    pub(super) async fn channel(
+        &self,
+        by: Instant,
+    ) -> Result<tonic::transport::Channel, StoreError> {
+        Ok(self.connect(by).await?.channel.clone())
     }
 
     /// Whether a connection is wanted, and there is none.
@@ -282,10 +292,10 @@ impl Endpoint {
     }
 
     fn over(&self, channel: tonic::transport::Channel) -> Result<Connection, Failure> {
-        let channel = Channel::Tonic(channel);
         let client = |require_leader| {
             let options = ConnectOptions::new().with_require_leader(require_leader);
-            let made = Client::from_channel(channel.clone(), Some(options));
+            let channel = Channel::Tonic(channel.clone());
+            let made = Client::from_channel(channel, Some(options));
             // Without a user in the options nothing is awaited: the user logs in later.
             made.now_or_never()
                 .unwrap_or_else(|| Err(Error::Internal("a client that waits".to_owned())))
@@ -294,6 +304,7 @@ impl Endpoint {
         Ok(Connection {
             with_leader: client(true)?,
             alone: client(false)?,
+            channel,
             authenticated: Cell::new(self.user.is_none()),
             last_answer_at: Cell::new(Instant::now()),
             answered: Cell::new(false),

@@ -33,6 +33,7 @@ impl Failure {
         let why = format!("{url}: {}", explain(status));
         match status.code() {
             // Said by the member before it looks at the request.
+            _ if status.message() == LEARNER => Failure::NotSent(why),
             Code::Unavailable if status.message() == NO_LEADER => Failure::NotSent(why),
             Code::Unauthenticated if status.message() == INVALID_TOKEN => Failure::NotSent(why),
             Code::InvalidArgument if status.message() == OLD_AUTH_REVISION => Failure::Unknown(why),
@@ -55,6 +56,7 @@ impl From<Failure> for StoreError {
 }
 
 const NO_LEADER: &str = "etcdserver: no leader";
+const LEARNER: &str = "etcdserver: rpc not supported for learner";
 const INVALID_TOKEN: &str = "etcdserver: invalid auth token";
 const OLD_AUTH_REVISION: &str = "etcdserver: revision of auth store is old";
 const NO_USER: &str = "etcdserver: user name is empty";
@@ -107,6 +109,7 @@ fn explain(status: &Status) -> String {
     let message = status.message();
     let meaning = match message {
         NO_LEADER => "the member has no raft leader",
+        LEARNER => "the member is a learner, which does not answer before it is promoted",
         NO_USER => "etcd wants a user and a password, and none is configured",
         WRONG_PASSWORD => "the user name or the password is wrong",
         FULL => "etcd's database is full: compact and defragment it, then disarm the alarm",
@@ -169,6 +172,14 @@ mod tests {
     #[test]
     fn a_member_without_a_leader_has_not_done_it() {
         assert!(matches!(failure(Code::Unavailable, NO_LEADER), Failure::NotSent(_)));
+    }
+
+    #[test]
+    fn a_learner_has_not_done_it_and_others_may_be_asked() {
+        for code in [Code::Unavailable, Code::FailedPrecondition] {
+            let Failure::NotSent(why) = failure(code, LEARNER) else { panic!("{code}") };
+            assert!(why.contains("learner"), "{why}");
+        }
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, GetOptions, WatchOptions};
+use etcd_client::{Client, GetOptions, MemberListResponse, WatchOptions};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
 use turnip_core::{ClusterName, Revision, Snapshot, StoreError};
 
-use super::endpoint::Answers;
+use super::endpoint::{Answers, Endpoint};
 use super::failure::is_compacted;
 use super::{Etcd, follow, translate};
 
@@ -31,7 +31,7 @@ pub struct Member {
 }
 
 /// What a member says of itself, without asking the others.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct EndpointStatus {
     /// etcd's version, as in `3.4.23`.
     pub version: String,
@@ -45,6 +45,14 @@ pub struct EndpointStatus {
     pub term: u64,
     /// The size of its database file.
     pub db_bytes: u64,
+    /// How much of it is in use; 0 where it does not say.
+    pub db_used_bytes: u64,
+    /// To which its database may grow, where it says so: from 3.6 on.
+    pub quota_bytes: Option<u64>,
+    /// Whether it does not vote yet.
+    pub is_learner: bool,
+    /// Alarms, in etcd's words.
+    pub alarms: Vec<String>,
 }
 
 impl EndpointStatus {
@@ -70,15 +78,22 @@ impl Etcd {
     /// When no endpoint answers within `timeout`, or etcd refuses.
     pub async fn members(&self, timeout: Duration) -> Result<Vec<Member>, StoreError> {
         let list = async |client: &Client| client.cluster_client().member_list().await;
-        let response = self.ask(timeout, list).await?;
-        let member = |member: &etcd_client::Member| Member {
-            id: member.id(),
-            name: member.name().to_owned(),
-            peer_urls: member.peer_urls().to_vec(),
-            client_urls: member.client_urls().to_vec(),
-            is_learner: member.is_learner(),
-        };
-        Ok(response.members().iter().map(member).collect())
+        Ok(members(&self.ask(timeout, list).await?))
+    }
+
+    /// The members of the cluster as who answers at `url`, one of the configured endpoints, names them by
+    /// itself.
+    ///
+    /// # Errors
+    /// When it does not answer within `timeout`, or when `url` is none of the endpoints.
+    pub async fn members_at(
+        &self,
+        url: &str,
+        timeout: Duration,
+    ) -> Result<Vec<Member>, StoreError> {
+        let list = async |client: &Client| client.cluster_client().member_list().await;
+        let deadline = Instant::now() + timeout;
+        Ok(members(&self.configured(url)?.ask(Answers::Alone, deadline, list).await?))
     }
 
     /// What the member at `url`, one of the configured endpoints, says of itself.
@@ -90,12 +105,9 @@ impl Etcd {
         url: &str,
         timeout: Duration,
     ) -> Result<EndpointStatus, StoreError> {
-        let Some(endpoint) = self.endpoint(url) else {
-            return Err(StoreError::Refused(format!("{url} is no configured endpoint")));
-        };
         let deadline = Instant::now() + timeout;
         let status = async |client: &Client| client.maintenance_client().status().await;
-        let status = endpoint.ask(Answers::Alone, deadline, status).await?;
+        let status = self.configured(url)?.ask(Answers::Alone, deadline, status).await?;
         let header = translate::header(status.header())?;
         Ok(EndpointStatus {
             version: status.version().to_owned(),
@@ -104,7 +116,22 @@ impl Etcd {
             leader_id: status.leader(),
             term: status.raft_term(),
             db_bytes: u64::try_from(status.db_size()).unwrap_or(0),
+            db_used_bytes: u64::try_from(status.raft_used_db_size()).unwrap_or(0),
+            quota_bytes: u64::try_from(status.db_size_quota()).ok().filter(|quota| *quota > 0),
+            is_learner: status.is_learner(),
+            // What else is amiss, as that it has no leader, is told in other ways.
+            alarms: status
+                .errors()
+                .iter()
+                .filter(|error| error.contains("alarm:"))
+                .cloned()
+                .collect(),
         })
+    }
+
+    pub(super) fn configured(&self, url: &str) -> Result<&Endpoint, StoreError> {
+        let none = || StoreError::Refused(format!("{url} is no configured endpoint"));
+        self.endpoint(url).ok_or_else(none)
     }
 
     /// All keys under `prefix` at one revision, from the first endpoint that answers. Each is
@@ -219,6 +246,17 @@ impl Etcd {
         let delete = async |client: &Client| client.kv_client().delete(key, None).await;
         Ok(self.ask(timeout, delete).await?.deleted() > 0)
     }
+}
+
+fn members(response: &MemberListResponse) -> Vec<Member> {
+    let member = |member: &etcd_client::Member| Member {
+        id: member.id(),
+        name: member.name().to_owned(),
+        peer_urls: member.peer_urls().to_vec(),
+        client_urls: member.client_urls().to_vec(),
+        is_learner: member.is_learner(),
+    };
+    response.members().iter().map(member).collect()
 }
 
 /// A watch from a revision that was compacted is cancelled, with the oldest that there is.

@@ -24,15 +24,21 @@ use turnip_core::{MemberStatus, StoreError, Txn, TxnResponse, Update};
 
 use crate::seams::Store;
 
+mod answerer;
 mod endpoint;
 mod failure;
 mod follow;
+pub mod growth;
 pub mod inspect;
+mod metrics;
+mod own_member;
 mod settings;
 mod translate;
 
+pub use answerer::Answerer;
 use endpoint::{Answers, Endpoint};
 use failure::Failure;
+use own_member::OwnMember;
 pub use settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
 
 /// Waiting for a connection to one endpoint takes this part of a request's time at most.
@@ -46,6 +52,8 @@ pub struct Etcd {
     apart: Option<Endpoint>,
     /// The URL of the member on this host.
     local: Option<String>,
+    /// Whether that is a member.
+    own_member: OwnMember,
     /// Where requests begin.
     current: Cell<usize>,
     /// Where the last follower began, and whether it is to be left.
@@ -72,6 +80,7 @@ impl Etcd {
             endpoints,
             apart,
             local: settings.local.clone(),
+            own_member: OwnMember::default(),
             current: Cell::new(0),
             followed: Cell::new(None),
             leave_followed: Cell::new(false),
@@ -198,7 +207,9 @@ impl Store for Etcd {
             let why = "no etcd endpoint on this host is configured".to_owned();
             return Err(StoreError::Refused(why));
         };
+        let deadline = Instant::now() + timeout;
         let status = self.endpoint_status(url, timeout).await?;
+        self.verify_own_member(url, &status, deadline).await?;
         Ok(MemberStatus {
             member_id: status.member_id,
             is_leader: status.is_leader(),

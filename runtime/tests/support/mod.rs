@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod host;
 pub mod proxy;
 
 use std::time::Duration;

@@ -63,6 +63,9 @@ pub struct Params {
     pub announce_every_ms: Option<u64>,
     /// Whether VIPs are announced against whoever else claims them (rule 8.18).
     pub defend: bool,
+    /// Where hosts have a member, a load balancer stands before it: when it is asked for itself, one after the
+    /// other of all answers for a while.
+    pub balanced: bool,
     /// Whose algorithm runs.
     pub daemon: Daemon,
 }
@@ -259,6 +262,7 @@ impl Params {
             without_store_ms: turnip_core::lease::WITHOUT_STORE.as_millis() as u64,
             announce_every_ms: None,
             defend: false,
+            balanced: false,
             daemon: Daemon::Turnip(None),
         }
     }

@@ -5,7 +5,7 @@ use turnip_core::Mutant;
 
 use super::Scenario;
 use super::interleavings::{meddle, ranked};
-use crate::plan::{Fault, Mishap, Plan, TxnKind};
+use crate::plan::{Fault, Mishap, Plan, PolicyParams, TxnKind};
 use crate::time::{MS, S};
 
 fn scenario(name: &'static str, story: &'static str, gap_max: u64, plan: fn() -> Plan) -> Scenario {
@@ -44,6 +44,12 @@ pub fn all() -> Vec<Scenario> {
             "host 0 comes back as the preferred one, and etcd's leader dies when the VIP is about to move: it stays until the store answers",
             700 * MS,
             return_into_an_election,
+        ),
+        scenario(
+            "behind-a-balancer",
+            "what answers for the etcd member of each host is one member after the other: the VIP that follows the leader stays where it is",
+            200 * MS,
+            behind_a_balancer,
         ),
     ];
     for scenario in &mut all {
@@ -93,6 +99,14 @@ fn long_election() -> Plan {
     let mut plan = slow_to_elect();
     plan.seed = 2;
     plan.fault(8_000, 15_000, Fault::CrashLeader);
+    plan
+}
+
+fn behind_a_balancer() -> Plan {
+    let mut plan = Plan::quiet();
+    plan.params.vips.truncate(1);
+    plan.params.vips[0].policy = PolicyParams::Leader;
+    plan.params.balanced = true;
     plan
 }
 

@@ -17,10 +17,15 @@ use super::slots::{Reply, SlotId};
 /// How long the first read of a watch may take, in ns. The node usually asks elsewhere before.
 const OPEN_TIMEOUT: u64 = 3_000 * MS;
 
+/// So often a load balancer leads to the same member: for longer than a preference has to last.
+const ASKED_IN_A_ROW: usize = 10;
+
 /// One host's client.
 struct Client {
     /// The member on the host.
     local: Option<MemberId>,
+    /// How often it was asked, where a load balancer has the next of all members answer each time.
+    balanced: Option<usize>,
     /// The members that it knows, in the order of its configuration.
     endpoints: Vec<Endpoint>,
     /// Where requests begin.
@@ -100,6 +105,7 @@ impl Clients {
     pub fn new(params: &Params) -> Self {
         let client = |host| Client {
             local: params.member_on(host),
+            balanced: params.balanced.then_some(0),
             endpoints: (0..params.members)
                 .map(|n| Endpoint {
                     member: (host + n) % params.members,
@@ -156,11 +162,15 @@ impl Clients {
         env: &mut Env,
     ) -> SlotId {
         let slot = env.slots.open();
-        let Some(member) = self.0[host].local else {
+        let Some(mut member) = self.0[host].local else {
             let error = StoreError::Refused("no etcd member is local".into());
             env.slots.complete(slot, Reply::Status(Err(error)));
             return slot;
         };
+        if let Some(asked) = &mut self.0[host].balanced {
+            member = (member + *asked / ASKED_IN_A_ROW) % env.plan.params.members;
+            *asked += 1;
+        }
         let reaches = env.net.reaches(Plane::Client, host, host);
         if reaches && !etcd.is_paused(member) {
             let delay = env.rng.within(50_000..=200_000);

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use turnip::config::{Config, Reach};
-use turnip::etcd::Etcd;
+use turnip::config::{Compact, Config, Reach};
+use turnip::etcd::growth::{Source, mib};
 use turnip::etcd::inspect::{EndpointStatus, History};
-use turnip_core::{Keys, Lease, StoreError};
+use turnip::etcd::{Answerer, Etcd};
+use turnip_core::{Keys, Lease, Level, StoreError};
 
 use super::Findings;
+use super::members::{self, Endpoint};
 use crate::commands::membership;
 use crate::commands::overview::{Overview, WhatIf};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// How many commits are timed.
 const COMMITS: usize = 30;
-/// etcd's database may grow to this unless `--quota-backend-bytes` says otherwise.
-const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
 /// So many revisions are a day of three nodes with the default lease.
 const REVISIONS_PER_DAY: i64 = 3 * 2 * 86_400;
 /// Advice when nobody compacts etcd's history.
@@ -27,10 +27,10 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
         Ok(etcd) => etcd,
         Err(error) => return findings.error("etcd", error.to_string()),
     };
-    let answered = endpoints(&etcd, reach, findings).await;
-    if answered.is_empty() {
+    if endpoints(reach, config, findings).await.is_empty() {
         return;
     }
+    databases(&etcd, config, findings).await;
     if let Some(ip) = config.and_then(|config| config.member_ip) {
         match membership::check(&etcd, reach, ip, TIMEOUT).await {
             Ok(name) => findings.ok("TURNIP_ID", format!("{ip} is the member {name} on this host")),
@@ -40,7 +40,7 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
     }
     keys(&etcd, reach, findings).await;
     match etcd.history(Keys::new(&reach.cluster).prefix(), TIMEOUT).await {
-        Ok(kept) => history(kept, findings),
+        Ok(kept) => history(kept, compacts(&etcd, config).await, findings),
         Err(error) => findings.warning("etcd history", format!("cannot be read: {error}")),
     }
     let lease = config.map(|config| config.lease);
@@ -58,18 +58,29 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
     }
 }
 
-async fn endpoints(etcd: &Etcd, reach: &Reach, findings: &mut Findings) -> Vec<EndpointStatus> {
-    let mut answered: Vec<EndpointStatus> = Vec::new();
+async fn endpoints(
+    reach: &Reach,
+    config: Option<&Config>,
+    findings: &mut Findings,
+) -> Vec<Endpoint> {
+    let mut answered: Vec<Endpoint> = Vec::new();
     let local = reach.etcd.local.iter().filter(|local| !reach.etcd.endpoints.contains(local));
     let urls: Vec<&String> = reach.etcd.endpoints.iter().chain(local).collect();
     let mut failed = Vec::new();
-    for url in urls {
-        match etcd.endpoint_status(url, TIMEOUT).await {
-            Ok(status) => {
-                endpoint(url, &status, answered.first(), findings);
-                answered.push(status);
-            }
-            Err(error) => failed.push((url, error)),
+    for url in &urls {
+        match members::ask(reach, url, TIMEOUT).await {
+            Ok(endpoint) => answered.push(endpoint),
+            Err(error) => failed.push((*url, error)),
+        }
+    }
+    for endpoint in &answered {
+        let first = answered.first().and_then(|first| first.said.first());
+        let (Some(status), url) = (endpoint.said.first(), endpoint.url()) else { continue };
+        let who = endpoint.answerer(&answered);
+        let is_member = who.as_ref().is_none_or(Answerer::is_a_member);
+        self::endpoint(url, status, first, is_member, findings);
+        if let Some(who) = who {
+            endpoint.advise(&who, members::is_followed(reach, config, url), findings);
         }
     }
     for (url, error) in failed {
@@ -88,6 +99,7 @@ fn endpoint(
     url: &str,
     status: &EndpointStatus,
     first: Option<&EndpointStatus>,
+    is_member: bool,
     findings: &mut Findings,
 ) {
     let subject = format!("etcd {url}");
@@ -100,17 +112,35 @@ fn endpoint(
     } else if status.leader_id == 0 {
         findings
             .error(&subject, "the member has no raft leader: it is cut off, or the quorum is lost");
-    } else {
+    } else if is_member && !status.is_learner {
         let role = if status.is_leader() { "the raft leader" } else { "a follower" };
         let what = format!("version {}, member {:x}, {role}", status.version, status.member_id);
         findings.ok(&subject, what);
     }
-    let mib = status.db_bytes >> 20;
-    if status.db_bytes > QUOTA_DEFAULT_BYTES / 10 * 7 {
-        let what = format!(
-            "the database has {mib} MiB; at its quota (2048 MiB unless --quota-backend-bytes says otherwise) etcd refuses every write: compact, then `etcdctl defrag`"
-        );
-        findings.warning(subject, what);
+}
+
+/// How full etcd is.
+async fn databases(etcd: &Etcd, config: Option<&Config>, findings: &mut Findings) {
+    let setting = config.and_then(|config| config.growth.quota);
+    for database in etcd.databases(setting, TIMEOUT).await {
+        let subject = format!("etcd {}", database.url);
+        let concerns = database.concerns();
+        if concerns.is_empty() {
+            let of = match database.quota {
+                Some((quota, Source::Assumed)) => {
+                    format!("of {}, which is etcd's default, for it says nothing", mib(quota))
+                }
+                Some((quota, _)) => format!("of {}", mib(quota)),
+                None => "without a limit".to_owned(),
+            };
+            findings.ok(&subject, format!("its database has {} {of}", mib(database.bytes)));
+        }
+        for concern in concerns {
+            match concern.level {
+                Level::Error => findings.error(&subject, concern.what),
+                _ => findings.warning(&subject, concern.what),
+            }
+        }
     }
 }
 
@@ -138,10 +168,22 @@ async fn keys(etcd: &Etcd, reach: &Reach, findings: &mut Findings) {
     }
 }
 
-fn history(kept: History, findings: &mut Findings) {
+/// Whether turnip's daemon compacts, as it is configured here.
+async fn compacts(etcd: &Etcd, config: Option<&Config>) -> bool {
+    match config.map(|config| config.growth.compact) {
+        None | Some(Compact::Never) => false,
+        Some(Compact::Keep(_)) => true,
+        Some(Compact::Auto) => etcd.foreign_keys(TIMEOUT).await.is_ok_and(|keys| keys == 0),
+    }
+}
+
+fn history(kept: History, by_turnip: bool, findings: &mut Findings) {
     let revisions = kept.current.0 - kept.oldest.0;
     let what = format!("{revisions} revisions are kept");
     match kept.oldest.0 {
+        _ if by_turnip => {
+            findings.ok("etcd history", format!("{what}; turnip compacts where nobody else does"));
+        }
         ..=1 if revisions > REVISIONS_PER_DAY => findings
             .warning("etcd history", format!("{what}, and nobody has ever compacted: {COMPACT}")),
         ..=1 => findings.ok(

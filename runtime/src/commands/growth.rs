@@ -1,0 +1,185 @@
+//! The daemon looks at how etcd grows, at a slow pace: says in time what must be done about it, and compacts
+//! where nobody else does.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use turnip::clock::HostClock;
+use turnip::config::{Compact, Growth};
+use turnip::etcd::Etcd;
+use turnip::etcd::growth::{Age, Concern};
+use turnip::etcd::inspect::History;
+use turnip::seams::Clock;
+use turnip_core::{Compaction, Keys, Level, Revision, StoreError};
+
+/// How long etcd may take for each question.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// How often it is looked where turnip does not compact.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
+/// The first look comes when the start is over, and not in its way.
+const FIRST_AFTER: Duration = Duration::from_secs(2);
+
+/// What is amiss now, for whoever asks the daemon.
+#[derive(Clone, Default)]
+pub struct Concerns(Rc<RefCell<BTreeMap<String, Concern>>>);
+
+impl Concerns {
+    /// In words.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.borrow().values().map(|concern| concern.what.clone()).collect()
+    }
+
+    /// Tells what is new, and what is over; whatever lasts was told.
+    fn become_these(&self, concerns: Vec<Concern>) {
+        let mut known = self.0.borrow_mut();
+        let now: BTreeMap<String, Concern> =
+            concerns.into_iter().map(|concern| (concern.kind.clone(), concern)).collect();
+        for (kind, concern) in &now {
+            if known.contains_key(kind) {
+                continue;
+            }
+            let what = &concern.what;
+            match concern.level {
+                Level::Error => tracing::error!("{what}"),
+                Level::Warn => tracing::warn!("{what}"),
+                Level::Info => tracing::info!("{what}"),
+            }
+        }
+        if now.is_empty() && !known.is_empty() {
+            tracing::info!("etcd has room again, and its history is compacted");
+        }
+        *known = now;
+    }
+}
+
+/// Looks for as long as the daemon runs; never ends.
+pub async fn watch(
+    etcd: &Etcd,
+    keys: &Keys,
+    growth: Growth,
+    clock: &HostClock,
+    concerns: &Concerns,
+) {
+    let mut watch = Watch {
+        compaction: growth.compact.keep().map(Compaction::new),
+        growth,
+        oldest: None,
+        told: None,
+    };
+    let pace = watch.compaction.as_ref().map_or(LOOK_EVERY, Compaction::look_every);
+    tokio::time::sleep(FIRST_AFTER.min(pace)).await;
+    loop {
+        watch.look(etcd, keys, clock, concerns).await;
+        tokio::time::sleep(pace).await;
+    }
+}
+
+struct Watch {
+    growth: Growth,
+    compaction: Option<Compaction>,
+    /// The oldest revision that is kept, and since when it is that one, as far as was seen.
+    oldest: Option<(Revision, Instant)>,
+    /// Whether it compacts, and why not: told when it changes.
+    told: Option<Result<(), String>>,
+}
+
+impl Watch {
+    async fn look(&mut self, etcd: &Etcd, keys: &Keys, clock: &HostClock, concerns: &Concerns) {
+        let databases = etcd.databases(self.growth.quota, TIMEOUT).await;
+        let mut amiss: Vec<Concern> =
+            databases.iter().flat_map(|database| database.concerns()).collect();
+        // Others say that etcd does not answer.
+        if let Ok(history) = etcd.history(keys.prefix(), TIMEOUT).await {
+            amiss.extend(self.age(history).concern());
+            self.compact(etcd, history, clock).await;
+        }
+        if !databases.is_empty() {
+            concerns.become_these(amiss);
+        }
+    }
+
+    fn age(&mut self, history: History) -> Age {
+        let since = match self.oldest {
+            Some((oldest, since)) if oldest == history.oldest => since,
+            _ => Instant::now(),
+        };
+        self.oldest = Some((history.oldest, since));
+        Age {
+            revisions: history.current.0 - history.oldest.0,
+            ever_compacted: history.oldest.0 > 1,
+            uncompacted_for: since.elapsed(),
+        }
+    }
+
+    async fn compact(&mut self, etcd: &Etcd, history: History, clock: &HostClock) {
+        let Some(compaction) = &mut self.compaction else { return };
+        let Some(up_to) = compaction.due(history.current, history.oldest, clock.now()) else {
+            return;
+        };
+        let may = match self.growth.compact {
+            Compact::Auto => alone(etcd).await,
+            Compact::Keep(_) | Compact::Never => Ok(Ok(())),
+        };
+        // Without an answer it is looked again.
+        let Ok(may) = may else { return };
+        self.tell(&may);
+        if may.is_ok() {
+            match etcd.compact(up_to, TIMEOUT).await {
+                Ok(()) => tracing::debug!("compacted etcd's history up to revision {}", up_to.0),
+                // Another host may have been faster.
+                Err(error) => tracing::debug!("etcd's history is not compacted: {error}"),
+            }
+        }
+    }
+
+    fn tell(&mut self, may: &Result<(), String>) {
+        if self.told.as_ref() == Some(may) {
+            return;
+        }
+        let kept = self.growth.compact.keep().unwrap_or_default();
+        match may {
+            Ok(()) => tracing::info!(
+                "nobody else compacts etcd's history: turnip does, and keeps what is younger than {kept:?}"
+            ),
+            Err(why) => tracing::info!(
+                "turnip does not compact etcd's history, because {why}: see that somebody does, or write compact = \"1h\" under [etcd]"
+            ),
+        }
+        self.told = Some(may.clone());
+    }
+}
+
+/// Whether etcd holds nothing but turnip's keys; else why that is not so, or not known.
+async fn alone(etcd: &Etcd) -> Result<Result<(), String>, StoreError> {
+    match etcd.foreign_keys(TIMEOUT).await {
+        Ok(0) => Ok(Ok(())),
+        Ok(_) => Ok(Err("others have keys in etcd, too".into())),
+        Err(StoreError::Refused(_)) => {
+            Ok(Err("its user may not see whether others have keys in etcd".into()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_amiss_is_known_until_it_is_over() {
+        let concern = |kind: &str| Concern {
+            kind: kind.into(),
+            level: Level::Warn,
+            what: format!("{kind} is amiss"),
+        };
+        let concerns = Concerns::default();
+        concerns.become_these(vec![concern("a"), concern("a"), concern("b")]);
+        assert_eq!(concerns.texts(), ["a is amiss", "b is amiss"]);
+        concerns.become_these(vec![concern("b")]);
+        assert_eq!(concerns.texts(), ["b is amiss"]);
+        concerns.become_these(vec![]);
+        assert!(concerns.texts().is_empty());
+    }
+}
