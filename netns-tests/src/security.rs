@@ -50,6 +50,23 @@ impl Security {
         self.certificates.renew(valid_for)
     }
 
+    /// Puts another password for turnip into its file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_password(&self, password: &str) -> Result<()> {
+        self.certificates.write("password", password)
+    }
+
+    /// Makes it the password that etcd wants of turnip.
+    ///
+    /// # Errors
+    /// As of etcd.
+    pub async fn change_password(&self, mut client: Client, password: &str) -> Result<()> {
+        client.user_change_password(TURNIP, password).await?;
+        Ok(())
+    }
+
     /// etcd's arguments for a member.
     pub fn etcd_arguments(&self) -> Vec<String> {
         self.certificates.etcd_arguments(true)

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use etcd_client::{Client, ConnectOptions, GetOptions};
 
 use super::{Access, Member};
+use crate::security::Security;
 
 /// What a member says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +108,14 @@ impl Member {
             client.put("/lab/large", vec![b'x'; kib * 1024], None).await?;
             Ok(())
         })
+    }
+
+    /// Makes it the password that turnip logs in with.
+    ///
+    /// # Errors
+    /// As of etcd.
+    pub fn change_password(&self, security: &Security, password: &str) -> Result<()> {
+        self.ask(Duration::from_secs(20), |client| security.change_password(client, password))
     }
 
     /// Compacts the history.

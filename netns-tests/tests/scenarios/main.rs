@@ -13,6 +13,8 @@ mod fence;
 mod gateway;
 mod heartbeats;
 mod hosts;
+mod logins;
+mod names;
 mod neighbours;
 mod operators;
 mod own_addresses;

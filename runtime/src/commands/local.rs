@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use turnip::config::Config;
+use turnip::etcd::certificates::CertificateEnd;
 use turnip::kernel::Conflicts;
 use turnip::peers::{Counts, Watcher};
 use turnip_core::{ClusterName, NodeName, Report, VipName};
@@ -46,6 +47,9 @@ pub struct Local {
     /// How many packets with such claims were received since the start.
     #[serde(default)]
     pub claims_received: u64,
+    /// When the certificates end that it uses, and those that etcd shows it.
+    #[serde(default)]
+    pub certificates: Vec<CertificateEnd>,
 }
 
 /// A machine that claims an address which this host holds.
@@ -102,6 +106,7 @@ struct State {
     lost: BTreeSet<NodeName>,
     watcher: Option<Watcher>,
     conflicts: Conflicts,
+    certificates: Vec<CertificateEnd>,
 }
 
 /// Takes note of reports.
@@ -138,6 +143,7 @@ impl LocalStatus {
             lost: BTreeSet::new(),
             watcher,
             conflicts,
+            certificates: Vec::new(),
         };
         LocalStatus { socket, listener: listener.ok(), state: Rc::new(RefCell::new(state)) }
     }
@@ -179,6 +185,11 @@ impl Notes {
     pub fn report(&self, report: &Report) {
         self.0.borrow_mut().report(report);
     }
+
+    /// Takes note of when certificates end.
+    pub fn certificates(&self, ends: Vec<CertificateEnd>) {
+        self.0.borrow_mut().certificates = ends;
+    }
 }
 
 impl State {
@@ -218,6 +229,7 @@ impl State {
             heartbeats: self.watcher.as_ref().map(|watcher| self.heartbeats(watcher)),
             claims: self.claims(),
             claims_received: self.conflicts.packets(),
+            certificates: self.certificates.clone(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What an operator should know before turnip runs here.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -44,6 +45,14 @@ pub fn links() -> io::Result<Vec<Link>> {
 /// When there is no such interface, or /proc/sys is not there.
 pub fn promotes_secondaries(interface: &str) -> io::Result<bool> {
     promotion::is_set(interface)
+}
+
+/// The gateway to which packets to this address go at first; none when it is on a subnet of this host's.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn gateway_towards(address: IpAddr) -> io::Result<Option<IpAddr>> {
+    route::briefly(|route| Ok(route.route_to(address)?.and_then(|seen| seen.gateway)))
 }
 
 /// The host's own addresses, and the interfaces that they are on: what carries no mark of turnip's.

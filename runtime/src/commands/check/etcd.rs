@@ -8,8 +8,9 @@ use turnip::etcd::inspect::{EndpointStatus, History};
 use turnip_core::{Keys, Lease, StoreError};
 
 use super::Findings;
-use crate::commands::membership;
+use crate::commands::behind::{self, Vips};
 use crate::commands::overview::{Overview, WhatIf};
+use crate::commands::{certificates, membership};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// How many commits are timed.
@@ -28,6 +29,10 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
         Err(error) => return findings.error("etcd", error.to_string()),
     };
     let answered = endpoints(&etcd, reach, findings).await;
+    certificates::check(&etcd, findings);
+    if let Some(config) = config {
+        way_to_etcd(&etcd, config, findings).await;
+    }
     if answered.is_empty() {
         return;
     }
@@ -54,6 +59,28 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
             let what =
                 format!("{error}; without commits nothing is held: does etcd have a quorum?");
             findings.error("etcd commits", what);
+        }
+    }
+}
+
+/// Whether endpoints, names and resolvers are behind a VIP, of this host or of others.
+async fn way_to_etcd(etcd: &Etcd, config: &Config, findings: &mut Findings) {
+    let keys = Keys::new(&config.reach.cluster);
+    let mut vips = Vips::new();
+    // That etcd does not answer is said elsewhere.
+    let read = tokio::time::timeout(TIMEOUT, etcd.snapshot(keys.prefix())).await;
+    if let Ok(Ok(snapshot)) = read {
+        let what_if = WhatIf::default();
+        let overview = Overview::new(&keys, snapshot.header.revision, &snapshot.kvs, &what_if);
+        for (name, vip) in overview.vips {
+            vips.extend(vip.addresses.iter().map(|net| (net.addr(), name.clone())));
+        }
+    }
+    vips.extend(behind::vips_of(config));
+    for danger in behind::look(config, etcd, &vips).await {
+        match danger.is_certain {
+            true => findings.error("way to etcd", danger.what),
+            false => findings.warning("way to etcd", danger.what),
         }
     }
 }
