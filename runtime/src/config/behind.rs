@@ -12,18 +12,22 @@ use super::vips::Vip;
 pub(super) fn check(
     vips: &[Vip],
     reach: &mut Reach,
-    place: Option<Place>,
+    [at, local_at]: [Option<Place>; 2],
     problems: &mut Collector,
 ) {
     let vip_at = |url: &str| vip_at(vips, address_of(url)?);
-    let place = place.unwrap_or(Place::Default);
     if let Some((url, vip)) = reach.etcd.local.as_deref().and_then(|url| Some((url, vip_at(url)?)))
     {
         let what = format!(
             "the address of the VIP {}, which is on one host after the other; write the address that the etcd member on this host has for itself",
             vip.config.name
         );
-        problems.add(Problem::new(Place::Default, "etcd.local", Some(format!("{url:?}")), what));
+        problems.add(Problem::new(
+            local_at.unwrap_or(Place::Default),
+            "etcd.local",
+            Some(format!("{url:?}")),
+            what,
+        ));
     }
     let endpoints = &reach.etcd.endpoints;
     let behind: Vec<(&String, &Vip)> =
@@ -35,7 +39,7 @@ pub(super) fn check(
                 "the address of the VIP {}, which nobody holds before etcd is reached: after a power failure turnip would wait for itself; write the members' own addresses",
                 vip.config.name
             );
-            problems.add(Problem::new(place, "etcd.endpoints", Some(format!("{url:?}")), what));
+            problems.add(Problem::new(at.unwrap_or(Place::Default), "etcd.endpoints", Some(format!("{url:?}")), what));
             Vec::new()
         }
         some => some

@@ -257,7 +257,7 @@ impl Loader {
     fn node(self, sources: &Sources, problems: &mut Collector) -> Option<Config> {
         let Loader { file, whole, mut top, etcd, peers } = self;
         let original = vips::original(&sources.variables, problems);
-        let endpoints_place = etcd.place_of("endpoints");
+        let etcd_places = ["endpoints", "local"].map(|key| etcd.place_of(key));
         let nothing_said = file.is_none() && sources.file.is_none();
         let file_name = file.clone();
         let mut reach = reach(file, &mut top, etcd, sources, problems);
@@ -308,7 +308,7 @@ impl Loader {
         }
         if let Some(reach) = &mut reach {
             needs_local(&vips, reach, problems);
-            behind::check(&vips, reach, endpoints_place, problems);
+            behind::check(&vips, reach, etcd_places, problems);
         }
         size::check(&vips, &top.place, problems);
         let peers = peers::read(peers, &vips, problems);
