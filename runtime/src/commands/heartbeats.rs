@@ -97,7 +97,7 @@ pub async fn reached_at(config: &Config, etcd: &Etcd, timeout: Duration) -> BTre
     let mut reached: BTreeSet<IpAddr> = of_member.unwrap_or_default().into_iter().collect();
     reached.extend(config.member_ip);
     reached.extend(config.peers.address.map(|address| address.ip()));
-    reached.extend(towards_etcd(&config.reach, timeout).await);
+    reached.extend(towards_etcd(&config.reach, etcd, timeout).await);
     reached
 }
 

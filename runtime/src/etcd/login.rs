@@ -15,6 +15,7 @@ use etcd_client::{Client, Error};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use http::HeaderValue;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 
@@ -42,6 +43,8 @@ struct Desk {
     url: String,
     user: String,
     state: Mutex<State>,
+    /// Another token is there.
+    news: Notify,
 }
 
 struct State {
@@ -85,6 +88,7 @@ impl Login {
             url: url.to_owned(),
             user: user.to_owned(),
             state: Mutex::new(state),
+            news: Notify::new(),
         }))
     }
 
@@ -147,6 +151,11 @@ impl Login {
     /// What the token wants next, and when.
     pub(super) fn wants(&self) -> Option<(Instant, Wants)> {
         self.state().token.as_ref()?.wants()
+    }
+
+    /// Waits for another token.
+    pub(super) async fn another_token(&self) {
+        self.0.news.notified().await;
     }
 
     /// Whether the password in the file is another than etcd was last asked with.
@@ -243,6 +252,7 @@ impl Desk {
         }
         state.refused = None;
         state.token = Some(token);
+        self.news.notify_one();
         Ok(())
     }
 

@@ -53,7 +53,7 @@ impl Endpoint {
         let Some(login) = &self.login else { return };
         loop {
             let Some((at, wants)) = login.wants() else {
-                sleep(LOGIN_PAUSE).await;
+                login.another_token().await;
                 continue;
             };
             if at > Instant::now() {
