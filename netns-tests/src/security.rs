@@ -88,13 +88,21 @@ impl Security {
     /// # Errors
     /// When files are gone.
     pub fn options(&self, options: ConnectOptions) -> Result<ConnectOptions> {
+        let options = self.without_login(options)?;
+        let with_password = self.asks_password.load(Ordering::Relaxed);
+        Ok(if with_password { options.with_user(ROOT, PASSWORD) } else { options })
+    }
+
+    /// The same for what needs no password: a login may take longer than what is asked.
+    ///
+    /// # Errors
+    /// When files are gone.
+    pub fn without_login(&self, options: ConnectOptions) -> Result<ConnectOptions> {
         let read = |name: &str| std::fs::read(self.certificates.file(name));
         let tls = TlsOptions::new()
             .ca_certificate(Certificate::from_pem(read("ca.pem")?))
             .identity(Identity::from_pem(read("client.pem")?, read("client.key")?));
-        let options = options.with_tls(tls);
-        let with_password = self.asks_password.load(Ordering::Relaxed);
-        Ok(if with_password { options.with_user(ROOT, PASSWORD) } else { options })
+        Ok(options.with_tls(tls))
     }
 
     /// Makes the users: turnip's may use the keys of this cluster of turnip's. From now on etcd asks for

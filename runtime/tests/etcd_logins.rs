@@ -44,9 +44,9 @@ fn with_password(cluster: &Cluster, password: Secret) -> EtcdSettings {
     EtcdSettings { user: Some(("turnip".to_owned(), password)), ..cluster.settings() }
 }
 
-/// How often the member has answered a method, and with what code.
-fn answered(cluster: &Cluster, method: &str, code: &str) -> u64 {
-    let mut stream = TcpStream::connect(("127.0.0.1", cluster.client_port(0))).unwrap();
+/// How often a member has answered a method, and with what code.
+fn answered(cluster: &Cluster, member: usize, method: &str, code: &str) -> u64 {
+    let mut stream = TcpStream::connect(("127.0.0.1", cluster.client_port(member))).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
@@ -59,7 +59,11 @@ fn answered(cluster: &Cluster, method: &str, code: &str) -> u64 {
 }
 
 fn logins(cluster: &Cluster) -> u64 {
-    answered(cluster, "Authenticate", "OK")
+    logins_at(cluster, 0)
+}
+
+fn logins_at(cluster: &Cluster, member: usize) -> u64 {
+    answered(cluster, member, "Authenticate", "OK")
 }
 
 /// Runs beside the test what a daemon runs beside its driver.
@@ -140,6 +144,25 @@ fn a_token_outlives_the_connection_that_it_came_by() {
 }
 
 #[test]
+fn all_endpoints_go_by_one_login() {
+    run(async {
+        let cluster = Cluster::start(3).await;
+        enable_users(&cluster).await;
+        let etcd = Etcd::new(&with_password(&cluster, Secret::new("the first".into()))).unwrap();
+        etcd.commit(put(KEY, "1"), PATIENCE).await.unwrap();
+        let before = logins(&cluster);
+        cluster.freeze(0);
+        eventually("a commit", async || {
+            etcd.commit(put(KEY, "2"), Duration::from_millis(500)).await
+        })
+        .await;
+        cluster.thaw(0);
+        let elsewhere = (1..3).map(|member| logins_at(&cluster, member)).sum::<u64>();
+        assert_eq!((logins(&cluster), elsewhere), (before, 0));
+    });
+}
+
+#[test]
 fn a_signed_token_is_replaced_before_it_ends() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
@@ -161,7 +184,7 @@ fn a_signed_token_is_replaced_before_it_ends() {
         })
         .await;
         assert!(logins(&cluster) >= before + 3, "of 8 s each token had 3");
-        assert_eq!(answered(&cluster, "Txn", "Unauthenticated"), 0, "none was refused");
+        assert_eq!(answered(&cluster, 0, "Txn", "Unauthenticated"), 0, "none was refused");
     });
 }
 

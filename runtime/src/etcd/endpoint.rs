@@ -89,6 +89,7 @@ impl Endpoint {
         settings: &EtcdSettings,
         names: &Names,
         trust: Option<&Arc<Trust>>,
+        login: Option<&Login>,
     ) -> Result<Self, SettingsError> {
         let wrong = |why: &str| {
             // Without the URL: there may be a password in it.
@@ -107,12 +108,11 @@ impl Endpoint {
         let host = uri.host().ok_or_else(|| unusable("no host is in it".into()))?;
         let trust = trust.filter(|_| secure).cloned();
         let dial = Dial::new(names.clone(), host, trust, CONNECT_TIMEOUT).map_err(unusable)?;
-        let user = settings.user.as_ref();
         let endpoint = Endpoint {
             url: url.to_owned(),
             tls: secure.then(|| settings.tls.clone()),
             dial,
-            login: user.map(|(name, password)| Login::new(url, name, password)),
+            login: login.map(|login| login.at(url)),
             connection: RefCell::default(),
             connecting: RefCell::default(),
             unreachable: Cell::default(),

@@ -44,6 +44,7 @@ mod upkeep;
 
 use endpoint::{Answers, Endpoint};
 use failure::Failure;
+use login::Login;
 use names::Names;
 pub use settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
 use trust::Trust;
@@ -84,7 +85,10 @@ impl Etcd {
             true => Some(Arc::new(Trust::load(&settings.tls)?)),
             false => None,
         };
-        let endpoint = |url: &String| Endpoint::new(url, settings, &names, trust.as_ref());
+        let user = settings.user.as_ref();
+        let login = user.map(|(name, password)| Login::new("", name, password));
+        let endpoint =
+            |url: &String| Endpoint::new(url, settings, &names, trust.as_ref(), login.as_ref());
         let endpoints = settings.endpoints.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
         let apart = match &settings.local {
             Some(local) if !settings.endpoints.contains(local) => Some(endpoint(local)?),

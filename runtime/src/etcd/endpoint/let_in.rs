@@ -67,6 +67,7 @@ impl Endpoint {
             };
             match wants {
                 Wants::Use => self.use_token(&connection, login, token, prefix).await,
+                Wants::Successor if login.take_newest() => {}
                 Wants::Successor => {
                     let successor = login.begin(&connection.with_leader, &connection.alone);
                     if let Err(status) = successor.await {
