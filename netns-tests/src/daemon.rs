@@ -84,6 +84,8 @@ pub struct TurnipSettings {
     /// Whether every host asks the etcd member on it first, and the others when that fails; else
     /// all ask the first host's first.
     pub own_member_first: bool,
+    /// Whether etcd's members are reached by names, which each host's [`hosts_file`] knows and no server.
+    pub by_name: bool,
     /// Configured by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
@@ -101,6 +103,7 @@ impl Default for TurnipSettings {
             policy: Policy::Spread,
             vip_lines: Vec::new(),
             own_member_first: false,
+            by_name: false,
             by_variables: false,
         }
     }
@@ -170,6 +173,7 @@ impl Daemon {
                 let own = place.etcd.get(place.index).context("a member on each host")?;
                 let mut command = place.turnip_command()?;
                 command.arg("run").env(RUNTIME_DIRECTORY, runtime_directory(place.directory));
+                command.env(STATE_DIRECTORY, state_directory(place.directory));
                 command.env("TURNIP_IP", net.addr().to_string());
                 command.env("TURNIP_NETMASK", format!("/{}", net.prefix_len()));
                 command.env("TURNIP_DEV", &vip.interface).env("TURNIP_ID", own.to_string());
@@ -184,6 +188,10 @@ impl Daemon {
                 let mut command = place.turnip_command()?;
                 command.arg("run").arg("--config").arg(file);
                 command.env(RUNTIME_DIRECTORY, runtime_directory(place.directory));
+                command.env(STATE_DIRECTORY, state_directory(place.directory));
+                if settings.by_name {
+                    place.resolve_names(&mut command)?;
+                }
                 Ok(command)
             }
             Daemon::Keepalived { advert_ms } => {
@@ -214,6 +222,43 @@ impl Place<'_> {
         process::see(&mut command, ids);
         Ok(command)
     }
+}
+
+impl Place<'_> {
+    /// Names are resolved by the host's own files. A test that has changed them keeps them over a restart.
+    fn resolve_names(&self, command: &mut Command) -> Result<()> {
+        let hosts = hosts_file(self.directory);
+        if !hosts.exists() {
+            let lines = self.etcd.iter().enumerate();
+            let lines = lines.map(|(index, ip)| format!("{ip} {}\n", member_name(index)));
+            std::fs::write(&hosts, lines.collect::<String>())?;
+        }
+        // A server that never answers: this address is reserved for documentation.
+        let resolver = self.directory.join("resolv.conf");
+        std::fs::write(&resolver, "nameserver 192.0.2.1\n")?;
+        let seen = |path: PathBuf| CString::new(path.as_os_str().as_bytes());
+        let files = vec![(seen(hosts)?, c"/etc/hosts"), (seen(resolver)?, c"/etc/resolv.conf")];
+        process::see(command, files);
+        Ok(())
+    }
+}
+
+/// The name of etcd's member.
+fn member_name(index: usize) -> String {
+    format!("etcd-{}.lab", index + 1)
+}
+
+/// What a host that keeps its files in `directory` has for `/etc/hosts`, where names are used.
+pub fn hosts_file(directory: &Path) -> PathBuf {
+    directory.join("hosts")
+}
+
+/// The variable in which systemd passes turnip the directory of what outlives a boot.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// What a host that keeps its files in `directory` has of `/var/lib`, which stays.
+pub fn state_directory(directory: &Path) -> PathBuf {
+    directory.join("state")
 }
 
 /// The variable in which systemd passes turnip its runtime directory.
@@ -255,7 +300,12 @@ pub fn endpoints(addresses: &[IpAddr], security: Option<&Security>) -> Vec<Strin
 
 fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> String {
     let quoted = |url: &String| format!("\"{url}\"");
-    let mut urls: Vec<String> = endpoints(place.etcd, place.security).iter().map(quoted).collect();
+    let mut urls: Vec<String> = match settings.by_name {
+        true => {
+            (0..place.etcd.len()).map(|i| format!("\"http://{}:2379\"", member_name(i))).collect()
+        }
+        false => endpoints(place.etcd, place.security).iter().map(quoted).collect(),
+    };
     if settings.own_member_first && place.has_member {
         urls.rotate_left(place.index);
     }

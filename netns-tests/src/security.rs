@@ -50,6 +50,23 @@ impl Security {
         self.certificates.renew(valid_for)
     }
 
+    /// Puts another password for turnip into its file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_password(&self, password: &str) -> Result<()> {
+        self.certificates.write("password", password)
+    }
+
+    /// Makes it the password that etcd wants of turnip.
+    ///
+    /// # Errors
+    /// As of etcd.
+    pub async fn change_password(&self, mut client: Client, password: &str) -> Result<()> {
+        client.user_change_password(TURNIP, password).await?;
+        Ok(())
+    }
+
     /// etcd's arguments for a member.
     pub fn etcd_arguments(&self) -> Vec<String> {
         self.certificates.etcd_arguments(true)
@@ -71,13 +88,21 @@ impl Security {
     /// # Errors
     /// When files are gone.
     pub fn options(&self, options: ConnectOptions) -> Result<ConnectOptions> {
+        let options = self.without_login(options)?;
+        let with_password = self.asks_password.load(Ordering::Relaxed);
+        Ok(if with_password { options.with_user(ROOT, PASSWORD) } else { options })
+    }
+
+    /// The same for what needs no password: a login may take longer than what is asked.
+    ///
+    /// # Errors
+    /// When files are gone.
+    pub fn without_login(&self, options: ConnectOptions) -> Result<ConnectOptions> {
         let read = |name: &str| std::fs::read(self.certificates.file(name));
         let tls = TlsOptions::new()
             .ca_certificate(Certificate::from_pem(read("ca.pem")?))
             .identity(Identity::from_pem(read("client.pem")?, read("client.key")?));
-        let options = options.with_tls(tls);
-        let with_password = self.asks_password.load(Ordering::Relaxed);
-        Ok(if with_password { options.with_user(ROOT, PASSWORD) } else { options })
+        Ok(options.with_tls(tls))
     }
 
     /// Makes the users: turnip's may use the keys of this cluster of turnip's. From now on etcd asks for

@@ -92,7 +92,7 @@ fn everything_that_can_be_said_is_understood() {
         log_level = "debug"
 
         [etcd]
-        endpoints = ["https://10.0.0.1:2379", "https://[fd00::1]:2379"]
+        endpoints = ["https://10.0.0.8:2379", "https://[fd00::8]:2379"]
         local = "https://localhost:2379"
         ca = "{ca}"
         cert = "{ca}"
@@ -382,6 +382,20 @@ fn endpoints_are_all_secure_or_none() {
         &format!("[etcd]\nendpoints = [\"http://a:1\", \"https://b:1\"]\n{VIP}"),
         &[(2, "etcd.endpoints", "all as https:// or all as http://")],
     );
+}
+
+#[test]
+fn an_endpoint_that_is_a_vip_is_refused_when_it_is_the_only_one_and_said_beside_others() {
+    let with = |etcd: &str| format!("[etcd]\n{etcd}\n{VIP}");
+    let only = "endpoints = [\"http://10.0.0.50:2379\"]";
+    refused(&with(only), &[(2, "etcd.endpoints", "the address of the VIP api")]);
+    let local = "endpoints = [\"http://10.0.0.9:2379\"]\nlocal = \"http://10.0.0.50:2379\"";
+    refused(&with(local), &[(3, "etcd.local", "the address of the VIP api")]);
+    let beside = "endpoints = [\"http://10.0.0.50:2379\", \"http://10.0.0.9:2379\"]";
+    let notices = load(&with(beside)).unwrap().reach.notices.concat();
+    assert!(notices.contains("http://10.0.0.50:2379 is the address of the VIP api"), "{notices}");
+    let others = "endpoints = [\"http://10.0.0.9:2379\", \"http://etcd.example:2379\"]";
+    assert!(load(&with(others)).unwrap().reach.notices.is_empty());
 }
 
 #[test]

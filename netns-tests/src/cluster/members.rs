@@ -66,6 +66,24 @@ impl Cluster {
         self.security.as_ref().context("etcd has certificates")?.renew_certificates(valid_for)
     }
 
+    /// Puts another password for turnip into its file.
+    ///
+    /// # Errors
+    /// When etcd is without, or it cannot be written.
+    pub fn write_password(&self, password: &str) -> Result<()> {
+        self.security.as_ref().context("etcd has a password")?.write_password(password)
+    }
+
+    /// Makes it the password that etcd wants of turnip.
+    ///
+    /// # Errors
+    /// When etcd is without, or does not do so.
+    pub fn change_password(&self, password: &str) -> Result<()> {
+        let security = self.security.as_ref().context("etcd has a password")?;
+        let leader = etcd::wait_for_leader(&self.members)?;
+        self.members[leader].change_password(security, password)
+    }
+
     /// Ends all of etcd's members in an orderly way.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use etcd_client::{Client, ConnectOptions, GetOptions};
 
 use super::{Access, Member};
+use crate::security::Security;
 
 /// What a member says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +17,15 @@ pub struct MemberStatus {
     pub leader: u64,
     /// In which term.
     pub term: u64,
+}
+
+/// Who asks, where etcd asks for a password.
+#[derive(Clone, Copy)]
+enum Login {
+    /// The user who may do everything.
+    Root,
+    /// Nobody: what is asked is answered all the same.
+    Needless,
 }
 
 impl Member {
@@ -36,7 +46,7 @@ impl Member {
     /// # Errors
     /// When it does not answer within 300 ms.
     pub fn status(&self) -> Result<MemberStatus> {
-        self.ask(Duration::from_millis(300), |mut client| async move {
+        self.ask_as(Login::Needless, Duration::from_millis(300), |mut client| async move {
             let status = client.status().await?;
             let id = status.header().map_or(0, etcd_client::ResponseHeader::member_id);
             Ok(MemberStatus { id, leader: status.leader(), term: status.raft_term() })
@@ -109,6 +119,14 @@ impl Member {
         })
     }
 
+    /// Makes it the password that turnip logs in with.
+    ///
+    /// # Errors
+    /// As of etcd.
+    pub fn change_password(&self, security: &Security, password: &str) -> Result<()> {
+        self.ask(Duration::from_secs(20), |client| security.change_password(client, password))
+    }
+
     /// Compacts the history.
     ///
     /// # Errors
@@ -171,11 +189,23 @@ impl Member {
         patience: Duration,
         f: impl FnOnce(Client) -> F + Send,
     ) -> Result<T> {
+        self.ask_as(Login::Root, patience, f)
+    }
+
+    fn ask_as<T: Send, F: Future<Output = Result<T>>>(
+        &self,
+        login: Login,
+        patience: Duration,
+        f: impl FnOnce(Client) -> F + Send,
+    ) -> Result<T> {
         let ask = || async move {
             let asked = async {
                 let mut options = ConnectOptions::new().with_connect_timeout(patience);
                 if let Access::Secured(security) = &self.access {
-                    options = security.options(options)?;
+                    options = match login {
+                        Login::Root => security.options(options)?,
+                        Login::Needless => security.without_login(options)?,
+                    };
                 }
                 let port = self.place.clients.port();
                 let own = format!("{}://127.0.0.1:{port}", self.access.scheme());

@@ -14,6 +14,8 @@ mod fence;
 mod gateway;
 mod heartbeats;
 mod hosts;
+mod logins;
+mod names;
 mod neighbours;
 mod operators;
 mod own_address;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use turnip::config::Reach;
 use turnip::etcd::Etcd;
+use turnip::etcd::certificates::CertificateEnd;
 use turnip::seams::Store;
 use turnip_core::records::{SessionRecord, decode};
 use turnip_core::{
@@ -55,6 +56,11 @@ impl Cluster {
     pub fn new(reach: &Reach) -> Result<Self, String> {
         let store = Etcd::new(&reach.etcd).map_err(|error| error.to_string())?;
         Ok(Cluster { keys: Keys::new(&reach.cluster), store })
+    }
+
+    /// When the certificates end by which etcd is reached.
+    pub fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        self.store.certificate_ends()
     }
 
     /// Reads every key, then observes until each session was seen renewed, or should have been.

@@ -84,7 +84,7 @@ pub async fn address(
     if let Some(ip) = of_member.unwrap_or_default().into_iter().find(usable) {
         return found(ip, "the peer URL of the etcd member on this host");
     }
-    let towards = towards_etcd(&config.reach, timeout).await;
+    let towards = towards_etcd(&config.reach, etcd, timeout).await;
     match towards.into_iter().find(usable) {
         Some(ip) => found(ip, "the route to etcd"),
         None => Err("no address of this host is known by which others reach it".into()),
@@ -97,7 +97,7 @@ pub async fn reached_at(config: &Config, etcd: &Etcd, timeout: Duration) -> BTre
     let mut reached: BTreeSet<IpAddr> = of_member.unwrap_or_default().into_iter().collect();
     reached.extend(config.member_ip);
     reached.extend(config.peers.address.map(|address| address.ip()));
-    reached.extend(towards_etcd(&config.reach, timeout).await);
+    reached.extend(towards_etcd(&config.reach, etcd, timeout).await);
     reached
 }
 
@@ -111,13 +111,13 @@ fn is_usable(ip: IpAddr, config: &Config, socket: &Socket) -> bool {
 }
 
 /// The addresses from which packets go to etcd's endpoints, in the endpoints' order.
-async fn towards_etcd(reach: &Reach, timeout: Duration) -> Vec<IpAddr> {
+async fn towards_etcd(reach: &Reach, etcd: &Etcd, timeout: Duration) -> Vec<IpAddr> {
     let mut sources = Vec::new();
     for endpoint in &reach.etcd.endpoints {
-        let authority = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
-        let lookup = tokio::time::timeout(timeout, tokio::net::lookup_host(authority));
+        let lookup = tokio::time::timeout(timeout, etcd.addresses(endpoint));
         let Ok(Ok(found)) = lookup.await else { continue };
-        sources.extend(found.filter_map(|remote| source_towards(remote).ok()));
+        let to_any_port = |remote| source_towards(SocketAddr::new(remote, 2379)).ok();
+        sources.extend(found.into_iter().filter_map(to_any_port));
     }
     sources
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use turnip::config::Config;
+use turnip::etcd::certificates::CertificateEnd;
 use turnip::kernel::Conflicts;
 use turnip::peers::{Counts, Watcher};
 use turnip_core::{ClusterName, NodeName, Report, VipName};
@@ -51,6 +52,9 @@ pub struct Local {
     /// What is amiss with etcd's size and history, in words.
     #[serde(default)]
     pub etcd_concerns: Vec<String>,
+    /// When the certificates end that it uses, and those that etcd shows it.
+    #[serde(default)]
+    pub certificates: Vec<CertificateEnd>,
 }
 
 /// A machine that claims an address which this host holds.
@@ -108,6 +112,7 @@ struct State {
     watcher: Option<Watcher>,
     conflicts: Conflicts,
     concerns: Concerns,
+    certificates: Vec<CertificateEnd>,
 }
 
 /// Takes note of reports.
@@ -146,6 +151,7 @@ impl LocalStatus {
             watcher,
             conflicts,
             concerns,
+            certificates: Vec::new(),
         };
         LocalStatus { socket, listener: listener.ok(), state: Rc::new(RefCell::new(state)) }
     }
@@ -187,6 +193,11 @@ impl Notes {
     pub fn report(&self, report: &Report) {
         self.0.borrow_mut().report(report);
     }
+
+    /// Takes note of when certificates end.
+    pub fn certificates(&self, ends: Vec<CertificateEnd>) {
+        self.0.borrow_mut().certificates = ends;
+    }
 }
 
 impl State {
@@ -227,6 +238,7 @@ impl State {
             claims: self.claims(),
             claims_received: self.conflicts.packets(),
             etcd_concerns: self.concerns.texts(),
+            certificates: self.certificates.clone(),
         }
     }
 

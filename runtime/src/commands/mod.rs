@@ -1,5 +1,7 @@
 //! The commands, one file each.
 
+pub mod behind;
+pub mod certificates;
 pub mod check;
 pub mod cluster;
 pub mod forget;

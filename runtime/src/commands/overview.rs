@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Serialize;
+use turnip::etcd::certificates::CertificateEnd;
 use turnip_core::placement::{Candidate, Pin, Unfit, candidate, rank};
 use turnip_core::records::{
     NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer, VipRecord, decode,
@@ -23,6 +24,9 @@ pub struct Overview {
     pub nodes: BTreeMap<NodeName, Node>,
     /// Values that this version cannot read, and why.
     pub unreadable: BTreeMap<String, String>,
+    /// When the certificates end by which this was read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateEnd>,
 }
 
 /// A VIP.
@@ -129,7 +133,8 @@ impl Overview {
         let names: BTreeSet<NodeName> =
             read.sessions.keys().chain(read.nodes.keys()).cloned().collect();
         let nodes = names.into_iter().map(|name| (name.clone(), read.node(&name, &vips))).collect();
-        Overview { revision, vips, nodes, unreadable: read.unreadable }
+        let certificates = Vec::new();
+        Overview { revision, vips, nodes, unreadable: read.unreadable, certificates }
     }
 
     /// Adds what observing has shown: how long ago each node's last renewal was seen, having

@@ -29,7 +29,7 @@ use super::local::LocalStatus;
 use super::manager::Manager;
 use super::needs::{self, Silencing};
 use super::service::{self, Service};
-use super::{FAILED, OK, fail, heartbeats, membership, own_addresses};
+use super::{FAILED, OK, behind, certificates, fail, heartbeats, membership, own_addresses};
 use crate::logging;
 
 /// How long etcd may take for each question before the start.
@@ -68,13 +68,22 @@ pub fn run(sources: &Sources) -> ExitCode {
     }
 }
 
+/// Where what outlives a boot is kept.
+fn state_directory() -> PathBuf {
+    directory("STATE_DIRECTORY", "/var/lib/turnip")
+}
+
 /// Where the record of addresses is, for kernels that keep no marks.
 pub fn runtime_directory() -> PathBuf {
-    // As systemd names it for the unit; the first, should there be several.
-    let given = std::env::var("RUNTIME_DIRECTORY").unwrap_or_default();
+    directory("RUNTIME_DIRECTORY", "/run/turnip")
+}
+
+/// As systemd names it for the unit by this variable; the first, should there be several.
+fn directory(variable: &str, default: &str) -> PathBuf {
+    let given = std::env::var(variable).unwrap_or_default();
     match given.split(':').next() {
         Some(first) if !first.is_empty() => first.into(),
-        _ => "/run/turnip".into(),
+        _ => default.into(),
     }
 }
 
@@ -91,6 +100,10 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let backstop = backstop(config)?;
     let etcd = Etcd::new(&config.reach.etcd).map_err(|error| error.to_string())?;
     manager.status("asking etcd");
+    let names = state_directory().join(config.node.as_str()).with_added_extension("names");
+    if let Err(error) = etcd.keep_names_in(names) {
+        tracing::warn!("the last good addresses of etcd's endpoints are not known: {error}");
+    }
     let mut commands = Box::pin(commands(manager.clone())?);
     tokio::select! {
         waited = wait_for_etcd(&etcd, config, manager) => waited?,
@@ -104,6 +117,12 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     // Before the fence: it would silence them.
     own_addresses::refuse(config, &etcd, ANSWER_WITHIN).await?;
     log_start(config, backstop, heard_at);
+    for danger in behind::look_at_known(config, &etcd) {
+        match danger.is_certain {
+            true => tracing::error!("{}", danger.what),
+            false => tracing::warn!("{}", danger.what),
+        }
+    }
 
     let clock = HostClock::new();
     let settings = Settings {
@@ -131,6 +150,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let local =
         LocalStatus::new(&runtime_directory(), config, watcher, conflicts, concerns.clone());
     let notes = local.notes();
+    let certificate_notes = local.notes();
+    let keys = Keys::new(&config.reach.cluster);
     let node = config.node_config(host, process, backstop, heartbeats);
     let node = Node::new(node, clock.now());
 
@@ -154,6 +175,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         () = growth => Err("looking at etcd's growth ended".into()),
         () = service::ready_in_any_case(manager) => Err("waiting ended".into()),
         () = service::prolong(manager, heartbeat.clone(), config.lease.renew()) => Err("stopping ended".into()),
+        never = etcd.upkeep(keys.prefix()) => match never {},
+        never = certificates::warn(&etcd, &certificate_notes) => match never {},
         () = local.serve() => Err("the status ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
@@ -204,7 +227,6 @@ fn is_tls_failure(why: &str) -> bool {
 }
 
 async fn may_start(etcd: &Etcd, config: &Config) -> Result<(), StoreError> {
-    let keys = Keys::new(&config.reach.cluster);
     within(etcd.snapshot(keys.prefix())).await?;
     let Some(ip) = config.member_ip else { return Ok(()) };
     membership::check(etcd, &config.reach, ip, ANSWER_WITHIN).await.map(|_| ())

@@ -8,6 +8,7 @@ use serde::Serialize;
 use turnip::config::{Reach, Sources};
 use turnip_core::VipName;
 
+use super::certificates;
 use super::cluster::{Cluster, block_on};
 use super::local::{self, Local};
 use super::overview::{Node, Overview, Vip, WhatIf};
@@ -57,6 +58,8 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
         if let Some(local) = &local {
             print(&daemon_here(local));
         }
+        let seen = overview.iter().flat_map(|overview| &overview.certificates);
+        print(&certificates::near(seen.chain(local.iter().flat_map(|local| &local.certificates))));
     }
     match overview {
         Ok(overview) => ExitCode::from(if overview.all_held() { OK } else { UNOWNED }),
@@ -83,7 +86,9 @@ async fn overview(reach: &Reach) -> Result<Overview, String> {
         .observe(patience)
         .await
         .map_err(|error| format!("{error} ({})", reach.etcd.endpoints.join(", ")))?;
-    Ok(state.overview(&cluster.keys, &WhatIf::default()))
+    let mut overview = state.overview(&cluster.keys, &WhatIf::default());
+    overview.certificates = cluster.certificate_ends();
+    Ok(overview)
 }
 
 fn text(reach: &Reach, overview: &Overview) -> String {

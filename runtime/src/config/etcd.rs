@@ -140,6 +140,12 @@ fn host_of(authority: &str) -> Option<&str> {
     (!host.is_empty() && (host.starts_with('[') || host.chars().all(plain))).then_some(host)
 }
 
+/// The address in an endpoint; none when there is a name in it.
+pub(super) fn address_of(endpoint: &str) -> Option<IpAddr> {
+    let (_, authority) = endpoint.split_once("://")?;
+    host_of(authority)?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
 /// Whether an endpoint is on this host for certain.
 pub fn is_loopback(endpoint: &str) -> bool {
     let authority = endpoint.split_once("://").map_or(endpoint, |(_, authority)| authority);
@@ -233,13 +239,9 @@ fn user(
     });
     let file_given = section.take("password_file");
     let from_file = file_given.as_ref().and_then(|given| {
-        let read = given.as_text().map(PathBuf::from).and_then(|path| read_file(&path));
+        let read = given.as_text().and_then(|path| Secret::read(Path::new(path)));
         match read {
-            Ok(text) if text.trim_end().is_empty() => {
-                section.refuse("password_file", given, "an empty file", problems);
-                None
-            }
-            Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
+            Ok(secret) => Some(secret),
             Err(what) => {
                 section.refuse("password_file", given, what, problems);
                 None

@@ -11,6 +11,7 @@
 //! once ([`Problems`]).
 
 mod args;
+mod behind;
 mod etcd;
 mod growth;
 mod lease;
@@ -263,6 +264,7 @@ impl Loader {
     fn node(self, sources: &Sources, problems: &mut Collector) -> Option<Config> {
         let Loader { file, whole, mut top, etcd, growth, peers } = self;
         let original = vips::original(&sources.variables, problems);
+        let etcd_places = ["endpoints", "local"].map(|key| etcd.place_of(key));
         let nothing_said = file.is_none() && sources.file.is_none();
         let file_name = file.clone();
         let mut reach = reach(file, &mut top, etcd, sources, problems);
@@ -311,8 +313,9 @@ impl Loader {
             };
             problems.add(Problem::new(top.place.clone(), key, None, what));
         }
-        if let Some(reach) = &reach {
+        if let Some(reach) = &mut reach {
             needs_local(&vips, reach, problems);
+            behind::check(&vips, reach, etcd_places, problems);
         }
         size::check(&vips, &top.place, problems);
         let peers = peers::read(peers, &vips, problems);

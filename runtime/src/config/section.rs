@@ -134,6 +134,11 @@ impl Section {
         self.given.insert(key.to_owned(), (given.place.clone(), given));
     }
 
+    /// Where `key` was given, if it was.
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+        self.given.get(key).map(|(_, given)| given.place.clone())
+    }
+
     /// The value of `key`, if given.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Given> {
         self.asked.push(key);

@@ -1,17 +1,28 @@
 //! One etcd member, and the connection to it.
 
+mod let_in;
+
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions, Error};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use http::Uri;
 use tokio::time::{Instant, timeout, timeout_at};
+use tower::util::BoxCloneSyncService;
 use turnip_core::StoreError;
 
+use super::certificates::Certificate;
+use super::dial::Dial;
 use super::failure::{self, Failure};
-use super::settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
+use super::login::{Login, WithToken};
+use super::names::Names;
+use super::settings::{EtcdSettings, SettingsError, TlsSettings};
+use super::trust::Trust;
 
 /// When nothing has come over a connection for this long while a request waits, a keepalive ping is
 /// sent. etcd closes connections that ping more often than every 5 s.
@@ -41,7 +52,9 @@ pub(super) enum Answers {
 pub(super) struct Endpoint {
     url: String,
     tls: Option<TlsSettings>,
-    user: Option<(String, Secret)>,
+    dial: Dial,
+    /// Of the user that is configured.
+    login: Option<Login>,
     connection: RefCell<Option<Rc<Connection>>>,
     /// A connection that is being made. It goes on when a request stops waiting for it.
     connecting: RefCell<Option<Connecting>>,
@@ -58,8 +71,6 @@ struct Connection {
     channel: tonic::transport::Channel,
     with_leader: Client,
     alone: Client,
-    /// Whether the first of these has a token, or needs none.
-    authenticated: Cell<bool>,
     /// When it was made, or when etcd last answered over it.
     last_answer_at: Cell<Instant>,
     /// Whether etcd ever answered over it.
@@ -74,8 +85,14 @@ impl Connection {
 }
 
 impl Endpoint {
-    /// Checks the settings, certificates included, but connects to nothing.
-    pub(super) fn new(url: &str, settings: &EtcdSettings) -> Result<Self, SettingsError> {
+    /// Checks the settings, but connects to nothing.
+    pub(super) fn new(
+        url: &str,
+        settings: &EtcdSettings,
+        names: &Names,
+        trust: Option<&Arc<Trust>>,
+        login: Option<&Login>,
+    ) -> Result<Self, SettingsError> {
         let wrong = |why: &str| {
             // Without the URL: there may be a password in it.
             Err(SettingsError(why.to_owned()))
@@ -83,16 +100,21 @@ impl Endpoint {
         if url.contains('@') {
             return wrong("an etcd endpoint with a user in it: say user and password on their own");
         }
-        let tls = match url.split_once("://") {
-            Some(("http", _)) => None,
-            Some(("https", _)) => Some(settings.tls.clone()),
+        let secure = match url.split_once("://") {
+            Some(("http", _)) => false,
+            Some(("https", _)) => true,
             _ => return wrong(&format!("{url:?} is no etcd endpoint: http://host:port is")),
         };
-        let user = settings.user.clone();
+        let unusable = |why: String| SettingsError(format!("etcd endpoint {url}: {why}"));
+        let uri: Uri = url.parse().map_err(|error| unusable(format!("{error}")))?;
+        let host = uri.host().ok_or_else(|| unusable("no host is in it".into()))?;
+        let trust = trust.filter(|_| secure).cloned();
+        let dial = Dial::new(names.clone(), host, trust, CONNECT_TIMEOUT).map_err(unusable)?;
         let endpoint = Endpoint {
             url: url.to_owned(),
-            tls,
-            user,
+            tls: secure.then(|| settings.tls.clone()),
+            dial,
+            login: login.map(|login| login.at(url)),
             connection: RefCell::default(),
             connecting: RefCell::default(),
             unreachable: Cell::default(),
@@ -107,33 +129,24 @@ impl Endpoint {
         &self.url
     }
 
-    /// Asks the member, and waits until `deadline` at the latest, connecting included.
+    /// Asks the member, and waits until `deadline` at the latest, connecting and logging in included.
     pub(super) async fn ask<T>(
         &self,
         answers: Answers,
         deadline: Instant,
         request: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, Failure> {
-        let began = Instant::now();
         let connection = self.connect(deadline).await?;
-        let answer = match timeout_at(deadline, self.ask_over(&connection, answers, request)).await
-        {
-            Ok(answer) => answer,
-            Err(_) => {
-                let waited = began.elapsed();
-                if connection.last_answer_at.get().elapsed() >= waited.max(SILENCE_MIN) * 2 {
-                    self.give_up(&connection);
-                }
-                Err(Failure::Unknown(format!("{} did not answer within {waited:?}", self.url)))
-            }
-        };
+        let answer = self.ask_over(&connection, answers, deadline, request).await;
         self.failed.set(answer.is_err().then(Instant::now));
         answer
     }
 
-    /// Waits until there is a connection, until `by` at the latest.
-    pub(super) async fn ready(&self, by: Instant) -> Result<(), Failure> {
-        self.connect(by).await.map(drop)
+    /// Waits until there is a connection, until `by` at the latest, and until it is let in, until
+    /// `let_in_by`. Both go on when they take longer.
+    pub(super) async fn ready(&self, by: Instant, let_in_by: Instant) -> Result<(), Failure> {
+        let connection = self.connect(by).await?;
+        self.let_in(&connection, let_in_by).await.map(drop)
     }
 
     /// The connection itself, for what is no request of etcd's.
@@ -165,33 +178,73 @@ impl Endpoint {
         &self,
         connection: &Rc<Connection>,
         answers: Answers,
+        deadline: Instant,
         request: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, Failure> {
-        let client = match answers {
-            Answers::WithLeader => &connection.with_leader,
-            Answers::Alone => &connection.alone,
-        };
-        // A login takes a quorum, so a member that is asked for itself is asked without.
-        if answers == Answers::WithLeader && !connection.authenticated.get() {
-            self.log_in(client).await.map_err(|error| self.login_failure(connection, &error))?;
-            connection.authenticated.set(true);
-        }
-        let mut answer = request(client).await;
-        if let Err(error) = &answer
-            && self.user.is_some()
-            && failure::wants_login(error)
-        {
-            // etcd refused it before doing anything, so it can safely be sent again.
-            self.log_in(client).await.map_err(|error| self.login_failure(connection, &error))?;
-            answer = request(client).await;
-        }
-        match answer {
-            Ok(answer) => {
-                connection.note_answer();
-                Ok(answer)
+        let mut refused_before = false;
+        loop {
+            // A login takes a quorum, so a member that is asked for itself is asked without.
+            let (client, token) = match answers {
+                Answers::WithLeader => {
+                    (&connection.with_leader, self.let_in(connection, deadline).await?)
+                }
+                Answers::Alone => (&connection.alone, None),
+            };
+            let sent = Instant::now();
+            let Ok(answer) = timeout_at(deadline, request(client)).await else {
+                let waited = sent.elapsed();
+                if connection.last_answer_at.get().elapsed() >= waited.max(SILENCE_MIN) * 2 {
+                    self.give_up(connection);
+                }
+                return Err(Failure::Unknown(format!(
+                    "{} did not answer within {waited:?}",
+                    self.url
+                )));
+            };
+            match (answer, token, &self.login) {
+                (Ok(answer), token, login) => {
+                    connection.note_answer();
+                    if let (Some(token), Some(login)) = (token, login) {
+                        login.note_used(token);
+                    }
+                    return Ok(answer);
+                }
+                // etcd refused it before doing anything, so it can safely be sent again.
+                (Err(error), Some(token), Some(login))
+                    if !refused_before && failure::wants_login(&error) =>
+                {
+                    connection.note_answer();
+                    login.refused(token, failure::is_token_unknown(&error));
+                    refused_before = true;
+                }
+                (Err(error), ..) => return Err(self.failure(connection, &error)),
             }
-            Err(error) => Err(self.failure(connection, &error)),
         }
+    }
+
+    /// The certificates that the member showed last, the first its own.
+    pub(super) fn shown(&self) -> Vec<Certificate> {
+        self.dial.shown()
+    }
+
+    /// Looks anew which certificate the member shows. What a connection of last month has seen may have
+    /// been renewed.
+    pub(super) async fn look_at_certificate(&self) {
+        if self.tls.is_some()
+            && let Ok(uri) = self.url.parse::<Uri>()
+        {
+            let _ = timeout(CONNECT_TIMEOUT, self.dial.clone().connect(uri)).await;
+        }
+    }
+
+    /// The addresses that it has, as far as they are known.
+    pub(super) fn known_addresses(&self) -> Vec<IpAddr> {
+        self.dial.known_addresses()
+    }
+
+    /// The addresses that it has now.
+    pub(super) async fn addresses(&self) -> Result<Vec<IpAddr>, String> {
+        self.dial.addresses().await
     }
 
     fn failure(&self, connection: &Rc<Connection>, error: &Error) -> Failure {
@@ -221,23 +274,6 @@ impl Endpoint {
         }
     }
 
-    /// A request that waited for the login has not been sent.
-    fn login_failure(&self, connection: &Rc<Connection>, error: &Error) -> Failure {
-        match self.failure(connection, error) {
-            Failure::Unknown(why) => Failure::NotSent(why),
-            other => other,
-        }
-    }
-
-    async fn log_in(&self, client: &Client) -> Result<(), Error> {
-        let Some((name, password)) = &self.user else { return Ok(()) };
-        let user = (name.clone(), password.reveal().to_owned());
-        match client.clone().update_user(Some(user)).await {
-            Err(error) if failure::needs_no_login(&error) => Ok(()),
-            outcome => outcome,
-        }
-    }
-
     async fn connect(&self, by: Instant) -> Result<Rc<Connection>, Failure> {
         if let Some(connection) = &*self.connection.borrow() {
             return Ok(connection.clone());
@@ -252,7 +288,7 @@ impl Endpoint {
                 }
                 made
             }
-            Err(_) => Err(format!("no connection within {:?}", began.elapsed())),
+            Err(_) => Err(format!("{} within {:?}", self.dial.waits_for(), began.elapsed())),
         };
         self.unreachable.set(channel.is_err());
         let channel = channel.map_err(|why| {
@@ -277,12 +313,16 @@ impl Endpoint {
             return Ok(connecting.clone());
         }
         let transport = self.transport().map_err(|error| Failure::NotSent(error.to_string()))?;
-        let task = tokio::spawn(timeout(CONNECT_TIMEOUT, async move { transport.connect().await }));
+        let dial = self.dial.clone();
+        let task = tokio::spawn(timeout(CONNECT_TIMEOUT, {
+            let dial = dial.clone();
+            async move { transport.connect_with_connector(dial).await }
+        }));
         let connecting = async move {
             match task.await {
                 Ok(Ok(Ok(channel))) => Ok(channel),
                 Ok(Ok(Err(error))) => Err(failure::of_connecting(&error)),
-                Ok(Err(_)) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
+                Ok(Err(_)) => Err(format!("{} within {CONNECT_TIMEOUT:?}", dial.waits_for())),
                 Err(error) => Err(error.to_string()),
             }
         };
@@ -292,11 +332,17 @@ impl Endpoint {
     }
 
     fn over(&self, channel: tonic::transport::Channel) -> Result<Connection, Failure> {
+        let with_login = match &self.login {
+            None => Channel::Tonic(channel.clone()),
+            Some(login) => {
+                let with_token = WithToken { channel: channel.clone(), login: login.clone() };
+                Channel::Custom(BoxCloneSyncService::new(with_token))
+            }
+        };
         let client = |require_leader| {
             let options = ConnectOptions::new().with_require_leader(require_leader);
-            let channel = Channel::Tonic(channel.clone());
-            let made = Client::from_channel(channel, Some(options));
-            // Without a user in the options nothing is awaited: the user logs in later.
+            let made = Client::from_channel(with_login.clone(), Some(options));
+            // Without a user in the options nothing is awaited: logging in is `Login`'s.
             made.now_or_never()
                 .unwrap_or_else(|| Err(Error::Internal("a client that waits".to_owned())))
                 .map_err(|error| Failure::of(&self.url, &error))
@@ -305,28 +351,24 @@ impl Endpoint {
             with_leader: client(true)?,
             alone: client(false)?,
             channel,
-            authenticated: Cell::new(self.user.is_none()),
             last_answer_at: Cell::new(Instant::now()),
             answered: Cell::new(false),
         })
     }
 
-    /// Reads the certificates again each time, so that renewed ones are used without a restart.
+    /// TLS is the connector's, so tonic is to know nothing of it, but for the URL that requests bear.
     fn transport(&self) -> Result<tonic::transport::Endpoint, SettingsError> {
-        let wrong = |error: tonic::transport::Error| {
-            SettingsError(format!("etcd endpoint {}: {}", self.url, failure::chain(&error)))
-        };
-        let mut transport = tonic::transport::Endpoint::from_shared(self.url.clone())
-            .map_err(wrong)?
-            .tcp_nodelay(true)
+        let wrong = |why: String| SettingsError(format!("etcd endpoint {}: {why}", self.url));
+        let (_, authority) = self.url.split_once("://").unwrap_or(("", &self.url));
+        let origin: Uri = self.url.parse().map_err(|error| wrong(format!("{error}")))?;
+        let transport = tonic::transport::Endpoint::from_shared(format!("http://{authority}"))
+            .map_err(|error| wrong(failure::chain(&error)))?;
+        Ok(transport
+            .origin(origin)
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(false);
-        if let Some(tls) = &self.tls {
-            transport = transport.tls_config(tls.load()?).map_err(wrong)?;
-        }
-        Ok(transport)
+            .keep_alive_while_idle(false))
     }
 
     fn give_up(&self, connection: &Rc<Connection>) {

@@ -69,6 +69,16 @@ pub(super) fn wants_login(error: &Error) -> bool {
     is_message(error, &[INVALID_TOKEN, OLD_AUTH_REVISION, NO_USER])
 }
 
+/// Whether the token has ended, or is unknown to the member.
+pub(super) fn is_token_unknown(error: &Error) -> bool {
+    is_message(error, &[INVALID_TOKEN])
+}
+
+/// Whether etcd refused the user or the password.
+pub(super) fn is_wrong_password(error: &Error) -> bool {
+    is_message(error, &[WRONG_PASSWORD])
+}
+
 /// Whether etcd answered that it needs no login.
 pub(super) fn needs_no_login(error: &Error) -> bool {
     is_message(error, &[AUTH_DISABLED])

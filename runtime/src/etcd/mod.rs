@@ -13,8 +13,12 @@
 //!   knows how to find that out. It is sent again when it certainly was not: no
 //!   connection, a member that has no leader, a token that has expired.
 //! - A watch claims to be complete no further than is certain.
+//! - What lets it in is kept good beside the requests, by [`Etcd::upkeep`]: logins, certificates, the
+//!   addresses of names. None of that is waited for longer than a request may take.
 
 use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, Error};
@@ -25,21 +29,31 @@ use turnip_core::{MemberStatus, StoreError, Txn, TxnResponse, Update};
 use crate::seams::Store;
 
 mod answerer;
+pub mod certificates;
+mod dial;
 mod endpoint;
 mod failure;
 mod follow;
 pub mod growth;
 pub mod inspect;
+mod login;
 mod metrics;
+mod names;
 mod own_member;
 mod settings;
+mod token;
 mod translate;
+mod trust;
+mod upkeep;
 
 pub use answerer::Answerer;
 use endpoint::{Answers, Endpoint};
 use failure::Failure;
+use login::Login;
+use names::Names;
 use own_member::OwnMember;
 pub use settings::{EtcdSettings, Secret, SettingsError, TlsSettings};
+use trust::Trust;
 
 /// Waiting for a connection to one endpoint takes this part of a request's time at most.
 const CONNECTING_SHARE: u32 = 3;
@@ -54,6 +68,9 @@ pub struct Etcd {
     local: Option<String>,
     /// Whether that is a member.
     own_member: OwnMember,
+    names: Names,
+    /// Where TLS is spoken.
+    trust: Option<Arc<Trust>>,
     /// Where requests begin.
     current: Cell<usize>,
     /// Where the last follower began, and whether it is to be left.
@@ -70,7 +87,16 @@ impl Etcd {
         if settings.endpoints.is_empty() {
             return Err(SettingsError("no etcd endpoint is configured".to_owned()));
         }
-        let endpoint = |url: &String| Endpoint::new(url, settings);
+        let names = Names::of_system();
+        let urls = || settings.endpoints.iter().chain(&settings.local);
+        let trust = match urls().any(|url| url.starts_with("https:")) {
+            true => Some(Arc::new(Trust::load(&settings.tls)?)),
+            false => None,
+        };
+        let user = settings.user.as_ref();
+        let login = user.map(|(name, password)| Login::new("", name, password));
+        let endpoint =
+            |url: &String| Endpoint::new(url, settings, &names, trust.as_ref(), login.as_ref());
         let endpoints = settings.endpoints.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
         let apart = match &settings.local {
             Some(local) if !settings.endpoints.contains(local) => Some(endpoint(local)?),
@@ -81,10 +107,20 @@ impl Etcd {
             apart,
             local: settings.local.clone(),
             own_member: OwnMember::default(),
+            names,
+            trust,
             current: Cell::new(0),
             followed: Cell::new(None),
             leave_followed: Cell::new(false),
         })
+    }
+
+    /// Takes the last good addresses of the endpoints' names from this file, and keeps them there.
+    ///
+    /// # Errors
+    /// When there is a file and it cannot be read; all else goes on without.
+    pub fn keep_names_in(&self, file: PathBuf) -> Result<(), String> {
+        self.names.keep_in(file)
     }
 
     fn endpoint(&self, url: &str) -> Option<&Endpoint> {
@@ -99,10 +135,13 @@ impl Etcd {
     ) -> Result<T, StoreError> {
         let deadline = Instant::now() + timeout;
         let mut failures = Vec::new();
-        for index in self.in_turn() {
+        let mut in_turn = self.in_turn().into_iter();
+        while let Some(index) = in_turn.next() {
             let endpoint = &self.endpoints[index];
             let connected_by = deadline.min(Instant::now() + timeout / CONNECTING_SHARE);
-            let answer = match endpoint.ready(connected_by).await {
+            // Nobody is asked after the last one, which so has all that is left for the login.
+            let let_in_by = if in_turn.len() == 0 { deadline } else { connected_by };
+            let answer = match endpoint.ready(connected_by, let_in_by).await {
                 Ok(()) => endpoint.ask(Answers::WithLeader, deadline, &request).await,
                 Err(failure) => Err(failure),
             };

@@ -1,9 +1,12 @@
 //! How to reach etcd.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use etcd_client::{Certificate, Identity, TlsOptions};
+/// A file with a secret is shorter than this: a wrong path to something endless is an error too.
+const SECRET_BYTES_MAX: u64 = 1 << 20;
 
 /// Where etcd is and how to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,33 +33,6 @@ pub struct TlsSettings {
     pub server_name: Option<String>,
 }
 
-impl TlsSettings {
-    /// Reads the files, as they are now.
-    pub(super) fn load(&self) -> Result<TlsOptions, SettingsError> {
-        let mut options = match &self.ca_file {
-            Some(file) => TlsOptions::new().ca_certificate(Certificate::from_pem(read(file)?)),
-            None => TlsOptions::new().with_native_roots(),
-        };
-        if let Some((certificate, key)) = &self.client {
-            options = options.identity(Identity::from_pem(read(certificate)?, read(key)?));
-        }
-        if let Some(name) = &self.server_name {
-            options = options.domain_name(name);
-        }
-        Ok(options)
-    }
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, SettingsError> {
-    let text = std::fs::read(file)
-        .map_err(|error| SettingsError(format!("cannot read {}: {error}", file.display())))?;
-    if text.windows(11).any(|window| window == b"-----BEGIN ") {
-        Ok(text)
-    } else {
-        Err(SettingsError(format!("{} holds nothing in PEM format", file.display())))
-    }
-}
-
 /// Why etcd cannot even be asked: a value, and what is wrong with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SettingsError(pub(super) String);
@@ -71,17 +47,50 @@ impl std::error::Error for SettingsError {}
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// Hides `text`.
     pub fn new(text: String) -> Self {
-        Secret(text)
+        Secret { text, file: None }
+    }
+
+    /// Reads it from a file, without the end of the line. It is read again each time that it is used.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is empty, in words that follow the file's name.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let mut bytes = Vec::new();
+        File::open(file)
+            .and_then(|open| open.take(SECRET_BYTES_MAX).read_to_end(&mut bytes))
+            .map_err(|error| format!("a file that cannot be read: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| "a file that is not text".to_owned())?;
+        if text.trim_end().is_empty() {
+            return Err("an empty file".into());
+        }
+        let text = text.trim_end_matches(['\r', '\n']).to_owned();
+        Ok(Secret { text, file: Some(file.to_owned()) })
+    }
+
+    /// What the file holds now; the same when it came from none.
+    pub(super) fn read_again(&self) -> Result<Self, String> {
+        match &self.file {
+            None => Ok(self.clone()),
+            Some(file) => Secret::read(file).map_err(|why| format!("{}: {why}", file.display())),
+        }
+    }
+
+    /// The file that it came from.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The text itself: for the server only.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an operator should know before turnip runs here.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,6 +88,14 @@ pub fn addresses(
 pub fn promotes_secondaries(interface: &str) -> io::Result<bool> {
     let own_name = own_name(interface)?;
     promotion::is_set(own_name.as_deref().unwrap_or(interface))
+}
+
+/// The gateway to which packets to this address go at first; none when it is on a subnet of this host's.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn gateway_towards(address: IpAddr) -> io::Result<Option<IpAddr>> {
+    route::briefly(|route| Ok(route.route_to(address)?.and_then(|seen| seen.gateway)))
 }
 
 /// The host's own addresses, and the interfaces that they are on: what carries no mark of turnip's.

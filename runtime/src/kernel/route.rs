@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 
 use futures::channel::mpsc::UnboundedReceiver;
@@ -24,7 +25,7 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, Socket, SocketAddr};
 use tokio::runtime::Runtime;
@@ -33,6 +34,7 @@ use turnip_core::Assignment;
 use super::address::{self, Found, LinkState, Put, Slot};
 use super::prefix_route::PrefixRoute;
 use super::refusal::{MESSAGE_HEADER, Refusal};
+use super::route_seen::{self, Seen};
 
 /// How often a dump that changed under way is begun anew.
 const DUMP_ATTEMPTS: usize = 8;
@@ -131,6 +133,27 @@ impl Route {
         self.dump(&request, |message| match message {
             RouteNetlinkMessage::NewRoute(message) => parse(&message),
             _ => None,
+        })
+    }
+
+    /// The route that a packet to this address takes; none when that is this host's, or no host's.
+    pub fn route_to(&mut self, address: IpAddr) -> io::Result<Option<Seen>> {
+        let mut message = RouteMessage::default();
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        message.header.destination_prefix_length = bits;
+        let (family, to) = match address {
+            IpAddr::V4(address) => (AddressFamily::Inet, RouteAddress::Inet(address)),
+            IpAddr::V6(address) => (AddressFamily::Inet6, RouteAddress::Inet6(address)),
+        };
+        message.header.address_family = family;
+        message.attributes.push(RouteAttribute::Destination(to));
+        self.exchange(async |connection| {
+            let mut answers = Box::pin(connection.handle.route().get(message).execute());
+            match unless_lost(&mut connection.unsolicited, answers.next()).await? {
+                Some(Ok(route)) => Ok(route_seen::parse(&route)),
+                Some(Err(rtnetlink::Error::NetlinkError(_))) | None => Ok(None),
+                Some(Err(error)) => Err(io::Error::other(error)),
+            }
         })
     }
 

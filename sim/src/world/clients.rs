@@ -116,6 +116,7 @@ impl Clients {
             current: 0,
             followed: None,
             leave_followed: false,
+            balanced: false,
         };
         Clients((0..params.hosts).map(client).collect())
     }
@@ -296,6 +297,7 @@ mod tests {
             current: 0,
             followed: None,
             leave_followed: false,
+            balanced: false,
         }
     }
 

@@ -10,8 +10,9 @@ use turnip_core::{Keys, Lease, Level, StoreError};
 
 use super::Findings;
 use super::members::{self, Endpoint};
-use crate::commands::membership;
+use crate::commands::behind::{self, Vips};
 use crate::commands::overview::{Overview, WhatIf};
+use crate::commands::{certificates, membership};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// How many commits are timed.
@@ -27,7 +28,12 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
         Ok(etcd) => etcd,
         Err(error) => return findings.error("etcd", error.to_string()),
     };
-    if endpoints(reach, config, findings).await.is_empty() {
+    let answered = endpoints(reach, config, findings).await;
+    certificates::check(&etcd, findings);
+    if let Some(config) = config {
+        way_to_etcd(&etcd, config, findings).await;
+    }
+    if answered.is_empty() {
         return;
     }
     databases(&etcd, config, findings).await;
@@ -54,6 +60,28 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
             let what =
                 format!("{error}; without commits nothing is held: does etcd have a quorum?");
             findings.error("etcd commits", what);
+        }
+    }
+}
+
+/// Whether endpoints, names and resolvers are behind a VIP, of this host or of others.
+async fn way_to_etcd(etcd: &Etcd, config: &Config, findings: &mut Findings) {
+    let keys = Keys::new(&config.reach.cluster);
+    let mut vips = Vips::new();
+    // That etcd does not answer is said elsewhere.
+    let read = tokio::time::timeout(TIMEOUT, etcd.snapshot(keys.prefix())).await;
+    if let Ok(Ok(snapshot)) = read {
+        let what_if = WhatIf::default();
+        let overview = Overview::new(&keys, snapshot.header.revision, &snapshot.kvs, &what_if);
+        for (name, vip) in overview.vips {
+            vips.extend(vip.addresses.iter().map(|net| (net.addr(), name.clone())));
+        }
+    }
+    vips.extend(behind::vips_of(config));
+    for danger in behind::look(config, etcd, &vips).await {
+        match danger.is_certain {
+            true => findings.error("way to etcd", danger.what),
+            false => findings.warning("way to etcd", danger.what),
         }
     }
 }
