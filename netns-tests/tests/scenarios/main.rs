@@ -19,6 +19,7 @@ mod own_addresses;
 mod renames;
 mod rollback;
 mod store;
+mod strangers;
 mod upgrades;
 
 use std::thread::sleep;
