@@ -69,6 +69,8 @@ pub struct Node {
     pub owns: Vec<VipName>,
     /// The VIPs that it cannot take, and why.
     pub blocked: BTreeMap<VipName, String>,
+    /// What an operator should see to on it, of VIPs that it can take all the same.
+    pub notices: BTreeMap<VipName, String>,
     /// Its share under `spread`.
     pub weight: Option<u32>,
     /// The etcd member on its host.
@@ -307,6 +309,11 @@ impl Read {
             .flat_map(|record| &record.vips)
             .filter_map(|(vip, offer)| Some((vip.clone(), shown(offer.blocked.as_ref()?))))
             .collect();
+        let notices = record
+            .iter()
+            .flat_map(|record| &record.vips)
+            .filter_map(|(vip, offer)| Some((vip.clone(), offer.notice.clone()?)))
+            .collect();
         Node {
             session: session.map(|(id, _)| *id),
             lease_ms: session.map(|(_, record)| millis(record.lease())),
@@ -320,6 +327,7 @@ impl Read {
                 .map(|(vip, _)| vip.clone())
                 .collect(),
             blocked,
+            notices,
             weight: record.map(|record| record.weight),
             member: member.map(|member| shown(&member.id)),
             raft_leader: member.map(|member| member.leader),
@@ -392,6 +400,8 @@ mod tests {
                 interface: "lo".into(),
                 policy: self.policy,
                 defend: false,
+                require_carrier: true,
+                keep_connections: false,
             };
             let offer =
                 VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };
