@@ -87,8 +87,8 @@ pub(crate) enum Change {
     Pin(VipName),
     /// What heartbeats are authenticated with.
     HeartbeatKeys,
-    /// A key that this version does not know.
-    Foreign,
+    /// Nothing that matters: the key is none that this version knows, or says what it said before.
+    Nothing,
 }
 
 impl View {
@@ -124,14 +124,17 @@ impl View {
                 Some(Change::Vip(vip))
             }
             KeyKind::Drain(node) => {
-                learn(&mut self.drains, &node, kv, as_of, back).map(|()| Change::Drain(node))
+                let before = self.drained(&node);
+                learn(&mut self.drains, &node, kv, as_of, back)?;
+                let same = before == self.drained(&node);
+                Some(if same { Change::Nothing } else { Change::Drain(node) })
             }
             KeyKind::Pin(vip) => {
                 learn(&mut self.pins, &vip, kv, as_of, back).map(|()| Change::Pin(vip))
             }
             KeyKind::HeartbeatKeys => learn(&mut self.heartbeat_keys, &(), kv, as_of, back)
                 .map(|()| Change::HeartbeatKeys),
-            KeyKind::Foreign => Some(Change::Foreign),
+            KeyKind::Foreign => Some(Change::Nothing),
         }
     }
 

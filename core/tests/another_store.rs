@@ -79,7 +79,11 @@ fn notices(mutant: Mutant, says: &str, happens: impl Fn(&mut World)) {
 #[test]
 fn a_key_at_an_earlier_write_is_noticed_however_high_the_revision_is() {
     notices(Mutant::EarlierWriteIgnored, "was last written at revision", |world| {
-        let kvs = named_for_b(world, 2, 3);
+        let first = world.etcd.kvs[V].clone();
+        // It was written again since the backup.
+        world.etcd.put(V, std::str::from_utf8(&first.value).unwrap());
+        world.run(SECOND);
+        let kvs = named_for_b(world, first.create_revision.0, first.mod_revision.0);
         let revision = world.etcd.revision + RAISED;
         replace(world, kvs, revision);
     });

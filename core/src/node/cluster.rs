@@ -464,7 +464,7 @@ impl Cluster {
             }
             Change::Pin(vip) => news.push(News::Vip(vip)),
             Change::HeartbeatKeys => self.use_keys(out),
-            Change::Foreign => {}
+            Change::Nothing => {}
         }
     }
 

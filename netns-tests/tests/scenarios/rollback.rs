@@ -61,8 +61,8 @@ fn a_rollback_that_is_noticed_makes_no_two_holders_while_the_holder_is_cut_off()
 /// The same, but somebody has written to etcd since the restore, until its revision is higher than it
 /// ever was: as if it had been raised by etcdutl.
 #[test]
-fn a_rollback_under_a_higher_revision_makes_no_two_holders_while_the_holder_is_cut_off() -> Result<()>
-{
+fn a_rollback_under_a_higher_revision_makes_no_two_holders_while_the_holder_is_cut_off()
+-> Result<()> {
     let plan = Plan { etcd: EtcdPlan::Apart(3, quick_elections()), ..Plan::default() };
     let mut cluster = Cluster::start(plan.with_lease(&format!("{}s", LEASE.as_secs())))?;
     let owner_in_backup = cluster.wait_for_owner()?;

@@ -43,7 +43,8 @@ fn garbage_under_the_prefix_takes_no_address_away_and_is_told_on_lines_of_its_ow
     etcd.put(&key(&format!("intents/drain/{name}")), garbage)?;
     etcd.put(&key("nodes/stranger"), garbage)?;
     etcd.put(&key(&format!("what\n{garbage}")), garbage)?;
-    let endless = r#"{"v":1,"lease_ms":18446744073709551615,"host":"x","nonce":"0000000000000001-1"}"#;
+    let endless =
+        r#"{"v":1,"lease_ms":18446744073709551615,"host":"x","nonce":"0000000000000001-1"}"#;
     etcd.put(&key("sessions/stranger"), endless)?;
     etcd.put(&key(&format!("sessions/{name}")), garbage)?;
     cluster.wait("the session is as it should be again", || {
@@ -51,7 +52,9 @@ fn garbage_under_the_prefix_takes_no_address_away_and_is_told_on_lines_of_its_ow
         Ok(value.is_some_and(|value| value.starts_with(b"{")))
     })?;
     cluster.wait("the drain is left alone", || {
-        Ok(cluster.logs().contains(&format!("leaving {} alone", key(&format!("intents/drain/{name}")))))
+        Ok(cluster
+            .logs()
+            .contains(&format!("leaving {} alone", key(&format!("intents/drain/{name}")))))
     })?;
     for command in ["status", "check"] {
         let (_, said) = cluster.turnip_on(owner, &[command])?;
