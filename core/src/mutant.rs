@@ -97,6 +97,26 @@ mutants! {
     KeepAfterRollback: "A2, rule 9.4",
     /// Addresses are assumed at once from a store that turned out to be another one.
     ResumeAfterRollback: "A2, rule 9.5, interleaving 15",
+    /// A member that answers in an earlier raft term than it did changes nothing.
+    EarlierTermIgnored: "A2, rule 9.7",
+    /// A key at an earlier write than it was, or at one that never was, changes nothing.
+    EarlierWriteIgnored: "A2, rule 9.8",
+    /// A key that came to be anew without having been deleted changes nothing.
+    RecreationIgnored: "A2, rule 9.8",
+    /// A write that has another value than it had changes nothing.
+    OtherContentIgnored: "A2, rule 9.8",
+    /// A key that is absent at a revision at which it was there changes nothing.
+    PresenceIgnored: "A2, rule 9.8",
+    /// That the own session is gone while nobody may have expired it changes nothing.
+    OwnAbsenceIgnored: "A2, rule 9.9",
+    /// Who has noticed another store waits for its own lease only.
+    QuietByOwnLease: "A2, rule 9.5",
+    /// A drain that cannot be read drains.
+    UnreadableDrains: "rule 9.6",
+    /// A lease is believed however long it is.
+    LeaseUnlimited: "rule 9.10",
+    /// A stranger's claim to have been the first is believed however early it is.
+    FirstBeforeSession: "rule 4.7",
     /// The gate is closed and opened, and not refused, where its time may be over.
     ExpiredGateMoved: "rule 8.4, interleaving 11",
     /// A refresh that the kernel refused because the gate had closed opens it again.

@@ -13,7 +13,8 @@ pub struct NameError(String);
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is not a name: 1 to 63 letters, digits, '.', '_', '-' or ':' are", self.0)
+        let text = crate::text::shown(&self.0);
+        write!(f, "\"{text}\" is not a name: 1 to 63 letters, digits, '.', '_', '-' or ':' are")
     }
 }
 
@@ -147,7 +148,7 @@ impl HostId {
 
 impl fmt::Display for HostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&crate::text::shown(&self.0))
     }
 }
 

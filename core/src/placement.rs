@@ -103,7 +103,7 @@ pub fn candidate(
     }
     let offer = record.vips.get(vip).ok_or(Unfit::NotConfigured)?;
     if let Some(why) = &offer.blocked {
-        return Err(Unfit::Blocked(why.clone()));
+        return Err(Unfit::Blocked(crate::text::shown(why)));
     }
     if offer.digest != digest {
         return Err(Unfit::DefinedOtherwise);

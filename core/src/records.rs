@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Policy, VipConfig};
 use crate::heartbeat::HeartbeatKeys;
+use crate::lease::Lease;
 use crate::name::{HostId, NodeName, Revision, SessionId, VipName};
+use crate::text;
 
 /// A value in etcd, and the versions of it.
 ///
@@ -105,8 +107,14 @@ impl Record for PinRecord {}
 impl Record for HeartbeatKeys {}
 
 impl SessionRecord {
-    /// The lease that the session declares.
+    /// The lease by which others go: the one that the session declares, within what can be configured
+    /// (rule 9.10). Nobody holds for longer than that.
     pub fn lease(&self) -> Duration {
+        self.declared_lease().clamp(Lease::DURATION_MIN, Lease::DURATION_MAX)
+    }
+
+    /// The lease that the session declares, whatever that is.
+    pub fn declared_lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)
     }
 }
@@ -173,6 +181,13 @@ pub struct VipOffer {
 }
 
 impl VipOffer {
+    /// Since which revision its node has had these addresses under this name: in a session that began at
+    /// `session`, and in a record that was written at `modified`. What it says beyond these two is not
+    /// believed (rule 4.7).
+    pub fn defined_since(&self, session: Revision, modified: Revision) -> Revision {
+        self.defined_at.unwrap_or(modified).min(modified).max(session)
+    }
+
     /// The offer of a VIP that can be taken; `digest` is [`VipConfig::digest`], which takes a while
     /// for thousands.
     pub fn of(vip: &VipConfig, digest: String) -> Self {
@@ -275,11 +290,34 @@ pub struct PinRecord {
 
 /// A value that this version does not read.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct UnreadableRecord(String);
+pub struct UnreadableRecord {
+    why: String,
+    /// Of which version it is, where this turnip does not read that.
+    version: Option<u32>,
+    /// The host that such a record names as its own.
+    host: Option<String>,
+}
+
+impl UnreadableRecord {
+    fn no_record(error: &serde_json::Error) -> Self {
+        let why = format!("not a record of turnip: {}", text::shown(&error.to_string()));
+        UnreadableRecord { why, version: None, host: None }
+    }
+
+    /// Whether another version of turnip may have written it, and know what it means.
+    pub fn is_of_another_version(&self) -> bool {
+        self.version.is_some()
+    }
+
+    /// Whether another version of turnip wrote it on this very host.
+    pub fn is_of_host(&self, host: &HostId) -> bool {
+        self.host.as_deref() == Some(&*host.0)
+    }
+}
 
 impl fmt::Display for UnreadableRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -303,6 +341,8 @@ struct Versioned<'a, T> {
 #[derive(Deserialize)]
 struct Version {
     v: u32,
+    #[serde(default)]
+    host: Option<serde_json::Value>,
 }
 
 /// The record as it goes into etcd.
@@ -316,17 +356,17 @@ pub fn encode<T: Record>(record: &T) -> Vec<u8> {
 /// # Errors
 /// When the value is not the JSON of such a record, or of another version.
 pub fn decode<T: Record>(value: &[u8]) -> Result<T, UnreadableRecord> {
-    let version: Version = serde_json::from_slice(value)
-        .map_err(|error| UnreadableRecord(format!("not a record of turnip: {error}")))?;
-    if !T::READS.contains(&version.v) {
-        let (reads, v) = (T::READS, version.v);
-        let newest = reads.end();
-        return Err(UnreadableRecord(format!(
-            "of version {v}, and this turnip reads version {newest}"
-        )));
+    let Version { v, host } =
+        serde_json::from_slice(value).map_err(|error| UnreadableRecord::no_record(&error))?;
+    if !T::READS.contains(&v) {
+        let newest = *T::READS.end();
+        return Err(UnreadableRecord {
+            why: format!("of version {v}, and this turnip reads version {newest}"),
+            version: Some(v),
+            host: host.and_then(|host| Some(host.as_str()?.to_owned())),
+        });
     }
-    serde_json::from_slice(value)
-        .map_err(|error| UnreadableRecord(format!("not a record of turnip: {error}")))
+    serde_json::from_slice(value).map_err(|error| UnreadableRecord::no_record(&error))
 }
 
 #[cfg(test)]
@@ -367,6 +407,40 @@ mod tests {
     fn another_version_is_named() {
         let error = decode::<PinRecord>(br#"{"v":2,"node":"a"}"#).unwrap_err();
         assert_eq!(error.to_string(), "of version 2, and this turnip reads version 1");
+    }
+
+    /// Rule 9.10.
+    #[test]
+    fn a_lease_that_cannot_be_configured_counts_as_the_nearest_that_can() {
+        let lease = |lease_ms| {
+            let host = HostId("m/b/n".into());
+            let nonce = Nonce { process: 7, count: 1 };
+            SessionRecord { lease_ms, host, nonce, witnesses: BTreeSet::new() }.lease()
+        };
+        assert_eq!(lease(3_000), Duration::from_secs(3));
+        assert_eq!(lease(u64::MAX), Lease::DURATION_MAX);
+        assert_eq!(lease(0), Lease::DURATION_MIN);
+    }
+
+    /// Rule 4.7.
+    #[test]
+    fn nobody_was_the_first_before_its_session_or_after_what_it_says() {
+        let mut offer: VipOffer =
+            serde_json::from_str(r#"{"digest":"","addresses":[],"policy":"spread"}"#).unwrap();
+        let mut since = |defined_at: Option<i64>| {
+            offer.defined_at = defined_at.map(Revision);
+            offer.defined_since(Revision(5), Revision(9)).0
+        };
+        assert_eq!(since(None), 9);
+        assert_eq!(since(Some(7)), 7);
+        assert_eq!([since(Some(0)), since(Some(-1)), since(Some(i64::MAX))], [5, 5, 9]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_told_on_one_short_line() {
+        let value = format!(r#"{{"v":1,"node":"{}"}}"#, "\\u001b[2J\\n".repeat(10_000));
+        let error = decode::<PinRecord>(value.as_bytes()).unwrap_err().to_string();
+        assert!(error.len() < 300 && !error.contains(char::is_control), "{error}");
     }
 
     #[test]

@@ -192,6 +192,11 @@ pub enum Report {
         /// What is wrong with it.
         why: String,
     },
+    /// There are more of them than are told one by one.
+    UnreadableKeys {
+        /// How many there have been.
+        count: u64,
+    },
     /// A pin that names no candidate.
     PinIgnored {
         /// The VIP.
@@ -213,6 +218,13 @@ pub enum Report {
     /// The store is not the one it was: everything starts over.
     StoreChanged {
         /// What showed it.
+        why: String,
+        /// For how long nothing is held or claimed, at least.
+        quiet: Duration,
+    },
+    /// A session that this very host has, and cannot go on with, is given up for a new one.
+    SessionReplaced {
+        /// Why it cannot go on.
         why: String,
     },
     /// The node's name is taken; the node waits to see whether its holder is alive.
@@ -238,13 +250,15 @@ impl Report {
             | Report::FenceStays { .. }
             | Report::Stray { .. }
             | Report::PinIgnored { .. }
+            | Report::StoreChanged { .. }
+            | Report::SessionReplaced { .. }
             | Report::NameContested { .. } => Level::Warn,
             Report::KernelFails { .. }
             | Report::Blocked { .. }
             | Report::Double { held: false, .. }
             | Report::Unreadable { .. }
             | Report::NoOwnMember { .. }
-            | Report::StoreChanged { .. } => Level::Error,
+            | Report::UnreadableKeys { .. } => Level::Error,
             _ => Level::Info,
         }
     }
@@ -321,6 +335,10 @@ impl fmt::Display for Report {
                 )
             }
             Report::Unreadable { key, why } => write!(f, "leaving {key} alone: {why}"),
+            Report::UnreadableKeys { count } => write!(
+                f,
+                "leaving {count} keys alone by now that cannot be read: not all are told one by one; something else writes under turnip's prefix"
+            ),
             Report::PinIgnored { vip, node, why } => {
                 write!(f, "ignoring the pin of {vip} to {node}: {why}")
             }
@@ -331,8 +349,13 @@ impl fmt::Display for Report {
                 f.write_str("the local etcd member is not the raft leader")
             }
             Report::NoOwnMember { why } => no_own_member(f, why),
-            Report::StoreChanged { why } => {
-                write!(f, "dropping everything and starting over: {why}")
+            Report::StoreChanged { why, quiet } => write!(
+                f,
+                "etcd is not the store that it was: {why}; dropping everything and starting over: nothing is held or claimed here for {:.1} s, for a host that does not know yet may hold as long",
+                quiet.as_secs_f64()
+            ),
+            Report::SessionReplaced { why } => {
+                write!(f, "{why}; nothing is held by it here, so it is deleted, and a new one opened")
             }
             Report::NameContested { why } => {
                 write!(

@@ -106,6 +106,11 @@ impl Txn {
 pub struct Header {
     /// Which etcd cluster answered.
     pub cluster_id: u64,
+    /// Which of its members.
+    pub member_id: u64,
+    /// The raft term of the newest entry that this member has carried out since it was started; 0 when
+    /// there is none.
+    pub raft_term: u64,
     /// The store's revision when it answered.
     pub revision: Revision,
 }

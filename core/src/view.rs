@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::heartbeat::HeartbeatKeys;
+use crate::history::{self, Contradiction, Fact, Told, Write};
 use crate::keys::{KeyKind, Keys};
 use std::time::Duration;
 
@@ -23,8 +24,11 @@ use crate::store::{KeyValue, Snapshot};
 pub(crate) struct Known<T> {
     /// The value, or why it cannot be read.
     pub(crate) record: Result<T, UnreadableRecord>,
+    /// 0 where it is not known: of what this node has put, but for its session.
     pub(crate) created: Revision,
     pub(crate) modified: Revision,
+    /// Of the value as it was written.
+    pub(crate) digest: u64,
 }
 
 impl<T> Known<T> {
@@ -83,8 +87,8 @@ pub(crate) enum Change {
     Pin(VipName),
     /// What heartbeats are authenticated with.
     HeartbeatKeys,
-    /// A key that this version does not know.
-    Foreign,
+    /// Nothing that matters: the key is none that this version knows, or says what it said before.
+    Nothing,
 }
 
 impl View {
@@ -120,14 +124,17 @@ impl View {
                 Some(Change::Vip(vip))
             }
             KeyKind::Drain(node) => {
-                learn(&mut self.drains, &node, kv, as_of, back).map(|()| Change::Drain(node))
+                let before = self.drained(&node);
+                learn(&mut self.drains, &node, kv, as_of, back)?;
+                let same = before == self.drained(&node);
+                Some(if same { Change::Nothing } else { Change::Drain(node) })
             }
             KeyKind::Pin(vip) => {
                 learn(&mut self.pins, &vip, kv, as_of, back).map(|()| Change::Pin(vip))
             }
             KeyKind::HeartbeatKeys => learn(&mut self.heartbeat_keys, &(), kv, as_of, back)
                 .map(|()| Change::HeartbeatKeys),
-            KeyKind::Foreign => Some(Change::Foreign),
+            KeyKind::Foreign => Some(Change::Nothing),
         }
     }
 
@@ -144,6 +151,42 @@ impl View {
             .extend(present.iter().filter_map(|(key, kv)| self.learn(keys, key, Some(kv), as_of)));
         self.complete_to = self.complete_to.max(as_of);
         changes
+    }
+
+    /// Why what is told of a key cannot be of the same history as what is known of it (A2).
+    pub(crate) fn contradiction(
+        &self,
+        keys: &Keys,
+        key: &str,
+        kv: Option<&KeyValue>,
+        as_of: Revision,
+        how: Told,
+    ) -> Option<Contradiction> {
+        fn known<K: Ord, T>(slots: &Slots<K, T>, key: &K) -> Option<(Fact, u64)> {
+            let Slot { as_of, known } = slots.get(key)?;
+            let write = known.as_ref().map(|known| {
+                let Known { created, modified, .. } = *known;
+                Write { created, modified }
+            });
+            let digest = known.as_ref().map(|known| known.digest).unwrap_or_default();
+            Some((Fact { as_of: *as_of, write }, digest))
+        }
+        let (known, digest) = match keys.kind(key) {
+            KeyKind::Session(node) => known(&self.sessions, &node),
+            KeyKind::Node(node) => known(&self.nodes, &node),
+            KeyKind::Vip(vip) => known(&self.vips, &vip),
+            KeyKind::Drain(node) => known(&self.drains, &node),
+            KeyKind::Pin(vip) => known(&self.pins, &vip),
+            KeyKind::HeartbeatKeys => known(&self.heartbeat_keys, &()),
+            KeyKind::Foreign => None,
+        }?;
+        let write = kv.map(|kv| Write { created: kv.create_revision, modified: kv.mod_revision });
+        let told = Fact { as_of, write };
+        history::contradiction(known, told, how).or_else(|| {
+            let at = known.write?.modified;
+            let kv = kv.filter(|kv| kv.mod_revision == at)?;
+            (history::digest(kv) != digest).then_some(Contradiction::OtherContent { at })
+        })
     }
 
     fn named_session(&self, vip: &VipName) -> Option<SessionId> {
@@ -166,7 +209,8 @@ impl View {
         }
     }
 
-    fn keys(&self, keys: &Keys) -> Vec<String> {
+    /// All keys that are known to be there.
+    pub(crate) fn keys(&self, keys: &Keys) -> Vec<String> {
         let present = |known: bool, key: String| known.then_some(key);
         let sessions =
             self.sessions.iter().map(|(n, s)| present(s.known.is_some(), keys.session(n)));
@@ -242,8 +286,10 @@ impl View {
         records.any(|record| !record.witnesses.is_empty() && !record.witnesses.contains(node))
     }
 
+    /// Whether an operator wants the node to hold nothing. What cannot be read says nothing (rule 9.6).
     pub(crate) fn drained(&self, node: &NodeName) -> bool {
-        self.drains.get(node).is_some_and(|slot| slot.known.is_some())
+        let known = self.drains.get(node).and_then(|slot| slot.known.as_ref());
+        known.is_some_and(|known| known.record.is_ok())
     }
 
     /// Where an operator wants the VIP, and since which revision.
@@ -283,6 +329,9 @@ fn learn<K: Ord + Clone, T: Record>(
         slot.as_of = as_of;
         let before = slot.known.as_ref().map(|known| known.modified);
         if before == kv.map(|kv| kv.mod_revision) {
+            if let Some((known, kv)) = slot.known.as_mut().zip(kv) {
+                known.created = known.created.max(kv.create_revision);
+            }
             return None;
         }
         slot.known = kv.map(known);
@@ -294,7 +343,12 @@ fn learn<K: Ord + Clone, T: Record>(
 }
 
 fn known<T: Record>(kv: &KeyValue) -> Known<T> {
-    Known { record: decode(&kv.value), created: kv.create_revision, modified: kv.mod_revision }
+    Known {
+        record: decode(&kv.value),
+        created: kv.create_revision,
+        modified: kv.mod_revision,
+        digest: history::digest(kv),
+    }
 }
 
 #[cfg(test)]
@@ -356,7 +410,7 @@ mod tests {
     fn what_a_snapshot_does_not_have_is_absent() {
         let mut view = View::default();
         learn_at(&mut view, Some(pin("a", 5)), 5);
-        let header = Header { cluster_id: 1, revision: Revision(9) };
+        let header = Header { cluster_id: 1, member_id: 1, raft_term: 1, revision: Revision(9) };
         let changes = view.learn_snapshot(&keys(), &Snapshot { header, kvs: vec![] });
         assert_eq!(changes, [Change::Pin("v".parse().unwrap())]);
         assert_eq!(pinned(&view), None);
@@ -392,7 +446,7 @@ mod tests {
     fn a_snapshot_that_is_older_than_an_answer_takes_nothing_back() {
         let mut view = View::default();
         learn_at(&mut view, Some(pin("a", 12)), 12);
-        let header = Header { cluster_id: 1, revision: Revision(9) };
+        let header = Header { cluster_id: 1, member_id: 1, raft_term: 1, revision: Revision(9) };
         view.learn_snapshot(&keys(), &Snapshot { header, kvs: vec![] });
         assert_eq!(pinned(&view).as_deref(), Some("a"));
     }

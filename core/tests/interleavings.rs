@@ -260,7 +260,8 @@ fn the_9th_late_news_of_an_earlier_claim_do_not_bring_the_address_back() {
     assert_eq!(world.holders(), [1]);
     undrain(&mut world, "a");
     world.run(5 * MS);
-    let header = Header { cluster_id: 7, revision: claimed.mod_revision };
+    let header =
+        Header { cluster_id: 7, member_id: 1, raft_term: 2, revision: claimed.mod_revision };
     let events = vec![Event::Put(claimed)];
     let late = Update::Events(Events { header, events });
     let now = world.now;

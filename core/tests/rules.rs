@@ -863,7 +863,7 @@ fn an_address_that_stays_is_announced_again_and_again_and_no_more_when_it_has_go
     assert!((4..=5).contains(&at_first), "{:?}", world.hosts[0].announced);
     world.run(50_000 * MS);
     assert_eq!(announced(&world), at_first + 5);
-    world.etcd.put("/turnip/main/intents/drain/a", "{}");
+    world.etcd.put("/turnip/main/intents/drain/a", r#"{"v":1}"#);
     world.run_until(LIMIT, |w| w.holders().is_empty());
     let at_last = announced(&world);
     world.run(30_000 * MS);

@@ -18,7 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use turnip::config::{LogFormat, LogSettings};
-use turnip_core::{Level as ReportLevel, Report};
+use turnip_core::{Level as ReportLevel, Report, text};
 
 use lines::{Flush, Lines};
 
@@ -151,7 +151,7 @@ impl About {
             Report::DoubleGone { vip: name } => vip("double-gone", name),
             Report::FenceStays { .. } => event("fence-stays"),
             Report::Stray { assignment } => address("stray", assignment),
-            Report::Unreadable { .. } => event("unreadable"),
+            Report::Unreadable { .. } | Report::UnreadableKeys { .. } => event("unreadable"),
             Report::PinIgnored { vip: name, node, .. } => {
                 About { node: Some(node.to_string()), ..vip("pin-ignored", name) }
             }
@@ -161,6 +161,7 @@ impl About {
             Report::RaftLeader(false) => event("no-raft-leader"),
             Report::NoOwnMember { .. } => event("no-own-member"),
             Report::StoreChanged { .. } => event("store-changed"),
+            Report::SessionReplaced { .. } => event("session-replaced"),
             Report::NameContested { .. } => event("name-contested"),
         }
     }
@@ -207,10 +208,11 @@ where
         }
         let mut line = Line::default();
         event.record(&mut line);
-        writer.write_str(&line.message)?;
+        // Whatever others wrote, one event is one line.
+        writer.write_str(&text::escaped(&line.message))?;
         // A report's words say what its fields say.
         if !line.is_report {
-            writer.write_str(&line.fields)?;
+            writer.write_str(&text::escaped(&line.fields))?;
         }
         writeln!(writer)
     }

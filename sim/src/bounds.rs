@@ -100,7 +100,12 @@ fn stores_that_went_back() -> Vec<Experiment> {
         plan.fault(rng.within(4_000..=8_000), 1, Fault::BackUpStore);
         plan.fault(5_000, 2_000, Fault::Drain { host: 0 });
         let lasts = rng.within(1..=5_000);
-        plan.fault(12_000 + rng.below(600), lasts, Fault::RestoreStore { other_cluster, raise });
+        let at = 12_000 + rng.below(600);
+        plan.fault(at, lasts, Fault::RestoreStore { other_cluster, raise });
+        if rng.chance(700) {
+            // Whoever holds then hears of it only later.
+            plan.fault(at - rng.below(500), lasts + 10_000, Fault::CutStore { host: 0 });
+        }
     }
     vec![
         Experiment {
@@ -117,9 +122,27 @@ fn stores_that_went_back() -> Vec<Experiment> {
         },
         Experiment {
             broken: "A2: etcd restored from a backup, with raised revisions under the same cluster id",
-            stated: "none: it is not noticed",
-            bound_ms: None,
+            stated: "0: it is noticed",
+            bound_ms: Some(0.0),
             prepare: |plan, rng| restored(plan, rng, false, 1_000_000),
+        },
+        Experiment {
+            broken: "A2: etcd restored from a backup, with revisions raised by writes after the restore",
+            stated: "0: it is noticed",
+            bound_ms: Some(0.0),
+            prepare: |plan, rng| {
+                let raise = rng.within_signed(1..=200);
+                restored(plan, rng, false, raise);
+            },
+        },
+        Experiment {
+            broken: "A2: the same, and a host starts after it, which knows of nothing else",
+            stated: "what was left of the holder's lease",
+            bound_ms: Some(LEASE_MS as f64),
+            prepare: |plan, rng| {
+                restored(plan, rng, false, 1_000_000);
+                plan.fault(12_000, 1_500, Fault::Kill { host: 1 });
+            },
         },
     ]
 }

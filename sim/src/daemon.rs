@@ -61,6 +61,10 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
             if matches!(report, Report::HeldByConsent) {
                 env.count(|tally| &mut tally.held_by_consent);
             }
+            if let Report::StoreChanged { why, .. } = report {
+                env.count(|tally| &mut tally.stores_changed);
+                env.record.stores_changed.push((host, why.clone()));
+            }
         }
         Observation::Turn => {
             let record = &mut world.inner().env.record;

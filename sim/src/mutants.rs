@@ -91,6 +91,35 @@ pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
             "tests/hearing_from_review.rs",
             "who_resumes_a_session_counts_no_silence_from_before_it_wrote_it"
         ),
+        Mutant::EarlierTermIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_member_in_an_earlier_raft_term_is_noticed_when_all_that_is_known_fits"
+        ),
+        Mutant::RecreationIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_key_that_came_to_be_anew_without_having_been_deleted_is_noticed"
+        ),
+        Mutant::OtherContentIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_write_with_another_value_than_it_had_is_noticed"
+        ),
+        Mutant::PresenceIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_key_that_is_told_absent_when_it_was_there_is_noticed"
+        ),
+        Mutant::QuietByOwnLease => core_test!(
+            "tests/another_store.rs",
+            "who_has_noticed_waits_for_the_longest_lease_that_it_knew"
+        ),
+        // Nobody but the operator of a test writes such records.
+        Mutant::LeaseUnlimited => core_test!(
+            "src/node/peers.rs",
+            "a_lease_beyond_what_can_be_configured_is_waited_for_no_longer_than_the_longest_that_can"
+        ),
+        Mutant::FirstBeforeSession => core_test!(
+            "tests/limits.rs",
+            "a_stranger_that_says_it_has_always_had_an_address_takes_it_from_nobody"
+        ),
         Mutant::OtherHistoryAcknowledged => core_test!(
             "tests/hearing_from_review.rs",
             "who_was_written_in_another_history_is_not_acknowledged"

@@ -85,6 +85,8 @@ tally! {
     datagrams_unauthentic,
     /// Times that a host began to hold by the others' consent alone.
     held_by_consent,
+    /// Times that a daemon took etcd for another store than before.
+    stores_changed,
     /// Announcements.
     announcements,
     /// Daemons started.
@@ -142,6 +144,8 @@ pub struct Record {
     pub tally: Tally,
     /// Daemons that refused to run, or to go on.
     pub refusals: Vec<Refusal>,
+    /// Hosts whose daemons took etcd for another store, with why.
+    pub stores_changed: Vec<(usize, String)>,
     /// With what daemons were started.
     pub configs: Vec<Configured>,
     /// What stood before the hosts' own addresses.
@@ -159,6 +163,7 @@ impl Record {
             marks: Vec::new(),
             tally: Tally::default(),
             refusals: Vec::new(),
+            stores_changed: Vec::new(),
             configs: Vec::new(),
             misplaced: Vec::new(),
             turns: 0,

@@ -157,6 +157,6 @@ fn every_version_of_every_key_keeps_the_contract_of_the_store() {
 
 #[test]
 fn the_newest_values_alone_keep_the_contract_of_the_store() {
-    let now = Header { cluster_id: 7, revision: Revision(1) };
+    let now = Header { cluster_id: 7, member_id: 1, raft_term: 1, revision: Revision(1) };
     keeps_the_contract(Newest { kvs: BTreeMap::new(), now, history: Vec::new() });
 }

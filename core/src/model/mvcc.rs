@@ -44,10 +44,15 @@ impl Mvcc {
         self.revision
     }
 
-    /// The header of an answer given at `revision`.
+    /// The header of an answer given at `revision`, by a member that does not say who it is.
     #[must_use]
     pub fn header(&self, revision: i64) -> Header {
-        Header { cluster_id: self.cluster_id, revision: Revision(revision) }
+        Header {
+            cluster_id: self.cluster_id,
+            member_id: 0,
+            raft_term: 0,
+            revision: Revision(revision),
+        }
     }
 
     /// Restored from a backup, into a cluster with this id: the past is gone, and the revision is

@@ -26,6 +26,8 @@ use crate::view::View;
 struct Published {
     record: Arc<NodeRecord>,
     modified: Revision,
+    /// When that session began.
+    session: Revision,
     /// An operator wants it to hold nothing.
     drained: bool,
 }
@@ -121,7 +123,9 @@ impl Candidates {
         }
         let now = view.node(node).and_then(|known| {
             let record = Arc::clone(known.readable()?);
-            Some(Published { record, modified: known.modified, drained: view.drained(node) })
+            let session = view.session_id(node)?.0;
+            let drained = view.drained(node);
+            Some(Published { record, modified: known.modified, session, drained })
         });
         let before = match now.clone() {
             Some(now) => self.published.insert(node.clone(), now),
@@ -138,7 +142,10 @@ impl Candidates {
         let vips_before = offers_before.as_ref().map_or(&none, |record| &record.vips);
         let vips_now = offers_now.as_ref().map_or(&none, |record| &record.vips);
         let at = |p: &Option<Published>, offer: Option<&VipOffer>| {
-            offer.zip(p.as_ref()).map(|(o, p)| o.defined_at.unwrap_or(p.modified))
+            offer.zip(p.as_ref()).map(|(offer, p)| match offer.defined_at {
+                Some(at) if own.mutated(Mutant::FirstBeforeSession) => at,
+                _ => offer.defined_since(p.session, p.modified),
+            })
         };
         let names: BTreeSet<&VipName> = vips_before.keys().chain(vips_now.keys()).collect();
         for name in names {

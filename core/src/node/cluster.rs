@@ -1,6 +1,7 @@
 //! The node's place in the cluster: what it knows of the store, its own session, and the others'
 //! (rules 1, 3, 6 and 9, A2).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::consent::Consent;
@@ -12,14 +13,16 @@ use super::store_identity::StoreIdentity;
 use super::unreadable::Unreadable;
 use super::watch::Watch;
 use crate::action::Action;
+use crate::history::{Contradiction, Told};
 use crate::lease::Lease;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::records::SessionRecord;
 use crate::report::Report;
-use crate::store::{Event, Header, KeyValue, StoreError, TxnResponse, Update};
+use crate::store::{Event, Header, KeyValue, Snapshot, StoreError, TxnResponse, Update};
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::view::{Change, View};
+use crate::view::{Change, Known, View};
 
 /// The view of the store, and the sessions in it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -175,15 +178,22 @@ impl Cluster {
                 out.timers.set(Timer::Renew, now);
                 vec![News::Resuming]
             }
-            Join::Contest { seen, lease, host, by_others } => {
+            Join::Contest { seen, lease, why, by_others } => {
                 let end = self.contest_ends(own, (lease, by_others), out, now);
                 self.session.contest(seen, end);
-                let this = &own.config.host;
-                let why = format!("host {host} has it in etcd, and this is host {this}");
                 out.report(Report::NameContested { why });
                 self.keep_nothing()
             }
-            Join::Refuse(why) => vec![News::Refuse(why)],
+            Join::Replace { seen, why } => {
+                // What is here may be held under it still.
+                let news = self.keep_nothing();
+                if nothing_is_there {
+                    self.session.contest(seen, now);
+                    out.timers.set(Timer::Contest, now);
+                    out.report(Report::SessionReplaced { why });
+                }
+                news
+            }
         }
     }
 
@@ -331,14 +341,15 @@ impl Cluster {
         match update {
             Update::Snapshot(snapshot) => {
                 let known = self.watch.asked_knowing();
-                if self.is_another_store(own, snapshot.header, known, out, now) {
+                let why = self.store.contradiction(own, snapshot.header, known);
+                let why = why.or_else(|| self.snapshot_contradicts(own, &snapshot, now));
+                if why.is_some_and(|why| self.is_another_store(own, why, out, now)) {
                     return vec![News::StoreChanged];
                 }
                 self.store.learn(snapshot.header);
                 let changes = self.view.learn_snapshot(&own.keys, &snapshot);
                 for kv in &snapshot.kvs {
-                    let (key, modified) = (&kv.key, kv.mod_revision);
-                    self.unreadable.report(&own.keys, &self.view, key, modified, out);
+                    self.unreadable.report(&own.keys, &self.view, &kv.key, out);
                 }
                 let may_renew_again = self.watch.snapshot_came(out, now);
                 if may_renew_again && self.session.is_renewable() {
@@ -353,7 +364,11 @@ impl Cluster {
                 if !self.watch.is_following() {
                     return news;
                 }
-                if self.is_another_store(own, events.header, Revision(0), out, now) {
+                // A watch tells nothing of the term: a member that was started anew tells what it has
+                // read of its log so far.
+                let header = Header { raft_term: 0, ..events.header };
+                let why = self.store.contradiction(own, header, Revision(0));
+                if why.is_some_and(|why| self.is_another_store(own, why, out, now)) {
                     return vec![News::StoreChanged];
                 }
                 for event in &events.events {
@@ -361,6 +376,10 @@ impl Cluster {
                         Event::Put(kv) => (&kv.key, Some(kv), kv.mod_revision),
                         Event::Delete { key, revision } => (key, None, *revision),
                     };
+                    let why = self.key_contradicts(own, (key, kv, at), Told::InOrder);
+                    if why.is_some_and(|why| self.is_another_store(own, why, out, now)) {
+                        return vec![News::StoreChanged];
+                    }
                     self.learn(own, (key, kv, at), out, now, &mut news);
                 }
                 self.complete_to(events.header.revision, out);
@@ -378,16 +397,23 @@ impl Cluster {
         out: &mut Outbox,
         now: Instant,
     ) -> Vec<News> {
-        if self.is_another_store(own, response.header, pending.sent_knowing, out, now) {
+        let (as_of, told) = (response.header.revision, pending.news(response));
+        let mut why = self.store.contradiction(own, response.header, pending.sent_knowing);
+        for (key, kv) in &told {
+            let (key, kv) = (key.as_str(), kv.as_ref());
+            why = why.or_else(|| self.key_contradicts(own, (key, kv, as_of), Told::Once));
+            why = why.or_else(|| self.own_session_contradicts(own, (key, kv, as_of), now));
+        }
+        if why.is_some_and(|why| self.is_another_store(own, why, out, now)) {
             return vec![News::StoreChanged];
         }
+        self.store.learn_term(response.header);
         if response.succeeded {
             self.view.landed = self.view.landed.max(response.header.revision);
         }
         let mut news = Vec::new();
-        for (key, kv) in pending.news(response) {
-            let told = (key.as_str(), kv.as_ref(), response.header.revision);
-            self.learn(own, told, out, now, &mut news);
+        for (key, kv) in &told {
+            self.learn(own, (key.as_str(), kv.as_ref(), as_of), out, now, &mut news);
         }
         news
     }
@@ -407,8 +433,9 @@ impl Cluster {
         news: &mut Vec<News>,
     ) {
         if let Some(change) = self.view.learn(&own.keys, key, kv, as_of) {
-            let modified = kv.map_or(as_of, |kv| kv.mod_revision);
-            self.unreadable.report(&own.keys, &self.view, key, modified, out);
+            if kv.is_some() {
+                self.unreadable.report(&own.keys, &self.view, key, out);
+            }
             self.changed(own, change, out, now, news);
         }
     }
@@ -448,36 +475,98 @@ impl Cluster {
             }
             Change::Pin(vip) => news.push(News::Vip(vip)),
             Change::HeartbeatKeys => self.use_keys(out),
-            Change::Foreign => {}
+            Change::Nothing => {}
         }
     }
 
     fn peer_heard(&mut self, own: &Own, node: &NodeName, out: &mut Outbox, now: Instant) {
         self.peers.heard(own, node, self.view.session(node), now);
         self.schedule_expiry(own, out);
+        let declared = self.view.session(node).and_then(Known::readable).map(SessionRecord::lease);
+        let patience = declared.map(|declared| own.config.lease.patience(declared));
+        if let Some(until) = patience.and_then(|patience| self.store.prolong(patience)) {
+            out.timers.set(Timer::Quiet, until);
+        }
     }
 
-    /// Whether the store that answers is not the one it was (A2). Then everything starts afresh, and
-    /// nothing is assumed or claimed before the longest lease known is over.
-    fn is_another_store(
-        &mut self,
-        own: &Own,
-        header: Header,
-        known: Revision,
-        out: &mut Outbox,
-        now: Instant,
-    ) -> bool {
-        let Some(why) = self.store.contradiction(header, known) else { return false };
-        out.report(Report::StoreChanged { why });
-        if own.mutated(Mutant::KeepAfterRollback) {
-            return false;
+    // ---- whether it is the same store (A2)
+
+    /// Why a snapshot is not of the history that is known.
+    fn snapshot_contradicts(&self, own: &Own, snapshot: &Snapshot, now: Instant) -> Option<String> {
+        let as_of = snapshot.header.revision;
+        let told =
+            |kv: &KeyValue| self.key_contradicts(own, (&kv.key, Some(kv), as_of), Told::Once);
+        let own_key = own.keys.session(own.name());
+        let own_session = snapshot.kvs.iter().find(|kv| kv.key == own_key);
+        let why = snapshot.kvs.iter().find_map(told);
+        let why =
+            why.or_else(|| self.own_session_contradicts(own, (&own_key, own_session, as_of), now));
+        if why.is_some() || as_of >= self.view.newest {
+            return why;
         }
+        // What is known of later revisions says what was there by then.
+        let present: BTreeSet<&str> = snapshot.kvs.iter().map(|kv| kv.key.as_str()).collect();
+        let known = self.view.keys(&own.keys);
+        let mut absent = known.iter().filter(|key| !present.contains(key.as_str()));
+        absent.find_map(|key| self.key_contradicts(own, (key, None, as_of), Told::Once))
+    }
+
+    /// Why what is told of a key is not of the history that is known (rule 9.8).
+    fn key_contradicts(
+        &self,
+        own: &Own,
+        (key, kv, as_of): (&str, Option<&KeyValue>, Revision),
+        how: Told,
+    ) -> Option<String> {
+        let contradiction = self.view.contradiction(&own.keys, key, kv, as_of, how)?;
+        let ignored = match contradiction {
+            Contradiction::WentBack { .. } | Contradiction::Between { .. } => {
+                Mutant::EarlierWriteIgnored
+            }
+            Contradiction::Recreated { .. } => Mutant::RecreationIgnored,
+            Contradiction::OtherContent { .. } => Mutant::OtherContentIgnored,
+            Contradiction::Presence { .. } => Mutant::PresenceIgnored,
+        };
+        (!own.mutated(ignored)).then(|| format!("{key} {contradiction}"))
+    }
+
+    /// Why an answer is not of the history that is known: the own session is gone, or is another one,
+    /// and nobody may have expired it yet (rule 9.9). That somebody deleted it is told by the watch.
+    fn own_session_contradicts(
+        &self,
+        own: &Own,
+        (key, kv, as_of): (&str, Option<&KeyValue>, Revision),
+        now: Instant,
+    ) -> Option<String> {
+        let id = self.session.id().filter(|_| !self.session.is_closing())?;
+        let deadline = self.session.deadline().filter(|deadline| now < *deadline)?;
+        let known = self.view.session(own.name())?;
+        let is_there = kv.is_some_and(|kv| SessionId(kv.create_revision) == id);
+        let is_old = as_of < known.modified || *key != own.keys.session(own.name());
+        if is_there || is_old || own.mutated(Mutant::OwnAbsenceIgnored) {
+            return None;
+        }
+        let left = deadline.since(now).as_secs_f64();
+        Some(format!("{key} is not session {id} any more, which nobody may expire for {left:.1} s"))
+    }
+
+    /// The store that answers is not the one it was. Then everything starts afresh, and nothing is
+    /// assumed or claimed before the longest lease known is over (rules 9.4 and 9.5).
+    fn is_another_store(&mut self, own: &Own, why: String, out: &mut Outbox, now: Instant) -> bool {
         let lease = own.config.lease;
-        let mut longest = self.view.longest_lease().unwrap_or_default().max(lease.duration());
+        let mut longest = lease.duration();
+        if !own.mutated(Mutant::QuietByOwnLease) {
+            longest = longest.max(self.view.longest_lease().unwrap_or_default());
+        }
         if self.view.leaves_out(own.name()) {
             longest = longest.max(own.without_store());
         }
-        let quiet_until = self.store.forget(lease.patience(longest), now);
+        let patience = lease.patience(longest);
+        out.report(Report::StoreChanged { why, quiet: patience });
+        if own.mutated(Mutant::KeepAfterRollback) {
+            return false;
+        }
+        let quiet_until = self.store.forget(patience, now);
         if own.mutated(Mutant::ResumeAfterRollback) {
             self.store.end_quiet();
         } else {

@@ -8,7 +8,7 @@ use crate::action::{Action, OpId, TxnId};
 use crate::kernel::{Assignment, KernelOp};
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::report::Report;
-use crate::store::{KeyValue, Op, Txn, TxnResponse};
+use crate::store::{Compare, KeyValue, Op, Txn, TxnResponse};
 use crate::time::Instant;
 use crate::timer::Timers;
 
@@ -90,10 +90,16 @@ impl PendingTxn {
     /// What `response` says of the keys: as of its revision, each is this, or absent.
     pub(super) fn news(&self, response: &TxnResponse) -> Vec<(String, Option<KeyValue>)> {
         let as_of = response.header.revision;
-        // The create_revision of what was put matters for sessions only.
-        let created = match self.purpose {
-            Purpose::Renew { session: Some(session), .. } => session.0,
-            _ => as_of,
+        // The create_revision of what was put matters for sessions only, and is known of the own one.
+        let session_key = match (&self.purpose, self.txn.compares.first()) {
+            (Purpose::Renew { .. }, Some(Compare::ModRevision { key, .. })) => Some(key),
+            _ => None,
+        };
+        let created = |key: &String| match self.purpose {
+            Purpose::Renew { session, .. } if session_key == Some(key) => {
+                session.map_or(as_of, |session| session.0)
+            }
+            _ => Revision(0),
         };
         let branch = if response.succeeded { &self.txn.success } else { &self.txn.failure };
         let mut gets = response.gets.iter();
@@ -104,7 +110,7 @@ impl PendingTxn {
                     let kv = KeyValue {
                         key: key.clone(),
                         value: value.clone(),
-                        create_revision: created,
+                        create_revision: created(key),
                         mod_revision: as_of,
                     };
                     (key.clone(), Some(kv))

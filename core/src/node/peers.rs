@@ -156,7 +156,10 @@ impl Peers {
             },
             named_at: before.as_ref().map(|before| before.named_at).unwrap_or_default(),
             unheard: before.and_then(|before| before.unheard),
-            lease: known.readable().map(SessionRecord::lease),
+            lease: known.readable().map(|record| match own.mutated(Mutant::LeaseUnlimited) {
+                true => record.declared_lease(),
+                false => record.lease(),
+            }),
             pending: false,
             retry_at: now,
         };
@@ -419,7 +422,7 @@ mod tests {
             nonce: Nonce { process: 1, count: 1 },
             witnesses: BTreeSet::new(),
         };
-        Known { record: Ok(record), created: Revision(5), modified: Revision(modified) }
+        Known { record: Ok(record), created: Revision(5), modified: Revision(modified), digest: 0 }
     }
 
     fn peers() -> (Own, Lease, Peers, NodeName) {
@@ -448,6 +451,24 @@ mod tests {
         assert!(peers.silent(&own, lease, late).is_empty());
         peers.expiry_answered(&b, late + Duration::from_secs(1));
         assert_eq!(peers.next_due(&own, lease), Some(late + Duration::from_secs(1)));
+    }
+
+    /// Rule 9.10.
+    #[test]
+    fn a_lease_beyond_what_can_be_configured_is_waited_for_no_longer_than_the_longest_that_can() {
+        let of_mutant = |mutant: Option<Mutant>| {
+            let (mut own, lease, mut peers, b) = peers();
+            if let Some(mutant) = mutant {
+                own.set_mutant(mutant);
+            }
+            let mut endless = known(6);
+            if let Ok(record) = &mut endless.record {
+                record.lease_ms = u64::MAX / 1_000_000_000;
+            }
+            peers.heard(&own, &b, Some(&endless), NOW);
+            peers.next_due(&own, lease) == Some(NOW + lease.patience(Lease::DURATION_MAX))
+        };
+        assert!(of_mutant(None) && !of_mutant(Some(Mutant::LeaseUnlimited)));
     }
 
     #[test]

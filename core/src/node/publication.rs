@@ -28,6 +28,8 @@ const REASON_BEYOND: &str = "see its log";
 pub(super) struct Publication {
     /// The record in the session that the store has for this node, and its mod_revision.
     published: Option<(Arc<NodeRecord>, Revision)>,
+    /// When that session began.
+    session_began: Revision,
     /// This process resumed a session whose record was then at this revision. What the process before
     /// sent on top of that may land at any time, until the record has been written once more.
     inherited_at: Option<Revision>,
@@ -92,7 +94,7 @@ impl Publication {
         // An older turnip does not tell the interface.
         let covered = vip.addresses.iter().all(|address| offer.addresses.contains(address))
             && (offer.interface.is_none() || offer.interface.as_ref() == vip.link());
-        (covered && !offer.yields).then(|| offer.defined_at.unwrap_or(modified))
+        (covered && !offer.yields).then(|| offer.defined_since(self.session_began, modified))
     }
 
     /// At which revision the last attempt to hold the VIP failed, as published in this session.
@@ -130,6 +132,7 @@ impl Publication {
         let now = view.node(own.name());
         let now = now.and_then(|known| Some((Arc::clone(known.readable()?), known.modified)));
         let before = std::mem::replace(&mut self.published, now);
+        self.session_began = view.session_id(own.name()).map(|id| id.0).unwrap_or_default();
         self.stale = true;
         self.complete_at = self.all_defined_at(own);
         let mut changed = BTreeSet::new();
@@ -167,7 +170,8 @@ impl Publication {
                         && offer.addresses.iter().copied().collect::<BTreeSet<_>>() == vip.addresses
                 })
             });
-        let last = record.vips.values().map(|o| o.defined_at.unwrap_or(*modified)).max();
+        let since = |offer: &VipOffer| offer.defined_since(self.session_began, *modified);
+        let last = record.vips.values().map(since).max();
         same.then(|| last.unwrap_or(*modified))
     }
 

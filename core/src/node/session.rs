@@ -9,7 +9,7 @@ use super::own::Own;
 use crate::lease::{self, Lease};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId};
-use crate::records::{Nonce, SessionRecord, encode};
+use crate::records::{Nonce, SessionRecord, UnreadableRecord, encode};
 use crate::store::{Compare, Op, Txn};
 use crate::time::Instant;
 use crate::view::{Known, View};
@@ -82,11 +82,12 @@ pub(super) enum Join {
     Open,
     /// An earlier process on this host has one, which declares this lease: it goes on.
     Resume { id: SessionId, lease: Duration },
-    /// Another host has the name, as of this write. `by_others`: only hosts that are listed may expire its
-    /// session (rule 10.8).
-    Contest { seen: Revision, lease: Duration, host: String, by_others: bool },
-    /// The node must not run.
-    Refuse(String),
+    /// Another host has the name, as of this write, or nobody can read who has it. `by_others`: only hosts
+    /// that are listed may expire its session (rule 10.8).
+    Contest { seen: Revision, lease: Duration, why: String, by_others: bool },
+    /// An earlier process on this host has one that cannot go on: what is here must go before it is
+    /// deleted, as of this write, and another opened (rule 9.11).
+    Replace { seen: Revision, why: String },
 }
 
 /// What a write, or the deletion, of the own session key leads to.
@@ -242,25 +243,25 @@ impl Session {
 
     /// What to do now that the kernel and the store are known.
     pub(super) fn join(&self, own: &Own, view: &View) -> Join {
-        let key = || own.keys.session(own.name());
         match view.session(own.name()) {
             None => Join::Open,
-            Some(Known { record: Err(error), .. }) => {
-                Join::Refuse(format!("{} is {error}; delete it if nothing uses it", key()))
-            }
-            Some(Known { record: Ok(record), created, modified }) => {
-                let lease = record.lease();
-                if record.host == own.config.host {
-                    match own.config.lease.for_session_of(lease) {
-                        Ok(_) => Join::Resume { id: SessionId(*created), lease },
-                        Err(error) => {
-                            Join::Refuse(format!("{} declares an impossible lease: {error}", key()))
-                        }
-                    }
-                } else {
+            Some(Known { record: Err(error), modified, .. }) => unreadable(own, error, *modified),
+            Some(Known { record: Ok(record), created, modified, .. }) => {
+                let seen = *modified;
+                if record.host != own.config.host {
                     let by_others = expired_by_others(own, record);
-                    let host = record.host.to_string();
-                    Join::Contest { seen: *modified, lease, host, by_others }
+                    let (host, this) = (&record.host, &own.config.host);
+                    let why = format!("host {host} has it in etcd, and this is host {this}");
+                    return Join::Contest { seen, lease: record.lease(), why, by_others };
+                }
+                let lease = record.declared_lease();
+                match own.config.lease.for_session_of(lease) {
+                    Ok(_) => Join::Resume { id: SessionId(*created), lease },
+                    Err(error) => {
+                        let key = own.keys.session(own.name());
+                        let why = format!("{key} declares an impossible lease: {error}");
+                        Join::Replace { seen, why }
+                    }
                 }
             }
         }
@@ -524,6 +525,14 @@ impl Session {
                     record.host
                 ))
             }
+            // Whoever writes what nobody can read may be anybody: its silence counts anew.
+            Some(Known { record: Err(error), modified, .. })
+                if *modified != seen && !error.is_of_another_version() =>
+            {
+                let seen = *modified;
+                self.membership = Membership::Contested { seen, renewed: false, until };
+                Written::WatchOn { lease: Lease::DURATION_MAX, by_others: false }
+            }
             _ => {
                 self.membership = Membership::Joining;
                 Written::Nothing
@@ -537,6 +546,10 @@ impl Session {
         if resuming && !own.mutated(Mutant::RefuseLateRenewal) {
             // The last renewal of the process before came late. It cannot be renewed twice: ours
             // compares this one.
+            return Written::RenewNow;
+        }
+        if known.record.as_ref().is_err_and(|error| !error.is_of_another_version()) {
+            // No daemon wrote that: the session is ours still, and is written as it should be.
             return Written::RenewNow;
         }
         let who = known.readable().map_or_else(
@@ -621,6 +634,22 @@ impl Session {
             failure: vec![Op::Get { key: session }],
         })
     }
+}
+
+/// What becomes of a session of this node's name that it cannot read (rule 9.11).
+fn unreadable(own: &Own, error: &UnreadableRecord, seen: Revision) -> Join {
+    let key = own.keys.session(own.name());
+    if error.is_of_host(&own.config.host) {
+        return Join::Replace { seen, why: format!("{key}, which this host wrote, is {error}") };
+    }
+    let lease = Lease::DURATION_MAX;
+    // Whether such a session lists others nobody can read.
+    let by_others = error.is_of_another_version();
+    let longest = if by_others { own.without_store() } else { lease }.as_secs();
+    let why = format!(
+        "{key} is {error}, so whose it is nobody knows; it is deleted if it is not written for {longest} s, or delete it now if nothing uses it"
+    );
+    Join::Contest { seen, lease, why, by_others }
 }
 
 /// Whether another host's session of this node's name is left to those that are listed: unless it is of

@@ -114,7 +114,12 @@ impl Fuzz {
             }
             Step::Nonsense { which, succeeded, revision, gets } => {
                 if let Some((id, _)) = take(&mut self.commits, *which) {
-                    let header = Header { cluster_id: 7, revision: Revision(*revision) };
+                    let header = Header {
+                        cluster_id: 7,
+                        member_id: 1,
+                        raft_term: 2,
+                        revision: Revision(*revision),
+                    };
                     let kvs = self.etcd.kvs.values().cloned().map(Some);
                     let gets = kvs.chain([None]).take(*gets).collect();
                     let answer = TxnResponse { header, succeeded: *succeeded, gets };

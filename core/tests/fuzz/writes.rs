@@ -89,14 +89,15 @@ impl Fuzz {
         let events: Vec<Event> =
             self.etcd.history[told..].iter().take_while(same).map(|(_, e)| e.clone()).collect();
         self.told = Some(told + events.len());
-        let header = Header { cluster_id: 7, revision: Revision(revision) };
+        let header =
+            Header { cluster_id: 7, member_id: 1, raft_term: 2, revision: Revision(revision) };
         self.node.handle_update(Update::Events(Events { header, events }), self.now);
     }
 
     pub(super) fn snapshot(&mut self, fresh: bool) {
         let revision = Revision(if fresh { self.etcd.revision } else { self.etcd.revision / 2 });
         let kvs = self.etcd.kvs.values().filter(|kv| kv.mod_revision <= revision);
-        let header = Header { cluster_id: 7, revision };
+        let header = Header { cluster_id: 7, member_id: 1, raft_term: 2, revision };
         let snapshot = Snapshot { header, kvs: kvs.cloned().collect() };
         self.told = fresh.then_some(self.etcd.history.len());
         self.node.handle_update(Update::Snapshot(snapshot), self.now);

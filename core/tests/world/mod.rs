@@ -19,11 +19,17 @@ pub struct Etcd {
     pub kvs: BTreeMap<String, KeyValue>,
     pub history: Vec<(i64, Event)>,
     pub cluster_id: u64,
+    pub raft_term: u64,
 }
 
 impl Etcd {
     pub fn header(&self) -> Header {
-        Header { cluster_id: self.cluster_id, revision: Revision(self.revision) }
+        Header {
+            cluster_id: self.cluster_id,
+            member_id: 1,
+            raft_term: self.raft_term,
+            revision: Revision(self.revision),
+        }
     }
 
     pub fn apply(&mut self, txn: &Txn) -> TxnResponse {
@@ -154,7 +160,7 @@ impl World {
     pub fn new(configs: Vec<NodeConfig>) -> Self {
         let mut world = World {
             now: Instant::from_nanos(1_000_000_000),
-            etcd: Etcd { revision: 1, cluster_id: 7, ..Etcd::default() },
+            etcd: Etcd { revision: 1, cluster_id: 7, raft_term: 2, ..Etcd::default() },
             hosts: Vec::new(),
         };
         for config in configs {
@@ -379,7 +385,7 @@ impl World {
             .map(|(_, event)| event.clone())
             .collect();
         host.told = Some(told + events.len());
-        let header = Header { cluster_id: self.etcd.cluster_id, revision: Revision(revision) };
+        let header = Header { revision: Revision(revision), ..self.etcd.header() };
         host.node.handle_update(Update::Events(Events { header, events }), self.now);
         true
     }

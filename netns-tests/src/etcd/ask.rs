@@ -127,6 +127,33 @@ impl Member {
         self.ask(Duration::from_secs(20), |client| security.change_password(client, password))
     }
 
+    /// Puts such a value under a key.
+    ///
+    /// # Errors
+    /// When etcd refuses it.
+    pub fn put(&self, key: &str, value: &str) -> Result<()> {
+        self.ask(Duration::from_secs(10), |mut client| async move {
+            client.put(key, value, None).await?;
+            Ok(())
+        })
+    }
+
+    /// Writes, under one key that nobody else uses, until the store's revision is at least this one.
+    ///
+    /// # Errors
+    /// When etcd refuses it.
+    pub fn write_up_to(&self, revision: i64) -> Result<()> {
+        self.ask(Duration::from_secs(20), |mut client| async move {
+            loop {
+                let answer = client.put("/lab", "", None).await?;
+                let newest = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+                if newest >= revision {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
     /// Compacts the history.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod own_interface;
 mod renames;
 mod rollback;
 mod store;
+mod strangers;
 mod upgrades;
 
 use std::thread::sleep;

@@ -57,7 +57,7 @@ pub fn drain(sources: &Sources, on: bool) -> ExitCode {
             return Ok(format!("{node} takes VIPs again, as their policies say\n"));
         }
         known("node", node.as_str(), overview(cluster, state).nodes.keys().map(NodeName::as_str))?;
-        if state.has(&key) {
+        if overview(cluster, state).nodes.get(&node).is_some_and(|node| node.drained) {
             return Ok(format!("{node} is drained already; `turnip undrain {node}` ends that\n"));
         }
         let before = overview(cluster, state);

@@ -9,8 +9,9 @@ use serde::Serialize;
 use turnip::etcd::certificates::CertificateEnd;
 use turnip_core::placement::{Candidate, Pin, Unfit, candidate, rank};
 use turnip_core::records::{
-    NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer, VipRecord, decode,
+    DrainRecord, NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer, VipRecord, decode,
 };
+use turnip_core::text::shown;
 use turnip_core::{HeartbeatKeys, KeyKind, KeyValue, Keys, NodeName, Revision, VipName};
 
 /// The state of a cluster at one revision.
@@ -152,6 +153,18 @@ impl Overview {
         }
     }
 
+    /// What is left alone, one line each, or only how many where there are many.
+    pub fn left_alone(&self) -> Vec<String> {
+        const TOLD_MAX: usize = 20;
+        let line = |(key, why): (&String, &String)| format!("{key} is left alone: {why}");
+        let mut lines: Vec<String> = self.unreadable.iter().take(TOLD_MAX).map(line).collect();
+        let more = self.unreadable.len() - lines.len();
+        if more > 0 {
+            lines.push(format!("{more} more keys are left alone"));
+        }
+        lines
+    }
+
     /// Whether there are VIPs, and every one has an owner.
     pub fn all_held(&self) -> bool {
         !self.vips.is_empty() && self.vips.values().all(|vip| vip.owner.is_some())
@@ -197,9 +210,7 @@ impl Read {
                     .map(|record| read.vips.insert(vip, (kv.mod_revision, record)))
                     .err(),
                 KeyKind::Drain(node) => {
-                    // Its presence counts, whatever it holds.
-                    read.drained.insert(node);
-                    None
+                    decode::<DrainRecord>(value).map(|_| read.drained.insert(node)).err()
                 }
                 KeyKind::Pin(vip) => {
                     let since = kv.mod_revision;
@@ -209,12 +220,12 @@ impl Read {
                 // Nobody is shown what heartbeats are authenticated with.
                 KeyKind::HeartbeatKeys => decode::<HeartbeatKeys>(value).err(),
                 KeyKind::Foreign => {
-                    read.unreadable.insert(kv.key.clone(), "not a key of turnip".into());
+                    read.unreadable.insert(shown(&kv.key), "not a key of turnip".into());
                     None
                 }
             };
             if let Some(error) = error {
-                read.unreadable.insert(kv.key.clone(), error.to_string());
+                read.unreadable.insert(shown(&kv.key), error.to_string());
             }
         }
         // What a node published in an earlier session says nothing of this one.
@@ -301,7 +312,7 @@ impl Read {
         let blocked: BTreeMap<_, _> = record
             .iter()
             .flat_map(|record| &record.vips)
-            .filter_map(|(vip, offer)| Some((vip.clone(), offer.blocked.clone()?)))
+            .filter_map(|(vip, offer)| Some((vip.clone(), shown(offer.blocked.as_ref()?))))
             .collect();
         let notices = record
             .iter()
@@ -310,7 +321,7 @@ impl Read {
             .collect();
         Node {
             session: session.map(|(id, _)| *id),
-            lease_ms: session.map(|(_, record)| record.lease_ms),
+            lease_ms: session.map(|(_, record)| millis(record.lease())),
             renewed_ago_ms: None,
             silent_for_ms: None,
             healthy: session.is_some() && record.is_some() && blocked.is_empty(),
@@ -323,13 +334,13 @@ impl Read {
             blocked,
             notices,
             weight: record.map(|record| record.weight),
-            member: member.map(|member| member.id.clone()),
+            member: member.map(|member| shown(&member.id)),
             raft_leader: member.map(|member| member.leader),
             raft_term: member.map(|member| member.term),
             repairs: record.map_or(0, |record| record.repairs),
             heartbeats: record.and_then(|record| record.heartbeats),
             witnesses: session.map(|(_, record)| record.witnesses.clone()).unwrap_or_default(),
-            version: record.map(|record| record.version.clone()),
+            version: record.map(|record| shown(&record.version)),
         }
     }
 }
@@ -514,6 +525,36 @@ mod tests {
         let overview = store.overview();
         assert_eq!(overview.unreadable.len(), 2);
         assert_eq!(overview.vips["v"].owner, name("a"));
+    }
+
+    #[test]
+    fn what_others_wrote_is_told_on_lines_of_its_own_and_many_keys_are_counted() {
+        let mut store = Store::new(Policy::Spread);
+        store.node("a", false, Some("down\n\x1b[2J"));
+        for number in 0..30 {
+            let key = format!("/turnip/main/{number}\n\0{}", "x".repeat(1 << 16));
+            store.put(key, &DrainRecord {});
+        }
+        let overview = store.overview();
+        let lines = overview.left_alone();
+        assert_eq!(lines.len(), 21, "{lines:?}");
+        assert_eq!(lines.last().unwrap(), "10 more keys are left alone");
+        let blocked = overview.nodes["a"].blocked.values();
+        for line in lines.iter().chain(blocked) {
+            assert!(line.len() < 400 && !line.contains(char::is_control), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_drain_that_cannot_be_read_drains_nobody() {
+        let mut store = Store::new(Policy::Spread);
+        store.node("a", false, None);
+        let key = store.keys.drain(&"a".parse().unwrap());
+        let at = Revision(50);
+        store.kvs.push(KeyValue { key, value: b"?".into(), create_revision: at, mod_revision: at });
+        let overview = store.overview();
+        assert!(!overview.nodes["a"].drained);
+        assert_eq!(overview.left_alone().len(), 1);
     }
 
     #[test]

@@ -165,7 +165,6 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
             notes.report(report);
         }
     };
-    let keys = Keys::new(&config.reach.cluster);
     let growth = growth::watch(&etcd, &keys, config.growth, &clock, &concerns);
     let driver = driver::run(node, &etcd, &kernel, &peers, &clock, commands, observe);
     tokio::select! {
@@ -227,6 +226,7 @@ fn is_tls_failure(why: &str) -> bool {
 }
 
 async fn may_start(etcd: &Etcd, config: &Config) -> Result<(), StoreError> {
+    let keys = Keys::new(&config.reach.cluster);
     within(etcd.snapshot(keys.prefix())).await?;
     let Some(ip) = config.member_ip else { return Ok(()) };
     membership::check(etcd, &config.reach, ip, ANSWER_WITHIN).await.map(|_| ())

@@ -281,8 +281,8 @@ fn notes(overview: &Overview) -> String {
             );
         }
     }
-    for (key, why) in &overview.unreadable {
-        notes += &format!("{key} is left alone: {why}\n");
+    for line in overview.left_alone() {
+        notes += &format!("{line}\n");
     }
     notes
 }

@@ -143,6 +143,7 @@ mod tests {
         let vip = Vip { owner, ..Vip::default() };
         Overview {
             revision: Revision(1),
+            certificates: Vec::new(),
             vips: [("api".parse().unwrap(), vip)].into(),
             nodes,
             unreadable: BTreeMap::new(),

@@ -159,10 +159,10 @@ fn events(response: &WatchResponse) -> Result<Option<Events>, Failure> {
         .map_err(|error| Failure::Unknown(error.to_string()))?;
     let (events, revisions): (Vec<_>, Vec<Revision>) =
         response.events().iter().filter_map(translate::event).unzip();
-    Ok(revisions.into_iter().max().map(|revision| Events {
-        header: Header { cluster_id: header.cluster_id, revision },
-        events,
-    }))
+    Ok(revisions
+        .into_iter()
+        .max()
+        .map(|revision| Events { header: Header { revision, ..header }, events }))
 }
 
 #[cfg(test)]

@@ -50,14 +50,27 @@ pub(super) fn header(header: Option<&etcd::ResponseHeader>) -> Result<Header, St
     let header = header.ok_or_else(|| {
         StoreError::Unavailable("an answer without a header: this is no etcd".to_owned())
     })?;
-    Ok(Header { cluster_id: header.cluster_id(), revision: Revision(header.revision()) })
+    Ok(Header {
+        cluster_id: header.cluster_id(),
+        member_id: header.member_id(),
+        raft_term: header.raft_term(),
+        revision: Revision(header.revision()),
+    })
 }
 
-/// A key that is no UTF-8 is nobody's here, and only has to stay that.
+/// Longer than any key of turnip's, with the names of cluster and node.
+const KEY_BYTES_MAX: usize = 512;
+
+/// A key that is no UTF-8, or longer than any of turnip's, is nobody's here, and only has to stay that:
+/// of a long one the beginning is enough, and of its value nothing.
 pub(super) fn key_value(kv: &etcd::KeyValue) -> KeyValue {
+    let (beginning, is_long) = match kv.key().get(..KEY_BYTES_MAX) {
+        Some(beginning) => (beginning, true),
+        None => (kv.key(), false),
+    };
     KeyValue {
-        key: String::from_utf8_lossy(kv.key()).into_owned(),
-        value: kv.value().to_vec(),
+        key: String::from_utf8_lossy(beginning).into_owned(),
+        value: if is_long { Vec::new() } else { kv.value().to_vec() },
         create_revision: Revision(kv.create_revision()),
         mod_revision: Revision(kv.mod_revision()),
     }

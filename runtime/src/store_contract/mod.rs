@@ -82,6 +82,7 @@ troubled_clauses! {
     what_lands_later_compares_what_is_there_then
     a_watch_at_a_member_without_a_leader_ends
     a_watch_from_before_a_compaction_tells_all_or_ends
+    no_member_answers_in_an_earlier_raft_term_than_it_did
 }
 
 macro_rules! clauses {

@@ -76,6 +76,43 @@ pub async fn what_lands_later_compares_what_is_there_then<S: Store, C: Clock, T:
     assert_ne!(k.value, lost.value, "one of them came first, and the other saw that");
 }
 
+/// What a member has carried out is never of an earlier term than what it had: rule 9.7 goes by that.
+pub async fn no_member_answers_in_an_earlier_raft_term_than_it_did<
+    S: Store,
+    C: Clock,
+    T: Trouble,
+>(
+    on: &Subject<'_, S, C>,
+    trouble: &T,
+) {
+    let leader = trouble.leader().await;
+    let before = terms(on).await;
+    assert!(before.iter().all(|(_, term)| *term > 0), "{before:?}");
+    trouble.pause(leader, true);
+    while trouble.leader().await == leader {
+        on.wait(PAUSE).await;
+    }
+    trouble.pause(leader, false);
+    let after = terms(on).await;
+    for (member, term) in &after {
+        let of_member = before.iter().find(|(other, _)| other == member);
+        let was = of_member.map_or(0, |(_, term)| *term);
+        assert!(*term >= was, "member {member:x}: {term}, and {was} before");
+    }
+    let newest = |terms: &[(u64, u64)]| terms.iter().map(|(_, term)| *term).max();
+    assert!(newest(&after) > newest(&before), "another leads: {before:?}, {after:?}");
+}
+
+/// Who answers each handle, and in which term.
+async fn terms<S: Store, C: Clock>(on: &Subject<'_, S, C>) -> Vec<(u64, u64)> {
+    let mut terms = Vec::new();
+    for handle in 0..3 {
+        let header = on.apply(handle, vec![put(on.key("term"), "")]).await.header;
+        terms.push((header.member_id, header.raft_term));
+    }
+    terms
+}
+
 /// The daemons ask for a leader: who cannot hear news is told that it cannot.
 pub async fn a_watch_at_a_member_without_a_leader_ends<S: Store, C: Clock, T: Trouble>(
     on: &Subject<'_, S, C>,

@@ -71,8 +71,19 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         Mutant::KeepRenamed => {
             return Err("in the world rename something else still prevents the harm");
         }
-        Mutant::KeepAfterRollback | Mutant::ResumeAfterRollback => {
+        Mutant::KeepAfterRollback
+        | Mutant::ResumeAfterRollback
+        | Mutant::EarlierTermIgnored
+        | Mutant::EarlierWriteIgnored
+        | Mutant::RecreationIgnored
+        | Mutant::OtherContentIgnored
+        | Mutant::PresenceIgnored
+        | Mutant::OwnAbsenceIgnored
+        | Mutant::QuietByOwnLease => {
             return Err("the store never goes back here: A2 holds");
+        }
+        Mutant::LeaseUnlimited | Mutant::FirstBeforeSession => {
+            return Err("nobody writes what no daemon would here");
         }
         Mutant::NoRepair | Mutant::MisplacedLeft | Mutant::ForeignChangesIgnored => {
             return Err("nobody else touches a kernel here");

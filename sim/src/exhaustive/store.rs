@@ -156,7 +156,7 @@ impl Stores {
 
 impl Contents {
     fn header(&self) -> Header {
-        Header { cluster_id: CLUSTER_ID, revision: self.revision }
+        Header { cluster_id: CLUSTER_ID, member_id: 1, raft_term: 1, revision: self.revision }
     }
 
     fn apply(&mut self, txn: &Txn, floor: Revision) -> (TxnResponse, Vec<Event>) {

@@ -432,6 +432,12 @@ impl Durations {
             | Fault::StallAnnouncer { .. }
             | Fault::LoseAnnouncements { .. }
             | Fault::BackUpStore => Self::unnoticed(0),
+            // Whoever notices waits, at most for as long as a session may go without a write (rule 9.5).
+            Fault::RestoreStore { .. } => {
+                let longest = plan.lease_ms_max().max(plan.params.without_store_ms) * MS;
+                let after_end = 2 * longest + 4 * plan.lease_ms_max() * MS + self.settle;
+                Allowance { after_end, unsteady: true, ..Self::nothing_said() }
+            }
             Fault::FailingNetlink { .. }
             | Fault::SlowNetlink { .. }
             | Fault::StallAdapter { .. } => Allowance {

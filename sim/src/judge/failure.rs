@@ -32,6 +32,8 @@ pub enum Failure {
     SessionLeft { host: usize },
     /// A daemon refused to run, or to go on, without a reason.
     Refused { host: usize, why: String },
+    /// A daemon took etcd for another store, and it is the same.
+    TakenForAnother { host: usize, why: String },
     /// Something panicked.
     Panicked(String),
 }
@@ -97,6 +99,9 @@ impl fmt::Display for Failure {
                 write!(f, "host {host}'s daemon stopped and left its session")
             }
             Failure::Refused { host, why } => write!(f, "host {host}'s daemon refused: {why}"),
+            Failure::TakenForAnother { host, why } => {
+                write!(f, "host {host}'s daemon took etcd for another store: {why}")
+            }
             Failure::Panicked(what) => write!(f, "panicked: {what}"),
         }
     }

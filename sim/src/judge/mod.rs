@@ -28,6 +28,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         let refused = |Refusal { host, why, .. }| Failure::Refused { host, why };
         failures.extend(unexpected.map(refused));
         failures.extend(settled);
+        failures.extend(taken_for_another(inner));
         if ended {
             failures.extend(gaps::judge(inner));
             stopped(inner, &mut failures);
@@ -47,6 +48,16 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         trace: std::mem::take(&mut inner.env.record.lines),
         turns: inner.env.record.turns,
     }
+}
+
+/// Daemons that took etcd for another store where nobody restored it.
+fn taken_for_another(inner: &Inner) -> Vec<Failure> {
+    let restores = |step: &crate::plan::Step| matches!(step.fault, Fault::RestoreStore { .. });
+    if inner.env.plan.steps.iter().any(restores) {
+        return Vec::new();
+    }
+    let taken = inner.env.record.stores_changed.iter().cloned();
+    taken.map(|(host, why)| Failure::TakenForAnother { host, why }).collect()
 }
 
 /// Whether another machine's daemon had the name of the one that refused to run, or had it until

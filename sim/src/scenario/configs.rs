@@ -42,6 +42,20 @@ fn of_names() -> Vec<Scenario> {
             rollback,
         ),
         scenario(
+            "rollback-raised",
+            "interleaving 15: the same, with raised revisions under the same cluster id, as by etcdutl --bump-revision or by writes after the restore",
+            &[Mutant::EarlierWriteIgnored],
+            20 * S,
+            rollback_raised,
+        ),
+        scenario(
+            "rollback-to-nothing",
+            "interleaving 15: the same, and nothing is left of what etcd held",
+            &[Mutant::OwnAbsenceIgnored],
+            20 * S,
+            rollback_to_nothing,
+        ),
+        scenario(
             "refusing-favourite",
             "interleaving 16: the preferred host's kernel never takes the address: who has it keeps it",
             &[Mutant::FailureForgotten],
@@ -162,6 +176,26 @@ fn rollback() -> Plan {
     plan.fault(20_000, 300, Fault::RestoreStore { other_cluster: false, raise: 0 });
     plan.lasting(60 * S);
     plan
+}
+
+fn rollback_raised() -> Plan {
+    let mut plan = rollback();
+    raise(&mut plan);
+    plan
+}
+
+fn rollback_to_nothing() -> Plan {
+    let mut plan = rollback_raised();
+    plan.steps.retain(|step| step.fault != Fault::BackUpStore);
+    plan
+}
+
+fn raise(plan: &mut Plan) {
+    for step in &mut plan.steps {
+        if let Fault::RestoreStore { raise, .. } = &mut step.fault {
+            *raise = 1_000_000;
+        }
+    }
 }
 
 fn refusing_favourite() -> Plan {

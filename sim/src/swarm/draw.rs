@@ -7,9 +7,10 @@ use crate::rng::Rng;
 use crate::time::{MS, S, US};
 use crate::timing::{RaftTiming, Weather};
 
-use super::{announcing, drills, faults, hearing};
+use super::{announcing, drills, faults, hearing, rollbacks};
 
-/// The plan of a seed. Everything in it keeps to the assumptions A1 to A3.
+/// The plan of a seed. Everything in it keeps to the assumptions A1 to A3; but etcd may be restored from a
+/// backup in a way that everybody notices (A2).
 pub fn draw(seed: u64) -> Plan {
     let rng = &mut Rng::new(seed, "plan");
     // Streams of their own: what does not concern rule 10, or announcements, is what it was before these
@@ -21,6 +22,9 @@ pub fn draw(seed: u64) -> Plan {
     announcing::params(of_announcing, &mut plan.params);
     plan.params.balanced = rng.chance(60);
     plan.quiet = if rng.chance(150) { rng.within(60..=240) * S } else { 5 * S };
+    if rollbacks::draw(&mut Rng::new(seed, "rollbacks"), &mut plan) {
+        return plan;
+    }
     if rng.chance(250) {
         drills::draw(rng, of_hearing, &mut plan);
         return plan;

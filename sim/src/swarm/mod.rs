@@ -7,6 +7,7 @@ mod drills;
 mod faults;
 mod hearing;
 mod patterns;
+mod rollbacks;
 pub mod runner;
 
 pub use draw::draw;

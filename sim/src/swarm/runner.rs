@@ -66,6 +66,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "datagrams_lost",
     "datagrams_unauthentic",
     "held_by_consent",
+    "stores_changed",
     "announcements",
     "starts",
 ];

@@ -116,7 +116,6 @@ impl Clients {
             current: 0,
             followed: None,
             leave_followed: false,
-            balanced: false,
         };
         Clients((0..params.hosts).map(client).collect())
     }
@@ -297,7 +296,7 @@ mod tests {
             current: 0,
             followed: None,
             leave_followed: false,
-            balanced: false,
+            balanced: None,
         }
     }
 

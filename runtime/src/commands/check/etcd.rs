@@ -186,8 +186,8 @@ async fn keys(etcd: &Etcd, reach: &Reach, findings: &mut Findings) {
             let nodes = overview.nodes.values().filter(|node| node.session.is_some()).count();
             let what = format!("{} has {nodes} nodes with a session", keys.prefix());
             findings.ok("etcd keys", what);
-            for (key, why) in overview.unreadable {
-                findings.warning("etcd keys", format!("{key} is left alone: {why}"));
+            for line in overview.left_alone() {
+                findings.warning("etcd keys", line);
             }
         }
         Err(error) => {

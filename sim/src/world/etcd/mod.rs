@@ -40,6 +40,11 @@ pub struct Etcd {
     refuses_writes: bool,
 }
 
+/// What a member calls itself.
+fn member_id(member: MemberId) -> u64 {
+    0x1000 + member as u64
+}
+
 /// The first cluster's id.
 const CLUSTER_ID: u64 = 0xC1;
 
@@ -86,7 +91,7 @@ impl Etcd {
             return Err(StoreError::Unavailable("connection refused".into()));
         }
         Ok(MemberStatus {
-            member_id: 0x1000 + member as u64,
+            member_id: member_id(member),
             is_leader: self.raft.leads(member),
             term: self.raft.term(member),
         })

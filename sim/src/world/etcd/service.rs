@@ -3,7 +3,7 @@
 //! It is the state machine behind the log: it carries out what is committed, and knows nothing of
 //! how that came to be.
 
-use turnip_core::{StoreError, TxnResponse};
+use turnip_core::{Header, StoreError, TxnResponse};
 
 use crate::plan::Params;
 use crate::time::{MS, True};
@@ -37,6 +37,8 @@ pub struct Service {
     committed: Vec<(Option<RequestId>, i64)>,
     /// How much of that each member has carried out.
     applied: Vec<usize>,
+    /// The term of the newest entry that each has carried out.
+    terms: Vec<u64>,
     /// What waits for a leader at each member.
     waiting: Vec<Vec<RequestId>>,
     /// What waits until a member has carried out so much.
@@ -54,6 +56,7 @@ impl Service {
             began_at: 1,
             committed: Vec::new(),
             applied: vec![0; members],
+            terms: vec![0; members],
             waiting: vec![Vec::new(); members],
             reads: Vec::new(),
         }
@@ -101,10 +104,20 @@ impl Service {
             return;
         }
         let extra = request.delay_answer;
+        let (member_id, raft_term) = self.identity(request.member);
+        let answer = answer.map(|mut response| {
+            response.header = Header { member_id, raft_term, ..response.header };
+            response
+        });
         if let Some(delay) = env.delay(Plane::Client, site, host) {
             let event = ClientEvent::Answered { request: id, answer: Box::new(answer) };
             env.after(delay + extra, Event::Client(event));
         }
+    }
+
+    /// What a member says of itself in each answer: who it is, and the term of its newest entry.
+    fn identity(&self, me: MemberId) -> (u64, u64) {
+        (super::member_id(me), self.terms[me])
     }
 
     /// The revision up to which a member has carried everything out.
@@ -139,6 +152,7 @@ impl Service {
         self.store = store;
         self.committed.clear();
         self.applied.fill(0);
+        self.terms.fill(0);
     }
 
     /// Forgets the history of the store but for the newest revisions.
@@ -200,7 +214,8 @@ impl Service {
                     self.answer(id, Ok(response), members, env);
                 }
                 &Ask::Snapshot(watch) => {
-                    self.watches.begin(watch, revision, &self.store, members, env);
+                    let identity = self.identity(me);
+                    self.watches.begin(watch, (revision, identity), &self.store, members, env);
                 }
             }
         }
@@ -213,6 +228,7 @@ impl Machine for Service {
         while self.applied[me] < log.len() {
             let index = self.applied[me];
             self.applied[me] += 1;
+            self.terms[me] = log[index].term;
             let entry = log[index].request;
             if self.committed.len() == index {
                 self.commit(entry, env);

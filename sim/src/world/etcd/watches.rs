@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use turnip_core::{Event as Change, Events, Revision, StoreError, Update};
+use turnip_core::{Event as Change, Events, Header, Revision, StoreError, Update};
 
 use crate::time::{MS, True};
 use crate::world::env::Env;
@@ -102,11 +102,11 @@ impl Watches {
         begun
     }
 
-    /// A watch's first read is answered at `revision`.
+    /// A watch's first read is answered at `revision`, by a member that is so and is in that term.
     pub fn begin(
         &mut self,
         id: WatchId,
-        revision: i64,
+        (revision, (member_id, raft_term)): (i64, (u64, u64)),
         store: &Mvcc,
         members: &Members,
         env: &mut Env,
@@ -116,7 +116,8 @@ impl Watches {
             return;
         }
         watch.sent = Some(revision);
-        let snapshot = store.snapshot(&watch.prefix, revision);
+        let mut snapshot = store.snapshot(&watch.prefix, revision);
+        snapshot.header = Header { member_id, raft_term, ..snapshot.header };
         self.send(id, Update::Snapshot(snapshot), members, env);
     }
 
