@@ -33,6 +33,7 @@ mod action;
 pub mod adapter;
 mod config;
 mod heartbeat;
+mod history;
 mod kernel;
 mod keys;
 pub mod lease;
@@ -54,6 +55,7 @@ pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
+pub use history::{HISTORY_SLOTS, HistoryRecord, Transition, Why};
 pub use kernel::{
     Assignment, Conflict, KernelError, KernelEvent, KernelOp, KernelOutcome, Link, Listing, Mac,
     PresentAddress,

@@ -60,6 +60,8 @@ pub(crate) struct View {
     drains: Slots<NodeName, DrainRecord>,
     pins: Slots<VipName, PinRecord>,
     heartbeat_keys: Slots<(), HeartbeatKeys>,
+    /// Which of its slots each node wrote last, and when; what is in them is for people.
+    history: BTreeMap<NodeName, (Revision, u8)>,
     /// A rule that a test broke: see [`Mutant`](crate::mutant::Mutant).
     pub(crate) goes_back: bool,
 }
@@ -127,6 +129,13 @@ impl View {
             }
             KeyKind::HeartbeatKeys => learn(&mut self.heartbeat_keys, &(), kv, as_of, back)
                 .map(|()| Change::HeartbeatKeys),
+            KeyKind::History(node, slot) => {
+                if let Some(kv) = kv {
+                    let newest = self.history.entry(node).or_default();
+                    *newest = (*newest).max((kv.mod_revision, slot));
+                }
+                None
+            }
             KeyKind::Foreign => Some(Change::Foreign),
         }
     }
@@ -217,6 +226,11 @@ impl View {
         self.sessions.iter().filter(|(_, slot)| slot.known.is_some()).map(|(node, _)| node)
     }
 
+    /// In which of its slots a node last wrote what it did.
+    pub(crate) fn newest_history_of(&self, node: &NodeName) -> Option<u8> {
+        self.history.get(node).map(|(_, slot)| *slot)
+    }
+
     /// Where a node receives heartbeats; none for one that does not speak rule 10, or says nothing that
     /// can be read.
     pub(crate) fn heartbeats_to(&self, node: &NodeName) -> Option<SocketAddr> {
@@ -264,7 +278,7 @@ impl View {
             KeyKind::Drain(node) => error(&self.drains, &node),
             KeyKind::Pin(vip) => error(&self.pins, &vip),
             KeyKind::HeartbeatKeys => error(&self.heartbeat_keys, &()),
-            KeyKind::Foreign => None,
+            KeyKind::History(..) | KeyKind::Foreign => None,
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod check;
 pub mod cluster;
 pub mod forget;
 pub mod heartbeats;
+pub mod history;
 pub mod intents;
 pub mod keys;
 pub mod local;
@@ -16,6 +17,8 @@ pub mod run;
 pub mod service;
 pub mod status;
 pub mod table;
+pub mod watch;
+pub mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -45,7 +45,7 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
     let local = local::ask(&runtime_directory(), &reach.cluster);
     if args.json {
         let cluster = reach.cluster.as_str();
-        let answer = Answer { cluster, overview: overview.as_ref().ok(), local: local.as_ref() };
+        let answer = Answer { schema: SCHEMA, cluster, overview: overview.as_ref().ok(), local: local.as_ref() };
         if overview.is_ok() || local.is_some() {
             let json = serde_json::to_string_pretty(&answer).expect("its keys are strings");
             print(&(json + "\n"));
@@ -64,8 +64,12 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
     }
 }
 
+/// Of the form of the JSON, which runtime/STATUS.md describes: within one number fields are added only.
+const SCHEMA: u32 = 1;
+
 #[derive(Serialize)]
 struct Answer<'a> {
+    schema: u32,
     cluster: &'a str,
     #[serde(flatten)]
     overview: Option<&'a Overview>,
@@ -93,11 +97,11 @@ fn text(reach: &Reach, overview: &Overview) -> String {
     }
     if !overview.vips.is_empty() {
         text.push('\n');
-        text += &vips(overview);
+        text += &vips(overview).render();
     }
     if !overview.nodes.is_empty() {
         text.push('\n');
-        text += &nodes(overview);
+        text += &nodes(overview).render();
     }
     let notes = notes(overview);
     if !notes.is_empty() {
@@ -157,27 +161,34 @@ fn daemon_here(local: &Local) -> String {
     text
 }
 
-fn vips(overview: &Overview) -> String {
+/// The VIPs, one a row.
+pub fn vips(overview: &Overview) -> Table {
     let mut table =
         Table::new(&["VIP", "ADDRESSES", "POLICY", "OWNER", "SINCE", "TOKEN", "PREFERRED"]);
-    let now_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
     for (name, vip) in &overview.vips {
         let addresses: Vec<String> = vip.addresses.iter().map(ToString::to_string).collect();
-        let since = vip.since_unix_ms.filter(|since| *since > 0);
         table.row(vec![
             name.to_string(),
             addresses.join(" "),
             policy(vip),
             shown(vip.owner.as_ref()),
-            shown(since.map(|since| format!("{} ago", how_long(now_ms.saturating_sub(since))))),
+            shown(since(vip)),
             shown(vip.token),
             preferred(vip),
         ]);
     }
-    table.render()
+    table
 }
 
-fn policy(vip: &Vip) -> String {
+/// How long ago its ownership began.
+pub fn since(vip: &Vip) -> Option<String> {
+    let now_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
+    let since = vip.since_unix_ms.filter(|since| *since > 0)?;
+    Some(format!("{} ago", how_long(now_ms.saturating_sub(since))))
+}
+
+/// Its policy, in words.
+pub fn policy(vip: &Vip) -> String {
     use turnip_core::records::SharedPolicy;
     let policy = match vip.policy {
         None => "",
@@ -196,7 +207,8 @@ fn preferred(vip: &Vip) -> String {
     }
 }
 
-fn nodes(overview: &Overview) -> String {
+/// The nodes, one a row.
+pub fn nodes(overview: &Overview) -> Table {
     let mut table = Table::new(&[
         "NODE",
         "HEALTH",
@@ -221,7 +233,7 @@ fn nodes(overview: &Overview) -> String {
             shown(node.version.as_ref()),
         ]);
     }
-    table.render()
+    table
 }
 
 fn health(node: &Node) -> String {
@@ -276,6 +288,7 @@ fn notes(overview: &Overview) -> String {
     notes
 }
 
-fn shown(value: Option<impl ToString>) -> String {
+/// The value where there is one.
+pub fn shown(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }

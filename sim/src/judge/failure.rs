@@ -32,6 +32,8 @@ pub enum Failure {
     SessionLeft { host: usize },
     /// A daemon refused to run, or to go on, without a reason.
     Refused { host: usize, why: String },
+    /// What is told of the past is not what happened.
+    Untrue(String),
     /// Something panicked.
     Panicked(String),
 }
@@ -97,6 +99,7 @@ impl fmt::Display for Failure {
                 write!(f, "host {host}'s daemon stopped and left its session")
             }
             Failure::Refused { host, why } => write!(f, "host {host}'s daemon refused: {why}"),
+            Failure::Untrue(what) => write!(f, "history/ is not true: {what}"),
             Failure::Panicked(what) => write!(f, "panicked: {what}"),
         }
     }

@@ -1,0 +1,137 @@
+//! What became of VIPs, for people: `history/<node>/<slot>`.
+//!
+//! A transaction that changes an owner also writes what it does, and why. So it says so exactly when it
+//! happened, and costs no write of its own. Each node has [`HISTORY_SLOTS`] keys, which it writes in
+//! turn: that bounds it. Nothing is decided by it, and no daemon reads it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{NodeName, VipName};
+use crate::records::Record;
+
+/// So many transactions of a node are told; the next one takes the place of the oldest.
+pub const HISTORY_SLOTS: u8 = 32;
+
+/// What the kernel says may be long, and each host has it in memory once.
+const DETAIL_BYTES_MAX: usize = 200;
+
+/// `history/<node>/<slot>`: what one transaction of that node changed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct HistoryRecord {
+    /// When it was sent, by the node's wall clock, in ms since 1970.
+    pub at_unix_ms: u64,
+    /// What it changed.
+    pub transitions: Vec<Transition>,
+}
+
+impl Record for HistoryRecord {}
+
+/// VIPs that went from one node to another for one reason.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Transition {
+    /// Which; none where a session was ended and others claim what it had.
+    pub vips: Vec<VipName>,
+    /// Whom `vips/` named before, whether or not it had a session still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<NodeName>,
+    /// Whom it names now; nobody where they are given free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<NodeName>,
+    /// Why.
+    pub why: Why,
+    /// The same in words, where `why` alone does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// By the clock of the node that writes, until it wrote: how long nothing of `from` was received
+    /// (`silent`), how long it had been free (`free`), and how long ago it was given up (all others).
+    pub after_ms: u64,
+}
+
+/// Why a VIP has another owner.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// Its owner was not heard for its lease, and its session was ended.
+    Silent,
+    /// It was free: nobody was named, or one whose session is over.
+    Free,
+    /// Placement preferred the other node.
+    Preferred,
+    /// An operator pinned it to the other node.
+    Pinned,
+    /// An operator drains its owner.
+    Drained,
+    /// Its owner stopped.
+    Stopped,
+    /// Its owner's kernel could not hold it.
+    Blocked,
+    /// One of its addresses is another VIP's.
+    Conflict,
+    /// Its owner is not configured with it any more.
+    NotConfigured,
+}
+
+impl HistoryRecord {
+    pub(crate) fn new(at_unix_ms: u64) -> Self {
+        HistoryRecord { at_unix_ms, transitions: Vec::new() }
+    }
+
+    /// Adds what happens to one VIP; those to which the same happens are told together.
+    pub(crate) fn add(&mut self, vip: VipName, what: Transition) {
+        let is_alike = |one: &&mut Transition| {
+            (&one.from, &one.to, one.why, &one.detail, one.after_ms)
+                == (&what.from, &what.to, what.why, &what.detail, what.after_ms)
+        };
+        match self.transitions.iter_mut().find(is_alike) {
+            Some(one) => one.vips.push(vip),
+            None => self.transitions.push(Transition { vips: vec![vip], ..what }),
+        }
+    }
+}
+
+/// A duration as records have it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `text` within the bound of a detail.
+pub(crate) fn detail(text: String) -> String {
+    match text.len() > DETAIL_BYTES_MAX {
+        true => text[..text.floor_char_boundary(DETAIL_BYTES_MAX)].to_owned() + "…",
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{decode, encode};
+
+    fn moved(why: Why, after_ms: u64) -> Transition {
+        let name = |name: &str| Some(name.parse().unwrap());
+        Transition { vips: vec![], from: name("a"), to: name("b"), why, detail: None, after_ms }
+    }
+
+    #[test]
+    fn vips_to_which_the_same_happens_are_told_together() {
+        let mut record = HistoryRecord::new(1_000);
+        record.add("v".parse().unwrap(), moved(Why::Drained, 4));
+        record.add("w".parse().unwrap(), moved(Why::Drained, 4));
+        record.add("x".parse().unwrap(), moved(Why::Blocked, 4));
+        let json = encode(&record);
+        assert_eq!(
+            std::str::from_utf8(&json).unwrap(),
+            r#"{"v":1,"at_unix_ms":1000,"transitions":[{"vips":["v","w"],"from":"a","to":"b","why":"drained","after_ms":4},{"vips":["x"],"from":"a","to":"b","why":"blocked","after_ms":4}]}"#
+        );
+        assert_eq!(decode(&json), Ok(record));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        assert_eq!(detail("short".into()), "short");
+        let cut = detail("ä".repeat(150));
+        assert_eq!(cut, "ä".repeat(100) + "…");
+    }
+}
