@@ -11,8 +11,8 @@ use turnip::etcd::Etcd;
 use turnip::seams::Store;
 use turnip_core::records::{SessionRecord, decode};
 use turnip_core::{
-    Event, Events, KeyKind, KeyValue, Keys, NodeName, Op, Revision, Snapshot, StoreError, Txn, TxnResponse,
-    Update,
+    Event, Events, KeyKind, KeyValue, Keys, NodeName, Op, Revision, Snapshot, StoreError, Txn,
+    TxnResponse, Update,
 };
 
 use super::overview::{Overview, WhatIf};

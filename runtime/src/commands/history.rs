@@ -288,8 +288,10 @@ mod tests {
     }
 
     fn example() -> Vec<KeyValue> {
-        let silent = Transition { after_ms: 3_031, ..moved(&["v"], Some("b"), Some("a"), Why::Silent) };
-        let drained = Transition { after_ms: 7, ..moved(&["v"], Some("a"), Some("b"), Why::Drained) };
+        let silent =
+            Transition { after_ms: 3_031, ..moved(&["v"], Some("b"), Some("a"), Why::Silent) };
+        let drained =
+            Transition { after_ms: 7, ..moved(&["v"], Some("a"), Some("b"), Why::Drained) };
         vec![
             kv("a", 1, 30, 70_000, silent),
             kv("a", 0, 10, 1_000, moved(&["v", "w"], None, Some("a"), Why::Free)),
@@ -328,7 +330,11 @@ WHEN (UTC)           VIP  FROM  TO  HELD FOR   WHY
         let detail = Some("\u{1b}[2J\nit is down".to_owned());
         let what = Transition { detail, ..moved(&["v"], Some("a"), None, Why::Blocked) };
         let mut kvs = vec![kv("a", 0, 5, u64::MAX, what)];
-        kvs.push(KeyValue { key: keys().history(&"b".parse().unwrap(), 3), value: b"?".into(), ..kvs[0].clone() });
+        kvs.push(KeyValue {
+            key: keys().history(&"b".parse().unwrap(), 3),
+            value: b"?".into(),
+            ..kvs[0].clone()
+        });
         let text = History::new(&keys(), kvs.iter()).text();
         assert!(!text.contains('\u{1b}') && text.contains("it is down"), "{text:?}");
         assert!(text.starts_with("WHEN") && text.contains("9999-12-31"), "{text}");

@@ -17,6 +17,8 @@ pub mod release;
 pub mod run;
 pub mod service;
 pub mod status;
+#[cfg(test)]
+mod status_schema;
 pub mod table;
 pub mod watch;
 pub mod why;

@@ -45,7 +45,12 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
     let local = local::ask(&runtime_directory(), &reach.cluster);
     if args.json {
         let cluster = reach.cluster.as_str();
-        let answer = Answer { schema: SCHEMA, cluster, overview: overview.as_ref().ok(), local: local.as_ref() };
+        let answer = Answer {
+            schema: SCHEMA,
+            cluster,
+            overview: overview.as_ref().ok(),
+            local: local.as_ref(),
+        };
         if overview.is_ok() || local.is_some() {
             let json = serde_json::to_string_pretty(&answer).expect("its keys are strings");
             print(&(json + "\n"));
@@ -65,17 +70,21 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
 }
 
 /// Of the form of the JSON, which runtime/STATUS.md describes: within one number fields are added only.
-const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 1;
 
+/// What `--json` prints.
 #[derive(Serialize)]
-struct Answer<'a> {
-    schema: u32,
-    cluster: &'a str,
+pub struct Answer<'a> {
+    /// The version of this form.
+    pub schema: u32,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// What etcd says, where it answers.
     #[serde(flatten)]
-    overview: Option<&'a Overview>,
+    pub overview: Option<&'a Overview>,
     /// What the daemon on this host knows by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    local: Option<&'a Local>,
+    pub local: Option<&'a Local>,
 }
 
 async fn overview(reach: &Reach) -> Result<Overview, String> {

@@ -24,11 +24,7 @@ pub struct Changes {
 
 impl Changes {
     /// What `txn` would change in a store whose newest values these are.
-    pub fn of<'a>(
-        keys: &Keys,
-        txn: &Txn,
-        newest: impl Fn(&str) -> Option<&'a KeyValue>,
-    ) -> Self {
+    pub fn of<'a>(keys: &Keys, txn: &Txn, newest: impl Fn(&str) -> Option<&'a KeyValue>) -> Self {
         let mut changes = Changes::default();
         for op in &txn.success {
             let (key, value) = match op {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use turnip_core::{
-    Action, Addressee, Backstop, ClusterName, Datagram, Exit, HostId, Instant, KeyKind, Keys, Lease,
-    Node, NodeConfig, NodeName, Op, OpId, SessionId, StoreError, TxnId, VipConfig,
+    Action, Addressee, Backstop, ClusterName, Datagram, Exit, HostId, Instant, KeyKind, Keys,
+    Lease, Node, NodeConfig, NodeName, Op, OpId, SessionId, StoreError, TxnId, VipConfig,
 };
 
 use super::Options;

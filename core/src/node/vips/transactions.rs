@@ -128,8 +128,7 @@ impl Vips {
         txn.failure.push(Op::Get { key });
         let purpose = Purpose::Expire { node: silent.node.clone(), vips: share.clone() };
         let told = told(situation, &self.tell_claims(situation, &share, Some(silent)), out);
-        let id =
-            out.commit_told(purpose, (txn, told), situation.view.newest, situation.timeout());
+        let id = out.commit_told(purpose, (txn, told), situation.view.newest, situation.timeout());
         for index in share {
             self.go(index, Event::ClaimSent(id));
         }

@@ -86,7 +86,8 @@ impl Board {
             (_, 0) => "every VIP has an owner".to_owned(),
             (all, free) => format!("{free} of {all} VIPs WITHOUT OWNER"),
         };
-        self.heading = format!("cluster {} at revision {}: {held}", self.cluster, overview.revision);
+        self.heading =
+            format!("cluster {} at revision {}: {held}", self.cluster, overview.revision);
         self.panes[0].show(&status::vips(overview), now);
         self.panes[1].show(&status::nodes(overview), now);
     }
@@ -128,7 +129,9 @@ impl Board {
             KeyCode::Char('q') | KeyCode::Esc => return Flow::Quit,
             KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => return Flow::Quit,
             KeyCode::Tab => self.focus = 1 - self.focus,
-            KeyCode::Char('s') => pane.sorted_by = (pane.sorted_by + 1) % pane.headings.len().max(1),
+            KeyCode::Char('s') => {
+                pane.sorted_by = (pane.sorted_by + 1) % pane.headings.len().max(1)
+            }
             KeyCode::Char('r') => pane.is_reversed = !pane.is_reversed,
             KeyCode::Down | KeyCode::Char('j') => pane.top += 1,
             KeyCode::Up | KeyCode::Char('k') => pane.top = pane.top.saturating_sub(1),
@@ -162,14 +165,13 @@ impl Pane {
         let differs = |row: &&Vec<String>| match before.get(&row[0]) {
             Some(before) => {
                 let cells = headings.iter().zip(before.iter().zip(row.iter()));
-                cells.into_iter().any(|(heading, (was, is))| {
-                    was != is && !AGES.contains(&heading.as_str())
-                })
+                cells
+                    .into_iter()
+                    .any(|(heading, (was, is))| was != is && !AGES.contains(&heading.as_str()))
             }
             None => !is_first,
         };
-        let changed: Vec<String> =
-            rows.iter().filter(differs).map(|row| row[0].clone()).collect();
+        let changed: Vec<String> = rows.iter().filter(differs).map(|row| row[0].clone()).collect();
         self.changed.retain(|_, at| now.saturating_duration_since(*at) < MARKED_FOR);
         self.changed.extend(changed.into_iter().map(|name| (name, now)));
         self.rows = rows.to_vec();

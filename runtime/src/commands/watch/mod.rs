@@ -40,8 +40,7 @@ pub fn watch(sources: &Sources) -> ExitCode {
     }
     let shown = block_on(async {
         let cluster = Cluster::new(&reach)?;
-        let mut terminal =
-            ratatui::try_init().map_err(|error| format!("the terminal: {error}"))?;
+        let mut terminal = ratatui::try_init().map_err(|error| format!("the terminal: {error}"))?;
         let board = Board::new(reach.cluster.as_str(), &reach.etcd.endpoints);
         let shown = show(&cluster, board, &mut terminal).await;
         ratatui::restore();

@@ -42,10 +42,15 @@ fn pane(pane: &mut Pane, has_keys: bool, frame: &mut Frame<'_>, area: Rect, now:
     let visible = usize::from(area.height.saturating_sub(1));
     pane.top = pane.top.min(pane.len().saturating_sub(visible));
     let rows = pane.rows(now);
-    let headings: Vec<String> = pane.headings.iter().enumerate().map(|(column, heading)| {
-        let arrow = if pane.is_reversed { '▼' } else { '▲' };
-        if column == pane.sorted_by { format!("{heading} {arrow}") } else { heading.clone() }
-    }).collect();
+    let headings: Vec<String> = pane
+        .headings
+        .iter()
+        .enumerate()
+        .map(|(column, heading)| {
+            let arrow = if pane.is_reversed { '▼' } else { '▲' };
+            if column == pane.sorted_by { format!("{heading} {arrow}") } else { heading.clone() }
+        })
+        .collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|(row, _)| row.get(column));
         let all = cells.chain(headings.get(column)).map(|cell| cell.chars().count());
@@ -91,7 +96,8 @@ mod tests {
             token: Some(Revision(token)),
             ..Vip::default()
         };
-        let vips = vips.iter().map(|(name, owner, token)| (name.parse().unwrap(), vip(owner, *token)));
+        let vips =
+            vips.iter().map(|(name, owner, token)| (name.parse().unwrap(), vip(owner, *token)));
         let node = Node { lease_ms: Some(3_000), ..Node::default() };
         Overview {
             revision: Revision(41),
@@ -142,7 +148,8 @@ mod tests {
         }
     }
 
-    const THREE: [(&str, &str, i64); 3] = [("vip-a", "n2", 9), ("vip-b", "n1", 10), ("vip-c", "n1", 8)];
+    const THREE: [(&str, &str, i64); 3] =
+        [("vip-a", "n2", 9), ("vip-b", "n1", 10), ("vip-c", "n1", 8)];
 
     #[test]
     fn it_shows_what_the_status_shows() {
