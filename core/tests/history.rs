@@ -87,7 +87,10 @@ fn the_end_of_a_session_without_vips_is_told_as_well() {
 fn what_the_kernel_said_is_told_when_a_vip_is_passed_on_for_it() {
     let mut world = World::of(&["a", "b"]);
     world.hosts[0].links.insert("eth0".into(), false);
-    world.event(0, KernelEvent::LinkChanged(Link { name: "eth0".into(), up: false }));
+    world.event(
+        0,
+        KernelEvent::LinkChanged(Link { name: "eth0".into(), up: false, carrier: false }),
+    );
     world.run_until(LIMIT, |w| w.holders() == [1]);
     let end = last(&world);
     assert_eq!(path(&end), (name("a"), name("b"), Why::Blocked));

@@ -518,6 +518,27 @@ mod tests {
     }
 
     #[test]
+    fn of_every_node_it_is_known_whether_it_would_take_the_vip_also_if_another_were_down() {
+        let mut store = Store::new(Policy::Leader);
+        let a = store.node("a", true, None);
+        store.node("b", false, None);
+        store.node("c", false, Some("the interface lo is down"));
+        store.owned_by("a", a);
+        let order =
+            |vip: &Vip| vip.order.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();
+        let vip = &store.overview().vips["v"];
+        assert_eq!(order(vip), ["a", "b"]);
+        let blocked = Unfit::Blocked("the interface lo is down".into());
+        assert_eq!(vip.unfit, BTreeMap::from([(name("c").unwrap(), blocked.clone())]));
+        let what_if = WhatIf { down: [name("a").unwrap()].into(), ..WhatIf::default() };
+        let without = Overview::new(&store.keys, Revision(9), &store.kvs, &what_if);
+        let vip = &without.vips["v"];
+        assert_eq!((order(vip), &vip.owner), (vec!["b".to_owned()], &None));
+        let unfit = [(name("a").unwrap(), Unfit::NotLive), (name("c").unwrap(), blocked)];
+        assert_eq!(vip.unfit, BTreeMap::from(unfit));
+    }
+
+    #[test]
     fn a_value_that_cannot_be_read_is_named_and_the_rest_shown() {
         let mut store = Store::new(Policy::Spread);
         let a = store.node("a", false, None);

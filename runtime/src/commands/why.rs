@@ -169,3 +169,99 @@ fn verdict(now: &Overview, before: &Vip, vip: &Vip, what_if: &WhatIf) -> String 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use turnip_core::Revision;
+
+    use super::*;
+    use crate::commands::overview::Node;
+
+    fn candidate(name: &str, priority: u32) -> Candidate {
+        let name = name.parse().unwrap();
+        Candidate { name, weight: 100, priority, leads_term: None, failed_at: None }
+    }
+
+    /// A VIP with priorities, owned by `owner`.
+    fn vip(owner: Option<&str>, order: &[(&str, u32)], unfit: &[(&str, Unfit)]) -> Vip {
+        let name = |name: &str| -> NodeName { name.parse().unwrap() };
+        Vip {
+            addresses: vec!["10.0.0.50/24".parse().unwrap()],
+            policy: Some(SharedPolicy::Priority),
+            owner: owner.map(name),
+            preferred: order.first().map(|(first, _)| name(first)),
+            order: order.iter().map(|(name, priority)| candidate(name, *priority)).collect(),
+            unfit: unfit.iter().map(|(node, why)| (name(node), why.clone())).collect(),
+            ..Vip::default()
+        }
+    }
+
+    fn overview(vip: Vip) -> Overview {
+        let node = || Node { lease_ms: Some(3_000), ..Node::default() };
+        Overview {
+            revision: Revision(7),
+            vips: [("v".parse().unwrap(), vip)].into(),
+            nodes: ["a", "b", "c"].map(|name| (name.parse().unwrap(), node())).into(),
+            unreadable: Default::default(),
+        }
+    }
+
+    fn said(now: Vip, then: Option<Vip>, what_if: &WhatIf) -> String {
+        let then = overview(then.unwrap_or_else(|| {
+            vip(now.owner.as_ref().map(NodeName::as_str), &[("a", 200), ("b", 100)], &[])
+        }));
+        text(&"v".parse().unwrap(), &overview(now), &then, what_if)
+    }
+
+    #[test]
+    fn it_says_the_order_with_the_reasons_and_that_nothing_moves() {
+        let now = || vip(Some("a"), &[("a", 200), ("b", 100)], &[("c", Unfit::Drained)]);
+        assert_eq!(
+            said(now(), Some(now()), &WhatIf::default()),
+            "\
+v: 10.0.0.50/24, policy priority
+a owns it
+1. a: priority 200, the owner
+2. b: priority 100
+not c: it is drained
+a keeps it
+"
+        );
+    }
+
+    #[test]
+    fn it_says_what_a_drain_and_what_a_death_would_do() {
+        let now = || vip(Some("a"), &[("a", 200), ("b", 100)], &[]);
+        let drained = WhatIf { drained: ["a".parse().unwrap()].into(), ..WhatIf::default() };
+        let then = vip(Some("a"), &[("b", 100)], &[("a", Unfit::Drained)]);
+        let text = said(now(), Some(then), &drained);
+        assert!(text.contains("if a is drained:\n  1. b: priority 100\n"), "{text}");
+        assert!(text.ends_with("  a lets go of it, and b takes it at once\n"), "{text}");
+        let down = WhatIf { down: ["a".parse().unwrap()].into(), ..WhatIf::default() };
+        let then = || vip(None, &[("b", 100)], &[("a", Unfit::NotLive)]);
+        let text = said(now(), Some(then()), &down);
+        assert!(
+            text.ends_with("b takes it when a has been silent for its lease (3.0 s)\n"),
+            "{text}"
+        );
+        let nobody = Vip { order: Vec::new(), ..then() };
+        assert!(said(now(), Some(nobody), &down).ends_with("nobody can take it\n"));
+    }
+
+    #[test]
+    fn it_says_when_another_is_preferred_and_when_one_failed() {
+        let now = || vip(Some("b"), &[("a", 200), ("b", 100)], &[]);
+        let text = said(now(), None, &WhatIf::default());
+        assert!(
+            text.ends_with("it moves to a when that has been preferred for a lease of b (3.0 s)\n"),
+            "{text}"
+        );
+        let mut pinned = now();
+        pinned.pinned = Some("a".parse().unwrap());
+        pinned.order[1].failed_at = Some(Revision(9));
+        let text = said(now(), Some(pinned), &WhatIf::default());
+        assert!(text.contains("1. a: priority 200, pinned to it\n"), "{text}");
+        assert!(text.contains("2. b: priority 100, the owner, after all that can"), "{text}");
+        assert!(text.ends_with("it moves to a at once, as an operator wants it\n"), "{text}");
+    }
+}
