@@ -98,7 +98,7 @@ impl Board {
         self.trouble = None;
     }
 
-    /// It does not.
+    /// It does not, for this reason.
     pub fn is_not_answered(&mut self, why: String) {
         self.trouble = Some(why);
     }
@@ -109,7 +109,7 @@ impl Board {
         let as_of = silence.map(|silence| format!("; this is of {} ago", ago(silence)));
         let as_of = as_of.unwrap_or_default();
         if let Some(why) = &self.trouble {
-            return Some(format!("etcd does not answer: {why} ({}){as_of}", self.endpoints));
+            return Some(format!("{why} ({}){as_of}", self.endpoints));
         }
         match silence {
             None => Some(format!("waiting for etcd ({})", self.endpoints)),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyEvent};
+use ratatui::crossterm::event::{self, Event};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::MissedTickBehavior;
@@ -132,9 +132,7 @@ fn keys() -> UnboundedReceiver<Key> {
     std::thread::spawn(move || {
         while let Ok(event) = event::read() {
             let key = match event {
-                Event::Key(KeyEvent { code, modifiers, kind, .. }) if kind.is_press() => {
-                    Key::Pressed(code, modifiers)
-                }
+                Event::Key(key) if key.is_press() => Key::Pressed(key.code, key.modifiers),
                 Event::Resize(..) => Key::Resized,
                 _ => continue,
             };

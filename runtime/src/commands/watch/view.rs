@@ -5,19 +5,24 @@ use std::time::Instant;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 
 use super::board::{Board, Pane};
 
 const KEYS: &str = "q quit   Tab other table   s sort   r reverse   arrows scroll";
+/// What is wrong takes no more room than that.
+const WARNING_LINES_MAX: u16 = 3;
 
 /// Draws the board as of `now`.
 pub fn draw(board: &mut Board, frame: &mut Frame<'_>, now: Instant) {
     let trouble = board.trouble(now);
     let nodes = u16::try_from(board.panes[1].len()).unwrap_or(u16::MAX).saturating_add(1);
+    let width = usize::from(frame.area().width.max(1));
+    let lines = trouble.as_ref().map_or(0, |trouble| trouble.chars().count().div_ceil(width));
+    let lines = u16::try_from(lines).unwrap_or(u16::MAX).min(WARNING_LINES_MAX);
     let areas = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(u16::from(trouble.is_some())),
+        Constraint::Length(lines),
         Constraint::Length(1),
         Constraint::Min(2),
         Constraint::Length(1),
@@ -28,7 +33,10 @@ pub fn draw(board: &mut Board, frame: &mut Frame<'_>, now: Instant) {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     frame.render_widget(Paragraph::new(board.heading.as_str()).style(bold), heading);
     if let Some(trouble) = trouble {
-        frame.render_widget(Paragraph::new(trouble).style(bold.fg(Color::Red)), warning);
+        frame.render_widget(
+            Paragraph::new(trouble).wrap(Wrap { trim: true }).style(bold.fg(Color::Red)),
+            warning,
+        );
     }
     let focus = board.focus;
     for (number, area) in [vips, nodes].into_iter().enumerate() {
@@ -216,7 +224,7 @@ mod tests {
     fn an_etcd_that_does_not_answer_is_told_beside_what_was_known() {
         let mut screen = Screen::new(16);
         screen.show(&THREE);
-        screen.board.is_not_answered("connection refused".to_owned());
+        screen.board.is_not_answered("etcd does not answer: connection refused".to_owned());
         screen.now += Duration::from_secs(4);
         let lines = screen.lines();
         assert!(lines[1].contains("etcd does not answer: connection refused"), "{lines:?}");
