@@ -50,10 +50,15 @@ impl Cluster {
 }
 
 impl Terminal {
-    /// Everything that was written to it so far.
-    pub fn written(&self) -> String {
+    /// How much was written to it so far, in bytes.
+    pub fn mark(&self) -> usize {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Everything that was written to it since that [mark](Self::mark).
+    pub fn written_since(&self, mark: usize) -> String {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&written).into_owned()
+        String::from_utf8_lossy(&written[mark..]).into_owned()
     }
 
     /// Presses these keys.

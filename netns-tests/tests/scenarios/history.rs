@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::cluster::{Cluster, Terminal};
 use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::poll::Poll;
 
@@ -81,27 +81,30 @@ fn the_watch_shows_a_move_as_it_happens_and_ends_with_q() -> Result<()> {
     let cluster = Cluster::start(crate::of_both_families().with_lease(VERY_LONG_LEASE))?;
     let owner = cluster.wait_for_owner()?;
     let mut terminal = cluster.turnip_on_a_terminal(&["watch"])?;
-    let shows = |terminal: &turnip_netns_tests::cluster::Terminal, from: usize, words: &[&str]| {
+    let shows = |terminal: &Terminal, from: usize, words: &[&str]| {
         let seen = POLL.is_so(|| {
-            let written = terminal.written();
-            anyhow::Ok(words.iter().all(|word| written[from..].contains(word)))
+            let written = terminal.written_since(from);
+            anyhow::Ok(words.iter().all(|word| written.contains(word)))
         });
-        assert!(seen.unwrap_or_default(), "{words:?} in {:?}", &terminal.written()[from..]);
+        assert!(seen.unwrap_or_default(), "{words:?} in {:?}", terminal.written_since(from));
     };
     // What is blank already is not drawn, so only single words are looked for.
     shows(&terminal, 0, &["api", &name(owner), "PREFERRED", "quit"]);
-    let from = terminal.written().len();
+    let from = terminal.mark();
     let to = (owner + 1) % 3;
     cluster.pin("api", to)?;
     // A row that has changed is drawn whole, in another colour and with a star.
     shows(&terminal, from, &["*", "api", &name(to), "(pinned)"]);
-    let from = terminal.written().len();
+    let from = terminal.mark();
     terminal.press("s")?;
     shows(&terminal, from, &["▲"]);
     terminal.press("q")?;
     let ended = POLL.find(|| terminal.has_ended())?;
-    assert_eq!(ended, Some(Some(0)), "{:?}", terminal.written());
-    assert!(terminal.written().contains("\u{1b}[?1049l"), "the screen that was there is back");
+    assert_eq!(ended, Some(Some(0)), "{:?}", terminal.written_since(0));
+    assert!(
+        terminal.written_since(0).contains("\u{1b}[?1049l"),
+        "the screen that was there is back"
+    );
     Ok(())
 }
 
