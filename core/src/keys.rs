@@ -23,6 +23,8 @@ pub enum KeyKind {
     Pin(VipName),
     /// `heartbeats/key`
     HeartbeatKeys,
+    /// `history/<node>/<slot>`
+    History(NodeName, u8),
     /// Nothing that this version knows: left alone.
     Foreign,
 }
@@ -68,6 +70,11 @@ impl Keys {
         format!("{}heartbeats/key", self.prefix)
     }
 
+    /// The key in which a node says what one of its transactions did.
+    pub fn history(&self, node: &NodeName, slot: u8) -> String {
+        format!("{}history/{node}/{slot:02}", self.prefix)
+    }
+
     /// What `key` is about.
     pub fn kind(&self, key: &str) -> KeyKind {
         self.known(key).unwrap_or(KeyKind::Foreign)
@@ -80,6 +87,9 @@ impl Keys {
             ("nodes", None) => KeyKind::Node(name.parse().ok()?),
             ("vips", None) => KeyKind::Vip(name.parse().ok()?),
             ("heartbeats", None) if name == "key" => KeyKind::HeartbeatKeys,
+            ("history", Some((node, slot))) => {
+                KeyKind::History(node.parse().ok()?, slot.parse().ok()?)
+            }
             ("intents", Some(("drain", node))) => KeyKind::Drain(node.parse().ok()?),
             ("intents", Some(("pin", vip))) => KeyKind::Pin(vip.parse().ok()?),
             _ => return None,
@@ -100,6 +110,7 @@ mod tests {
         let (keys, node, vip) = (keys(), "10.0.0.1".parse().unwrap(), "api".parse().unwrap());
         assert_eq!(keys.kind(&keys.session(&node)), KeyKind::Session(node.clone()));
         assert_eq!(keys.kind(&keys.node(&node)), KeyKind::Node(node.clone()));
+        assert_eq!(keys.kind(&keys.history(&node, 7)), KeyKind::History(node.clone(), 7));
         assert_eq!(keys.kind(&keys.drain(&node)), KeyKind::Drain(node));
         assert_eq!(keys.kind(&keys.vip(&vip)), KeyKind::Vip(vip.clone()));
         assert_eq!(keys.kind(&keys.pin(&vip)), KeyKind::Pin(vip));
@@ -113,6 +124,9 @@ mod tests {
             "/turnip/main/vips/",
             "/turnip/main/vips/a/b",
             "/turnip/main/x/y",
+            "/turnip/main/history/a",
+            "/turnip/main/history/a/x",
+            "/turnip/main/history/a/256",
             "/other",
         ] {
             assert_eq!(keys().kind(key), KeyKind::Foreign, "{key}");

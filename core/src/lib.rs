@@ -33,6 +33,7 @@ mod action;
 pub mod adapter;
 pub mod compaction;
 mod config;
+mod contradiction;
 mod heartbeat;
 mod history;
 mod kernel;
@@ -58,6 +59,7 @@ pub use adapter::Adapter;
 pub use compaction::Compaction;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
+pub use history::{HISTORY_SLOTS, HistoryRecord, Transition, Why};
 pub use kernel::{
     Assignment, Conflict, KernelError, KernelEvent, KernelOp, KernelOutcome, Link, Listing, Mac,
     PresentAddress,

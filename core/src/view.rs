@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::contradiction::{self, Contradiction, Fact, Told, Write, contradiction};
 use crate::heartbeat::HeartbeatKeys;
-use crate::history::{self, Contradiction, Fact, Told, Write};
 use crate::keys::{KeyKind, Keys};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub(crate) struct View {
     drains: Slots<NodeName, DrainRecord>,
     pins: Slots<VipName, PinRecord>,
     heartbeat_keys: Slots<(), HeartbeatKeys>,
+    /// Which of its slots each node wrote last, and when; what is in them is for people.
+    history: BTreeMap<NodeName, (Revision, u8)>,
     /// A rule that a test broke: see [`Mutant`](crate::mutant::Mutant).
     pub(crate) goes_back: bool,
 }
@@ -134,6 +136,13 @@ impl View {
             }
             KeyKind::HeartbeatKeys => learn(&mut self.heartbeat_keys, &(), kv, as_of, back)
                 .map(|()| Change::HeartbeatKeys),
+            KeyKind::History(node, slot) => {
+                if let Some(kv) = kv {
+                    let newest = self.history.entry(node).or_default();
+                    *newest = (*newest).max((kv.mod_revision, slot));
+                }
+                Some(Change::Nothing)
+            }
             KeyKind::Foreign => Some(Change::Nothing),
         }
     }
@@ -178,14 +187,14 @@ impl View {
             KeyKind::Drain(node) => known(&self.drains, &node),
             KeyKind::Pin(vip) => known(&self.pins, &vip),
             KeyKind::HeartbeatKeys => known(&self.heartbeat_keys, &()),
-            KeyKind::Foreign => None,
+            KeyKind::History(..) | KeyKind::Foreign => None,
         }?;
         let write = kv.map(|kv| Write { created: kv.create_revision, modified: kv.mod_revision });
         let told = Fact { as_of, write };
-        history::contradiction(known, told, how).or_else(|| {
+        contradiction(known, told, how).or_else(|| {
             let at = known.write?.modified;
             let kv = kv.filter(|kv| kv.mod_revision == at)?;
-            (history::digest(kv) != digest).then_some(Contradiction::OtherContent { at })
+            (contradiction::digest(kv) != digest).then_some(Contradiction::OtherContent { at })
         })
     }
 
@@ -261,6 +270,11 @@ impl View {
         self.sessions.iter().filter(|(_, slot)| slot.known.is_some()).map(|(node, _)| node)
     }
 
+    /// In which of its slots a node last wrote what it did.
+    pub(crate) fn newest_history_of(&self, node: &NodeName) -> Option<u8> {
+        self.history.get(node).map(|(_, slot)| *slot)
+    }
+
     /// Where a node receives heartbeats; none for one that does not speak rule 10, or says nothing that
     /// can be read.
     pub(crate) fn heartbeats_to(&self, node: &NodeName) -> Option<SocketAddr> {
@@ -310,7 +324,7 @@ impl View {
             KeyKind::Drain(node) => error(&self.drains, &node),
             KeyKind::Pin(vip) => error(&self.pins, &vip),
             KeyKind::HeartbeatKeys => error(&self.heartbeat_keys, &()),
-            KeyKind::Foreign => None,
+            KeyKind::History(..) | KeyKind::Foreign => None,
         }
     }
 }
@@ -347,7 +361,7 @@ fn known<T: Record>(kv: &KeyValue) -> Known<T> {
         record: decode(&kv.value),
         created: kv.create_revision,
         modified: kv.mod_revision,
-        digest: history::digest(kv),
+        digest: contradiction::digest(kv),
     }
 }
 

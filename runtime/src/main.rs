@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
-use commands::{check, forget, intents, keys, release, run, status, wait};
+use commands::{check, forget, history, intents, keys, release, run, status, wait, watch, why};
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
 #[derive(Parser)]
@@ -51,6 +51,28 @@ enum Command {
         reach: Box<ReachArgs>,
         #[command(flatten)]
         wait: wait::WaitArgs,
+    },
+    /// Show the same live, on a terminal: q quits, s sorts
+    #[command(after_help = watch::AFTER_HELP)]
+    Watch {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+    },
+    /// Say who would take a VIP in which order, and why the others would not
+    #[command(after_help = why::AFTER_HELP)]
+    Why {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        why: why::WhyArgs,
+    },
+    /// Show which VIPs went where lately, when and why
+    #[command(after_help = history::AFTER_HELP)]
+    History {
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+        #[command(flatten)]
+        history: history::HistoryArgs,
     },
     /// Check the configuration, this host and etcd, and say what to do about what is wrong
     Check {
@@ -119,6 +141,9 @@ fn main() -> ExitCode {
         Command::Run { .. } => run::run(&sources),
         Command::Status { status, .. } => status::status(&sources, &status),
         Command::Wait { wait, .. } => wait::wait(&sources, &wait),
+        Command::Watch { .. } => watch::watch(&sources),
+        Command::Why { why, .. } => why::why(&sources, &why),
+        Command::History { history, .. } => history::history(&sources, &history),
         Command::Check { .. } => check::check(&sources),
         Command::Release { release } => release::release(&release),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use crate::check::history::Historian;
 use crate::plan::config::HostConfig;
 use crate::time::{S, True};
 
@@ -59,6 +60,8 @@ tally! {
     claims,
     /// Transactions that handed VIPs over, or gave them free.
     handovers,
+    /// Transitions of VIPs that were told.
+    transitions_told,
     /// Publications of what a node can take.
     publications,
     /// Transactions whose compares did not hold.
@@ -150,6 +153,8 @@ pub struct Record {
     pub configs: Vec<Configured>,
     /// What stood before the hosts' own addresses.
     pub misplaced: Vec<Misplaced>,
+    /// What was told of the past, held against what happened.
+    pub history: Historian,
     /// Turns of the daemons' loops.
     pub turns: u64,
 }
@@ -166,6 +171,7 @@ impl Record {
             stores_changed: Vec::new(),
             configs: Vec::new(),
             misplaced: Vec::new(),
+            history: Historian::default(),
             turns: 0,
         }
     }

@@ -13,7 +13,7 @@ use super::store_identity::StoreIdentity;
 use super::unreadable::Unreadable;
 use super::watch::Watch;
 use crate::action::Action;
-use crate::history::{Contradiction, Told};
+use crate::contradiction::{Contradiction, Told};
 use crate::lease::Lease;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId, VipName};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::outbox::{Outbox, Purpose};
 use super::situation::Situation;
-use super::vips::{Context, VIPS_PER_TXN_MAX, Vips, compare_session};
+use super::vips::{Context, VIPS_PER_TXN_MAX, Vips, compare_session, told};
 use crate::action::TxnId;
+use crate::history::{HistoryRecord, Transition, Why};
 use crate::mutant::Mutant;
 use crate::name::VipName;
 use crate::store::{Compare, Op, Txn};
@@ -52,7 +53,9 @@ impl Freeing {
             }
             let txn = transaction(situation, batch);
             let purpose = Purpose::Free { vips: batch.to_vec() };
-            let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());
+            let told = told(situation, &not_configured(situation, batch), out);
+            let (newest, timeout) = (situation.view.newest, situation.timeout());
+            let id = out.commit_told(purpose, (txn, told), newest, timeout);
             self.pending.extend(batch.iter().map(|vip| (vip.clone(), id)));
         }
     }
@@ -87,6 +90,19 @@ impl Freeing {
     pub(super) fn forget_requests(&mut self) {
         self.pending.clear();
     }
+}
+
+fn not_configured(situation: &Situation<'_>, vips: &[VipName]) -> HistoryRecord {
+    let mut record = HistoryRecord::new(situation.unix_ms);
+    record.transitions.push(Transition {
+        vips: vips.to_vec(),
+        from: Some(situation.own.name().clone()),
+        to: None,
+        why: Why::NotConfigured,
+        detail: None,
+        after_ms: 0,
+    });
+    record
 }
 
 fn transaction(situation: &Situation<'_>, vips: &[VipName]) -> Txn {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::own::VipIndex;
 use crate::action::{Action, OpId, TxnId};
+use crate::history::HISTORY_SLOTS;
 use crate::kernel::{Assignment, KernelOp};
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::report::Report;
@@ -23,6 +24,8 @@ pub(super) struct Outbox {
     txns: BTreeMap<TxnId, PendingTxn>,
     ops: BTreeMap<OpId, PendingOp>,
     last_id: u64,
+    /// Where this process last wrote what it did.
+    history_slot: Option<u8>,
 }
 
 /// A transaction that has not been answered.
@@ -152,10 +155,33 @@ impl Outbox {
         knowing: Revision,
         timeout: Duration,
     ) -> TxnId {
+        self.commit_told(purpose, (txn, None), knowing, timeout)
+    }
+
+    /// The same, with what it says of itself in `history/`: nothing follows from that, so it is not
+    /// kept until the answer.
+    pub(super) fn commit_told(
+        &mut self,
+        purpose: Purpose,
+        (txn, told): (Txn, Option<Op>),
+        knowing: Revision,
+        timeout: Duration,
+    ) -> TxnId {
         let id = TxnId(self.fresh_id());
-        self.push(Action::Commit { id, txn: txn.clone(), timeout });
+        let mut whole = txn.clone();
+        whole.success.extend(told);
+        self.push(Action::Commit { id, txn: whole, timeout });
         self.txns.insert(id, PendingTxn { purpose, txn, sent_knowing: knowing });
         id
+    }
+
+    /// The slot in which this node says what it does next; `newest` is the one it wrote last, as the
+    /// store has it.
+    pub(super) fn next_history_slot(&mut self, newest: Option<u8>) -> u8 {
+        let last = self.history_slot.or(newest);
+        let slot = last.map_or(0, |last| last.wrapping_add(1) % HISTORY_SLOTS);
+        self.history_slot = Some(slot);
+        slot
     }
 
     /// The transaction that was answered, unless nobody waits for it.
@@ -206,6 +232,7 @@ impl Outbox {
     #[cfg(feature = "mutants")]
     pub(super) fn skip_ids_to(&mut self, id: u64) {
         self.last_id = self.last_id.max(id);
+        self.history_slot = None;
     }
 
     fn fresh_id(&mut self) -> u64 {

@@ -374,6 +374,12 @@ impl Peers {
         self.peers.iter().filter_map(silent).collect()
     }
 
+    /// How long nothing of a node was received, no write and no heartbeat that was acknowledged.
+    pub(super) fn silence_of(&self, node: &NodeName, now: Instant) -> Duration {
+        let Some(peer) = self.peers.get(node) else { return Duration::ZERO };
+        now.since(Some(peer.heard).max(peer.acknowledged).map_or(now, Mark::heard_at))
+    }
+
     /// An expiry of `node` is under way, and none is tried again before `retry_at`.
     pub(super) fn expiring(&mut self, node: &NodeName, retry_at: Instant) {
         if let Some(peer) = self.peers.get_mut(node) {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::hash::Hasher;
 
 use super::outbox::Outbox;
-use crate::history::Fnv;
+use crate::contradiction::Fnv;
 use crate::keys::{KeyKind, Keys};
 use crate::report::Report;
 use crate::text;

@@ -7,6 +7,7 @@ mod members;
 mod operator;
 mod outcome;
 mod seen;
+mod terminal;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::security::Security;
 
 pub use outcome::Outcome;
 pub use seen::Seen;
+pub use terminal::Terminal;
 
 /// A running cluster. Hosts are named `h1`, `h2` and so on, and counted from 0.
 #[derive(Debug)]

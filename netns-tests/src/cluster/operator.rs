@@ -105,7 +105,7 @@ impl Cluster {
         Ok(live == self.hosts.iter().filter(|host| host.daemon.is_some()).count())
     }
 
-    fn command(&self, arguments: &[&str]) -> Result<Command> {
+    pub(super) fn command(&self, arguments: &[&str]) -> Result<Command> {
         self.command_for(CLUSTER, &[], arguments)
     }
 

@@ -13,6 +13,7 @@ mod daemons;
 mod fence;
 mod gateway;
 mod heartbeats;
+mod history;
 mod hosts;
 mod logins;
 mod names;

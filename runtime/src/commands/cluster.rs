@@ -5,20 +5,23 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use tokio::sync::mpsc::UnboundedSender;
 use turnip::config::Reach;
 use turnip::etcd::Etcd;
 use turnip::etcd::certificates::CertificateEnd;
 use turnip::seams::Store;
 use turnip_core::records::{SessionRecord, decode};
 use turnip_core::{
-    Event, KeyKind, KeyValue, Keys, NodeName, Op, Revision, Snapshot, StoreError, Txn, TxnResponse,
-    Update,
+    Event, Events, KeyKind, KeyValue, Keys, NodeName, Op, Revision, Snapshot, StoreError, Txn,
+    TxnResponse, Update,
 };
 
 use super::overview::{Overview, WhatIf};
 
 /// How long etcd may take to answer a command, all endpoints together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// When another endpoint is followed after one that failed.
+const FOLLOW_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs a command's asynchronous part.
 ///
@@ -106,8 +109,7 @@ impl Cluster {
             let left = until.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left, updates.next()).await {
                 Ok(Some(Ok(Update::Events(batch)))) => {
-                    state.revision = batch.header.revision;
-                    batch.events.into_iter().for_each(|event| state.apply(&self.keys, event));
+                    state.take(&self.keys, batch);
                 }
                 Ok(Some(Ok(Update::Snapshot(snapshot)))) => state = ClusterState::new(snapshot),
                 // What was read is valid; a session of which no renewal was seen shows as silent.
@@ -116,6 +118,20 @@ impl Cluster {
         }
         state.observed_for = began.elapsed();
         Ok(state)
+    }
+
+    /// Follows the cluster for as long as somebody listens: everything that becomes known, and why
+    /// nothing does.
+    pub async fn follow(&self, told: UnboundedSender<Result<Update, StoreError>>) {
+        for elsewhere in std::iter::once(false).chain(std::iter::repeat(true)) {
+            let mut updates = Box::pin(self.store.follow(self.keys.prefix().to_owned(), elsewhere));
+            while let Some(update) = updates.next().await {
+                if told.send(update).is_err() {
+                    return;
+                }
+            }
+            tokio::time::sleep(FOLLOW_AGAIN_AFTER).await;
+        }
     }
 
     /// Writes or deletes one key.
@@ -136,13 +152,25 @@ impl Cluster {
 }
 
 impl ClusterState {
-    fn new(snapshot: Snapshot) -> Self {
+    /// What a snapshot has.
+    pub fn new(snapshot: Snapshot) -> Self {
         ClusterState {
             revision: snapshot.header.revision,
             kvs: snapshot.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
             renewals: BTreeMap::new(),
             observed_for: Duration::ZERO,
         }
+    }
+
+    /// What came after that.
+    pub fn take(&mut self, keys: &Keys, batch: Events) {
+        self.revision = batch.header.revision;
+        batch.events.into_iter().for_each(|event| self.apply(keys, event));
+    }
+
+    /// It has been observed for so long by now.
+    pub fn observed_for(&mut self, time: Duration) {
+        self.observed_for = time;
     }
 
     fn apply(&mut self, keys: &Keys, event: Event) {
@@ -166,7 +194,8 @@ impl ClusterState {
         })
     }
 
-    fn lease_longest(&self, keys: &Keys) -> Duration {
+    /// The longest lease that a session declares.
+    pub fn lease_longest(&self, keys: &Keys) -> Duration {
         let records =
             self.sessions(keys).filter_map(|(_, kv)| decode::<SessionRecord>(&kv.value).ok());
         records.map(|record| record.lease()).max().unwrap_or_default()
@@ -183,6 +212,11 @@ impl ClusterState {
         let renewals = self.renewals.iter().map(|(node, at)| (node.clone(), ago(at))).collect();
         overview.set_renewals(&renewals, self.observed_for);
         overview
+    }
+
+    /// Everything that was read.
+    pub fn kvs(&self) -> impl Iterator<Item = &KeyValue> {
+        self.kvs.values()
     }
 
     /// Whether there is such a key.

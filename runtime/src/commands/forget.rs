@@ -1,5 +1,6 @@
 //! `turnip forget`: the session of a host that is off and does not come back (rule 10.7).
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,17 +8,20 @@ use clap::Args;
 use turnip::config::{Reach, Sources};
 use turnip::peers::{Identity, probe};
 use turnip_core::records::{NodeRecord, SessionRecord, decode};
-use turnip_core::{Compare, HeartbeatKeys, NodeName, Op, Revision, Txn};
+use turnip_core::{
+    Compare, HeartbeatKeys, KeyKind, Keys, NodeName, OPS_PER_TXN_MAX, Op, Revision, Txn,
+};
 
 use super::cluster::{Cluster, ClusterState};
 use super::intents::{finish, known, overview};
+use super::overview::Overview;
 
 /// What its help ends with.
 pub const AFTER_HELP: &str = "\
 While hosts hear each other, a session is ended only by those hosts that it lists. When all of \
 these are gone for good together with its own host, nobody takes its VIPs for a day. This ends it \
 at once, on the word of whoever calls it: if the host is alive after all and holds an address, two \
-hosts have that address.";
+hosts have that address. What else is kept of it goes too: its drain, and what it told of its past.";
 
 /// How long a daemon is given to reply to a probe.
 const REPLY_WITHIN: Duration = Duration::from_millis(900);
@@ -42,9 +46,11 @@ pub fn forget(sources: &Sources, args: &ForgetArgs) -> ExitCode {
     let node = &args.node;
     finish(&reach, async |cluster, state| {
         let before = overview(cluster, state);
-        known("node", node.as_str(), before.nodes.keys().map(NodeName::as_str))?;
-        let (session, offers) = (cluster.keys.session(node), cluster.keys.node(node));
-        let owned: Vec<String> = before.nodes[node].owns.iter().map(ToString::to_string).collect();
+        let (left, nodes) = leftovers(&cluster.keys, state, node);
+        known("node", node.as_str(), nodes.iter().map(NodeName::as_str))?;
+        let session = cluster.keys.session(node);
+        let owned = before.nodes.get(node).map_or(&[][..], |node| &node.owns);
+        let owned: Vec<String> = owned.iter().map(ToString::to_string).collect();
         let seen = state.modified(&session);
         if let Some(value) = state.value(&session) {
             let record = decode::<SessionRecord>(value)
@@ -59,16 +65,54 @@ pub fn forget(sources: &Sources, args: &ForgetArgs) -> ExitCode {
         let is = seen.unwrap_or(Revision(0));
         let txn = Txn {
             compares: vec![Compare::ModRevision { key: session.clone(), is }],
-            success: vec![Op::Delete { key: session }, Op::Delete { key: offers }],
+            success: left.iter().map(|key| Op::Delete { key: key.clone() }).collect(),
             ..Txn::default()
         };
         match cluster.commit(txn).await.map_err(|error| error.to_string())?.succeeded {
-            true => Ok(forgotten(node, &owned, seen.is_some())),
+            true => {
+                let drained = left.contains(&cluster.keys.drain(node));
+                Ok(forgotten(node, &owned, seen.is_some()) + &intents(node, drained, &before))
+            }
             false => Err(format!(
                 "the session of {node} was renewed meanwhile: it is alive. Nothing was touched"
             )),
         }
     })
+}
+
+/// The keys that are about `node` alone, and all nodes of which there is one: a host that stopped in an
+/// orderly way has no session, and may be drained still.
+fn leftovers(
+    keys: &Keys,
+    state: &ClusterState,
+    node: &NodeName,
+) -> (Vec<String>, BTreeSet<NodeName>) {
+    let (mut left, mut nodes) = (vec![keys.session(node), keys.node(node)], BTreeSet::new());
+    for kv in state.kvs() {
+        let (of, is_more) = match keys.kind(&kv.key) {
+            KeyKind::Session(of) | KeyKind::Node(of) => (of, false),
+            KeyKind::Drain(of) | KeyKind::History(of, _) => (of, true),
+            _ => continue,
+        };
+        if of == *node && is_more && left.len() < OPS_PER_TXN_MAX {
+            left.push(kv.key.clone());
+        }
+        nodes.insert(of);
+    }
+    (left, nodes)
+}
+
+/// What operators wanted of it.
+fn intents(node: &NodeName, drained: bool, before: &Overview) -> String {
+    let mut said = String::new();
+    if drained {
+        said += &format!("{node} is not drained any more\n");
+    }
+    let pinned = before.vips.iter().filter(|(_, vip)| vip.pinned.as_ref() == Some(node));
+    for (vip, _) in pinned {
+        said += &format!("{vip} is pinned to {node} still, without effect: turnip unpin {vip}\n");
+    }
+    said
 }
 
 fn asks(node: &NodeName, owned: &[String]) -> String {

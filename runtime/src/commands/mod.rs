@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod forget;
 pub mod growth;
 pub mod heartbeats;
+pub mod history;
 pub mod intents;
 pub mod keys;
 pub mod local;
@@ -19,8 +20,12 @@ pub mod release;
 pub mod run;
 pub mod service;
 pub mod status;
+#[cfg(test)]
+mod status_schema;
 pub mod table;
 pub mod wait;
+pub mod watch;
+pub mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

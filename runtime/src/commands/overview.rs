@@ -50,6 +50,15 @@ pub struct Vip {
     /// Why that is of no effect; in words among the notes.
     #[serde(skip)]
     pub pin_ignored: Option<Unfit>,
+    /// That wish as placement knows it.
+    #[serde(skip)]
+    pub pin: Option<Pin>,
+    /// Who can take it, most wanted first.
+    #[serde(skip)]
+    pub order: Vec<Candidate>,
+    /// Who cannot, and why.
+    #[serde(skip)]
+    pub unfit: BTreeMap<NodeName, Unfit>,
     /// What an operator should know of it.
     pub notes: Vec<String>,
 }
@@ -114,6 +123,7 @@ impl Overview {
         what_if: &WhatIf,
     ) -> Self {
         let mut read = Read::of(keys, kvs);
+        read.sessions.retain(|node, _| !what_if.down.contains(node));
         read.drained.extend(what_if.drained.clone());
         // What is written now is younger than everything.
         let since = Revision(i64::MAX);
@@ -179,11 +189,13 @@ impl Node {
     }
 }
 
-/// Intents that are not in etcd yet.
+/// Intents that are not in etcd yet, and misfortunes that have not happened.
 #[derive(Default)]
 pub struct WhatIf {
     /// Nodes to be drained.
     pub drained: BTreeSet<NodeName>,
+    /// Nodes without a session.
+    pub down: BTreeSet<NodeName>,
     /// VIPs to be pinned.
     pub pinned: BTreeMap<VipName, NodeName>,
 }
@@ -219,6 +231,8 @@ impl Read {
                 }
                 // Nobody is shown what heartbeats are authenticated with.
                 KeyKind::HeartbeatKeys => decode::<HeartbeatKeys>(value).err(),
+                // `turnip history` shows it.
+                KeyKind::History(..) => None,
                 KeyKind::Foreign => {
                     read.unreadable.insert(shown(&kv.key), "not a key of turnip".into());
                     None
@@ -264,26 +278,32 @@ impl Read {
             preferred: None,
             notes: Vec::new(),
             pin_ignored,
+            pin: pin.cloned(),
+            order: Vec::new(),
+            unfit: BTreeMap::new(),
             pinned: pin.map(|pin| pin.node.clone()),
         };
         if let (Some(node), Some(unfit)) = (&vip.pinned, &vip.pin_ignored) {
             vip.notes.push(format!("the pin to {node} is ignored: {unfit}"));
         }
         if let Some(reference) = reference {
-            let candidates: Vec<_> = self
-                .sessions
-                .keys()
-                .filter_map(|node| self.candidate(node, name, digest).ok())
-                .collect();
-            vip.preferred = rank(
+            let mut candidates = Vec::new();
+            for node in self.sessions.keys().chain(self.nodes.keys()).collect::<BTreeSet<_>>() {
+                match self.candidate(node, name, digest) {
+                    Ok(candidate) => candidates.push(candidate),
+                    Err(unfit) => drop(vip.unfit.insert(node.clone(), unfit)),
+                }
+            }
+            let ranked = rank(
                 reference.policy.with_priority(reference.priority),
                 name,
                 &candidates,
                 vip.owner.as_ref(),
                 pin,
-            )
-            .into_iter()
-            .next();
+            );
+            let named = |node: &NodeName| candidates.iter().find(|one| one.name == *node).cloned();
+            vip.order = ranked.iter().filter_map(named).collect();
+            vip.preferred = ranked.into_iter().next();
             let others: Vec<_> = offers
                 .iter()
                 .filter(|(_, offer)| offer.digest != reference.digest)
@@ -511,6 +531,27 @@ mod tests {
         };
         let overview = Overview::new(&store.keys, Revision(9), &store.kvs, &what_if);
         assert_eq!(overview.vips["v"].preferred, name("b"));
+    }
+
+    #[test]
+    fn of_every_node_it_is_known_whether_it_would_take_the_vip_also_if_another_were_down() {
+        let mut store = Store::new(Policy::Leader);
+        let a = store.node("a", true, None);
+        store.node("b", false, None);
+        store.node("c", false, Some("the interface lo is down"));
+        store.owned_by("a", a);
+        let order =
+            |vip: &Vip| vip.order.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();
+        let vip = &store.overview().vips["v"];
+        assert_eq!(order(vip), ["a", "b"]);
+        let blocked = Unfit::Blocked("the interface lo is down".into());
+        assert_eq!(vip.unfit, BTreeMap::from([(name("c").unwrap(), blocked.clone())]));
+        let what_if = WhatIf { down: [name("a").unwrap()].into(), ..WhatIf::default() };
+        let without = Overview::new(&store.keys, Revision(9), &store.kvs, &what_if);
+        let vip = &without.vips["v"];
+        assert_eq!((order(vip), &vip.owner), (vec!["b".to_owned()], &None));
+        let unfit = [(name("a").unwrap(), Unfit::NotLive), (name("c").unwrap(), blocked)];
+        assert_eq!(vip.unfit, BTreeMap::from(unfit));
     }
 
     #[test]

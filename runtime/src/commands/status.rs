@@ -46,7 +46,12 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
     let local = local::ask(&runtime_directory(), &reach.cluster);
     if args.json {
         let cluster = reach.cluster.as_str();
-        let answer = Answer { cluster, overview: overview.as_ref().ok(), local: local.as_ref() };
+        let answer = Answer {
+            schema: SCHEMA,
+            cluster,
+            overview: overview.as_ref().ok(),
+            local: local.as_ref(),
+        };
         if overview.is_ok() || local.is_some() {
             let json = serde_json::to_string_pretty(&answer).expect("its keys are strings");
             print(&(json + "\n"));
@@ -67,14 +72,22 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
     }
 }
 
+/// Of the form of the JSON, which runtime/STATUS.md describes: within one number fields are added only.
+pub const SCHEMA: u32 = 1;
+
+/// What `--json` prints.
 #[derive(Serialize)]
-struct Answer<'a> {
-    cluster: &'a str,
+pub struct Answer<'a> {
+    /// The version of this form.
+    pub schema: u32,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// What etcd says, where it answers.
     #[serde(flatten)]
-    overview: Option<&'a Overview>,
+    pub overview: Option<&'a Overview>,
     /// What the daemon on this host knows by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    local: Option<&'a Local>,
+    pub local: Option<&'a Local>,
 }
 
 async fn overview(reach: &Reach) -> Result<Overview, String> {
@@ -98,11 +111,11 @@ fn text(reach: &Reach, overview: &Overview) -> String {
     }
     if !overview.vips.is_empty() {
         text.push('\n');
-        text += &vips(overview);
+        text += &vips(overview).render();
     }
     if !overview.nodes.is_empty() {
         text.push('\n');
-        text += &nodes(overview);
+        text += &nodes(overview).render();
     }
     let notes = notes(overview);
     if !notes.is_empty() {
@@ -165,27 +178,34 @@ fn daemon_here(local: &Local) -> String {
     text
 }
 
-fn vips(overview: &Overview) -> String {
+/// The VIPs, one a row.
+pub fn vips(overview: &Overview) -> Table {
     let mut table =
         Table::new(&["VIP", "ADDRESSES", "POLICY", "OWNER", "SINCE", "TOKEN", "PREFERRED"]);
-    let now_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
     for (name, vip) in &overview.vips {
         let addresses: Vec<String> = vip.addresses.iter().map(ToString::to_string).collect();
-        let since = vip.since_unix_ms.filter(|since| *since > 0);
         table.row(vec![
             name.to_string(),
             addresses.join(" "),
             policy(vip),
             shown(vip.owner.as_ref()),
-            shown(since.map(|since| format!("{} ago", how_long(now_ms.saturating_sub(since))))),
+            shown(since(vip)),
             shown(vip.token),
             preferred(vip),
         ]);
     }
-    table.render()
+    table
 }
 
-fn policy(vip: &Vip) -> String {
+/// How long ago its ownership began.
+pub fn since(vip: &Vip) -> Option<String> {
+    let now_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
+    let since = vip.since_unix_ms.filter(|since| *since > 0)?;
+    Some(format!("{} ago", how_long(now_ms.saturating_sub(since))))
+}
+
+/// Its policy, in words.
+pub fn policy(vip: &Vip) -> String {
     use turnip_core::records::SharedPolicy;
     let policy = match vip.policy {
         None => "",
@@ -204,7 +224,8 @@ fn preferred(vip: &Vip) -> String {
     }
 }
 
-fn nodes(overview: &Overview) -> String {
+/// The nodes, one a row.
+pub fn nodes(overview: &Overview) -> Table {
     let mut table = Table::new(&[
         "NODE",
         "HEALTH",
@@ -229,7 +250,7 @@ fn nodes(overview: &Overview) -> String {
             shown(node.version.as_ref()),
         ]);
     }
-    table.render()
+    table
 }
 
 fn health(node: &Node) -> String {
@@ -287,6 +308,7 @@ fn notes(overview: &Overview) -> String {
     notes
 }
 
-fn shown(value: Option<impl ToString>) -> String {
+/// The value where there is one.
+pub fn shown(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }

@@ -18,6 +18,11 @@ impl Table {
         self.rows.push(texts.into_iter().map(dash).collect());
     }
 
+    /// The rows, the headings first.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
     /// The table as text, each row a line.
     pub fn render(&self) -> String {
         let width = |text: &String| text.chars().count();

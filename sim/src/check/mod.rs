@@ -3,6 +3,8 @@
 //! It goes by addresses, not by VIPs: two hosts that call an address by different names overlap as
 //! any others do.
 
+pub mod history;
+
 use crate::plan::AddressId;
 use crate::time::True;
 

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use turnip_core::{
-    Action, Addressee, Backstop, ClusterName, Datagram, Exit, HostId, Instant, Lease, Node,
-    NodeConfig, NodeName, OpId, SessionId, StoreError, TxnId, VipConfig,
+    Action, Addressee, Backstop, ClusterName, Datagram, Exit, HostId, Instant, KeyKind, Keys,
+    Lease, Node, NodeConfig, NodeName, Op, OpId, SessionId, StoreError, TxnId, VipConfig,
 };
 
 use super::Options;
@@ -250,7 +250,9 @@ impl Daemons {
     fn effect(&mut self, messages: &mut Messages, action: Action, effects: &mut Vec<Effect>) {
         effects.push(match action {
             Action::Follow { .. } => Effect::Follow,
-            Action::Commit { id, txn, .. } => {
+            Action::Commit { id, mut txn, .. } => {
+                // No node reads it, and pasts that differ only in what is told are equal.
+                txn.success.retain(|op| !is_history(op));
                 Effect::Commit { id: small(id.0), txn: messages.txns.intern(txn) }
             }
             Action::Kernel { id, op } => {
@@ -358,6 +360,11 @@ impl Daemons {
             }
         }
     }
+}
+
+fn is_history(op: &Op) -> bool {
+    let Op::Put { key, .. } = op else { return false };
+    matches!(Keys::new(&cluster()).kind(key), KeyKind::History(..))
 }
 
 /// The name of the cluster.

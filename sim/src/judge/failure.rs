@@ -34,6 +34,8 @@ pub enum Failure {
     Refused { host: usize, why: String },
     /// A daemon took etcd for another store, and it is the same.
     TakenForAnother { host: usize, why: String },
+    /// What is told of the past is not what happened.
+    Untrue(String),
     /// Something panicked.
     Panicked(String),
 }
@@ -102,6 +104,7 @@ impl fmt::Display for Failure {
             Failure::TakenForAnother { host, why } => {
                 write!(f, "host {host}'s daemon took etcd for another store: {why}")
             }
+            Failure::Untrue(what) => write!(f, "history/ is not true: {what}"),
             Failure::Panicked(what) => write!(f, "panicked: {what}"),
         }
     }

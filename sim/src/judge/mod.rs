@@ -27,6 +27,8 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         let unexpected = refusals.into_iter().filter(|refusal| !is_expected(inner, refusal));
         let refused = |Refusal { host, why, .. }| Failure::Refused { host, why };
         failures.extend(unexpected.map(refused));
+        let untrue = std::mem::take(&mut inner.env.record.history.untrue);
+        failures.extend(untrue.into_iter().map(Failure::Untrue));
         failures.extend(settled);
         failures.extend(taken_for_another(inner));
         if ended {

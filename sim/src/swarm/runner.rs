@@ -52,6 +52,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "elections",
     "sessions_opened",
     "sessions_closed",
+    "transitions_told",
     "sessions_expired",
     "claims",
     "handovers",

@@ -28,6 +28,11 @@ impl Names {
         text.parse().expect("a valid name")
     }
 
+    /// The keys of the first cluster.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// A host's node.
     pub fn node(&self, host: usize) -> &NodeName {
         &self.nodes[host]

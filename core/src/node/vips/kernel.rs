@@ -45,6 +45,7 @@ impl Vips {
         let op = KernelOp::Assume { addresses: situation.own.assignments(vips), deadline };
         let id = out.kernel(PendingOp::Assume(vips.to_vec()), op);
         self.touch(vips, id, Event::AssumeSent(id));
+        vips.iter().for_each(|&index| self.vips[index].given_up_at = None);
     }
 
     pub(super) fn withdraw(&mut self, context: &Context<'_>, vips: &[VipIndex], out: &mut Outbox) {

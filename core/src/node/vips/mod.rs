@@ -15,6 +15,7 @@ mod listing;
 mod reconcile;
 mod rhythm;
 pub(crate) mod state;
+mod telling;
 mod transactions;
 mod vip;
 
@@ -36,6 +37,7 @@ use conflicts::Conflicts;
 use state::{Event, State};
 use vip::{Leaving, Vip};
 
+pub(super) use telling::told;
 pub(super) use transactions::{VIPS_PER_TXN_MAX, compare_session};
 pub(super) use vip::Ineligible;
 

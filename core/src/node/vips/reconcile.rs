@@ -60,6 +60,7 @@ impl Vips {
         {
             return self.agenda.wake(index, at);
         }
+        self.given_up(&context.situation, index);
         Self::report_withdrawing(context.situation.own, index, &why, out);
         if context.situation.own.mutated(Mutant::HandOverBeforeRemoval)
             && context.situation.owned(index).is_some()
@@ -80,6 +81,7 @@ impl Vips {
         }
         let Some(modified) = situation.owned(index) else {
             self.vips[index].leaving = None;
+            self.vips[index].given_up_at = None;
             self.stop_settling(index);
             return self.claim_if_free(context, index, tasks);
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::{Event, State};
+use super::telling::told;
 use super::{Context, Vips};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, SessionId};
@@ -15,7 +16,7 @@ use crate::report::Report;
 use crate::store::{Compare, OPS_PER_TXN_MAX, Op, Txn};
 
 /// VIPs in one transaction: each is one compare and one operation, and beside them stand compares
-/// of the sessions that are involved.
+/// of the sessions that are involved, and one operation tells the history.
 pub(in crate::node) const VIPS_PER_TXN_MAX: usize = 100;
 
 /// Sessions beside them.
@@ -33,7 +34,9 @@ impl Vips {
             }
             let txn = claims(situation, &batch, None);
             let purpose = Purpose::Claim { vips: batch.clone() };
-            let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());
+            let told = told(situation, &self.tell_claims(situation, &batch, None), out);
+            let (newest, timeout) = (situation.view.newest, situation.timeout());
+            let id = out.commit_told(purpose, (txn, told), newest, timeout);
             for index in batch {
                 self.go(index, Event::ClaimSent(id));
             }
@@ -69,8 +72,10 @@ impl Vips {
             let with_successors: Vec<(VipIndex, Option<NodeName>)> =
                 batch.iter().map(|&index| (index, successors[&index].clone())).collect();
             let txn = hand_overs(situation, &with_successors);
+            let told = told(situation, &self.tell_hand_overs(context, &with_successors), out);
             let purpose = Purpose::HandOver { vips: with_successors };
-            let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());
+            let (newest, timeout) = (situation.view.newest, situation.timeout());
+            let id = out.commit_told(purpose, (txn, told), newest, timeout);
             for index in batch {
                 let modified = situation.vip_key(index).map(|known| known.modified);
                 let vip = &mut self.vips[index];
@@ -122,7 +127,8 @@ impl Vips {
         }
         txn.failure.push(Op::Get { key });
         let purpose = Purpose::Expire { node: silent.node.clone(), vips: share.clone() };
-        let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());
+        let told = told(situation, &self.tell_claims(situation, &share, Some(silent)), out);
+        let id = out.commit_told(purpose, (txn, told), situation.view.newest, situation.timeout());
         for index in share {
             self.go(index, Event::ClaimSent(id));
         }

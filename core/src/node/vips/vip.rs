@@ -61,6 +61,8 @@ pub(super) struct Vip {
     pub(super) leaving: Option<Leaving>,
     /// Whom placement prefers to us, and since when.
     pub(super) preferring: Option<(NodeName, Instant)>,
+    /// Since when it is not held any more, and is about to go to another; for `history/`.
+    pub(super) given_up_at: Option<Instant>,
     /// Since when it is free.
     pub(super) free_since: Option<Instant>,
     pub(super) blocked: Option<Blocked>,
@@ -87,6 +89,7 @@ impl Vip {
             barrier: Revision(0),
             leaving: None,
             preferring: None,
+            given_up_at: None,
             free_since: None,
             blocked: None,
             retry_at: None,

@@ -2,6 +2,7 @@
 
 use turnip_core::{Op, Txn, TxnResponse};
 
+use crate::check::history::Changes;
 use crate::plan::TxnKind;
 use crate::record::{Mark, Tally};
 use crate::world::env::Env;
@@ -21,7 +22,12 @@ pub fn deposed(member: MemberId, env: &mut Env) {
 }
 
 /// A transaction was carried out.
-pub fn committed(host: HostId, txn: &Txn, response: &TxnResponse, env: &mut Env) {
+pub fn committed(
+    host: HostId,
+    (txn, changes): (&Txn, &Changes),
+    response: &TxnResponse,
+    env: &mut Env,
+) {
     let Some(kind) = env.kind(host, txn) else { return };
     if response.succeeded {
         let counter: fn(&mut Tally) -> &mut u64 = match kind {
@@ -34,6 +40,10 @@ pub fn committed(host: HostId, txn: &Txn, response: &TxnResponse, env: &mut Env)
             TxnKind::Publish => |tally| &mut tally.publications,
         };
         env.count(counter);
+        let now = env.now();
+        let history = &mut env.record.history;
+        history.committed(now, changes);
+        env.record.tally.transitions_told = history.told;
     } else {
         env.count(|tally| &mut tally.compares_failed);
     }

@@ -5,6 +5,7 @@
 
 use turnip_core::{Header, StoreError, TxnResponse};
 
+use crate::check::history::Changes;
 use crate::plan::Params;
 use crate::time::{MS, True};
 use crate::world::env::Env;
@@ -169,11 +170,14 @@ impl Service {
             let request = self.requests.get_mut(id);
             let Ask::Txn(txn) = &mut request.ask else { unreachable!("reads are not logged") };
             let txn = std::mem::take(txn);
+            let layout = std::rc::Rc::clone(&env.layout);
+            let newest = |key: &str| self.store.newest(key);
+            let changes = Changes::of(layout.names.keys(), &txn, newest);
             let response = self.store.apply(&txn);
             if request.slot.is_some_and(|slot| !env.slots.is_open(slot)) {
                 env.count(|tally| &mut tally.landed_late);
             }
-            journal::committed(request.host, &txn, &response, env);
+            journal::committed(request.host, (&txn, &changes), &response, env);
             request.response = Some(response);
         }
         self.committed.push((entry, self.store.revision()));
