@@ -121,6 +121,7 @@ impl Vips {
             txn.compares.push(Compare::ModRevision { key, is: is.unwrap_or_default() });
         }
         txn.failure.push(Op::Get { key });
+        self.about_to_inherit(&share, silent.last_heard);
         let purpose = Purpose::Expire { node: silent.node.clone(), vips: share.clone() };
         let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());
         for index in share {
