@@ -62,6 +62,8 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
                 env.count(|tally| &mut tally.held_by_consent);
             }
         }
+        // Nobody looks.
+        Observation::Look(..) => {}
         Observation::Turn => {
             let record = &mut world.inner().env.record;
             record.turns += 1;

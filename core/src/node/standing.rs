@@ -15,7 +15,9 @@ pub struct NodeStanding {
     pub has_session: bool,
     /// How long everything that it holds may stay; zero without a session.
     pub left: Duration,
-    /// It holds because all other nodes acknowledge, and not because of a write in the store (rule 10).
+    /// Its renewals are answered; also while there is nothing to renew.
+    pub store_answers: bool,
+    /// They are not, and it holds because all other nodes acknowledge (rule 10).
     pub by_consent: bool,
     /// An operator drains it.
     pub is_drained: bool,
@@ -45,11 +47,13 @@ impl Node {
     pub fn standing(&self, now: Instant) -> NodeStanding {
         let session = &self.cluster.session;
         let has_session = session.id().is_some();
+        let store_answers = session.failing_since().is_none();
         let left = session.deadline().filter(|_| has_session).map(|at| at.since(now));
         NodeStanding {
             has_session,
             left: left.unwrap_or_default(),
-            by_consent: has_session && session.is_by_consent(),
+            store_answers,
+            by_consent: has_session && !store_answers && session.is_by_consent(),
             is_drained: self.cluster.view.drained(self.own.name()),
             is_ending: self.shutdown.has_begun(),
             nodes: self.cluster.view.nodes_with_session().count(),

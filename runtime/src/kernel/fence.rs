@@ -20,6 +20,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -55,6 +57,8 @@ pub(super) struct Fence {
     ticket: bool,
     /// What was found of a fence that an earlier version made, until it is taken over.
     earlier: Option<FenceContents>,
+    /// How often somebody else's changes were put right.
+    repairs: Arc<AtomicU64>,
 }
 
 /// Whether nftables works here: all that the fence needs is made and unmade in one transaction.
@@ -143,7 +147,8 @@ impl Fence {
     pub fn open() -> io::Result<Self> {
         let channel = Channel::open()?;
         let fingerprint = Vec::new();
-        Ok(Fence { channel, generation: None, fingerprint, ticket: true, earlier: None })
+        let repairs = Arc::default();
+        Ok(Fence { channel, generation: None, fingerprint, ticket: true, earlier: None, repairs })
     }
 
     /// Carries out the transaction, or nothing of it.
@@ -245,6 +250,11 @@ impl Fence {
         TransactionError::Other(format!("nftables: {refusal}"))
     }
 
+    /// How often somebody else's changes were put right, for who shows it.
+    pub fn repairs(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.repairs)
+    }
+
     /// What is in the fence, and whether this process made it.
     ///
     /// # Errors
@@ -301,6 +311,7 @@ impl Fence {
     /// Tells an operator what he should know.
     fn explain(&self, change: &Change) {
         if matches!(change, Change::LayoutAnew { .. }) && !self.fingerprint.is_empty() {
+            self.repairs.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("someone changed the nftables tables of turnip: putting them back");
         }
     }

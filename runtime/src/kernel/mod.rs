@@ -49,6 +49,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -102,6 +103,7 @@ pub struct Netlink {
     events: Mutex<Option<(Events, Receiver<Conflict>)>>,
     announcer: Announcer,
     conflicts: Conflicts,
+    fence_repairs: Arc<AtomicU64>,
     _listener: Listener,
     liveness: Liveness,
 }
@@ -126,6 +128,7 @@ impl Netlink {
         };
         let mut adapter = Adapter::new(settings.configured.iter().cloned(), settings.backstop);
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
+        let fence_repairs = fence.as_ref().map(Fence::repairs).unwrap_or_default();
         let expected = Expected::default();
         let neighbourhood = Neighbourhood::new(&settings.configured, settings.announce_on);
         let (liveness, address_news) = (Liveness::default(), AddressNews::default());
@@ -165,12 +168,17 @@ impl Netlink {
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
         let events = Mutex::new(Some((events, claims)));
-        Ok(Netlink { shared, events, announcer, conflicts, _listener, liveness })
+        Ok(Netlink { shared, events, announcer, conflicts, fence_repairs, _listener, liveness })
     }
 
     /// The machines that were heard with addresses which are held here, for who shows them.
     pub fn conflicts(&self) -> Conflicts {
         self.conflicts.clone()
+    }
+
+    /// How often somebody else's changes of the fence were put right.
+    pub fn fence_repairs(&self) -> u64 {
+        self.fence_repairs.load(Ordering::Relaxed)
     }
 
     /// Waits until the kernel is out of reach for good: nothing came of what it is asked to do for
