@@ -12,6 +12,7 @@ pub mod membership;
 pub mod metrics;
 pub mod needs;
 pub mod overview;
+pub mod own_addresses;
 pub mod release;
 pub mod run;
 pub mod service;

@@ -88,8 +88,15 @@ impl Cause {
 const OPERATIONS: [&str; 5] = ["list", "assume", "refresh", "withdraw", "remove-fence"];
 const KERNEL_CAUSES: [&str; 3] = ["no-interface", "too-late", "refused"];
 /// What goes wrong with the node as a whole.
-pub(super) const TROUBLES: [&str; 6] =
-    ["session-lost", "watch-stale", "store-changed", "heartbeats-lost", "unreadable", "name-taken"];
+pub(super) const TROUBLES: [&str; 7] = [
+    "session-lost",
+    "watch-stale",
+    "store-changed",
+    "heartbeats-lost",
+    "unreadable",
+    "name-taken",
+    "address-elsewhere",
+];
 
 /// Counters and histograms. Clones are the same.
 #[derive(Clone, Debug)]

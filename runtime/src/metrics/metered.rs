@@ -1,6 +1,7 @@
 //! Store and kernel with somebody who counts: how long renewals take, what fails and why.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
@@ -150,6 +151,10 @@ impl<K: Kernel> Kernel for MeteredKernel<'_, K> {
             counters.announced(addresses.len());
         }
         self.kernel.announce(addresses, deadline)
+    }
+
+    fn end_connections(&self, addresses: Vec<IpAddr>) {
+        self.kernel.end_connections(addresses);
     }
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {

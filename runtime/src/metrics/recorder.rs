@@ -51,6 +51,7 @@ impl Recorder {
             Report::PathsLost { .. } => counters.trouble("heartbeats-lost"),
             Report::Unreadable { .. } => counters.trouble("unreadable"),
             Report::NameContested { .. } => counters.trouble("name-taken"),
+            Report::Double { .. } => counters.trouble("address-elsewhere"),
             _ => {}
         }
     }

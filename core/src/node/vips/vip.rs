@@ -103,6 +103,8 @@ pub(super) struct Vip {
     pub(super) too_late: u32,
     /// Since when nobody has held it: for people.
     pub(super) vacancy: Vacancy,
+    /// Since connections through its addresses were ended here the last time, some may have come.
+    pub(super) may_have_connections: bool,
 }
 
 impl Vip {
@@ -122,6 +124,8 @@ impl Vip {
             failed_at: None,
             too_late: 0,
             vacancy: Vacancy::default(),
+            // The process before may have been killed with its VIPs here.
+            may_have_connections: true,
         }
     }
 
