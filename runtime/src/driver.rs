@@ -9,8 +9,8 @@ use futures::future::{Either, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, LocalBoxStream};
 use futures::{FutureExt, Stream, StreamExt, select_biased};
 use turnip_core::{
-    Action, Datagram, Exit, Instant, KernelEvent, KernelOutcome, MemberStatus, Node, NodeName, OpId, Report,
-    StoreError, TxnId, TxnResponse, Update,
+    Action, Datagram, Exit, Instant, KernelEvent, KernelOutcome, MemberStatus, Node, NodeName,
+    OpId, Report, StoreError, TxnId, TxnResponse, Update,
 };
 
 use crate::seams::{Clock, Command, Kernel, Peers, Store};

@@ -14,6 +14,7 @@ mod fence;
 mod gateway;
 mod heartbeats;
 mod hosts;
+mod metrics;
 mod neighbours;
 mod operators;
 mod own_address;

@@ -118,7 +118,7 @@ impl Default for Counters {
         let counters = Counters {
             arrivals: Family::default(),
             departures: Family::default(),
-            gaps: Family::new_with_constructor(|| Histogram::new(GAP_SECONDS)),
+            gaps: Family::<One, Histogram>::new_with_constructor(|| Histogram::new(GAP_SECONDS)),
             renewals: Histogram::new(RENEWAL_SECONDS),
             etcd_failures: Family::default(),
             kernel_failures: Family::default(),

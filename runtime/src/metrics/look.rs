@@ -203,7 +203,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_node_is_ready_when_it_holds_all_that_it_should_and_says_what_is_missing() {
-        let ready = seen(vec![vip("a", Some("h1"), true, true), vip("b", Some("h2"), false, false)]);
+        let ready =
+            seen(vec![vip("a", Some("h1"), true, true), vip("b", Some("h2"), false, false)]);
         assert_eq!(ready.missing(), Vec::<String>::new());
         let blocked = VipSeen { is_blocked: true, ..vip("b", None, true, false) };
         let lacking = seen(vec![vip("a", Some("h1"), true, false), blocked]);

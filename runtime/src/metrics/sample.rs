@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelValue, EncodeMetric, MetricEncoder,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use turnip_core::{Backstop, Lease};
@@ -110,30 +112,16 @@ fn vips(vips: &[VipSeen], to: &mut Encoder<'_>) -> fmt::Result {
     to.gauges("vip_wanted", "Whether the VIP should be held here", flags(|vip| vip.is_wanted))?;
     let help = "Whether the VIP cannot be held here";
     to.gauges("vip_blocked", help, flags(|vip| vip.is_blocked))?;
-    let owner = |vip: &'_ VipSeen| -> Option<_> {
+    let owners = vips.iter().filter_map(|vip| {
         let owner = vip.owner.as_ref()?;
         Some(([("vip", vip.vip.as_str()), ("owner", owner.as_str())], 1_u64))
-    };
-    // Written out, because a closure cannot tell that what it gives lives as long as what it takes.
-    let mut owners = Vec::with_capacity(vips.len());
-    for vip in vips {
-        owners.extend(owner(vip));
-    }
+    });
     to.gauges("vip_owner", "The VIP's owner in etcd, as this node knows", owners)
 }
 
 fn datagrams(counts: &Counts) -> [([(&'static str, &'static str); 1], u64); 9] {
-    let Counts {
-        sent,
-        unsent,
-        taken,
-        malformed,
-        misaddressed,
-        forged,
-        no_key,
-        replayed,
-        dropped,
-    } = *counts;
+    let Counts { sent, unsent, taken, malformed, misaddressed, forged, no_key, replayed, dropped } =
+        *counts;
     [
         ("sent", sent),
         ("unsent", unsent),
@@ -171,7 +159,10 @@ fn certificates(ends: &[CertificateEnd], to: &mut Encoder<'_>) -> fmt::Result {
     }
     let end = |end: &CertificateEnd| {
         let whose: Whose = end.whose;
-        ([("certificate", whose.as_str().to_owned()), ("place", end.place.clone())], end.unix_seconds)
+        (
+            [("certificate", whose.as_str().to_owned()), ("place", end.place.clone())],
+            end.unix_seconds,
+        )
     };
     let help = "When a certificate ends, in seconds since 1970";
     to.gauges("certificate_end_timestamp_seconds", help, ends.iter().map(end))
@@ -181,8 +172,18 @@ fn certificates(ends: &[CertificateEnd], to: &mut Encoder<'_>) -> fmt::Result {
 struct Encoder<'a>(DescriptorEncoder<'a>);
 
 impl Encoder<'_> {
+    /// With a full stop, as the registry puts one after what it is told.
+    fn describe<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, &format!("{help}."), None, kind)
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: &impl EncodeGaugeValue) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
+        self.describe(name, help, MetricType::Gauge)?.encode_gauge(value)
     }
 
     fn gauges<L, const N: usize>(
@@ -192,9 +193,9 @@ impl Encoder<'_> {
         samples: impl IntoIterator<Item = ([(&'static str, L); N], impl EncodeGaugeValue)>,
     ) -> fmt::Result
     where
-        L: prometheus_client::encoding::EncodeLabelValue,
+        L: EncodeLabelValue,
     {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let mut metric = self.describe(name, help, MetricType::Gauge)?;
         for (labels, value) in samples {
             metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
@@ -202,7 +203,7 @@ impl Encoder<'_> {
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let metric = self.describe(name, help, MetricType::Counter)?;
         ConstCounter::new(value).encode(metric)
     }
 
@@ -212,7 +213,7 @@ impl Encoder<'_> {
         help: &str,
         samples: impl IntoIterator<Item = ([(&'static str, &'static str); N], u64)>,
     ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut metric = self.describe(name, help, MetricType::Counter)?;
         for (labels, value) in samples {
             ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
         }

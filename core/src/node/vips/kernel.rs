@@ -73,7 +73,12 @@ impl Vips {
         }
     }
 
-    pub(super) fn report_withdrawing(own: &Own, index: VipIndex, must_go: &MustGo, out: &mut Outbox) {
+    pub(super) fn report_withdrawing(
+        own: &Own,
+        index: VipIndex,
+        must_go: &MustGo,
+        out: &mut Outbox,
+    ) {
         let vip = &own.vip(index).name;
         for assignment in own.assignments(&[index]) {
             let (vip, why, departure) = (vip.clone(), must_go.why.clone(), must_go.departure);

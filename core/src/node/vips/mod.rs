@@ -181,7 +181,10 @@ impl Vips {
             };
         }
         if self.until(index).is_some_and(|until| until <= situation.now) {
-            return must_go(Departure::KernelLate, "the kernel could not be told in time to keep it");
+            return must_go(
+                Departure::KernelLate,
+                "the kernel could not be told in time to keep it",
+            );
         }
         if let Some(why) = self.ineligible(situation, context.candidates, index) {
             return Err(why.into());
@@ -191,7 +194,10 @@ impl Vips {
             return Ok(());
         }
         if context.publication.is_defined_otherwise(situation.own, index) {
-            return must_go(Departure::Redefined, "this node has published another definition of it");
+            return must_go(
+                Departure::Redefined,
+                "this node has published another definition of it",
+            );
         }
         if context.publication.is_yielded(index) {
             return must_go(
