@@ -52,10 +52,7 @@ impl Page {
     }
 
     fn metrics(&self, look: Look) -> Response<String> {
-        let mut response = Response::new(self.text(look));
-        let kind = HeaderValue::from_static(prometheus_text::CONTENT_TYPE);
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
+        text(StatusCode::OK, prometheus_text::CONTENT_TYPE, self.text(look))
     }
 
     pub(super) fn text(&self, look: Look) -> String {
@@ -93,9 +90,14 @@ fn readiness(look: &Look) -> Response<String> {
     plain(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", missing.join("\n")))
 }
 
-fn plain(status: StatusCode, text: impl Into<String>) -> Response<String> {
-    let mut response = Response::new(text.into());
+fn plain(status: StatusCode, words: impl Into<String>) -> Response<String> {
+    text(status, "text/plain; charset=utf-8", words.into())
+}
+
+fn text(status: StatusCode, kind: &'static str, text: String) -> Response<String> {
+    let mut response = Response::new(text);
     *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -83,13 +83,14 @@ impl Sample {
 
     fn bounds(&self, to: &mut Encoder<'_>) -> fmt::Result {
         let lease: &Lease = &self.settings.lease;
+        let hears = self.seen.as_ref().is_some_and(|seen| seen.datagrams.is_some());
         let known = [
             ("lease", Some(lease.duration())),
             ("renewal", Some(lease.renew())),
             ("guard", Some(lease.guard())),
             ("hold-without-renewal", Some(lease.holding())),
             ("takeover-after-silence", Some(lease.patience(lease.duration()))),
-            ("hold-without-etcd", self.settings.without_etcd),
+            ("hold-without-etcd", self.settings.without_etcd.filter(|_| hears)),
         ];
         let known = known.into_iter().filter_map(|(bound, time)| Some((bound, time?)));
         let help = "The durations that this node keeps to";
