@@ -230,11 +230,9 @@ pub(super) mod tests {
         let (look, ()) = futures::join!(looks.ask(SECOND), answered);
         assert!(matches!(look, Some(Look::Running(_))));
         assert!(looks.ask(Duration::from_millis(10)).await.is_none());
-        let waiting = futures::future::select(
-            std::pin::pin!(looks.ask(SECOND)),
-            std::pin::pin!(looks.wait()),
-        );
-        let futures::future::Either::Left((look, _)) = waiting.await else { panic!("it ended") };
-        assert!(matches!(look, Some(Look::Waiting)));
+        tokio::select! {
+            look = looks.ask(SECOND) => assert!(matches!(look, Some(Look::Waiting))),
+            () = looks.wait() => panic!("it ended"),
+        }
     }
 }

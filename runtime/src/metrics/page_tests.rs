@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use turnip_core::{Arrival, Backstop, Departure, KernelError, Lease, Report, SessionId};
+use turnip_core::{Arrival, Backstop, Departure, KernelError, Lease, Report, Revision, SessionId};
 
 use super::super::look::tests::{seen, vip};
 use super::*;
@@ -139,7 +139,7 @@ fn what_has_happened_is_counted_by_reason_and_a_vip_of_two_addresses_once() {
     for assignment in addresses {
         recorder.report(&Report::Forfeited { vip: assignment.vip.clone(), assignment });
     }
-    let (session, why) = (SessionId::default(), "it expired".to_owned());
+    let (session, why) = (SessionId(Revision(7)), "it expired".to_owned());
     recorder.report(&Report::SessionLost { session, why });
     counters.renewed(Duration::from_millis(3));
     counters.etcd_failed(Request::Renewal, Cause::Timeout);
