@@ -449,7 +449,8 @@ mod tests {
         assert_eq!(peers.next_due(&own, lease), Some(due));
         assert!(peers.silent(&own, lease, due - Duration::from_nanos(1)).is_empty());
         let session = SessionId(Revision(5));
-        let silent = Silent { node: b.clone(), session, seen: Revision(6), is_listed: false };
+        let (seen, last_heard) = (Revision(6), NOW);
+        let silent = Silent { node: b.clone(), session, seen, is_listed: false, last_heard };
         assert_eq!(peers.silent(&own, lease, due), [silent]);
     }
 
