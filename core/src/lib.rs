@@ -52,6 +52,7 @@ mod store;
 pub mod text;
 mod time;
 mod timer;
+mod transition;
 mod view;
 
 pub use action::{Action, Exit, OpId, TxnId};
@@ -69,10 +70,11 @@ pub use lease::{Backstop, Lease, LeaseError};
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
-pub use node::{Node, transitions_in_markdown};
+pub use node::{Node, NodeStanding, VipStanding, transitions_in_markdown};
 pub use report::{Level, Report};
 pub use store::{
     Compare, Event, Events, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op, Snapshot,
     StoreError, Txn, TxnResponse, Update,
 };
 pub use time::Instant;
+pub use transition::{Arrival, Departure};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::kernel::{Assignment, Mac};
 use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::transition::{Arrival, Departure};
 
 /// How much a report matters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -93,6 +94,12 @@ pub enum Report {
         vip: VipName,
         /// The address.
         assignment: Assignment,
+        /// How the VIP came here.
+        arrival: Arrival,
+        /// How long nobody had held it, as far as this node knows: since the last sign of life of a holder
+        /// that fell silent, or since it was handed over. None when nobody is known to have held it, or
+        /// when it was here all the time.
+        gap: Option<Duration>,
     },
     /// An address is being taken away.
     Forfeiting {
@@ -102,6 +109,8 @@ pub enum Report {
         assignment: Assignment,
         /// Why.
         why: String,
+        /// The same for programs.
+        departure: Departure,
     },
     /// An address is gone.
     Forfeited {

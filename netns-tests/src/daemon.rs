@@ -75,6 +75,8 @@ pub struct TurnipSettings {
     pub address: Option<String>,
     /// How often addresses are announced again, as it is written in the file; its default when absent.
     pub announce_every: Option<String>,
+    /// Where metrics are served, as it is written in the file; nowhere when absent.
+    pub metrics: Option<String>,
     /// Whether all VIPs are announced against machines that claim them.
     pub defend: bool,
     /// Of all VIPs.
@@ -99,6 +101,7 @@ impl Default for TurnipSettings {
             listen: None,
             address: None,
             announce_every: None,
+            metrics: None,
             defend: false,
             policy: Policy::Spread,
             vip_lines: Vec::new(),
@@ -314,6 +317,8 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
         ("lease", &settings.lease),
         ("fence", &settings.fence),
         ("announce_every", &settings.announce_every),
+        // An older turnip does not know the key.
+        ("metrics", &settings.metrics),
     ];
     for (key, value) in top {
         if let Some(value) = value {

@@ -9,8 +9,8 @@ use futures::future::{Either, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, LocalBoxStream};
 use futures::{FutureExt, Stream, StreamExt, select_biased};
 use turnip_core::{
-    Action, Datagram, Exit, KernelEvent, KernelOutcome, MemberStatus, Node, NodeName, OpId, Report,
-    StoreError, TxnId, TxnResponse, Update,
+    Action, Datagram, Exit, Instant, KernelEvent, KernelOutcome, MemberStatus, Node, NodeName,
+    OpId, Report, StoreError, TxnId, TxnResponse, Update,
 };
 
 use crate::seams::{Clock, Command, Kernel, Peers, Store};
@@ -20,6 +20,8 @@ use crate::seams::{Clock, Command, Kernel, Peers, Store};
 pub enum Observation<'a> {
     /// A transition, in words.
     Report(&'a Report),
+    /// The node, between two inputs, because somebody asked ([`Command::Look`]).
+    Look(&'a Node, Instant),
     /// The loop has gone round once: it is alive.
     Turn,
 }
@@ -115,6 +117,7 @@ pub async fn run(
             Input::Event(event) => node.handle_kernel_event(event, now),
             Input::Command(Command::Stop) => node.handle_stop(now),
             Input::Command(Command::StopNow) => node.handle_stop_now(now),
+            Input::Command(Command::Look) => observe(Observation::Look(&node, now)),
             Input::Update(Some(Ok(update))) => node.handle_update(update, now),
             Input::Update(ended) => {
                 let error = match ended {

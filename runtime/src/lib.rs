@@ -7,6 +7,7 @@ pub mod etcd;
 pub mod host;
 pub mod kernel;
 pub mod lock;
+pub mod metrics;
 pub mod peers;
 pub mod seams;
 pub mod store_contract;

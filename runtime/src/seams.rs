@@ -106,11 +106,13 @@ pub trait Clock {
     fn unix_ms(&self) -> u64;
 }
 
-/// What an operator or the service manager asks of the daemon.
+/// What an operator, the service manager or a program that watches asks of the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Hand everything over, leave nothing behind, then end.
     Stop,
     /// Take the addresses away and end; do not wait for etcd.
     StopNow,
+    /// Show the node to who watches the driver.
+    Look,
 }

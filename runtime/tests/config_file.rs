@@ -496,6 +496,20 @@ fn how_often_and_where_a_vip_is_announced_can_be_said_and_has_defaults() {
 }
 
 #[test]
+fn metrics_are_off_unless_an_address_that_stays_is_given() {
+    assert_eq!(load(VIP).unwrap().metrics, None);
+    let config = load(&format!("metrics = \"127.0.0.1:9464\"\n{VIP}")).unwrap();
+    assert_eq!(config.metrics, Some("127.0.0.1:9464".parse().unwrap()));
+    let file = File::new(VIP);
+    let flags = sources(&file.path(), &["--metrics", "[::1]:9999"]);
+    assert_eq!(Config::load(&flags).unwrap().metrics, Some("[::1]:9999".parse().unwrap()));
+    refused(&format!("metrics = true\n{VIP}"), &[(1, "metrics", "quotation marks")]);
+    refused(&format!("metrics = \"9464\"\n{VIP}"), &[(1, "metrics", "\"127.0.0.1:9464\"")]);
+    let of_the_vip = format!("metrics = \"10.0.0.50:9464\"\n{VIP}");
+    refused(&of_the_vip, &[(1, "metrics", "which moves")]);
+}
+
+#[test]
 fn announcements_that_make_no_sense_are_refused() {
     refused(&format!("announce_every = 60\n{VIP}"), &[(1, "announce_every", "\"60s\"")]);
     refused(&format!("announce_every = \"10ms\"\n{VIP}"), &[(1, "announce_every", "\"1s\"")]);

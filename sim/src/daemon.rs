@@ -66,6 +66,8 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
                 env.record.stores_changed.push((host, why.clone()));
             }
         }
+        // Nobody looks.
+        Observation::Look(..) => {}
         Observation::Turn => {
             let record = &mut world.inner().env.record;
             record.turns += 1;

@@ -65,8 +65,8 @@ pub(super) enum News {
     OwnRecord,
     /// Another node's session, record or drain changed.
     Node(NodeName),
-    /// A session is gone.
-    SessionGone(SessionId),
+    /// A session is gone, of which the last sign of life came then.
+    SessionGone(SessionId, Option<Instant>),
     /// A VIP's owner or pin changed.
     Vip(VipName),
     /// The store is another one: nothing that was known or sent counts (A2).
@@ -452,7 +452,8 @@ impl Cluster {
             Change::Renewed(node) if node == *own.name() => self.own_written(own, out, now, news),
             Change::Renewed(node) => self.peer_heard(own, &node, out, now),
             Change::Session { node, before } => {
-                news.extend(before.map(News::SessionGone));
+                let gone = |id| News::SessionGone(id, self.peers.last_heard(&node, id));
+                news.extend(before.map(gone));
                 if node == *own.name() {
                     news.push(News::OwnRecord);
                     self.own_written(own, out, now, news);

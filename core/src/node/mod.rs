@@ -15,6 +15,7 @@ mod publication;
 mod session;
 mod shutdown;
 mod situation;
+mod standing;
 mod store_identity;
 #[cfg(test)]
 mod testing;
@@ -47,6 +48,7 @@ use publication::Publication;
 use shutdown::Shutdown;
 use situation::{context, situation};
 
+pub use standing::{NodeStanding, VipStanding};
 pub use vips::state::transitions_in_markdown;
 
 /// One host's part in the protocol: which addresses it holds, and what it writes.

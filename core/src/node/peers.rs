@@ -109,12 +109,19 @@ pub(super) struct Silent {
     pub(super) seen: Revision,
     /// It has a list: the own session must be as it is known, too (rule 10.2).
     pub(super) is_listed: bool,
+    /// When the last sign of life came: for people.
+    pub(super) last_heard: Instant,
 }
 
 impl Peer {
     /// For how long no heartbeat of it has come. Who was met only just now may not have sent one yet.
     fn without_beat(&self, now: Instant) -> Duration {
         now.since(self.beat_at.unwrap_or(self.since))
+    }
+
+    /// When the last sign of life came, by the store or by the other way.
+    fn last_heard(&self) -> Instant {
+        self.beat_at.map_or(self.heard.heard_at(), |at| at.max(self.heard.heard_at()))
     }
 }
 
@@ -289,6 +296,12 @@ impl Peers {
         }
     }
 
+    /// When the last sign of life of that session came: for people.
+    pub(super) fn last_heard(&self, node: &NodeName, session: SessionId) -> Option<Instant> {
+        let peer = self.peers.get(node).filter(|peer| peer.session == session)?;
+        Some(peer.last_heard())
+    }
+
     /// The store is another one: nobody is known (A2).
     pub(super) fn forget_all(&mut self) {
         self.peers.clear();
@@ -369,6 +382,7 @@ impl Peers {
                 session: peer.session,
                 seen: peer.seen,
                 is_listed: peer.expired_by != ExpiredBy::Anybody,
+                last_heard: peer.last_heard(),
             })
         };
         self.peers.iter().filter_map(silent).collect()
@@ -444,7 +458,8 @@ mod tests {
         assert_eq!(peers.next_due(&own, lease), Some(due));
         assert!(peers.silent(&own, lease, due - Duration::from_nanos(1)).is_empty());
         let session = SessionId(Revision(5));
-        let silent = Silent { node: b.clone(), session, seen: Revision(6), is_listed: false };
+        let (seen, last_heard) = (Revision(6), NOW);
+        let silent = Silent { node: b.clone(), session, seen, is_listed: false, last_heard };
         assert_eq!(peers.silent(&own, lease, due), [silent]);
     }
 

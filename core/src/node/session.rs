@@ -204,6 +204,11 @@ impl Session {
         self.guard_at().is_some_and(|at| now < at || own.mutated(Mutant::GuardIgnored))
     }
 
+    /// Whether the deadline follows from an acknowledged heartbeat, and not from a write.
+    pub(super) fn is_by_consent(&self) -> bool {
+        self.by_consent
+    }
+
     /// Whether a renewal was credited lately: no more than two intervals of the lease are gone; or no
     /// more than an acknowledgement may take.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {

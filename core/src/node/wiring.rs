@@ -181,6 +181,7 @@ impl Node {
         let (retry_at, concerned) = (situation.retry_at(), pending.purpose.vips());
         let is_about_vips = pending.purpose.is_about_vips();
         if is_about_vips {
+            concerned.iter().for_each(|&index| self.host.vips.named(&situation, index));
             self.host.vips.answered(&situation, id, &concerned, unknown);
         }
         let (own, out) = (&self.own, &mut self.out);
@@ -246,11 +247,13 @@ impl Node {
                 News::RenewalFailed => vips.settle_anew(now),
                 News::OwnRecord => self.own_record_changed(),
                 News::Node(node) => self.candidates.node_changed(own, &self.cluster.view, &node),
-                News::SessionGone(session) => {
+                News::SessionGone(session, last_heard) => {
                     self.candidates.session_gone(own, &self.cluster.view, session);
+                    vips.orphaned(own, &self.cluster.view, session, last_heard);
                 }
                 News::Vip(vip) => match own.index_of(&vip) {
                     Some(index) => {
+                        vips.named(&situation!(self, now), index);
                         self.candidates.mark_stale(index);
                         self.look_for_yielding(&[index]);
                     }

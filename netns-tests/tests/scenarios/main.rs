@@ -16,6 +16,7 @@ mod heartbeats;
 mod history;
 mod hosts;
 mod logins;
+mod metrics;
 mod names;
 mod neighbours;
 mod operators;

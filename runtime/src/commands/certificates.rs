@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use turnip::etcd::Etcd;
 use turnip::etcd::certificates::{CertificateEnd, Near, Warnings};
+use turnip::metrics::Outside;
 
 use super::check::Findings;
 use super::local::Notes;
@@ -13,7 +14,7 @@ use super::local::Notes;
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 
 /// Warns in the log of each end, 30, 7 and one day before and when it is over; never ends.
-pub async fn warn(etcd: &Etcd, notes: &Notes) -> Infallible {
+pub async fn warn(etcd: &Etcd, notes: &Notes, outside: &Outside) -> Infallible {
     let mut warnings = Warnings::default();
     loop {
         let ends = etcd.certificate_ends();
@@ -25,6 +26,7 @@ pub async fn warn(etcd: &Etcd, notes: &Notes) -> Infallible {
                 Near::Day | Near::Over => tracing::error!("{text}"),
             }
         }
+        outside.set_certificates(ends.clone());
         notes.certificates(ends);
         tokio::time::sleep(LOOKED_AT_EVERY).await;
     }

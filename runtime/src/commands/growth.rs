@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use turnip::clock::HostClock;
 use turnip::config::{Compact, Growth};
 use turnip::etcd::Etcd;
-use turnip::etcd::growth::{Age, Concern};
+use turnip::etcd::growth::{Age, Concern, Database};
 use turnip::etcd::inspect::History;
+use turnip::metrics::{EtcdHealth, Outside};
 use turnip::seams::Clock;
 use turnip_core::{Compaction, Keys, Level, Revision, StoreError};
 
@@ -60,7 +61,7 @@ pub async fn watch(
     keys: &Keys,
     growth: Growth,
     clock: &HostClock,
-    concerns: &Concerns,
+    told: (&Concerns, &Outside),
 ) {
     let mut watch = Watch {
         compaction: growth.compact.keep().map(Compaction::new),
@@ -71,7 +72,7 @@ pub async fn watch(
     let pace = watch.compaction.as_ref().map_or(LOOK_EVERY, Compaction::look_every);
     tokio::time::sleep(FIRST_AFTER.min(pace)).await;
     loop {
-        watch.look(etcd, keys, clock, concerns).await;
+        watch.look(etcd, keys, clock, told).await;
         tokio::time::sleep(pace).await;
     }
 }
@@ -86,15 +87,30 @@ struct Watch {
 }
 
 impl Watch {
-    async fn look(&mut self, etcd: &Etcd, keys: &Keys, clock: &HostClock, concerns: &Concerns) {
+    async fn look(
+        &mut self,
+        etcd: &Etcd,
+        keys: &Keys,
+        clock: &HostClock,
+        (concerns, outside): (&Concerns, &Outside),
+    ) {
         let databases = etcd.databases(self.growth.quota, TIMEOUT).await;
         let mut amiss: Vec<Concern> =
             databases.iter().flat_map(|database| database.concerns()).collect();
         // Others say that etcd does not answer.
+        let mut compacted_ago = None;
         if let Ok(history) = etcd.history(keys.prefix(), TIMEOUT).await {
-            amiss.extend(self.age(history).concern());
+            let age = self.age(history);
+            compacted_ago = age.ever_compacted.then_some(age.uncompacted_for);
+            amiss.extend(age.concern());
             self.compact(etcd, history, clock).await;
         }
+        outside.set_etcd(fullest(&databases).map(|database| EtcdHealth {
+            database_bytes: database.bytes,
+            quota_bytes: database.quota.map(|(quota, _)| quota),
+            alarms: database.alarms.clone(),
+            compacted_ago,
+        }));
         if !databases.is_empty() {
             concerns.become_these(amiss);
         }
@@ -149,6 +165,14 @@ impl Watch {
         }
         self.told = Some(may.clone());
     }
+}
+
+/// The member whose database has the least room.
+fn fullest(databases: &[Database]) -> Option<&Database> {
+    let room = |database: &&Database| {
+        database.quota.map_or(u64::MAX, |(quota, _)| quota.saturating_sub(database.bytes))
+    };
+    databases.iter().min_by_key(room)
 }
 
 /// Whether etcd holds nothing but turnip's keys; else why that is not so, or not known.

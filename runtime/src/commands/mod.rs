@@ -13,6 +13,7 @@ pub mod keys;
 pub mod local;
 pub mod manager;
 pub mod membership;
+pub mod metrics;
 pub mod needs;
 pub mod overview;
 pub mod own_addresses;

@@ -20,6 +20,7 @@ use turnip::etcd::Etcd;
 use turnip::host;
 use turnip::kernel::{Netlink, Settings, check, fence};
 use turnip::lock::InstanceLock;
+use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
 use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
@@ -104,10 +105,12 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     if let Err(error) = etcd.keep_names_in(names) {
         tracing::warn!("the last good addresses of etcd's endpoints are not known: {error}");
     }
+    let metrics = super::metrics::start(config, backstop)?;
     let mut commands = Box::pin(commands(manager.clone())?);
     tokio::select! {
         waited = wait_for_etcd(&etcd, config, manager) => waited?,
         _ = commands.next() => return Ok(Exit::Stopped),
+        () = super::metrics::wait(metrics.as_ref()) => {}
         () = service::watchdog(manager, None, config.lease.renew()) => {}
     }
     let heard_at = match &socket {
@@ -155,18 +158,28 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let node = config.node_config(host, process, backstop, heartbeats);
     let node = Node::new(node, clock.now());
 
+    let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
     let heartbeat = service.heartbeat();
     let observe = |observation: Observation<'_>| match observation {
         Observation::Turn => service.turn(),
+        Observation::Look(node, now) => {
+            super::metrics::show(metrics.as_ref(), (node, now), &kernel, peers.as_ref());
+        }
         Observation::Report(report) => {
             logging::report(report);
             service.report(report);
             notes.report(report);
+            recorder.iter_mut().for_each(|recorder| recorder.report(report));
         }
     };
-    let growth = growth::watch(&etcd, &keys, config.growth, &clock, &concerns);
-    let driver = driver::run(node, &etcd, &kernel, &peers, &clock, commands, observe);
+    let outside = metrics.as_ref().map(|metrics| metrics.outside.clone()).unwrap_or_default();
+    let growth = growth::watch(&etcd, &keys, config.growth, &clock, (&concerns, &outside));
+    let counters = || metrics.as_ref().map(|metrics| metrics.counters.clone());
+    let store = MeteredStore::new(&etcd, counters(), keys.clone(), config.node.clone());
+    let metered = MeteredKernel::new(&kernel, counters());
+    let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
+    let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(exit),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
@@ -175,7 +188,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         () = service::ready_in_any_case(manager) => Err("waiting ended".into()),
         () = service::prolong(manager, heartbeat.clone(), config.lease.renew()) => Err("stopping ended".into()),
         never = etcd.upkeep(keys.prefix()) => match never {},
-        never = certificates::warn(&etcd, &certificate_notes) => match never {},
+        never = certificates::warn(&etcd, &certificate_notes, &outside) => match never {},
         () = local.serve() => Err("the status ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }

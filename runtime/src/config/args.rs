@@ -84,13 +84,16 @@ pub struct NodeArgs {
     /// How often addresses held here are announced again, as in 60s; 0 for never [default: 60s]
     #[arg(long, value_name = "TIME", env = "TURNIP_ANNOUNCE_EVERY")]
     announce_every: Option<String>,
+    /// Where Prometheus finds this daemon, as in 127.0.0.1:9464 [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "TURNIP_METRICS")]
+    metrics: Option<String>,
     /// This node's share of VIPs with the policy spread, relative to others' [default: 100]
     #[arg(long, value_name = "NUMBER", env = "TURNIP_WEIGHT")]
     weight: Option<String>,
 }
 
 /// The keys of the file that flags and variables override: flag's id, table, key, variable.
-const OVERRIDES: [(&str, Table, &str, &str); 21] = [
+const OVERRIDES: [(&str, Table, &str, &str); 22] = [
     ("cluster", Table::Top, "cluster", "TURNIP_CLUSTER"),
     ("endpoints", Table::Etcd, "endpoints", "TURNIP_ENDPOINTS"),
     ("local", Table::Etcd, "local", "TURNIP_LOCAL_ENDPOINT"),
@@ -111,6 +114,7 @@ const OVERRIDES: [(&str, Table, &str, &str); 21] = [
     ("peers_address", Table::Peers, "address", "TURNIP_PEERS_ADDRESS"),
     ("fence", Table::Top, "fence", "TURNIP_FENCE"),
     ("announce_every", Table::Top, "announce_every", "TURNIP_ANNOUNCE_EVERY"),
+    ("metrics", Table::Top, "metrics", "TURNIP_METRICS"),
     ("weight", Table::Top, "weight", "TURNIP_WEIGHT"),
 ];
 

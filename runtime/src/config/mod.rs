@@ -15,6 +15,7 @@ mod behind;
 mod etcd;
 mod growth;
 mod lease;
+mod metrics;
 mod peers;
 mod problem;
 mod section;
@@ -23,7 +24,7 @@ mod values;
 mod vips;
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Config {
     pub weight: u32,
     /// How often what it holds is announced again; never when absent.
     pub announce_every: Option<Duration>,
+    /// Where Prometheus finds its metrics; nowhere when absent.
+    pub metrics: Option<SocketAddr>,
     /// At least one; no name and no address twice.
     pub vips: Vec<Vip>,
     /// `TURNIP_ID`: the local etcd member must have this peer address.
@@ -319,6 +322,7 @@ impl Loader {
         }
         size::check(&vips, &top.place, problems);
         let peers = peers::read(peers, &vips, problems);
+        let metrics = metrics::read(&mut top, &vips, problems);
         top.finish(problems);
         Some(Config {
             reach: reach?,
@@ -329,6 +333,7 @@ impl Loader {
             growth,
             weight: weight?,
             announce_every: announce_every?,
+            metrics: metrics?,
             vips,
             member_ip,
         })

@@ -20,6 +20,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -57,6 +59,8 @@ pub(super) struct Fence {
     /// What was found of a fence that an earlier version made, until it is taken over.
     earlier: Option<FenceContents>,
     names: FenceNames,
+    /// How often somebody else's changes were put right.
+    repairs: Arc<AtomicU64>,
 }
 
 /// Whether nftables works here: all that the fence needs is made and unmade in one transaction.
@@ -156,7 +160,8 @@ impl Fence {
     pub fn open(names: FenceNames) -> io::Result<Self> {
         let channel = Channel::open()?;
         let fingerprint = Vec::new();
-        Ok(Fence { channel, generation: None, fingerprint, ticket: true, earlier: None, names })
+        let (earlier, repairs) = (None, Arc::default());
+        Ok(Fence { channel, generation: None, fingerprint, ticket: true, earlier, names, repairs })
     }
 
     /// Carries out the transaction, or nothing of it.
@@ -262,6 +267,11 @@ impl Fence {
         TransactionError::Other(format!("nftables: {refusal}"))
     }
 
+    /// How often somebody else's changes were put right, for who shows it.
+    pub fn repairs(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.repairs)
+    }
+
     /// What is in the fence, and whether this process made it.
     ///
     /// # Errors
@@ -319,6 +329,7 @@ impl Fence {
     /// Tells an operator what he should know.
     fn explain(&self, change: &Change) {
         if matches!(change, Change::LayoutAnew { .. }) && !self.fingerprint.is_empty() {
+            self.repairs.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("someone changed the nftables tables of turnip: putting them back");
         }
     }

@@ -55,6 +55,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -112,6 +113,7 @@ pub struct Netlink {
     events: Mutex<Option<(Events, Receiver<Conflict>)>>,
     announcer: Announcer,
     conflicts: Conflicts,
+    fence_repairs: Arc<AtomicU64>,
     _listener: Listener,
     connections: Connections,
     liveness: Liveness,
@@ -142,6 +144,7 @@ impl Netlink {
         };
         let mut adapter = Adapter::new(settings.configured.iter().cloned(), settings.backstop);
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
+        let fence_repairs = fence.as_ref().map(Fence::repairs).unwrap_or_default();
         let expected = Expected::default();
         let configured = Arc::new(Configured::new(&settings.configured));
         let neighbourhood =
@@ -184,12 +187,26 @@ impl Netlink {
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
         let events = Mutex::new(Some((events, claims)));
-        Ok(Netlink { shared, events, announcer, conflicts, _listener, connections, liveness })
+        Ok(Netlink {
+            shared,
+            events,
+            announcer,
+            conflicts,
+            fence_repairs,
+            _listener,
+            connections,
+            liveness,
+        })
     }
 
     /// The machines that were heard with addresses which are held here, for who shows them.
     pub fn conflicts(&self) -> Conflicts {
         self.conflicts.clone()
+    }
+
+    /// How often somebody else's changes of the fence were put right.
+    pub fn fence_repairs(&self) -> u64 {
+        self.fence_repairs.load(Ordering::Relaxed)
     }
 
     /// Waits until the kernel is out of reach for good: nothing came of what it is asked to do for

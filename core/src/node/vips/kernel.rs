@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::state::{Event, State};
-use super::vip::{Blocked, Leaving};
+use super::vip::{Blocked, Leaving, MustGo};
 use super::{Context, Vips, rhythm};
 use crate::action::{Action, OpId};
 use crate::kernel::{Assignment, KernelError, KernelOp};
@@ -74,11 +74,16 @@ impl Vips {
         }
     }
 
-    pub(super) fn report_withdrawing(own: &Own, index: VipIndex, why: &str, out: &mut Outbox) {
+    pub(super) fn report_withdrawing(
+        own: &Own,
+        index: VipIndex,
+        must_go: &MustGo,
+        out: &mut Outbox,
+    ) {
         let vip = &own.vip(index).name;
         for assignment in own.assignments(&[index]) {
-            let (vip, why) = (vip.clone(), why.to_owned());
-            out.report(Report::Forfeiting { vip, assignment, why });
+            let (vip, why, departure) = (vip.clone(), must_go.why.clone(), must_go.departure);
+            out.report(Report::Forfeiting { vip, assignment, why, departure });
         }
     }
 
@@ -113,8 +118,9 @@ impl Vips {
                         changed.push(index);
                     }
                     self.vips[index].works();
+                    let (arrival, gap) = self.vips[index].vacancy.filled(situation.now);
                     for assignment in own.assignments(&[index]) {
-                        out.report(Report::Assumed { vip: name.clone(), assignment });
+                        out.report(Report::Assumed { vip: name.clone(), assignment, arrival, gap });
                     }
                     self.agenda.announce_from(index, situation.now);
                     self.repeat_announcing(own, index, situation.now);
@@ -230,6 +236,7 @@ impl Vips {
                 continue;
             }
             vip.remove_again_at = None;
+            self.vacated(index, situation.now);
             for assignment in own.assignments(&[index]) {
                 out.report(Report::Forfeited { vip: name.clone(), assignment });
             }

@@ -17,6 +17,7 @@ mod rhythm;
 pub(crate) mod state;
 mod telling;
 mod transactions;
+mod vacancy;
 mod vip;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,12 +31,13 @@ use crate::action::{OpId, TxnId};
 use crate::mutant::Mutant;
 use crate::name::{Revision, VipName};
 use crate::time::Instant;
+use crate::transition::Departure;
 use crate::view::View;
 
 use agenda::Agenda;
 use conflicts::Conflicts;
 use state::{Event, State};
-use vip::{Leaving, Vip};
+use vip::{Leaving, MustGo, Vip};
 
 pub(super) use telling::told;
 pub(super) use transactions::{VIPS_PER_TXN_MAX, compare_session};
@@ -111,6 +113,11 @@ impl Vips {
         self.agenda.next()
     }
 
+    /// Whether it is on its interface, as the kernel has acknowledged.
+    pub(super) fn is_held(&self, index: VipIndex) -> bool {
+        self.vips[index].state == State::Held
+    }
+
     /// Why the VIP cannot be held here for now.
     pub(super) fn blocked(&self, index: VipIndex) -> Option<&str> {
         let blocked = self.vips[index].blocked.as_ref().map(|blocked| blocked.why.as_str());
@@ -166,44 +173,54 @@ impl Vips {
     }
 
     /// Whether what is on the interface may stay there; else why not, as an operator is told.
-    pub(super) fn may_hold(&self, context: &Context<'_>, index: VipIndex) -> Result<(), String> {
+    pub(super) fn may_hold(&self, context: &Context<'_>, index: VipIndex) -> Result<(), MustGo> {
         let (situation, vip) = (&context.situation, &self.vips[index]);
+        let must_go = |departure, why: &str| Err(MustGo::new(departure, why));
         if !situation.in_time() {
-            return Err(match situation.session.deadline() {
-                Some(_) => "its session was not renewed in time".to_owned(),
-                None => "this node has no session for it".to_owned(),
-            });
+            return match situation.session.deadline() {
+                Some(_) => must_go(Departure::NotRenewed, "its session was not renewed in time"),
+                None => must_go(Departure::NoSession, "this node has no session for it"),
+            };
         }
         if self.until(index).is_some_and(|until| until <= situation.now) {
-            return Err("the kernel could not be told in time to keep it".to_owned());
+            return must_go(
+                Departure::KernelLate,
+                "the kernel could not be told in time to keep it",
+            );
         }
         if let Some(why) = self.ineligible(situation, context.candidates, index) {
-            return Err(why.to_string());
+            return Err(why.into());
         }
         if situation.session.is_inheriting() {
             // What an earlier process left stays until it is known whose it is.
             return Ok(());
         }
         if context.publication.is_defined_otherwise(situation.own, index) {
-            return Err("this node has published another definition of it".to_owned());
+            return must_go(
+                Departure::Redefined,
+                "this node has published another definition of it",
+            );
         }
         if context.publication.is_yielded(index) {
-            return Err("this node has given up its place as the first with it".to_owned());
+            return must_go(
+                Departure::Yielded,
+                "this node has given up its place as the first with it",
+            );
         }
         let Some(modified) = situation.owned(index) else {
-            return Err(match (situation.named(index), situation.vip_key(index)) {
-                (Some((node, _)), _) if node != situation.own.name() => format!("{node} owns it"),
-                (None, Some(_)) => "what etcd says of it cannot be read".to_owned(),
-                _ => "nobody gave it to this session".to_owned(),
-            });
+            return Err(not_owned(situation, index));
         };
         if self.is_leaving_for_good(situation.own, index, modified) {
-            return Err("it is being handed over".to_owned());
+            return must_go(Departure::HandingOver, "it is being handed over");
         }
         match &vip.leaving {
             None => Ok(()),
-            Some(Leaving::Preferred(node)) => Err(format!("{node} is preferred")),
-            Some(Leaving::NeedsReinstall) => Err("the kernel did not keep it".to_owned()),
+            Some(Leaving::Preferred(node)) => {
+                must_go(Departure::Preferred, &format!("{node} is preferred"))
+            }
+            Some(Leaving::NeedsReinstall) => {
+                must_go(Departure::Reinstall, "the kernel did not keep it")
+            }
         }
     }
 
@@ -328,5 +345,18 @@ impl Vips {
             self.there.remove(&index);
         }
         true
+    }
+}
+
+/// Why a VIP that etcd does not name for the own session may not stay.
+fn not_owned(situation: &Situation<'_>, index: VipIndex) -> MustGo {
+    match (situation.named(index), situation.vip_key(index)) {
+        (Some((node, _)), _) if node != situation.own.name() => {
+            MustGo::new(Departure::OwnedElsewhere, format!("{node} owns it"))
+        }
+        (None, Some(_)) => {
+            MustGo::new(Departure::Unreadable, "what etcd says of it cannot be read")
+        }
+        _ => MustGo::new(Departure::NotOwned, "nobody gave it to this session"),
     }
 }

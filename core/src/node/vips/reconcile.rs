@@ -54,14 +54,14 @@ impl Vips {
         out: &mut Outbox,
     ) {
         self.prefer(context, index);
-        let Err(why) = self.may_hold(context, index) else { return };
+        let Err(must_go) = self.may_hold(context, index) else { return };
         if let Some(at) = self.vips[index].remove_again_at
             && at > context.situation.now
         {
             return self.agenda.wake(index, at);
         }
         self.given_up(&context.situation, index);
-        Self::report_withdrawing(context.situation.own, index, &why, out);
+        Self::report_withdrawing(context.situation.own, index, &must_go, out);
         if context.situation.own.mutated(Mutant::HandOverBeforeRemoval)
             && context.situation.owned(index).is_some()
         {

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use super::state::State;
+use super::vacancy::Vacancy;
 use crate::action::OpId;
 use crate::name::{NodeName, Revision};
 use crate::time::Instant;
+use crate::transition::Departure;
 
 /// Why an owner gives a VIP up although its session is there.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -23,6 +25,31 @@ pub(super) struct Blocked {
     /// When it is tried again; none where it was told that the interface is missing or down: its return
     /// is told, too.
     pub(super) until: Option<Instant>,
+}
+
+/// Why what is on an interface may not stay there: for programs, and in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::node) struct MustGo {
+    pub(in crate::node) departure: Departure,
+    pub(in crate::node) why: String,
+}
+
+impl MustGo {
+    pub(super) fn new(departure: Departure, why: impl Into<String>) -> Self {
+        MustGo { departure, why: why.into() }
+    }
+}
+
+impl From<Ineligible> for MustGo {
+    fn from(why: Ineligible) -> Self {
+        let departure = match &why {
+            Ineligible::Ending(_) => Departure::Ending,
+            Ineligible::Drained => Departure::Drained,
+            Ineligible::Blocked(_) => Departure::Blocked,
+            Ineligible::Conflict(_) => Departure::AddressConflict,
+        };
+        MustGo::new(departure, why.to_string())
+    }
 }
 
 /// Why this node would not hold a VIP even if it owned it.
@@ -76,6 +103,8 @@ pub(super) struct Vip {
     pub(super) failed_at: Option<Revision>,
     /// Assumptions in a row that came too late although renewals were answered.
     pub(super) too_late: u32,
+    /// Since when nobody has held it: for people.
+    pub(super) vacancy: Vacancy,
     /// Since connections through its addresses were ended here the last time, some may have come.
     pub(super) may_have_connections: bool,
 }
@@ -97,6 +126,7 @@ impl Vip {
             refusals: 0,
             failed_at: None,
             too_late: 0,
+            vacancy: Vacancy::default(),
             // The process before may have been killed with its VIPs here.
             may_have_connections: true,
         }
