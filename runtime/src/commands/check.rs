@@ -1,5 +1,6 @@
 //! `turnip check`: what works, what does not, and what to do about it.
 
+mod addresses;
 mod etcd;
 mod host;
 mod neighbours;
@@ -91,8 +92,9 @@ pub fn check(sources: &Sources) -> ExitCode {
             etcd::check(&reach, config.as_ref(), &mut findings).await;
         }
         if let Some(config) = &config {
+            addresses::check(config, &mut findings).await;
             peers::check(config, &mut findings).await;
-            neighbours::check(config, &mut findings).await;
+            neighbours::check(&host::with_own_names(config), &mut findings).await;
         }
     };
     if let Err(why) = block_on(checks) {

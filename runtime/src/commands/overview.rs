@@ -68,6 +68,8 @@ pub struct Node {
     pub owns: Vec<VipName>,
     /// The VIPs that it cannot take, and why.
     pub blocked: BTreeMap<VipName, String>,
+    /// What an operator should see to on it, of VIPs that it can take all the same.
+    pub notices: BTreeMap<VipName, String>,
     /// Its share under `spread`.
     pub weight: Option<u32>,
     /// The etcd member on its host.
@@ -296,6 +298,11 @@ impl Read {
             .flat_map(|record| &record.vips)
             .filter_map(|(vip, offer)| Some((vip.clone(), offer.blocked.clone()?)))
             .collect();
+        let notices = record
+            .iter()
+            .flat_map(|record| &record.vips)
+            .filter_map(|(vip, offer)| Some((vip.clone(), offer.notice.clone()?)))
+            .collect();
         Node {
             session: session.map(|(id, _)| *id),
             lease_ms: session.map(|(_, record)| record.lease_ms),
@@ -309,6 +316,7 @@ impl Read {
                 .map(|(vip, _)| vip.clone())
                 .collect(),
             blocked,
+            notices,
             weight: record.map(|record| record.weight),
             member: member.map(|member| member.id.clone()),
             raft_leader: member.map(|member| member.leader),
@@ -381,6 +389,8 @@ mod tests {
                 interface: "lo".into(),
                 policy: self.policy,
                 defend: false,
+                require_carrier: true,
+                keep_connections: false,
             };
             let offer =
                 VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };

@@ -263,6 +263,9 @@ fn notes(overview: &Overview) -> String {
         for (vip, why) in &node.blocked {
             notes += &format!("{name} cannot hold {vip}: {why}\n");
         }
+        for (vip, what) in &node.notices {
+            notes += &format!("{name} can hold {vip}, but {what}\n");
+        }
         if node.repairs > 0 {
             notes += &format!(
                 "{name} repaired addresses {} times: something on it takes them away or puts them back\n",
