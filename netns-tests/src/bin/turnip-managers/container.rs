@@ -35,6 +35,8 @@ impl Container {
         command.arg("--capability=CAP_NET_ADMIN");
         command.args(["--console=read-only", "--resolv-conf=off", "--timezone=off"]);
         command.arg("--register=no");
+        // Managers set what is below /proc/sys/net, which is this network's own.
+        command.env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network");
         if !Path::new("/run/systemd/system").exists() {
             // Nobody is there who would make a scope for it.
             command.arg("--keep-unit");

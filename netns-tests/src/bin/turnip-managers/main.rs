@@ -70,13 +70,13 @@ fn measure_one(manager: &Manager, arguments: &Arguments) -> Result<Vec<String>> 
             let mut outcomes = Vec::new();
             for run in 1..=arguments.runs {
                 let outcome = trial.perform(act)?;
-                eprintln!(
-                    "{}, {}, {}, run {run}: {outcome:?}",
-                    manager.name, setup.title, act.name
-                );
-                let of_act =
-                    |defect| format!("{}, {}: {}: {defect}", manager.name, setup.title, act.name);
-                defects.extend(report::defects(&outcome).into_iter().map(of_act));
+                let what = format!("{}, {}, {}", manager.name, setup.title, act.name);
+                eprintln!("{what}, run {run} of {}", arguments.runs);
+                let found = report::defects(&outcome);
+                if !found.is_empty() {
+                    eprintln!("{}", outcome.log);
+                }
+                defects.extend(found.into_iter().map(|defect| format!("{what}: {defect}")));
                 outcomes.push(outcome);
             }
             println!("{}", report::row(act.name, &outcomes));

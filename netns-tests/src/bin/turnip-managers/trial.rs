@@ -47,6 +47,8 @@ pub struct Outcome {
     pub refusal: Option<String>,
     /// Whether all was as it should be again within half a minute.
     pub is_right: bool,
+    /// What turnip has logged meanwhile.
+    pub log: String,
 }
 
 /// A host under trial.
@@ -106,8 +108,12 @@ impl Trial {
     /// # Errors
     /// When something does not run.
     pub fn versions(&self, manager: &Manager) -> Result<Vec<String>> {
-        let commands =
-            [manager.version, "turnip --version", "etcd --version | head -1", "uname -sr"];
+        let commands = [
+            manager.version,
+            "turnip --version",
+            "etcd --version | head -1",
+            "uname -sr | cut -d- -f1",
+        ];
         let version = |command: &&str| Ok(self.container.run(command)?.trim().to_owned());
         commands.iter().map(version).collect()
     }
@@ -149,14 +155,14 @@ impl Trial {
         let vips = vips.collect::<Result<Vec<_>>>()?;
         let own = [0, 1].map(|index| self.observers.own(index, period));
         let own = own.into_iter().collect::<Result<Vec<_>>>()?;
-        Ok(Outcome { vips, own, refusal, is_right })
+        Ok(Outcome { vips, own, refusal, is_right, log: news })
     }
 
     /// What turnip has logged since this was last asked.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn news(&self) -> Result<String> {
+    fn news(&self) -> Result<String> {
         let since = "--cursor-file=/run/turnip-log-read-to";
         self.container.run(&format!(
             "journalctl --sync; journalctl --quiet --unit=turnip --output=cat {since}"
