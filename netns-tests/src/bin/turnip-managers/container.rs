@@ -47,18 +47,14 @@ impl Container {
             if !process.runs() {
                 bail!("systemd-nspawn has ended: {}", process.log_text());
             }
-            Ok(child_of(process.id()))
+            // Its first child is one that makes the container, and ends.
+            let Some(init) = child_of(process.id()) else { return Ok(None) };
+            let state = inside(init, "systemctl is-system-running").output()?.stdout;
+            let state = String::from_utf8_lossy(&state);
+            Ok(matches!(state.trim(), "running" | "degraded").then_some(init))
         })?;
-        let init = init.with_context(|| format!("no container: {}", process.log_text()))?;
-        let container = Container { process, init };
-        let is_up = BOOT.is_so(|| -> Result<bool> {
-            let state = container.command("systemctl is-system-running").output()?.stdout;
-            Ok(matches!(String::from_utf8_lossy(&state).trim(), "running" | "degraded"))
-        })?;
-        if !is_up {
-            bail!("systemd is not up: {}", container.process.log_text());
-        }
-        Ok(container)
+        let init = init.with_context(|| format!("systemd is not up: {}", process.log_text()))?;
+        Ok(Container { process, init })
     }
 
     /// Writes a file, which everybody may read, except what NetworkManager wants for root alone.
@@ -88,20 +84,12 @@ impl Container {
     /// # Errors
     /// When it fails; with what it said.
     pub fn run(&self, script: &str) -> Result<String> {
-        let output = self.command(script).output().context("nsenter")?;
+        let output = inside(self.init, script).output().context("nsenter")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             return Err(anyhow!("{script}: {}", said.trim().replace('\n', "; ")));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn command(&self, script: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--target={}", self.init));
-        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--", "sh", "-ec", script]);
-        command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin");
-        command
     }
 
     fn path(&self, inside: &str) -> PathBuf {
@@ -115,6 +103,15 @@ impl Drop for Container {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// A script of the shell, to run where a process is.
+fn inside(process: u32, script: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--target={process}"));
+    command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--", "sh", "-ec", script]);
+    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin");
+    command
 }
 
 /// The process that another one has started, once it has.

@@ -104,4 +104,7 @@ each is shown.
   is how long it was away, at the longest, by the kernel's own events.
 - A *gap* is the longest time in which the client got no answer; 10 ms and less are none. After a loss of
   carrier, gaps and times count from its return.
+- A gap of some 1000 ms of an address that was not away for so long is a question for a neighbour that was
+  lost, of the client's for the host or, where IPv6 was off for a moment, of the host's for the client: the
+  kernel asks again after 1 s. VIPs are announced when they come, own addresses are not.
 ";
