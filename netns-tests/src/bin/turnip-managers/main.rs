@@ -93,8 +93,8 @@ of the host's own addresses beside them. `ci/network-managers >netns-tests/netwo
 
 One host, booted by systemd in a container, with one member of etcd on loopback and turnip's own unit; its
 lease is 3 s. On eth0 the manager has 10.77.0.11/24 and fd77::11/64, turnip four VIPs of the same subnets.
-A client on the same link asks all six addresses every 5 ms. Everything was done RUNS times; the worst of
-each is shown.
+A client on the same link asks all six addresses every 5 ms. Everything was done RUNS times, on 2 cores that
+had much else to do; the worst of each is shown.
 
 - An own address is *unusable* while it is away, or while the kernel still asks whether somebody else has it
   (DAD). Then a connection of the host can only come from a VIP, or from nowhere; \"and for 5 ms more\" is how
