@@ -22,7 +22,7 @@
 
 pub mod address_event;
 pub mod address_monitor;
-mod background;
+pub mod background;
 pub mod binary;
 pub mod certificates;
 pub mod cleanup;

@@ -320,6 +320,38 @@ fn promote_secondaries_is_put_back_with_the_fence_and_without_one() {
 }
 
 #[test]
+fn an_ipv6_address_is_put_there_although_ipv6_is_off_for_a_moment() {
+    on_a_host(|| async {
+        let _neighbour = Neighbour::join().await;
+        let vips = [on(DEVICE, "fd00::50/64"), on(DEVICE, "fd00::51/128")];
+        let host = Host::start(Backstop::Fence, &vips);
+        let setting = format!("/proc/sys/net/ipv6/conf/{DEVICE}/disable_ipv6");
+        let mut succeeded = 0;
+        // On a busy machine the moment may be too long now and then.
+        for _ in 0..5 {
+            std::fs::write(&setting, "1").unwrap();
+            // In the namespace of this thread, as its child.
+            let on_again = std::thread::spawn({
+                let setting = setting.clone();
+                move || {
+                    std::thread::sleep(Duration::from_millis(15));
+                    std::fs::write(setting, "0").unwrap();
+                }
+            });
+            succeeded += u32::from(host.assume(&vips, host.after(60_000)).await == done());
+            on_again.join().unwrap();
+            assert_eq!(host.withdraw(&vips).await, done());
+        }
+        assert!(succeeded >= 3, "{succeeded} of 5");
+        // For good it is a refusal.
+        std::fs::write(&setting, "1").unwrap();
+        let outcome = host.assume(&vips, host.after(60_000)).await;
+        let KernelOutcome::Done { failed, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(failed.len(), 2);
+    });
+}
+
+#[test]
 fn root_lacks_no_capability() {
     assert_eq!(turnip::kernel::check::missing_capabilities().unwrap(), Vec::<&str>::new());
 }

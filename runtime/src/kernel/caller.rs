@@ -16,6 +16,7 @@ use super::address::{Found, LinkState, Put, Slot};
 use super::configured::Configured;
 use super::expected::Expected;
 use super::fence::Fence;
+use super::ipv6_off;
 use super::liveness::Liveness;
 use super::places::Places;
 use super::promotion::Promotion;
@@ -194,7 +195,13 @@ impl Caller {
         new.extend(gone);
         let put =
             |slot: &Slot| Put { slot: *slot, deprecated: self.surroundings.is_deprecated(*slot) };
-        let answers = match self.route.put(slots.iter().map(put), lifetime_secs) {
+        let puts: Vec<Put> = slots.iter().map(put).collect();
+        // Where the lifetime is the proof, nothing may take longer than was reckoned with.
+        let answers = match self.fence {
+            Some(_) => ipv6_off::put(&mut self.route, &puts, lifetime_secs),
+            None => self.route.put(puts.into_iter(), lifetime_secs),
+        };
+        let answers = match answers {
             Ok(answers) => answers,
             Err(error) => return all(addresses, &refused(&error)),
         };

@@ -27,6 +27,7 @@ mod expected;
 pub mod fence;
 mod fence_names;
 mod filter;
+mod ipv6_off;
 mod listen;
 mod liveness;
 mod neighbourhood;
