@@ -31,6 +31,7 @@
 
 mod action;
 pub mod adapter;
+mod causes;
 mod config;
 mod heartbeat;
 mod kernel;
@@ -52,6 +53,7 @@ mod view;
 
 pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
+pub use causes::Causes;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
 pub use kernel::{
@@ -64,7 +66,7 @@ pub use lease::{Backstop, Lease, LeaseError};
 pub use mutant::Mutant;
 pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
 pub use node::{Node, transitions_in_markdown};
-pub use report::{Level, Report};
+pub use report::{Level, Report, Silenced};
 pub use store::{
     Compare, Event, Events, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op, Snapshot,
     StoreError, Txn, TxnResponse, Update,

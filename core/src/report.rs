@@ -77,6 +77,17 @@ pub enum Report {
     Expired {
         /// The other node.
         node: NodeName,
+        /// How long nothing was heard of it; none where another host had this node's own name.
+        silence: Option<Silenced>,
+        /// The VIPs that this node took with that. Others may take others.
+        vips: Vec<VipName>,
+    },
+    /// Another node's session has ended otherwise.
+    SessionEnded {
+        /// The other node.
+        node: NodeName,
+        /// How long nothing was heard of it.
+        silence: Silenced,
     },
     /// An address is being put on its interface.
     Assuming {
@@ -102,6 +113,8 @@ pub enum Report {
         assignment: Assignment,
         /// Why.
         why: String,
+        /// Nobody wanted it so.
+        forced: bool,
     },
     /// An address is gone.
     Forfeited {
@@ -208,6 +221,8 @@ impl Report {
             | Report::ConsentMissing { .. }
             | Report::PathsLost { .. }
             | Report::WatchStale { .. }
+            | Report::Expired { .. }
+            | Report::Forfeiting { forced: true, .. }
             | Report::Repairing { .. }
             | Report::Conflict { .. }
             | Report::Stray { .. }
@@ -257,9 +272,23 @@ impl fmt::Display for Report {
                 write!(f, "watch of etcd is stale, starting it again: {why}")
             }
             Report::WatchRestored => f.write_str("watch of etcd is up to date"),
-            Report::Expired { node } => {
-                write!(f, "expired the session of {node}: it was not renewed in time")
+            Report::Expired { node, silence: None, .. } => {
+                write!(f, "expired the session of {node}, which another host had and did not renew")
             }
+            Report::Expired { node, silence: Some(silence), vips } => {
+                write!(f, "expired the session of {node}: {silence}; ")?;
+                match vips.as_slice() {
+                    [] => f.write_str("none of its VIPs is for this host to take with it"),
+                    vips => write!(f, "taking over {}", some_of(vips)),
+                }
+            }
+            Report::SessionEnded { node, silence } if silence.is_over() => {
+                write!(f, "the session of {node} is expired, by another host: {silence}")
+            }
+            Report::SessionEnded { node, silence } => write!(
+                f,
+                "the session of {node} has ended, by an orderly stop or another host: {silence}"
+            ),
             Report::Assuming { assignment, token, .. } => {
                 write!(f, "assuming {assignment} (token {token})")
             }
@@ -315,11 +344,35 @@ impl fmt::Display for Report {
     }
 }
 
+/// How long a node was silent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Silenced {
+    /// For how long nothing was heard of it, by etcd or heartbeats.
+    pub silent: Duration,
+    /// The lease that its session declared.
+    pub lease: Duration,
+}
+
+impl Silenced {
+    /// Whether the lease was over.
+    pub fn is_over(&self) -> bool {
+        self.silent >= self.lease
+    }
+}
+
+impl fmt::Display for Silenced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Silenced { silent, lease } = self;
+        write!(f, "nothing was heard of it for {:.2} s", silent.as_secs_f64())?;
+        write!(f, ", of a lease of {} s", lease.as_secs_f64())
+    }
+}
+
 /// The names, or the first of many with how many more there are.
-fn some_of(nodes: &[NodeName]) -> String {
+fn some_of(names: &[impl fmt::Display]) -> String {
     const SHOWN: usize = 5;
-    let shown: Vec<&str> = nodes.iter().take(SHOWN).map(NodeName::as_str).collect();
-    match nodes.len().saturating_sub(SHOWN) {
+    let shown: Vec<String> = names.iter().take(SHOWN).map(ToString::to_string).collect();
+    match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }

@@ -9,7 +9,7 @@ use crate::lease::{self, Lease};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId};
 use crate::records::SessionRecord;
-use crate::report::Report;
+use crate::report::{Report, Silenced};
 use crate::silence::{Mark, Patience, SilenceClock};
 use crate::time::Instant;
 use crate::view::Known;
@@ -109,9 +109,32 @@ pub(super) struct Silent {
     pub(super) seen: Revision,
     /// It has a list: the own session must be as it is known, too (rule 10.2).
     pub(super) is_listed: bool,
+    /// For whoever is told of it.
+    pub(super) silence: Silence,
+}
+
+/// How long a session has been silent, and may be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Silence {
+    /// When it was last heard, by whichever way.
+    pub(super) since: Instant,
+    /// What it declares.
+    pub(super) lease: Duration,
+}
+
+impl Silence {
+    /// As an operator is told at that time.
+    pub(super) fn by(self, now: Instant) -> Silenced {
+        Silenced { silent: now.since(self.since), lease: self.lease }
+    }
 }
 
 impl Peer {
+    fn silence(&self) -> Silence {
+        let heard = Some(self.heard).max(self.acknowledged).unwrap_or(self.heard);
+        Silence { since: heard.heard_at(), lease: self.lease.unwrap_or_default() }
+    }
+
     /// For how long no heartbeat of it has come. Who was met only just now may not have sent one yet.
     fn without_beat(&self, now: Instant) -> Duration {
         now.since(self.beat_at.unwrap_or(self.since))
@@ -366,9 +389,15 @@ impl Peers {
                 session: peer.session,
                 seen: peer.seen,
                 is_listed: peer.expired_by != ExpiredBy::Anybody,
+                silence: peer.silence(),
             })
         };
         self.peers.iter().filter_map(silent).collect()
+    }
+
+    /// The silence of a node's session, unless an expiry of this node's is under way: its answer says more.
+    pub(super) fn silence_unless_expiring(&self, node: &NodeName) -> Option<Silence> {
+        self.peers.get(node).filter(|peer| !peer.pending).map(Peer::silence)
     }
 
     /// An expiry of `node` is under way, and none is tried again before `retry_at`.
@@ -435,7 +464,9 @@ mod tests {
         assert_eq!(peers.next_due(&own, lease), Some(due));
         assert!(peers.silent(&own, lease, due - Duration::from_nanos(1)).is_empty());
         let session = SessionId(Revision(5));
-        let silent = Silent { node: b.clone(), session, seen: Revision(6), is_listed: false };
+        let silence = Silence { since: NOW, lease: Duration::from_secs(3) };
+        let seen = Revision(6);
+        let silent = Silent { node: b.clone(), session, seen, is_listed: false, silence };
         assert_eq!(peers.silent(&own, lease, due), [silent]);
     }
 

@@ -10,7 +10,7 @@ use turnip_core::placement::Unfit;
 use turnip_core::records::{DrainRecord, PinRecord, decode, encode};
 use turnip_core::{NodeName, Op, VipName};
 
-use super::cluster::{Cluster, ClusterState, block_on};
+use super::cluster::{Cluster, ClusterState, block_on, unanswered};
 use super::overview::{Overview, WhatIf};
 use super::{FAILED, OK, fail, print};
 
@@ -122,7 +122,7 @@ pub fn finish(
         let state = cluster
             .observe(|_| Duration::ZERO)
             .await
-            .map_err(|error| format!("{error} ({})", reach.etcd.endpoints.join(", ")))?;
+            .map_err(|error| unanswered(&error, reach))?;
         work(&cluster, &state).await
     };
     match block_on(all).flatten() {

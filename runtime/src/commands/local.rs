@@ -48,6 +48,18 @@ pub struct Local {
     pub claims_received: u64,
 }
 
+impl Local {
+    /// The nodes that hold what is theirs although nothing of them comes to etcd: none where this one does
+    /// not hold by consent of all.
+    pub fn holding_by_consent(&self) -> Vec<NodeName> {
+        let Some(heartbeats) = self.heartbeats.as_ref().filter(|_| self.by_consent) else {
+            return Vec::new();
+        };
+        let heard = heartbeats.from.iter().filter(|(_, way)| !way.lost).map(|(node, _)| node);
+        heard.chain([&self.node]).cloned().collect()
+    }
+}
+
 /// A machine that claims an address which this host holds.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct Claim {

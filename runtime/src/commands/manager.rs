@@ -31,6 +31,11 @@ impl Manager {
         )
     }
 
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The first session is established.
     pub fn ready(&self) {
         self.notify(&NotifyState::Ready);

@@ -16,6 +16,8 @@ pub mod run;
 pub mod service;
 pub mod status;
 pub mod table;
+pub mod unit;
+pub mod vouching;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

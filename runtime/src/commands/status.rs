@@ -1,14 +1,14 @@
 //! `turnip status`: who owns what.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
 use turnip::config::{Reach, Sources};
 use turnip_core::VipName;
 
-use super::cluster::{Cluster, block_on};
+use super::cluster::{Cluster, beyond, block_on, unanswered};
 use super::local::{self, Local};
 use super::overview::{Node, Overview, Vip, WhatIf};
 use super::run::runtime_directory;
@@ -20,12 +20,13 @@ const NO_ANSWER: u8 = 2;
 
 /// What its help ends with.
 pub const AFTER_HELP: &str = "\
-It reads etcd and listens for up to a renew interval, to see which nodes are alive. It works from any \
-machine that reaches etcd, with --endpoints and --cluster alone. On a host where the daemon runs it \
-also shows what that knows by itself, whether or not etcd answers.
+It reads etcd and listens until it has heard of every node, for a lease at most: who is silent for \
+longer than that owns nothing. It works from any machine that reaches etcd, with --endpoints and \
+--cluster alone. On a host where the daemon runs it also shows what that knows by itself, whether or \
+not etcd answers.
 
-Exit status: 0 every VIP has an owner; 1 some VIP has none, or there is no VIP; 2 no answer from \
-etcd, or wrong configuration.";
+Exit status: 0 every VIP has a living owner; 1 some VIP has none, or there is no VIP; 2 no answer \
+from etcd, or wrong configuration.";
 
 /// How to show it.
 #[derive(Args)]
@@ -76,13 +77,11 @@ struct Answer<'a> {
 
 async fn overview(reach: &Reach) -> Result<Overview, String> {
     let cluster = Cluster::new(reach)?;
-    // The interval is a sixth of the lease unless configured otherwise, up to a third.
-    let patience =
-        |lease: Duration| (lease / 4).min(Duration::from_secs(10)) + Duration::from_millis(100);
-    let state = cluster
-        .observe(patience)
-        .await
-        .map_err(|error| format!("{error} ({})", reach.etcd.endpoints.join(", ")))?;
+    let observed = cluster.observe(beyond).await;
+    let mut state = observed.map_err(|error| unanswered(&error, reach))?;
+    if let Some(local) = local::ask(&runtime_directory(), &reach.cluster) {
+        state.vouch_for(local.holding_by_consent());
+    }
     Ok(state.overview(&cluster.keys, &WhatIf::default()))
 }
 
@@ -226,6 +225,8 @@ fn nodes(overview: &Overview) -> String {
 
 fn health(node: &Node) -> String {
     match (node.session, node.drained, node.blocked.len()) {
+        _ if node.session_unreadable => "unreadable".into(),
+        _ if node.silent_beyond_lease => "silent".into(),
         (None, ..) => "down".into(),
         (_, true, _) => "drained".into(),
         (.., 0) if node.healthy => "ok".into(),

@@ -324,6 +324,10 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
         }
     }
     let mut check = |variable: &str, value: &Option<String>, error: String| {
+        let error = match value.as_ref().is_some_and(|value| value.contains("TURNIP_")) {
+            true => "several variables in one; a file of variables has one a line".to_owned(),
+            false => error,
+        };
         let place = Place::Variable(variable.into());
         let shown = value.as_ref().map(|value| format!("{value:?}"));
         problems.add(Problem::new(place, variable, shown, error));

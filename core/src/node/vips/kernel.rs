@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::state::{Event, State};
-use super::vip::{Blocked, Leaving};
+use super::vip::{Blocked, Leaving, Withdrawal};
 use super::{Context, Vips, rhythm};
 use crate::action::{Action, OpId};
 use crate::kernel::{Assignment, KernelError, KernelOp};
@@ -73,11 +73,18 @@ impl Vips {
         }
     }
 
-    pub(super) fn report_withdrawing(own: &Own, index: VipIndex, why: &str, out: &mut Outbox) {
+    pub(super) fn report_withdrawing(
+        own: &Own,
+        index: VipIndex,
+        withdrawal: &Withdrawal,
+        out: &mut Outbox,
+    ) {
         let vip = &own.vip(index).name;
+        let (Withdrawal::Orderly(why) | Withdrawal::Forced(why)) = withdrawal;
+        let forced = matches!(withdrawal, Withdrawal::Forced(_));
         for assignment in own.assignments(&[index]) {
             let (vip, why) = (vip.clone(), why.to_owned());
-            out.report(Report::Forfeiting { vip, assignment, why });
+            out.report(Report::Forfeiting { vip, assignment, why, forced });
         }
     }
 

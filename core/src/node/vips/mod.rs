@@ -31,7 +31,7 @@ use crate::view::View;
 use agenda::Agenda;
 use conflicts::Conflicts;
 use state::{Event, State};
-use vip::{Leaving, Vip};
+use vip::{Leaving, Vip, Withdrawal};
 
 pub(super) use transactions::{VIPS_PER_TXN_MAX, compare_session};
 pub(super) use vip::Ineligible;
@@ -156,44 +156,50 @@ impl Vips {
     }
 
     /// Whether what is on the interface may stay there; else why not, as an operator is told.
-    pub(super) fn may_hold(&self, context: &Context<'_>, index: VipIndex) -> Result<(), String> {
+    pub(super) fn may_hold(
+        &self,
+        context: &Context<'_>,
+        index: VipIndex,
+    ) -> Result<(), Withdrawal> {
+        use Withdrawal::{Forced, Orderly};
         let (situation, vip) = (&context.situation, &self.vips[index]);
         if !situation.in_time() {
-            return Err(match situation.session.deadline() {
+            return Err(Forced(match situation.session.deadline() {
                 Some(_) => "its session was not renewed in time".to_owned(),
                 None => "this node has no session for it".to_owned(),
-            });
+            }));
         }
         if self.until(index).is_some_and(|until| until <= situation.now) {
-            return Err("the kernel could not be told in time to keep it".to_owned());
+            return Err(Forced("the kernel could not be told in time to keep it".to_owned()));
         }
         if let Some(why) = self.ineligible(situation, context.candidates, index) {
-            return Err(why.to_string());
+            return Err(why.into());
         }
         if situation.session.is_inheriting() {
             // What an earlier process left stays until it is known whose it is.
             return Ok(());
         }
         if context.publication.is_defined_otherwise(situation.own, index) {
-            return Err("this node has published another definition of it".to_owned());
+            return Err(Forced("this node has published another definition of it".to_owned()));
         }
         if context.publication.is_yielded(index) {
-            return Err("this node has given up its place as the first with it".to_owned());
+            let why = "this node has given up its place as the first with it";
+            return Err(Forced(why.to_owned()));
         }
         let Some(modified) = situation.owned(index) else {
-            return Err(match (situation.named(index), situation.vip_key(index)) {
+            return Err(Forced(match (situation.named(index), situation.vip_key(index)) {
                 (Some((node, _)), _) if node != situation.own.name() => format!("{node} owns it"),
                 (None, Some(_)) => "what etcd says of it cannot be read".to_owned(),
                 _ => "nobody gave it to this session".to_owned(),
-            });
+            }));
         };
         if self.is_leaving_for_good(situation.own, index, modified) {
-            return Err("it is being handed over".to_owned());
+            return Err(Orderly("it is being handed over".to_owned()));
         }
         match &vip.leaving {
             None => Ok(()),
-            Some(Leaving::Preferred(node)) => Err(format!("{node} is preferred")),
-            Some(Leaving::NeedsReinstall) => Err("the kernel did not keep it".to_owned()),
+            Some(Leaving::Preferred(node)) => Err(Orderly(format!("{node} is preferred"))),
+            Some(Leaving::NeedsReinstall) => Err(Forced("the kernel did not keep it".to_owned())),
         }
     }
 

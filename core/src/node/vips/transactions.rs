@@ -121,7 +121,8 @@ impl Vips {
             txn.compares.push(Compare::ModRevision { key, is: is.unwrap_or_default() });
         }
         txn.failure.push(Op::Get { key });
-        let purpose = Purpose::Expire { node: silent.node.clone(), vips: share.clone() };
+        let (node, silence) = (silent.node.clone(), Some(silent.silence));
+        let purpose = Purpose::Expire { node, silence, vips: share.clone() };
         let id = out.commit(purpose, txn, situation.view.newest, situation.timeout());
         for index in share {
             self.go(index, Event::ClaimSent(id));

@@ -47,6 +47,25 @@ impl fmt::Display for Ineligible {
     }
 }
 
+/// Why what is on the interface may not stay there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::node) enum Withdrawal {
+    /// Somebody wants it so.
+    Orderly(String),
+    /// It cannot be held: somebody should look.
+    Forced(String),
+}
+
+impl From<Ineligible> for Withdrawal {
+    fn from(why: Ineligible) -> Self {
+        let text = why.to_string();
+        match why {
+            Ineligible::Ending(_) | Ineligible::Drained => Withdrawal::Orderly(text),
+            Ineligible::Blocked(_) | Ineligible::Conflict(_) => Withdrawal::Forced(text),
+        }
+    }
+}
+
 /// A VIP.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Vip {

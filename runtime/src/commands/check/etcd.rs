@@ -7,7 +7,7 @@ use turnip::etcd::Etcd;
 use turnip::etcd::inspect::{EndpointStatus, History};
 use turnip_core::{Keys, Lease, StoreError};
 
-use super::Findings;
+use super::{Findings, rights};
 use crate::commands::membership;
 use crate::commands::overview::{Overview, WhatIf};
 
@@ -43,6 +43,7 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
         Ok(kept) => history(kept, findings),
         Err(error) => findings.warning("etcd history", format!("cannot be read: {error}")),
     }
+    rights::check(&etcd, reach, config, findings).await;
     let lease = config.map(|config| config.lease);
     match etcd.commit_latencies(&reach.cluster, COMMITS, TIMEOUT).await {
         Ok(latencies) => commits(latencies, lease, findings),
