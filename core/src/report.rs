@@ -245,6 +245,10 @@ impl fmt::Display for Report {
                 write!(f, "resumed session {session} of an earlier process")
             }
             Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
+            // Another cause, long after the first one.
+            Report::RenewalsFail { why, left } if left.is_zero() => {
+                write!(f, "renewal fails, and nothing is held: {why}")
+            }
             Report::RenewalsFail { why, left } => write!(
                 f,
                 "renewal fails, {:.1} s until addresses are taken away: {why}",

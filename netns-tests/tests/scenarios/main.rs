@@ -18,6 +18,7 @@ mod operators;
 mod own_addresses;
 mod renames;
 mod rollback;
+mod says;
 mod store;
 mod upgrades;
 

@@ -117,6 +117,7 @@ pub fn finish(
     reach: &Reach,
     work: impl AsyncFnOnce(&Cluster, &ClusterState) -> Result<String, String>,
 ) -> ExitCode {
+    super::notice(reach);
     let all = async {
         let cluster = Cluster::new(reach)?;
         let state = cluster

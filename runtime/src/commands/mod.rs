@@ -22,7 +22,7 @@ pub mod vouching;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use turnip::config::Problems;
+use turnip::config::{Problems, Reach};
 
 /// It did what it was asked to.
 pub const OK: u8 = 0;
@@ -40,6 +40,13 @@ pub fn fail(status: u8, why: impl std::fmt::Display) -> ExitCode {
 /// Shows what is wrong with the configuration.
 pub fn refuse(problems: &Problems) -> ExitCode {
     fail(USAGE, problems)
+}
+
+/// Says on standard error what is to be known of how the configuration came together.
+pub fn notice(reach: &Reach) {
+    for notice in &reach.notices {
+        eprintln!("turnip: {notice}");
+    }
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.

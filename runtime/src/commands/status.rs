@@ -42,6 +42,7 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
         Ok(reach) => reach,
         Err(problems) => return super::refuse(&problems),
     };
+    super::notice(&reach);
     let overview = block_on(overview(&reach)).flatten();
     let local = local::ask(&runtime_directory(), &reach.cluster);
     if args.json {
