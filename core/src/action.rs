@@ -1,5 +1,6 @@
 //! What a node asks of the world.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::heartbeat::{Addressee, HeartbeatKeys};
@@ -46,6 +47,12 @@ pub enum Action {
         id: OpId,
         /// What.
         op: KernelOp,
+    },
+    /// End the connections through these addresses, which have left this host. What is on an
+    /// interface all the same is left alone.
+    EndConnections {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
     },
     /// Tell the neighbours where the addresses are now, unless `deadline` has passed.
     Announce {

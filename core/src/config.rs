@@ -70,6 +70,10 @@ pub struct VipConfig {
     pub policy: Policy,
     /// Whether it is announced against another machine that claims one of its addresses (rule 8.18).
     pub defend: bool,
+    /// Whether it is held on an interface only while that has a carrier.
+    pub require_carrier: bool,
+    /// Whether connections through its addresses are left alone when it has left this node.
+    pub keep_connections: bool,
 }
 
 /// Who should own a VIP.
@@ -100,6 +104,21 @@ impl Policy {
 }
 
 impl VipConfig {
+    /// Whether the address on that interface is one that turnip puts there for it.
+    pub fn belongs_on(&self, interface: &str, address: IpNet) -> bool {
+        *self.interface == *interface && self.addresses.contains(&address)
+    }
+
+    /// Whether an address on that interface has the IP of one of the VIP's, and is none that turnip
+    /// puts there: it is on another interface, or has another prefix length.
+    pub fn has_double(&self, interface: &str, address: IpNet) -> bool {
+        let is_here = *self.interface == *interface;
+        // A link-local address on another link is another address.
+        let is_same =
+            |own: &IpNet| own.addr() == address.addr() && (is_here || !is_link_local(own.addr()));
+        !self.belongs_on(interface, address) && self.addresses.iter().any(is_same)
+    }
+
     /// What must be the same on two hosts for one to hand the VIP to the other: its addresses and
     /// its policy, not the interface, not the priority, and not how it is announced.
     pub fn digest(&self) -> String {
@@ -126,5 +145,34 @@ impl VipConfig {
             interface: Arc::clone(&self.interface),
             address,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_ip_on_another_interface_or_of_another_length_is_a_double() {
+        let vip = VipConfig {
+            name: "v".parse().unwrap(),
+            addresses: ["10.0.0.50/24", "fe80::1/64"].map(|net| net.parse().unwrap()).into(),
+            interface: "eth0".into(),
+            policy: Policy::Spread,
+            defend: false,
+            require_carrier: true,
+            keep_connections: false,
+        };
+        let on = |interface: &str, net: &str| {
+            let net = net.parse().unwrap();
+            (vip.belongs_on(interface, net), vip.has_double(interface, net))
+        };
+        let (own, double, other) = ((true, false), (false, true), (false, false));
+        assert_eq!(on("eth0", "10.0.0.50/24"), own);
+        assert_eq!(on("eth0", "10.0.0.50/32"), double);
+        assert_eq!(on("eth1", "10.0.0.50/24"), double);
+        assert_eq!(on("eth0", "10.0.0.51/24"), other);
+        assert_eq!(on("eth0", "fe80::1/128"), double);
+        assert_eq!(on("eth1", "fe80::1/64"), other, "another link has addresses of its own");
     }
 }

@@ -41,20 +41,23 @@ pub struct PresentAddress {
     pub misplaced: bool,
 }
 
-/// An interface and whether it can carry traffic.
+/// An interface and whether it can carry traffic. One that has several names which matter is told
+/// of once by each.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Link {
     /// The interface's name.
     pub name: Arc<str>,
-    /// Administratively up and with a carrier.
+    /// Administratively up.
     pub up: bool,
+    /// With a carrier, if it is up: a bridge without ports has none.
+    pub carrier: bool,
 }
 
 /// What the kernel holds now.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Listing {
-    /// Every address that carries turnip's mark, and every configured address that is there
-    /// with or without it.
+    /// Every address that carries turnip's mark; and, with or without it, every one whose IP a
+    /// VIP has, on whatever interface and with whatever prefix length.
     pub addresses: Vec<PresentAddress>,
     /// Every interface.
     pub links: Vec<Link>,
@@ -210,8 +213,8 @@ pub struct Conflict {
 /// What the kernel tells unasked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum KernelEvent {
-    /// A configured or marked address appeared, or went away, or one of the host's own beside which
-    /// such a one stands: a hint to look.
+    /// A marked address, or one whose IP a VIP has, appeared or went away, or one of the host's own
+    /// beside which a VIP stands: a hint to look.
     AddressChanged,
     /// An interface appeared, went up or down.
     LinkChanged(Link),

@@ -46,6 +46,7 @@ pub mod placement;
 pub mod records;
 mod report;
 mod silence;
+mod silenced;
 mod store;
 mod time;
 mod timer;
@@ -66,7 +67,8 @@ pub use lease::{Backstop, Lease, LeaseError};
 pub use mutant::Mutant;
 pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
 pub use node::{Node, transitions_in_markdown};
-pub use report::{Level, Report, Silenced};
+pub use report::{Level, Report};
+pub use silenced::Silenced;
 pub use store::{
     Compare, Event, Events, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op, Snapshot,
     StoreError, Txn, TxnResponse, Update,

@@ -77,6 +77,8 @@ mutants! {
     LeftoversOwned: "rule 5.6, interleaving 20",
     /// Of two VIPs with one address the second is put there as well as the first.
     ConflictIgnored: "rule 4.7",
+    /// An orderly stop removes the fence beside an address that is not turnip's and answers without it.
+    FenceRemovedBesideDouble: "rule 7.9",
     /// Nobody looks at what somebody else did to the addresses.
     NoRepair: "rule 7.1",
     /// Nobody looks at how addresses stand beside the host's own.

@@ -195,6 +195,8 @@ mod tests {
             interface: "lo".into(),
             policy: Policy::Priority { priority: 7, preempt: true },
             defend: false,
+            require_carrier: true,
+            keep_connections: false,
         };
         let fit = NodeRecord {
             vips: [(vip.clone(), VipOffer::of(&config, "d".into()))].into(),

@@ -158,6 +158,9 @@ pub struct VipOffer {
     /// Why the node cannot take it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+    /// What an operator should see to on the node, although it can take the VIP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     /// The node cannot take it, has nothing of it on its interface, and gives up its right as the
     /// first with these addresses: before it takes the VIP again it publishes it anew, as the
     /// youngest (rule 4.10).
@@ -185,6 +188,7 @@ impl VipOffer {
             priority,
             defined_at: None,
             blocked: None,
+            notice: None,
             yields: false,
             failed_at: None,
         }

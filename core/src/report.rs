@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::kernel::{Assignment, Mac};
 use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::silenced::Silenced;
 
 /// How much a report matters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -174,6 +175,25 @@ pub enum Report {
         /// The other one.
         mac: Mac,
     },
+    /// An IP of the VIP is on the host elsewhere than turnip puts it, or with another prefix length.
+    Double {
+        /// The VIP.
+        vip: VipName,
+        /// Which address that is, and where.
+        why: String,
+        /// Whether the VIP is here as well.
+        held: bool,
+    },
+    /// That is over.
+    DoubleGone {
+        /// The VIP.
+        vip: VipName,
+    },
+    /// The fence is not removed at the end.
+    FenceStays {
+        /// Why.
+        why: String,
+    },
     /// An address of an earlier turnip on this host that is no longer configured.
     Stray {
         /// The address.
@@ -225,11 +245,14 @@ impl Report {
             | Report::Forfeiting { forced: true, .. }
             | Report::Repairing { .. }
             | Report::Conflict { .. }
+            | Report::Double { held: true, .. }
+            | Report::FenceStays { .. }
             | Report::Stray { .. }
             | Report::PinIgnored { .. }
             | Report::NameContested { .. } => Level::Warn,
             Report::KernelFails { .. }
             | Report::Blocked { .. }
+            | Report::Double { held: false, .. }
             | Report::Unreadable { .. }
             | Report::StoreChanged { .. } => Level::Error,
             _ => Level::Info,
@@ -315,10 +338,10 @@ impl fmt::Display for Report {
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
             Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),
-            Report::Conflict { assignment, heard_on, mac } => write!(
-                f,
-                "{assignment} is held here, and the machine with the hardware address {mac} says on {heard_on} that it has it: clients may be led there; take the address away from it"
-            ),
+            Report::Conflict { .. }
+            | Report::Double { .. }
+            | Report::DoubleGone { .. }
+            | Report::FenceStays { .. } => self.tell_of_others(f),
             Report::Stray { assignment } => {
                 write!(
                     f,
@@ -348,27 +371,33 @@ impl fmt::Display for Report {
     }
 }
 
-/// How long a node was silent.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Silenced {
-    /// For how long nothing was heard of it, by etcd or heartbeats.
-    pub silent: Duration,
-    /// The lease that its session declared.
-    pub lease: Duration,
-}
-
-impl Silenced {
-    /// Whether the lease was over.
-    pub fn is_over(&self) -> bool {
-        self.silent >= self.lease
-    }
-}
-
-impl fmt::Display for Silenced {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Silenced { silent, lease } = self;
-        write!(f, "nothing was heard of it for {:.2} s", silent.as_secs_f64())?;
-        write!(f, ", of a lease of {} s", lease.as_secs_f64())
+impl Report {
+    /// What is told of addresses that have a VIP's IP and are not turnip's, here (rule 7.9) or on
+    /// another machine (rule 8.18).
+    fn tell_of_others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::Conflict { assignment, heard_on, mac } => write!(
+                f,
+                "{assignment} is held here, and the machine with the hardware address {mac} says on {heard_on} that it has it: clients may be led there; take the address away from it"
+            ),
+            Report::Double { vip, why, held: false } => {
+                write!(f, "cannot hold {vip} here: {why}. Take that address away")
+            }
+            Report::Double { vip, why, held: true } => {
+                write!(
+                    f,
+                    "{vip} is held here, and {why}. Take that address away before {vip} moves"
+                )
+            }
+            Report::DoubleGone { vip } => {
+                write!(f, "the addresses of {vip} are nowhere else on this host any more")
+            }
+            Report::FenceStays { why } => write!(
+                f,
+                "leaving the fence in place, for {why}, and without the fence two hosts would answer. When that address is gone, `turnip release` removes the fence"
+            ),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 mod world;
 
 use turnip_core::*;
-use world::{MS, World, config, one_vip, vip};
+use world::{MS, World, config, link, one_vip, vip};
 
 const KEEP: Policy = Policy::Priority { priority: 0, preempt: false };
 
@@ -342,7 +342,7 @@ fn a_listing_that_is_older_than_news_of_a_link_does_not_outlive_them() {
     let (id, _) = world.hosts[0].ops.remove(at).unwrap();
     // ... and that it is back is heard of first.
     world.hosts[0].links.insert("eth0".to_owned(), true);
-    world.event(0, KernelEvent::LinkChanged(Link { name: "eth0".into(), up: true }));
+    world.event(0, KernelEvent::LinkChanged(link("eth0", true, true)));
     let (now, listing) = (world.now, Listing::default());
     world.hosts[0].node.handle_kernel_outcome(id, KernelOutcome::Listed(listing), now);
     world.hosts[0].hold_ops = false;
@@ -412,7 +412,7 @@ fn an_interface_that_is_gone_does_not_come_back_because_a_back_off_is_over() {
     assert!(!world.said(0, "can hold v here again"), "{}", world.story());
     world.hosts[0].refuse_assume = None;
     world.hosts[0].links.insert("eth0".to_owned(), true);
-    world.event(0, KernelEvent::LinkChanged(Link { name: "eth0".into(), up: true }));
+    world.event(0, KernelEvent::LinkChanged(link("eth0", true, true)));
     world.run(100 * MS);
     assert_eq!(world.holders(), [0], "{}", world.story());
 }

@@ -155,7 +155,7 @@ fn a_host_that_does_not_hold_what_is_its_own_is_not_acknowledged_for_long() {
         world.run(SECOND);
         world.hosts[0].links.insert("eth0".into(), false);
         world.hosts[0].addresses.clear();
-        let down = KernelEvent::LinkChanged(Link { name: "eth0".into(), up: false });
+        let down = KernelEvent::LinkChanged(link("eth0", false, true));
         world.event(0, down);
         assert_eq!(dark(&mut world, 60 * SECOND) > 12_000, is_dark, "{}", world.story());
     }

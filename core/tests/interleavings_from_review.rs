@@ -5,7 +5,7 @@
 mod world;
 
 use turnip_core::*;
-use world::{MS, World, config, vip};
+use world::{MS, World, config, link, vip};
 
 const KEEP: Policy = Policy::Priority { priority: 0, preempt: false };
 
@@ -222,7 +222,7 @@ fn the_17th_a_place_is_yielded_whichever_comes_first_of_the_answer_and_the_news(
     world.run(100 * MS);
     world.hosts[0].hold_commits = true;
     world.hosts[0].links.insert("eth0".into(), false);
-    world.event(0, KernelEvent::LinkChanged(Link { name: "eth0".into(), up: false }));
+    world.event(0, KernelEvent::LinkChanged(link("eth0", false, true)));
     let frees = |txn: &Txn| txn.success.contains(&Op::Delete { key: "/turnip/main/vips/v".into() });
     for _ in 0..5000 {
         world.run(MS);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use turnip_core::*;
-use world::{MS, World, config, vip};
+use world::{MS, World, config, link, vip};
 
 const HOSTS: usize = 3;
 const NAMES: [&str; HOSTS] = ["a", "b", "c"];
@@ -349,7 +349,7 @@ impl Cluster {
                 let links = host.links.iter();
                 return KernelOutcome::Listed(Listing {
                     addresses: addresses.collect(),
-                    links: links.map(|(n, up)| Link { name: n.as_str().into(), up: *up }).collect(),
+                    links: links.map(|(name, up)| link(name, *up, true)).collect(),
                 });
             }
             KernelOp::Assume { addresses, deadline } => {
@@ -645,7 +645,7 @@ impl Cluster {
 
     fn set_link(&mut self, i: usize, up: bool) {
         self.world.hosts[i].links.insert("eth0".into(), up);
-        self.world.event(i, KernelEvent::LinkChanged(Link { name: "eth0".into(), up }));
+        self.world.event(i, KernelEvent::LinkChanged(link("eth0", up, true)));
     }
 
     /// Ends what is wrong, but for what `keep` says.

@@ -7,7 +7,7 @@ mod world;
 use std::time::Duration;
 
 use turnip_core::*;
-use world::{MS, World, config, one_vip, vip};
+use world::{MS, World, config, link, one_vip, vip};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -459,7 +459,7 @@ fn an_interface_that_goes_down_passes_its_vip_on_and_takes_it_back_when_preferre
     let mut world = World::new(vec![config("a", priority(2)), config("b", priority(1))]);
     world.run(2000 * MS);
     assert_eq!(world.holders(), [0]);
-    let link = |up| KernelEvent::LinkChanged(Link { name: "eth0".into(), up });
+    let link = |up| KernelEvent::LinkChanged(link("eth0", up, true));
     world.hosts[0].links.insert("eth0".into(), false);
     world.event(0, link(false));
     world.run_until(LIMIT, |w| w.holders() == [1]);

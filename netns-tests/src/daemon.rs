@@ -79,6 +79,8 @@ pub struct TurnipSettings {
     pub defend: bool,
     /// Of all VIPs.
     pub policy: Policy,
+    /// More lines of every VIP, as they are written in the file.
+    pub vip_lines: Vec<String>,
     /// Whether every host asks the etcd member on it first, and the others when that fails; else
     /// all ask the first host's first.
     pub own_member_first: bool,
@@ -97,6 +99,7 @@ impl Default for TurnipSettings {
             announce_every: None,
             defend: false,
             policy: Policy::Spread,
+            vip_lines: Vec::new(),
             own_member_first: false,
             by_variables: false,
         }
@@ -294,12 +297,13 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
     };
     // An older turnip does not know the key.
     let defend = if settings.defend { "defend = true\n" } else { "" };
+    let more: String = settings.vip_lines.iter().map(|line| format!("{line}\n")).collect();
     for vip in vips {
         let addresses: Vec<String> =
             vip.addresses.iter().map(|address| format!("\"{address}\"")).collect();
         let _ = write!(
             toml,
-            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}{defend}",
+            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}{defend}{more}",
             vip.name,
             addresses.join(", "),
             vip.interface,

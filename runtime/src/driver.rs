@@ -80,6 +80,7 @@ pub async fn run(
                 Action::Announce { addresses, deadline } => answers.push(
                     kernel.announce(addresses, deadline).map(|()| Answer::Announced).boxed_local(),
                 ),
+                Action::EndConnections { addresses } => kernel.end_connections(addresses),
                 Action::Beat(to) => peers.send(to),
                 Action::UseKeys(keys) => peers.use_keys(keys),
                 Action::Report(report) => observe(Observation::Report(&report)),

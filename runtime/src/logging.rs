@@ -222,6 +222,9 @@ impl About {
             Report::Conflict { assignment, mac, .. } => {
                 About { mac: Some(mac.to_string()), ..address("conflict", assignment) }
             }
+            Report::Double { vip: name, .. } => vip("double", name),
+            Report::DoubleGone { vip: name } => vip("double-gone", name),
+            Report::FenceStays { .. } => event("fence-stays"),
             Report::Stray { assignment } => address("stray", assignment),
             Report::Unreadable { .. } => event("unreadable"),
             Report::PinIgnored { vip: name, node, .. } => {

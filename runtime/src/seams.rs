@@ -4,6 +4,7 @@
 //! models of these. Implementations hold no decisions: those are [`turnip_core::Node`]'s.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -48,6 +49,10 @@ pub trait Kernel {
     /// Sends gratuitous ARP and unsolicited neighbour advertisements for the addresses on devices
     /// that resolve addresses, unless `deadline` has passed when each is sent.
     fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) -> impl Future<Output = ()>;
+
+    /// Ends the connections through addresses that have left this host, but for what is on an
+    /// interface by then. Returns at once.
+    fn end_connections(&self, addresses: Vec<IpAddr>);
 
     /// What the kernel reports by itself. Called once.
     fn events(&self) -> impl Stream<Item = KernelEvent>;

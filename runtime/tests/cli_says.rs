@@ -160,8 +160,12 @@ fn a_session_that_is_silent_beyond_its_lease_owns_nothing() {
     let (code, said) = host.says(&["status"], &[]);
     has(&said, &["nobody holds it: a, for which it is named, has been silent", "silent for > 1."]);
     assert_eq!(code, 1, "{said}");
-    let json: serde_json::Value = serde_json::from_str(&host.says(&["status", "--json"], &[]).1).unwrap();
-    assert_eq!((&json["vips"]["web"]["owner"], &json["vips"]["web"]["named"]), (&serde_json::Value::Null, &"a".into()));
+    let json: serde_json::Value =
+        serde_json::from_str(&host.says(&["status", "--json"], &[]).1).unwrap();
+    assert_eq!(
+        (&json["vips"]["web"]["owner"], &json["vips"]["web"]["named"]),
+        (&serde_json::Value::Null, &"a".into())
+    );
     assert_eq!(json["nodes"]["a"]["silent_beyond_lease"], true);
 }
 
@@ -229,27 +233,34 @@ fn what_the_unit_gives_the_daemon_is_checked_and_what_differs_is_named() {
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     for arguments in [["check", "--unit"].as_slice(), &["check", "--unit=turnip"], &["check"]] {
         let (code, said) = host.says(arguments, &[]);
-        has(&said, &[
-            "checked as turnip.service runs it, as turnip, a DynamicUser",
-            "the daemon gets TURNIP_IP = \"10.0.0.77\"",
-            &format!("this is the node {PEER}"),
-            "its [[vip]] table is left aside (web), its node = \"a\" is left aside",
-            "TURNIP_LAESE (did you mean TURNIP_LEASE?) is no variable of turnip",
-            "error    files",
-            "is not there for the daemon, which runs as turnip, a DynamicUser",
-            "chmod 644",
-        ]);
+        has(
+            &said,
+            &[
+                "checked as turnip.service runs it, as turnip, a DynamicUser",
+                "the daemon gets TURNIP_IP = \"10.0.0.77\"",
+                &format!("this is the node {PEER}"),
+                "its [[vip]] table is left aside (web), its node = \"a\" is left aside",
+                "TURNIP_LAESE (did you mean TURNIP_LEASE?) is no variable of turnip",
+                "error    files",
+                "is not there for the daemon, which runs as turnip, a DynamicUser",
+                "chmod 644",
+            ],
+        );
         assert!(!said.contains("secret") && !said.contains("password_file ="), "{said}");
         assert_eq!(code, 1, "{said}");
     }
     // What is asked for by a variable is checked, and what the daemon gets otherwise is said.
-    let (_, said) = host.says(&["check", "--config", file.to_str().unwrap()], &[("TURNIP_NODE", "z")]);
-    has(&said, &[
-        "this is the node z",
-        "warning  unit",
-        "turnip.service gives the daemon something else than this check: run `turnip check --unit`",
-        "TURNIP_NODE = \"z\" is set here, and the daemon does not get it",
-    ]);
+    let (_, said) =
+        host.says(&["check", "--config", file.to_str().unwrap()], &[("TURNIP_NODE", "z")]);
+    has(
+        &said,
+        &[
+            "this is the node z",
+            "warning  unit",
+            "turnip.service gives the daemon something else than this check: run `turnip check --unit`",
+            "TURNIP_NODE = \"z\" is set here, and the daemon does not get it",
+        ],
+    );
     let (code, said) = host.says(&["check", "--unit=nothing"], &[]);
     assert_eq!(code, 2, "{said}");
     has(&said, &["there is no unit nothing"]);
@@ -265,13 +276,17 @@ fn a_name_that_another_host_has_and_leases_that_differ_are_found() {
     host.etcdctl(&["put", "/turnip/main/sessions/a", &session("other-machine/boot/1")]);
     let file = host.file("lease = \"1s\"\n", VIP);
     let (code, said) = host.check(&file);
-    has(&said, &["warning  name", "a was that of another host (other-machine/boot/1;", "is silent"]);
+    has(
+        &said,
+        &["warning  name", "a was that of another host (other-machine/boot/1;", "is silent"],
+    );
     has(&said, &["warning  lease", "1 s here, and 5 s on b"]);
     assert_eq!(code, 0, "{said}");
     // While it is renewed, it is taken.
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let renewing = std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let (host, session) = (&host, &session);
+        scope.spawn(move || {
             while stopped.try_recv().is_err() {
                 host.etcdctl(&["put", "/turnip/main/sessions/a", &session("other-machine/boot/1")]);
                 std::thread::sleep(Duration::from_millis(100));
@@ -307,11 +322,15 @@ fn a_placeholder_for_a_name_and_a_clone_of_this_machine_are_found() {
 #[test]
 fn ipv6_that_is_disabled_under_a_dual_stack_vip_is_found() {
     let host = Host::start();
-    let off = host.namespace.command("sysctl").args(["-qw", "net.ipv6.conf.lo.disable_ipv6=1"]).status();
+    let off =
+        host.namespace.command("sysctl").args(["-qw", "net.ipv6.conf.lo.disable_ipv6=1"]).status();
     assert!(off.unwrap().success(), "this test needs sysctl");
     let vip = "[[vip]]\nname = \"web\"\naddresses = [\"10.0.0.50/32\", \"fd00::50/128\"]\ninterface = \"lo\"\n";
     let (code, said) = host.check(&host.file("", vip));
-    has(&said, &["error    IPv6", "IPv6 is disabled on lo", "web", "net.ipv6.conf.lo.disable_ipv6"]);
+    has(
+        &said,
+        &["error    IPv6", "IPv6 is disabled on lo", "web", "net.ipv6.conf.lo.disable_ipv6"],
+    );
     assert_eq!(code, 1);
 }
 
@@ -351,17 +370,22 @@ fn rights_that_are_too_few_or_too_many_and_a_password_that_others_can_read_are_f
     let password = host.directory.join("password");
     std::fs::write(&password, "secret\n").unwrap();
     let mode = |mode: u32| {
-        std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .unwrap();
     };
     mode(0o600);
     let check = |user: &str| {
         let file = host.file("", VIP);
-        let arguments = ["check", "--config", file.to_str().unwrap(), "--user", user, "--password-file"];
+        let arguments =
+            ["check", "--config", file.to_str().unwrap(), "--user", user, "--password-file"];
         let arguments = [arguments.as_slice(), &[password.to_str().unwrap()]].concat();
         host.says(&arguments, &[])
     };
     let (code, said) = check("few");
-    has(&said, &["error    etcd rights", "the user few may not write /turnip/main/nodes/a", "--prefix)"]);
+    has(
+        &said,
+        &["error    etcd rights", "the user few may not write /turnip/main/nodes/a", "--prefix)"],
+    );
     assert_eq!(code, 1, "{said}");
     let (code, said) = check("right");
     has(&said, &["ok       etcd rights", "/turnip/main/ and no more"]);
@@ -380,7 +404,10 @@ fn a_vip_with_a_misspelt_interface_is_named_and_the_others_are_served() {
     let misspelt = "[[vip]]\nname = \"db\"\naddress = \"10.0.0.60/32\"\ninterface = \"lol\"\n";
     let mut daemon = host.daemon(&host.file("", &format!("{VIP}{misspelt}")));
     within("the other's address", || host.holds("10.0.0.50"));
-    has(&daemon.log(), &["vip.interface = \"lol\": no such interface on this host; did you mean \"lo\"?"]);
+    has(
+        &daemon.log(),
+        &["vip.interface = \"lol\": no such interface on this host; did you mean \"lo\"?"],
+    );
     assert!(daemon.child.try_wait().unwrap().is_none(), "{}", daemon.log());
     let (code, said) = host.says(&["status"], &[]);
     has(&said, &["a cannot hold db: interface lol does not exist"]);
@@ -396,11 +423,17 @@ fn a_vip_with_a_misspelt_interface_is_named_and_the_others_are_served() {
 #[test]
 fn hundreds_of_vips_of_an_interface_that_goes_down_are_some_lines() {
     let host = Host::start();
-    host.namespace.output("ip", &["link", "add", "v0", "type", "dummy"]).unwrap();
-    host.namespace.output("ip", &["link", "set", "v0", "up"]).unwrap();
-    let many: String = (0..240).map(|n| {
-        format!("[[vip]]\nname = \"v{n}\"\naddress = \"10.7.0.{n}/32\"\ninterface = \"v0\"\n")
-    }).collect();
+    host.namespace
+        .output("ip", &["link", "add", "v0", "type", "veth", "peer", "name", "v1"])
+        .unwrap();
+    for name in ["v0", "v1"] {
+        host.namespace.output("ip", &["link", "set", name, "up"]).unwrap();
+    }
+    let many: String = (0..240)
+        .map(|n| {
+            format!("[[vip]]\nname = \"v{n}\"\naddress = \"10.7.0.{n}/32\"\ninterface = \"v0\"\n")
+        })
+        .collect();
     let daemon = host.daemon(&host.file("", &many));
     within("all addresses", || {
         let shown = host.namespace.output("ip", &["-o", "addr", "show", "dev", "v0"]).unwrap();

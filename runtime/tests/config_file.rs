@@ -113,6 +113,8 @@ fn everything_that_can_be_said_is_understood() {
         priority = 7
         preempt = false
         wait_for_interface = true
+        require_carrier = false
+        keep_connections = true
 
         [[vip]]
         name = "api"
@@ -132,6 +134,11 @@ fn everything_that_can_be_said_is_understood() {
     assert_eq!(config.vips[0].config.addresses.len(), 2);
     assert_eq!(config.vips[0].config.policy, Policy::Priority { priority: 7, preempt: false });
     assert!(config.vips[0].wait_for_interface);
+    let extras = |vip: usize| {
+        let vip = &config.vips[vip].config;
+        (vip.require_carrier, vip.keep_connections)
+    };
+    assert_eq!((extras(0), extras(1)), ((false, true), (true, false)));
     assert_eq!(config.vips[1].config.policy, Policy::Leader);
     let etcd = &config.reach.etcd;
     assert_eq!(etcd.local.as_deref(), Some("https://localhost:2379"));

@@ -125,13 +125,16 @@ fn beside_a_file_they_take_the_place_of_its_vips_and_the_rest_of_it_holds() {
 
 #[test]
 fn a_variable_that_is_misspelt_is_not_ignored_in_silence() {
-    let variables = [("TURNIP_LAESE", "5s"), ("TURNIP_PORT", "tcp://10.0.0.9:80"), ("PATH", "/bin")];
+    let variables =
+        [("TURNIP_LAESE", "5s"), ("TURNIP_PORT", "tcp://10.0.0.9:80"), ("PATH", "/bin")];
     let all = [COMPLETE.as_slice(), &variables].concat();
     let all = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let config = Config::load(&Sources::given(&[], &all).unwrap()).unwrap();
     assert_eq!(
         config.reach.notices,
-        ["TURNIP_LAESE (did you mean TURNIP_LEASE?), TURNIP_PORT are no variables of turnip, and ignored"]
+        [
+            "TURNIP_LAESE (did you mean TURNIP_LEASE?), TURNIP_PORT are no variables of turnip, and ignored"
+        ]
     );
 }
 
@@ -156,7 +159,10 @@ fn a_password_from_two_places_is_named() {
 fn a_file_of_variables_with_all_of_them_in_one_line_is_told_what_would_be_right() {
     let all = "10.0.0.50 TURNIP_NETMASK=/32 TURNIP_DEV=lo TURNIP_ID=10.0.0.1";
     let problems = load(&[], &[("TURNIP_IP", all)]).unwrap_err().to_string();
-    assert!(problems.contains("several variables in one; a file of variables has one a line"), "{problems}");
+    assert!(
+        problems.contains("several variables in one; a file of variables has one a line"),
+        "{problems}"
+    );
 }
 
 #[test]

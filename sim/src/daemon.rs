@@ -81,6 +81,8 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         interface: Arc::clone(&layout.interfaces[section.interface]),
         policy: section.policy,
         defend: params.defend,
+        require_carrier: true,
+        keep_connections: false,
     });
     let incarnation = hosts.incarnation(host);
     let heartbeats = config.heartbeats.then(|| HeartbeatConfig {

@@ -209,6 +209,7 @@ impl Drawing<'_> {
             | Fault::StealAddress { host, .. }
             | Fault::PlantAddress { host, .. }
             | Fault::OwnAddressReturns { host, .. }
+            | Fault::Double { host, .. }
             | Fault::RefuseAddress { host, .. }
             | Fault::LinkDown { host, .. }
             | Fault::LinkGone { host, .. }

@@ -21,7 +21,8 @@ pub enum Call {
         /// Their lifetime, which the kernel counts from when it reads the message.
         lifetime_secs: u32,
     },
-    /// Take the addresses away. One that is not there, or whose interface is not, counts as taken
+    /// Take the addresses away, from wherever they were put or found, whatever that interface is
+    /// called by now (rule 8.19). One that is not there, or whose interface is gone, counts as taken
     /// away. Answered by [`Reply::Each`].
     Delete {
         /// At most [`Adapter::CHUNK`](super::Adapter::CHUNK) of them.

@@ -88,7 +88,8 @@ impl Host {
             }
             PendingOp::Withdraw(vips) => {
                 self.vips.withdrawn(situation, id, &vips, &failed, out);
-                return HostNews { withdrawn: vips, ..HostNews::default() };
+                let ability_changed = self.vips.hindered_now(own, &vips, out);
+                return HostNews { withdrawn: vips, ability_changed, ..HostNews::default() };
             }
             PendingOp::WithdrawStrays(_) => {
                 let failed = failed.first().map(|(one, error)| (one, error.to_string()));
@@ -119,6 +120,7 @@ impl Host {
         }
         self.interfaces.withdraw_strays(&compared.strays, out);
         news.repairs = compared.repairs;
+        news.ability_changed.extend(compared.doubles);
         news
     }
 

@@ -16,8 +16,8 @@ use crate::timer::Timer;
 /// Which interfaces there are, and how far the kernel has been asked.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Interfaces {
-    /// Whether each is up.
-    links: BTreeMap<Arc<str>, bool>,
+    /// By name.
+    links: BTreeMap<Arc<str>, Link>,
     /// The kernel has been listed, and strays of an earlier configuration are gone.
     ready: bool,
     /// It has been listed once at least.
@@ -27,9 +27,9 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
-    /// Whether the interface is up; none when it does not exist.
-    pub(super) fn is_up(&self, name: &str) -> Option<bool> {
-        self.links.get(name).copied()
+    /// The interface; none when it does not exist.
+    pub(super) fn link(&self, name: &str) -> Option<&Link> {
+        self.links.get(name)
     }
 
     /// Whether the kernel has been listed, and strays of an earlier configuration are gone.
@@ -71,7 +71,8 @@ impl Interfaces {
         if std::mem::take(&mut self.list_again) {
             self.list(out);
         }
-        let links = listing.links.iter().map(|link| (Arc::clone(&link.name), link.up)).collect();
+        let links =
+            listing.links.iter().map(|link| (Arc::clone(&link.name), link.clone())).collect();
         let before = std::mem::replace(&mut self.links, links);
         let first = !std::mem::replace(&mut self.listed, true);
         let differs = |name: &&Arc<str>| first || before.get(*name) != self.links.get(*name);
@@ -82,7 +83,7 @@ impl Interfaces {
     pub(super) fn link_changed(&mut self, link: &Link) -> bool {
         // A listing under way may have read the links before.
         self.list_again |= self.listing.is_some();
-        self.links.insert(Arc::clone(&link.name), link.up) != Some(link.up)
+        self.links.insert(Arc::clone(&link.name), link.clone()).as_ref() != Some(link)
     }
 
     /// An interface is gone; whether that is news.
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(asked(&mut out), 1);
         interfaces.listed(&own, &Listing::default(), &mut out);
         assert_eq!(asked(&mut out), 1, "the second");
-        interfaces.link_changed(&Link { name: "eth0".into(), up: true });
+        interfaces.link_changed(&Link { name: "eth0".into(), up: true, carrier: true });
         interfaces.listed(&own, &Listing::default(), &mut out);
         assert_eq!(asked(&mut out), 1, "it may have read the links before that");
     }
@@ -160,7 +161,7 @@ mod tests {
         let (own, mut out) = (testing::own_with_vips(1), Outbox::default());
         let mut interfaces = Interfaces::default();
         let listing = |up| {
-            let link = |name: &str, up| Link { name: name.into(), up };
+            let link = |name: &str, up| Link { name: name.into(), up, carrier: true };
             Listing { addresses: Vec::new(), links: vec![link("eth0", up), link("eth9", up)] }
         };
         assert_eq!(interfaces.listed(&own, &listing(true), &mut out), ["eth0".into()]);

@@ -122,11 +122,14 @@ impl Own {
 
     /// The VIP of which `address` on `interface` is a part.
     pub(super) fn index_by_assignment(&self, interface: &str, address: IpNet) -> Option<VipIndex> {
-        let is_there = |index: &VipIndex| {
-            let vip = self.vip(*index);
-            *vip.interface == *interface && vip.addresses.contains(&address)
-        };
-        self.vips_with(address.addr()).iter().copied().find(is_there)
+        let mut with_its_ip = self.vips_with(address.addr()).iter().copied();
+        with_its_ip.find(|index| self.vip(*index).belongs_on(interface, address))
+    }
+
+    /// The VIP that has the IP of `address`, which turnip does not put on `interface` in that way.
+    pub(super) fn index_by_double(&self, interface: &str, address: IpNet) -> Option<VipIndex> {
+        let mut with_its_ip = self.vips_with(address.addr()).iter().copied();
+        with_its_ip.find(|index| self.vip(*index).has_double(interface, address))
     }
 
     /// The VIPs that an interface carries.

@@ -9,8 +9,9 @@ use crate::lease::{self, Lease};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId};
 use crate::records::SessionRecord;
-use crate::report::{Report, Silenced};
+use crate::report::Report;
 use crate::silence::{Mark, Patience, SilenceClock};
+use crate::silenced::Silenced;
 use crate::time::Instant;
 use crate::view::Known;
 

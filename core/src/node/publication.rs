@@ -228,11 +228,13 @@ impl Publication {
         let (mut reasons_bytes, mut yielded) = (0, Vec::new());
         let offers = (0..own.vip_count()).map(|index| {
             let vip = own.vip(index);
-            let blocked = vips.blocked(index).or(candidates.conflict(index)).map(|why| {
+            let mut reason = |why: &str| {
                 reasons_bytes += why.len();
                 let fits = reasons_bytes <= REASONS_BYTES_MAX;
                 if fits { why.to_owned() } else { REASON_BEYOND.to_owned() }
-            });
+            };
+            let blocked = vips.blocked(index).or(candidates.conflict(index)).map(&mut reason);
+            let notice = vips.double_beside(index).map(reason);
             let yields = vips.yields(situation, index);
             if yields {
                 yielded.push(index);
@@ -241,6 +243,7 @@ impl Publication {
             let offer = VipOffer {
                 defined_at: defined_at.filter(|_| !yields),
                 blocked,
+                notice,
                 yields,
                 failed_at: vips.failed_at(index),
                 ..VipOffer::of(vip, own.digest(index).to_owned())

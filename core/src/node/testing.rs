@@ -19,6 +19,8 @@ pub(super) fn own_with_vips(count: usize) -> Own {
         interface: "eth0".into(),
         policy: Policy::Spread,
         defend: false,
+        require_carrier: true,
+        keep_connections: false,
     };
     let lease = Lease::new(std::time::Duration::from_secs(3)).unwrap();
     Own::new(config(lease, (0..count).map(vip).collect()))

@@ -10,6 +10,8 @@ use super::vips::Vips;
 use super::{Node, StoreError, TxnResponse};
 use crate::action::{Action, Exit, TxnId};
 use crate::kernel::KernelOp;
+use crate::lease::Backstop;
+use crate::mutant::Mutant;
 use crate::report::Report;
 use crate::time::Instant;
 use crate::timer::Timer;
@@ -131,7 +133,17 @@ impl Node {
             NextStep::RemoveFence => {
                 self.cluster.close(&mut self.out);
                 self.shutdown.removing_fence();
-                self.out.kernel(PendingOp::RemoveFence, KernelOp::RemoveFence);
+                let keeps_fence = self.own.config.backstop == Backstop::Fence
+                    && !self.own.mutated(Mutant::FenceRemovedBesideDouble);
+                match vips.any_double().filter(|_| keeps_fence) {
+                    None => {
+                        self.out.kernel(PendingOp::RemoveFence, KernelOp::RemoveFence);
+                    }
+                    Some(double) => {
+                        self.out.report(Report::FenceStays { why: double.to_owned() });
+                        self.exit();
+                    }
+                }
             }
         }
     }
@@ -261,9 +273,14 @@ impl Node {
             self.publication.mark_stale();
         }
         news.ability_changed.iter().for_each(|&index| self.candidates.mark_stale(index));
-        if news.fence_removed
-            && let Some(exit) = self.shutdown.fence_removed()
-        {
+        if news.fence_removed {
+            self.exit();
+        }
+    }
+
+    /// Nothing is left to do but to end.
+    fn exit(&mut self) {
+        if let Some(exit) = self.shutdown.fence_removed() {
             self.out.push(Action::Exit(exit));
         }
     }

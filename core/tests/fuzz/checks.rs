@@ -50,8 +50,17 @@ impl Fuzz {
                 self.exit = Some(exit);
             }
             Action::Follow { .. } => self.told = None,
+            Action::EndConnections { addresses } => self.check_left(&addresses),
             Action::AskMember { .. } | Action::Beat(_) | Action::UseKeys(_) | Action::Report(_) => {
             }
+        }
+    }
+
+    /// Connections end only through what the kernel has taken away (rule 7.10).
+    pub(super) fn check_left(&self, addresses: &[std::net::IpAddr]) {
+        for (there, ours) in &self.addresses {
+            let left = !*ours || !addresses.contains(&there.address.addr());
+            assert!(left, "connections end while {there:?} is there:\n{}", self.transcript());
         }
     }
 

@@ -203,7 +203,8 @@ impl Fuzz {
         };
         let failed = match &op {
             KernelOp::List => {
-                let links = self.link.iter().map(|&up| Link { name: "eth0".into(), up }).collect();
+                let link = |&up: &bool| Link { name: "eth0".into(), up, carrier: up };
+                let links = self.link.iter().map(link).collect();
                 let addresses = self.addresses.keys().cloned().collect();
                 let outcome = KernelOutcome::Listed(Listing { addresses, links });
                 return self.node.handle_kernel_outcome(id, outcome, self.now);
@@ -239,7 +240,7 @@ impl Fuzz {
 
     fn kernel_event(&mut self, event: &KernelEvent) {
         match event {
-            KernelEvent::LinkChanged(link) => self.link = Some(link.up),
+            KernelEvent::LinkChanged(link) => self.link = Some(link.up && link.carrier),
             KernelEvent::LinkGone(_) => {
                 self.link = None;
                 self.addresses.clear();
@@ -279,7 +280,8 @@ impl Fuzz {
             self.delete(key);
         }
         if self.link != Some(true) {
-            self.kernel_event(&KernelEvent::LinkChanged(Link { name: "eth0".into(), up: true }));
+            let link = Link { name: "eth0".into(), up: true, carrier: true };
+            self.kernel_event(&KernelEvent::LinkChanged(link));
         }
         for (id, _) in std::mem::take(&mut self.answers) {
             self.fail(id);

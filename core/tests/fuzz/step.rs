@@ -141,7 +141,9 @@ fn kernel_event() -> impl Strategy<Value = KernelEvent> {
     prop_oneof![
         4 => Just(KernelEvent::AddressChanged),
         1 => Just(KernelEvent::Lost),
-        1 => any::<bool>().prop_map(|up| KernelEvent::LinkChanged(Link { name: "eth0".into(), up })),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(up, carrier)| {
+            KernelEvent::LinkChanged(Link { name: "eth0".into(), up, carrier })
+        }),
         1 => Just(KernelEvent::LinkGone("eth0".into())),
         1 => Just(KernelEvent::AnnounceAnew("eth0".into())),
         1 => any::<u8>().prop_map(|machine| KernelEvent::Conflict(conflict(machine))),

@@ -61,6 +61,9 @@ pub struct Host {
     pub ops: VecDeque<(OpId, KernelOp)>,
     pub reports: Vec<Report>,
     pub announced: Vec<(Instant, String)>,
+    /// Through which addresses connections were to end, and when.
+    pub connections_ended: Vec<(Instant, String)>,
+    pub fence_removed: bool,
     pub exit: Option<Exit>,
     pub follows: u32,
     /// The history up to here has been told; none when the stream has not begun.
@@ -104,7 +107,13 @@ pub fn vip(name: &str, address: &str, policy: Policy) -> VipConfig {
         interface: "eth0".into(),
         policy,
         defend: false,
+        require_carrier: true,
+        keep_connections: false,
     }
+}
+
+pub fn link(name: &str, up: bool, carrier: bool) -> Link {
+    Link { name: name.into(), up, carrier }
 }
 
 pub fn config(name: &str, vips: Vec<VipConfig>) -> NodeConfig {
@@ -201,6 +210,8 @@ impl World {
             ops: VecDeque::new(),
             reports: Vec::new(),
             announced: Vec::new(),
+            connections_ended: Vec::new(),
+            fence_removed: false,
             exit: None,
             follows: 0,
             told: None,
@@ -344,6 +355,10 @@ impl World {
                     reached.for_each(|host| host.beats.push_back((from.clone(), datagram)));
                 }
             }
+            Action::EndConnections { addresses } => {
+                let told = addresses.iter().map(|ip| (now, ip.to_string()));
+                host.connections_ended.extend(told);
+            }
             Action::UseKeys(keys) => host.keys = Some(keys),
             Action::Report(report) => host.reports.push(report),
             Action::Exit(exit) => host.exit = Some(exit),
@@ -413,7 +428,7 @@ impl World {
                 let links = host.links.iter();
                 let listing = Listing {
                     addresses: host.addresses.iter().cloned().collect(),
-                    links: links.map(|(n, up)| Link { name: n.as_str().into(), up: *up }).collect(),
+                    links: links.map(|(name, up)| link(name, *up, true)).collect(),
                 };
                 let outcome = KernelOutcome::Listed(listing);
                 return host.node.handle_kernel_outcome(id, outcome, now);
@@ -444,7 +459,8 @@ impl World {
                     }
                 }
             }
-            KernelOp::Refresh { .. } | KernelOp::RemoveFence => {}
+            KernelOp::RemoveFence => host.fence_removed = true,
+            KernelOp::Refresh { .. } => {}
         }
         let outcome = KernelOutcome::Done { failed, until: None };
         host.node.handle_kernel_outcome(id, outcome, now);

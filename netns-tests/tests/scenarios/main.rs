@@ -7,6 +7,7 @@
 mod addresses;
 mod apart;
 mod api_server;
+mod connections;
 mod cuts;
 mod daemons;
 mod fence;
@@ -15,7 +16,9 @@ mod heartbeats;
 mod hosts;
 mod neighbours;
 mod operators;
+mod own_address;
 mod own_addresses;
+mod own_interface;
 mod renames;
 mod rollback;
 mod says;

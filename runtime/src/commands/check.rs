@@ -1,5 +1,6 @@
 //! `turnip check`: what works, what does not, and what to do about it.
 
+mod addresses;
 mod etcd;
 mod host;
 mod hosts;
@@ -131,8 +132,9 @@ pub fn check(sources: &Sources, args: &CheckArgs) -> ExitCode {
         }
         if let Some(config) = &config {
             hosts::check(config, &mut findings).await;
+            addresses::check(config, &mut findings).await;
             peers::check(config, &mut findings).await;
-            neighbours::check(config, &mut findings).await;
+            neighbours::check(&host::with_own_names(config), &mut findings).await;
         }
     };
     if let Err(why) = block_on(checks) {
@@ -155,7 +157,9 @@ fn unit_to_check(
     let unit = match (wanted, Unit::find(wanted.unwrap_or(UNIT_DEFAULT))) {
         (_, Ok(Some(unit))) => unit,
         (Some(name), Ok(None)) => {
-            return Err(format!("there is no unit {name}: write --unit=NAME, or put {UNIT_DEFAULT} into /etc/systemd/system"));
+            return Err(format!(
+                "there is no unit {name}: write --unit=NAME, or put {UNIT_DEFAULT} into /etc/systemd/system"
+            ));
         }
         (Some(_), Err(why)) => return Err(why),
         // Nobody has asked for it.

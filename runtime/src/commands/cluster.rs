@@ -10,10 +10,10 @@ use futures::stream::LocalBoxStream;
 use turnip::config::Reach;
 use turnip::etcd::Etcd;
 use turnip::seams::Store;
-use turnip_core::records::{SessionRecord, decode};
+use turnip_core::records::{NodeRecord, SessionRecord, decode};
 use turnip_core::{
-    ClusterName, Event, KeyKind, KeyValue, Keys, Lease, NodeName, Op, Revision, Snapshot, StoreError,
-    Txn, TxnResponse, Update,
+    ClusterName, Event, KeyKind, KeyValue, Keys, Lease, NodeName, Op, Revision, Snapshot,
+    StoreError, Txn, TxnResponse, Update,
 };
 
 use super::overview::{Overview, WhatIf};
@@ -258,6 +258,17 @@ impl ClusterState {
             let (nodes, secs) = (nodes.join(", "), wait.as_secs_f64());
             eprintln!("nothing was heard yet of {nodes}: listening for up to {secs:.0} s more");
         }
+    }
+
+    /// What the nodes have published, as far as it can be read.
+    pub fn nodes<'a>(
+        &'a self,
+        keys: &'a Keys,
+    ) -> impl Iterator<Item = (NodeName, NodeRecord)> + 'a {
+        self.kvs.values().filter_map(|kv| match keys.kind(&kv.key) {
+            KeyKind::Node(node) => Some((node, decode(&kv.value).ok()?)),
+            _ => None,
+        })
     }
 
     /// Whether the node's session was written while observing.

@@ -1,6 +1,7 @@
 //! How this host is going to hear the others past etcd (rule 10): the socket, and the address by which
 //! the others reach it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -88,6 +89,16 @@ pub async fn address(
         Some(ip) => found(ip, "the route to etcd"),
         None => Err("no address of this host is known by which others reach it".into()),
     }
+}
+
+/// The addresses of this host by which others reach it, as far as is known, VIPs or not.
+pub async fn reached_at(config: &Config, etcd: &Etcd, timeout: Duration) -> BTreeSet<IpAddr> {
+    let of_member = membership::peer_addresses(etcd, &config.reach, timeout).await;
+    let mut reached: BTreeSet<IpAddr> = of_member.unwrap_or_default().into_iter().collect();
+    reached.extend(config.member_ip);
+    reached.extend(config.peers.address.map(|address| address.ip()));
+    reached.extend(towards_etcd(&config.reach, timeout).await);
+    reached
 }
 
 /// Whether others can reach this host by it, and it stays.

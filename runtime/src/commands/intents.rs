@@ -120,10 +120,8 @@ pub fn finish(
     super::notice(reach);
     let all = async {
         let cluster = Cluster::new(reach)?;
-        let state = cluster
-            .observe(|_| Duration::ZERO)
-            .await
-            .map_err(|error| unanswered(&error, reach))?;
+        let state =
+            cluster.observe(|_| Duration::ZERO).await.map_err(|error| unanswered(&error, reach))?;
         work(&cluster, &state).await
     };
     match block_on(all).flatten() {

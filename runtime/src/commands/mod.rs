@@ -11,6 +11,7 @@ pub mod manager;
 pub mod membership;
 pub mod needs;
 pub mod overview;
+pub mod own_addresses;
 pub mod release;
 pub mod run;
 pub mod service;

@@ -74,6 +74,8 @@ pub struct Node {
     pub owns: Vec<VipName>,
     /// The VIPs that it cannot take, and why.
     pub blocked: BTreeMap<VipName, String>,
+    /// What an operator should see to on it, of VIPs that it can take all the same.
+    pub notices: BTreeMap<VipName, String>,
     /// Its share under `spread`.
     pub weight: Option<u32>,
     /// The etcd member on its host.
@@ -133,8 +135,13 @@ impl Overview {
             .collect();
         let vips: BTreeMap<_, _> =
             names.into_iter().map(|name| (name.clone(), read.vip(&name))).collect();
-        let names: BTreeSet<NodeName> =
-            read.sessions.keys().chain(read.nodes.keys()).chain(&read.sessions_unreadable).cloned().collect();
+        let names: BTreeSet<NodeName> = read
+            .sessions
+            .keys()
+            .chain(read.nodes.keys())
+            .chain(&read.sessions_unreadable)
+            .cloned()
+            .collect();
         let nodes = names.into_iter().map(|name| (name.clone(), read.node(&name, &vips))).collect();
         Overview { revision, vips, nodes, unreadable: read.unreadable }
     }
@@ -303,7 +310,9 @@ impl Read {
         let node = &record.node;
         let is_of_that = |(id, _): &(Revision, SessionRecord)| *id == record.session.0;
         if self.sessions_unreadable.contains(node) {
-            return format!("named for {node}, whose session cannot be read: nobody knows whether it holds it, and nobody else takes it");
+            return format!(
+                "named for {node}, whose session cannot be read: nobody knows whether it holds it, and nobody else takes it"
+            );
         }
         match self.sessions.get(node) {
             Some(session) if is_of_that(session) => format!(
@@ -334,6 +343,11 @@ impl Read {
             .flat_map(|record| &record.vips)
             .filter_map(|(vip, offer)| Some((vip.clone(), offer.blocked.clone()?)))
             .collect();
+        let notices = record
+            .iter()
+            .flat_map(|record| &record.vips)
+            .filter_map(|(vip, offer)| Some((vip.clone(), offer.notice.clone()?)))
+            .collect();
         Node {
             session: session.map(|(id, _)| *id),
             lease_ms: session.map(|(_, record)| record.lease_ms),
@@ -349,6 +363,7 @@ impl Read {
                 .map(|(vip, _)| vip.clone())
                 .collect(),
             blocked,
+            notices,
             weight: record.map(|record| record.weight),
             member: member.map(|member| member.id.clone()),
             raft_leader: member.map(|member| member.leader),
@@ -421,6 +436,8 @@ mod tests {
                 interface: "lo".into(),
                 policy: self.policy,
                 defend: false,
+                require_carrier: true,
+                keep_connections: false,
             };
             let offer =
                 VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };

@@ -13,12 +13,14 @@ use super::{FAILED, OK, fail, needs, print};
 /// What its help ends with.
 pub const AFTER_HELP: &str = "\
 It works on this host alone and asks nobody: every address that carries turnip's mark goes, \
-configured or not, then the fence. Others take the VIPs when this host's lease has run out.";
+configured or not, then the fence. The fence stays where it silences an address that is not turnip's \
+and would answer without it. Others take the VIPs when this host's lease has run out.";
 
 /// How far to go.
 #[derive(Args)]
 pub struct ReleaseArgs {
-    /// Clear the host although a daemon runs on it, which will put back what it holds
+    /// Clear the host although a daemon runs on it, which will put back what it holds; and remove the
+    /// fence although an address of a VIP answers then
     #[arg(long)]
     force: bool,
 }
@@ -49,7 +51,8 @@ async fn clear(force: bool) -> Result<String, String> {
         }
         _ => {}
     }
-    let released = release::release(&runtime_directory()).map_err(|error| error.to_string())?;
+    let release = if force { release::release_all } else { release::release };
+    let released = release(&runtime_directory()).map_err(|error| error.to_string())?;
     let mut said = String::new();
     for one in &released.addresses {
         said += &format!("removed {} from {}\n", one.address, one.interface);
@@ -59,6 +62,12 @@ async fn clear(force: bool) -> Result<String, String> {
     }
     if released.fence {
         said += "removed the fence\n";
+    }
+    for one in &released.silenced {
+        said += &format!(
+            "left the fence: {} on {} is not turnip's, and would answer beside the host that has the VIP. Take it away (`ip address del {} dev {}`), then run `turnip release` again; --force removes the fence all the same\n",
+            one.address, one.interface, one.address, one.interface
+        );
     }
     if said.is_empty() {
         said += "nothing to remove: no address with turnip's mark, and no fence\n";

@@ -28,7 +28,7 @@ use super::local::LocalStatus;
 use super::manager::Manager;
 use super::needs::{self, Silencing};
 use super::service::{self, Service};
-use super::{FAILED, OK, fail, heartbeats, membership};
+use super::{FAILED, OK, fail, heartbeats, membership, own_addresses};
 use crate::logging;
 
 /// How long etcd may take for each question before the start.
@@ -99,6 +99,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         Some(socket) => heard_at(config, socket, &etcd).await,
         None => None,
     };
+    // Before the fence: it would silence them.
+    own_addresses::refuse(config, &etcd, ANSWER_WITHIN).await?;
     log_start(config, backstop, heard_at);
 
     let clock = HostClock::new();

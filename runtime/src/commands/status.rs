@@ -54,7 +54,7 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
         }
     } else {
         if let Ok(overview) = &overview {
-            print(&text(&reach, overview));
+            print(&text(&reach, overview, local.is_some()));
         }
         if let Some(local) = &local {
             print(&daemon_here(local));
@@ -86,10 +86,13 @@ async fn overview(reach: &Reach) -> Result<Overview, String> {
     Ok(state.overview(&cluster.keys, &WhatIf::default()))
 }
 
-fn text(reach: &Reach, overview: &Overview) -> String {
+fn text(reach: &Reach, overview: &Overview, runs_here: bool) -> String {
     let mut text = format!("cluster {} at revision {}\n", reach.cluster, overview.revision);
     if overview.vips.is_empty() && overview.nodes.is_empty() {
-        text += "no turnip was ever here, or the cluster has another name (--cluster)\n";
+        text += match runs_here {
+            true => "no turnip has a session\n",
+            false => "no turnip was ever here, or the cluster has another name (--cluster)\n",
+        };
     }
     if !overview.vips.is_empty() {
         text.push('\n');
@@ -116,6 +119,9 @@ fn daemon_here(local: &Local) -> String {
         names => format!("and holds {}\n", names.join(", ")),
     };
     let lease = how_long(local.lease_ms);
+    if let Some(why) = local.etcd_says.as_ref().filter(|_| local.etcd_away_ms.is_some()) {
+        text += &format!("the last renewal that failed: {why}\n");
+    }
     if let Some(away) = local.etcd_away_ms.map(how_long) {
         text += &match (local.by_consent, local.holds.is_empty()) {
             (true, true) => format!(
@@ -264,6 +270,9 @@ fn notes(overview: &Overview) -> String {
     for (name, node) in &overview.nodes {
         for (vip, why) in &node.blocked {
             notes += &format!("{name} cannot hold {vip}: {why}\n");
+        }
+        for (vip, what) in &node.notices {
+            notes += &format!("{name} can hold {vip}, but {what}\n");
         }
         if node.repairs > 0 {
             notes += &format!(

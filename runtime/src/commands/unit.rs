@@ -143,10 +143,11 @@ impl Unit {
 
     /// What somebody with these variables sees otherwise than the daemon does.
     pub fn differences(&self, own: &BTreeMap<String, String>) -> Vec<String> {
-        let shown = |name: &str, value: &str| match name.contains("PASSWORD") && !name.ends_with("_FILE") {
-            true => format!("{name} (hidden)"),
-            false => format!("{name} = {value:?}"),
-        };
+        let shown =
+            |name: &str, value: &str| match name.contains("PASSWORD") && !name.ends_with("_FILE") {
+                true => format!("{name} (hidden)"),
+                false => format!("{name} = {value:?}"),
+            };
         let mut differences = Vec::new();
         for (name, set) in self.variables.iter().filter(|(name, _)| name.starts_with("TURNIP_")) {
             let (place, daemons) = (set.place.display(), shown(name, &set.value));
@@ -156,14 +157,17 @@ impl Unit {
                     "the daemon gets {daemons} from {place}, and here it is {}",
                     shown(name, value).trim_start_matches(&format!("{name} = "))
                 )),
-                None => differences
-                    .push(format!("the daemon gets {daemons} from {place}, and here it is not set")),
+                None => differences.push(format!(
+                    "the daemon gets {daemons} from {place}, and here it is not set"
+                )),
             }
         }
         for (name, value) in own.iter().filter(|(name, _)| name.starts_with("TURNIP_")) {
             if !self.variables.contains_key(name) {
-                differences
-                    .push(format!("{} is set here, and the daemon does not get it", shown(name, value)));
+                differences.push(format!(
+                    "{} is set here, and the daemon does not get it",
+                    shown(name, value)
+                ));
             }
         }
         differences
@@ -196,9 +200,11 @@ impl Settings {
         // They beat what the unit says itself, the last one first.
         for (path, may_be_missing) in &self.environment_files {
             match std::fs::read_to_string(path) {
-                Ok(text) => variables.extend(words::environment_file(&text).into_iter().map(
-                    |(name, value)| (name, Variable { value, place: path.clone() }),
-                )),
+                Ok(text) => variables.extend(
+                    words::environment_file(&text)
+                        .into_iter()
+                        .map(|(name, value)| (name, Variable { value, place: path.clone() })),
+                ),
                 Err(_) if *may_be_missing => {}
                 Err(_) => missing.push(path.clone()),
             }
@@ -263,7 +269,10 @@ mod tests {
         ] {
             assert!(text.contains(words), "{text}\nlacks {words}");
         }
-        assert!(!text.contains("hunter2") && !text.contains("HOME") && !text.contains("DEV"), "{text}");
+        assert!(
+            !text.contains("hunter2") && !text.contains("HOME") && !text.contains("DEV"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -132,7 +132,9 @@ fn endpoint(given: &Given) -> Result<String, String> {
         Some((port, _)) if port.chars().all(|c| c.is_ascii_digit()) => {
             Err(format!("there is no port {port}, but 1 to 65535; {right}"))
         }
-        Some((port, _)) => Err(format!("{port:?} is no port, a number from 1 to 65535 is; {right}")),
+        Some((port, _)) => {
+            Err(format!("{port:?} is no port, a number from 1 to 65535 is; {right}"))
+        }
     }
 }
 

@@ -179,12 +179,13 @@ fn as_v6(ip: IpAddr) -> u128 {
     }
 }
 
-/// Reads the name of an interface, as the kernel allows it.
+/// Reads a name of an interface, as the kernel allows it: an interface's own has at most 15 bytes,
+/// another one (`altname`) at most 127.
 ///
 /// # Errors
 /// When no interface can have the name.
 pub fn interface(text: &str) -> Result<String, String> {
-    let fits = (1..=15).contains(&text.len()) && text != "." && text != "..";
+    let fits = (1..=127).contains(&text.len()) && text != "." && text != "..";
     if fits && !text.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) {
         Ok(text.to_owned())
     } else {
@@ -288,6 +289,16 @@ mod tests {
         }
         for text in ["", "/", "33", "-1", "255.0.255.0", "ffff::", "24/"] {
             assert!(prefix_len(v4, text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interface_may_have_a_name_of_127_bytes() {
+        for name in ["lo", "eth0.100", "enx00163e5a6b7c-of-the-storage-network", &"x".repeat(127)] {
+            assert_eq!(interface(name).as_deref(), Ok(name));
+        }
+        for name in ["", ".", "..", "a/b", "a b", "eth0:1", &"x".repeat(128)] {
+            assert!(interface(name).is_err(), "{name:?}");
         }
     }
 

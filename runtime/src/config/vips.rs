@@ -104,10 +104,14 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
         }
     };
     let (policy, policy_place) = policy(&mut section, problems);
-    let wait_for_interface =
-        section.read("wait_for_interface", problems, Given::as_bool).unwrap_or(false);
     let (announce_on, announce_on_place) = announce_on(&mut section, problems);
-    let defend = section.read("defend", problems, Given::as_bool).unwrap_or(false);
+    let mut flag = |key: &'static str, default: bool| {
+        section.read(key, problems, Given::as_bool).unwrap_or(default)
+    };
+    let wait_for_interface = flag("wait_for_interface", false);
+    let defend = flag("defend", false);
+    let require_carrier = flag("require_carrier", true);
+    let keep_connections = flag("keep_connections", false);
     section.finish(problems);
     Some(Vip {
         config: VipConfig {
@@ -116,6 +120,8 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
             interface: Arc::from(interface?),
             policy: policy?,
             defend,
+            require_carrier,
+            keep_connections,
         },
         announce_on,
         wait_for_interface,
@@ -315,8 +321,11 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
     if all.iter().all(|(_, value, _)| value.is_none()) {
         return None;
     }
+    let is_in_another = |variable: &str| {
+        all.iter().any(|(_, value, _)| value.as_ref().is_some_and(|value| value.contains(variable)))
+    };
     for (variable, value, meaning) in &all {
-        if value.is_none() {
+        if value.is_none() && !is_in_another(variable) {
             let what = format!(
                 "not set, while others of TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID are; set it to {meaning}, or unset all four"
             );
@@ -359,6 +368,8 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
                 interface: Arc::from(interface?),
                 policy: Policy::Leader,
                 defend: false,
+                require_carrier: true,
+                keep_connections: false,
             },
             announce_on: None,
             wait_for_interface: false,

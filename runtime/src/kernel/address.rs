@@ -11,6 +11,7 @@ use rtnetlink::packet_route::address::{
 };
 use rtnetlink::packet_route::link::{
     InfoData, InfoVrf, LinkAttribute, LinkEvent, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    Prop,
 };
 use rtnetlink::{AddressAddRequest, Handle};
 use turnip_core::Link;
@@ -44,10 +45,16 @@ pub(super) struct Found {
 /// An interface, as the kernel describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct LinkState {
-    /// The interface's index.
+    /// The interface's index, which stays when it is renamed.
     pub index: u32,
-    /// Name and whether it can carry traffic.
-    pub link: Link,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its other names (`altname`), which stay when it is renamed, and may be longer.
+    pub other_names: Vec<Arc<str>>,
+    /// Administratively up.
+    pub up: bool,
+    /// With a carrier, and not dormant.
+    pub carrier: bool,
     /// Whether it is the host's own loopback.
     pub loopback: bool,
     /// Its hardware address; empty where it has none.
@@ -58,6 +65,35 @@ pub(super) struct LinkState {
     pub master: Option<u32>,
     /// Of a VRF, the table of its routes.
     pub table: Option<u32>,
+}
+
+impl LinkState {
+    /// All its names, its own first.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::once(&self.name).chain(&self.other_names)
+    }
+
+    /// One of Ethernet that is up, for tests.
+    #[cfg(test)]
+    pub fn example(index: u32, name: &str) -> Self {
+        LinkState {
+            index,
+            name: name.into(),
+            other_names: Vec::new(),
+            up: true,
+            carrier: true,
+            loopback: false,
+            hardware: vec![2, 0, 0, 0, 0, 1],
+            resolves: true,
+            master: None,
+            table: None,
+        }
+    }
+
+    /// The interface as core knows it by one of its names.
+    pub fn by(&self, name: &Arc<str>) -> Link {
+        Link { name: Arc::clone(name), up: self.up, carrier: self.carrier }
+    }
 }
 
 /// The address as it is named to take it away.
@@ -130,16 +166,21 @@ pub(super) fn parse(message: &AddressMessage) -> Option<Found> {
 
 /// The interface in a message.
 pub(super) fn parse_link(message: &LinkMessage) -> Option<LinkState> {
-    let name = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(Arc::from(name.as_str())),
-        _ => None,
-    })?;
+    let (mut name, mut other_names) = (None, Vec::new());
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(own) => name = Some(Arc::from(own.as_str())),
+            LinkAttribute::PropList(properties) => {
+                other_names.extend(properties.iter().filter_map(|property| match property {
+                    Prop::AltIfName(other) => Some(Arc::from(other.as_str())),
+                    _ => None,
+                }));
+            }
+            _ => {}
+        }
+    }
     let flags = message.header.flags;
-    let up = flags.contains(LinkFlags::Up | LinkFlags::Running);
-    let loopback = flags.contains(LinkFlags::Loopback);
     let silent = LinkFlags::Loopback | LinkFlags::Noarp | LinkFlags::Pointopoint;
-    let resolves =
-        message.header.link_layer_type == LinkLayerType::Ether && !flags.intersects(silent);
     let hardware = message.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(hardware) => Some(hardware.clone()),
         _ => None,
@@ -148,9 +189,19 @@ pub(super) fn parse_link(message: &LinkMessage) -> Option<LinkState> {
         LinkAttribute::Controller(index) => Some(*index),
         _ => None,
     });
-    let (index, link, table) = (message.header.index, Link { name, up }, vrf_table(message));
-    let hardware = hardware.unwrap_or_default();
-    Some(LinkState { index, link, loopback, hardware, resolves, master, table })
+    Some(LinkState {
+        index: message.header.index,
+        name: name?,
+        other_names,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::Running),
+        loopback: flags.contains(LinkFlags::Loopback),
+        hardware: hardware.unwrap_or_default(),
+        resolves: message.header.link_layer_type == LinkLayerType::Ether
+            && !flags.intersects(silent),
+        master,
+        table: vrf_table(message),
+    })
 }
 
 /// Whether the kernel says that a link wants its neighbours told where it is, as after a bond's failover,

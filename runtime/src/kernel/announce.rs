@@ -127,7 +127,8 @@ impl Sending {
 
     /// Whether it has been here for so long that nobody else of turnip's says that it has it.
     fn is_settled(&self, devices: &Devices, assignment: &Assignment) -> bool {
-        let since = slot(devices, assignment).and_then(|slot| self.expected.since(slot));
+        let slot = self.neighbourhood.slot(devices, assignment);
+        let since = slot.and_then(|slot| self.expected.since(slot));
         since.is_some_and(|since| since.elapsed() >= SETTLED_AFTER)
     }
 
@@ -140,7 +141,7 @@ impl Sending {
         mut make: impl FnMut(&Assignment, &Device) -> Option<Vec<u8>>,
     ) -> Result<(), TooLate> {
         for assignment in addresses {
-            let Some(slot) = slot(devices, assignment) else { continue };
+            let Some(slot) = self.neighbourhood.slot(devices, assignment) else { continue };
             for device in self.neighbourhood.places(devices, assignment) {
                 let Some(frame) = make(assignment, device) else { continue };
                 let Some(to) = devices.link_address(device) else { continue };
@@ -148,7 +149,7 @@ impl Sending {
                     tracing::debug!("announcing ended: the deadline has passed");
                     return Err(TooLate);
                 }
-                if device.name != assignment.interface {
+                if device.index != slot.index {
                     self.neighbourhood.announced_elsewhere(&assignment.interface, &device.name);
                 }
             }
@@ -186,12 +187,6 @@ impl Sending {
         tracing::debug!(%assignment, "cannot announce: the device's queue is full");
         true
     }
-}
-
-/// Where the address is put, which need not be where it is announced.
-fn slot(devices: &Devices, assignment: &Assignment) -> Option<Slot> {
-    let index = devices.index_of(&assignment.interface)?;
-    Some(Slot { index, address: assignment.address })
 }
 
 /// Asks the neighbours on a device who has an address; none where there is no address to ask from.

@@ -4,7 +4,7 @@
 //! may take more than one message; it happens within the adapter's call, with the clock read before
 //! and after.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -13,9 +13,11 @@ use turnip_core::adapter::{Call, Reply, Transaction, TransactionError};
 use turnip_core::{Assignment, KernelError, Listing, PresentAddress};
 
 use super::address::{Found, LinkState, Put, Slot};
+use super::configured::Configured;
 use super::expected::Expected;
 use super::fence::Fence;
 use super::liveness::Liveness;
+use super::places::Places;
 use super::promotion::Promotion;
 use super::record::{Entry, Record};
 use super::refusal::Refusal;
@@ -32,7 +34,9 @@ pub(super) struct Caller {
     pub route: Route,
     /// None where lifetimes are the proof.
     pub fence: Option<Fence>,
-    pub configured: BTreeSet<Entry>,
+    pub configured: Arc<Configured>,
+    /// Where what is there was put or found.
+    pub places: Places,
     pub record: Record,
     pub expected: Expected,
     pub liveness: Liveness,
@@ -117,57 +121,76 @@ impl Caller {
             let is_placed = |found: &Found| links.contains_key(&found.slot.index);
             if attempt == LIST_ATTEMPTS || addresses.iter().all(is_placed) {
                 self.promotion.look_again();
-                let of_vips: HashSet<&str> = self.configured.iter().map(|one| &*one.0).collect();
-                let names = links.values().map(|state| (state.index, Arc::clone(&state.link.name)));
-                let names = names.filter(|(_, name)| of_vips.contains(&**name)).collect();
-                self.look_around(told, &addresses, &names);
-                return Ok((self.listing(links, &addresses), changed));
+                return Ok((self.listing(told, &links, &addresses), changed));
             }
         }
         Err(io::Error::other("what was listed changed too often"))
     }
 
-    /// Takes note of what is beside the VIPs, of what was listed after so much was told: what is on
-    /// these interfaces.
-    fn look_around(&mut self, told: u64, addresses: &[Found], names: &BTreeMap<u32, Arc<str>>) {
-        let (configured, record) = (&self.configured, &self.record);
-        let is_vip = |found: &Found| {
-            let name = names.get(&found.slot.index);
-            let entry = name.map(|name| (Arc::clone(name), found.slot.address));
-            let is_known = |entry: Entry| configured.contains(&entry) || record.contains(&entry);
-            found.marked || entry.is_some_and(is_known)
-        };
-        self.surroundings.look(told, names.keys().copied(), addresses, is_vip);
-    }
-
-    fn listing(&mut self, links: BTreeMap<u32, LinkState>, addresses: &[Found]) -> Listing {
-        let mut listing = Listing::default();
+    /// What was listed after so much was told, of what is on the host.
+    fn listing(
+        &mut self,
+        told: u64,
+        links: &BTreeMap<u32, LinkState>,
+        addresses: &[Found],
+    ) -> Listing {
+        let mut present = Vec::new();
         for &Found { slot, marked: kept_mark, .. } in addresses {
-            let Some(LinkState { link, .. }) = links.get(&slot.index) else { continue };
-            let entry: Entry = (Arc::clone(&link.name), slot.address);
-            let marked = kept_mark || self.record.contains(&entry);
+            let Some(state) = links.get(&slot.index) else { continue };
+            let entry = self.configured.entry(state, slot.address);
+            let marked = kept_mark || self.record.knows(state, slot.address, links);
+            if !marked && !self.configured.has(slot.address.addr()) {
+                continue;
+            }
+            let is_new = self.expected.insert(slot);
             if marked || self.configured.contains(&entry) {
-                if self.expected.insert(slot) {
+                self.places.note(&entry, slot.index);
+                if is_new {
                     self.subnets.found(slot);
                 }
-                let misplaced = self.surroundings.is_misplaced(slot);
-                let (interface, address) = entry;
-                listing.addresses.push(PresentAddress { interface, address, marked, misplaced });
             }
+            present.push((slot, entry, marked));
         }
-        listing.links = links.into_values().map(|state| state.link).collect();
-        listing
+        let has_vips = |state: &&LinkState| self.configured.vips_on(state).next().is_some();
+        let of_vips: Vec<u32> = links.values().filter(has_vips).map(|state| state.index).collect();
+        self.look_around(told, of_vips, addresses);
+        let misplaced = |slot| self.surroundings.is_misplaced(slot);
+        let present = present.into_iter().map(|(slot, (interface, address), marked)| {
+            PresentAddress { interface, address, marked, misplaced: misplaced(slot) }
+        });
+        let links = links.values().flat_map(|state| self.configured.links(state));
+        Listing { addresses: present.collect(), links: links.collect() }
+    }
+
+    /// Takes note of what is beside the VIPs on these interfaces, of what was listed after so much was
+    /// told.
+    fn look_around(
+        &mut self,
+        told: u64,
+        interfaces: impl IntoIterator<Item = u32>,
+        addresses: &[Found],
+    ) {
+        let expected = &self.expected;
+        // What has the IP of a VIP is none of the host's own addresses, be it turnip's or not.
+        let is_vip = |found: &Found| found.marked || expected.contains(found.slot);
+        self.surroundings.look(told, interfaces, addresses, is_vip);
     }
 
     fn put(&mut self, addresses: &[Assignment], lifetime_secs: u32) -> Vec<Answer> {
-        let found = resolve(addresses);
+        let found = match self.route.resolve(addresses) {
+            Ok(found) => found,
+            Err(error) => return all(addresses, &refused(&error)),
+        };
         let slots: Vec<_> = found.iter().flatten().copied().collect();
-        let there = addresses.iter().zip(&found).filter(|(_, slot)| slot.is_some());
+        let there = addresses.iter().zip(&found).filter_map(|(one, slot)| Some((one, (*slot)?)));
+        for (one, slot) in there.clone() {
+            self.places.note(&entry(one), slot.index);
+        }
         self.record.note(there.map(|(one, _)| entry(one)));
         self.keep_siblings(&slots);
         let mut new: HashSet<_> =
             slots.iter().copied().filter(|slot| self.expected.insert(*slot)).collect();
-        let (gone, lifetime_secs) = self.make_way(addresses, &found, lifetime_secs);
+        let (gone, lifetime_secs) = self.make_way(&slots, lifetime_secs);
         new.extend(gone);
         let put =
             |slot: &Slot| Put { slot: *slot, deprecated: self.surroundings.is_deprecated(*slot) };
@@ -212,30 +235,21 @@ impl Caller {
     ///
     /// All of this is quick, but takes time after the lifetime was reckoned. Where that is the proof,
     /// it is a second shorter then; and where that would leave nothing, this is for the next time.
-    fn make_way(
-        &mut self,
-        addresses: &[Assignment],
-        found: &[Option<Slot>],
-        lifetime_secs: u32,
-    ) -> (Vec<Slot>, u32) {
-        let slots: Vec<_> = found.iter().flatten().copied().collect();
-        let outdated = self.surroundings.is_outdated(&slots);
+    fn make_way(&mut self, slots: &[Slot], lifetime_secs: u32) -> (Vec<Slot>, u32) {
+        let outdated = self.surroundings.is_outdated(slots);
         let is_proof = self.fence.is_none();
         let left = lifetime_secs.saturating_sub(u32::from(is_proof));
-        if (!outdated && self.surroundings.ahead(&slots).is_empty()) || left == 0 {
+        if (!outdated && self.surroundings.ahead(slots).is_empty()) || left == 0 {
             return (Vec::new(), lifetime_secs);
         }
         if outdated {
-            self.look_beside(addresses, found);
+            self.look_beside(slots);
         }
-        (self.take_those_ahead(&slots), left)
+        (self.take_those_ahead(slots), left)
     }
 
     /// Looks at what is beside addresses that are about to be put there.
-    fn look_beside(&mut self, addresses: &[Assignment], slots: &[Option<Slot>]) {
-        let named = addresses.iter().zip(slots);
-        let names: HashMap<u32, &Arc<str>> =
-            named.filter_map(|(one, slot)| Some((slot.as_ref()?.index, &one.interface))).collect();
+    fn look_beside(&mut self, slots: &[Slot]) {
         let told = self.surroundings.told();
         let all = match self.route.addresses() {
             Ok(all) => all,
@@ -245,9 +259,8 @@ impl Caller {
             }
         };
         let mut interfaces: BTreeSet<u32> = self.surroundings.interfaces().collect();
-        interfaces.extend(names.keys());
-        let named = interfaces.into_iter().filter_map(|index| Some((index, name(index, &names)?)));
-        self.look_around(told, &all, &named.collect());
+        interfaces.extend(slots.iter().map(|slot| slot.index));
+        self.look_around(told, interfaces, &all);
     }
 
     /// Takes those addresses away that stand before the host's own and are about to be put there
@@ -300,39 +313,54 @@ impl Caller {
                 return;
             }
         };
-        let is_ours = |found: &&Found| found.marked || self.expected.contains(found.slot);
-        let used: HashSet<u32> = present.iter().filter(is_ours).map(|one| one.slot.index).collect();
+        let marked = present.iter().filter(|found| found.marked).map(|found| found.slot.index);
+        let used: HashSet<u32> = marked.chain(self.places.interfaces()).collect();
         for name in self.promotion.put_back(&mut self.route, |index| used.contains(&index)) {
             tracing::info!(interface = %name, "promote_secondaries is 0 again, as it was before turnip");
         }
     }
 
+    /// Takes them away from wherever they were put or found, whatever those interfaces are called by
+    /// now; and from those that have the names now.
     fn delete(&mut self, addresses: &[Assignment]) -> Vec<Answer> {
-        let found = resolve(addresses);
-        let slots: Vec<_> = found.iter().flatten().copied().collect();
+        let named = match self.route.resolve(addresses) {
+            Ok(named) => named,
+            Err(error) => return all(addresses, &refused(&error)),
+        };
+        let mut slots = Vec::with_capacity(addresses.len());
+        // Which address each slot is of.
+        let mut of_address = Vec::with_capacity(addresses.len());
+        for (number, (one, named)) in addresses.iter().zip(named).enumerate() {
+            let on = |index: &u32| Slot { index: *index, address: one.address };
+            let put = self.places.of(&entry(one)).iter().map(on);
+            slots.extend(put.filter(|slot| Some(*slot) != named).chain(named));
+            of_address.resize(slots.len(), number);
+        }
         self.keep_siblings(&slots);
         for slot in &slots {
             self.expected.remove(*slot);
         }
-        let answers = match self.route.delete(slots.iter().copied()) {
+        let kernels = match self.route.delete(slots.iter().copied()) {
             Ok(answers) => answers,
             Err(error) => return all(addresses, &refused(&error)),
         };
-        let mut answers = answers.into_iter();
-        let of_slot = |slot: &Option<Slot>| {
-            // Without its interface an address is gone.
-            let answer = slot.and_then(|_| answers.next());
+        // Without an interface on which it might be, an address is gone.
+        let mut answers = vec![Ok(()); addresses.len()];
+        let mut left = Vec::with_capacity(slots.len());
+        for ((slot, number), answer) in slots.into_iter().zip(of_address).zip(kernels) {
             match answer {
-                Some(Err(refusal)) if !refusal.is_gone() => Err(kernel_error(&refusal)),
-                _ => Ok(()),
+                Err(refusal) if !refusal.is_gone() => {
+                    answers[number] = Err(kernel_error(&refusal));
+                }
+                _ => {
+                    self.places.strike(&entry(&addresses[number]), slot.index);
+                    left.push(slot);
+                }
             }
-        };
-        let answers: Vec<_> = found.iter().map(of_slot).collect();
+        }
         let gone = addresses.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let gone: Vec<_> = gone.map(|(one, _)| entry(one)).collect();
         self.record.strike(&gone);
-        let left = found.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        let left = left.filter_map(|(slot, _)| *slot);
         self.subnets.let_go((&mut self.route, &self.routes), left);
         for (assignment, answer) in addresses.iter().zip(&answers) {
             if let Err(error) = answer {
@@ -352,27 +380,6 @@ impl Caller {
     }
 }
 
-/// The name of an interface, by what it was just resolved from, or else by the kernel.
-fn name(index: u32, names: &HashMap<u32, &Arc<str>>) -> Option<Arc<str>> {
-    if let Some(name) = names.get(&index) {
-        return Some(Arc::clone(name));
-    }
-    let name = nix::net::if_::if_indextoname(index).ok()?;
-    Some(name.to_string_lossy().into())
-}
-
 fn all(addresses: &[Assignment], error: &KernelError) -> Vec<Answer> {
     addresses.iter().map(|_| Err(error.clone())).collect()
-}
-
-/// Finds the interfaces, each name once; none for what has none.
-fn resolve(addresses: &[Assignment]) -> Vec<Option<Slot>> {
-    let mut indices: BTreeMap<&str, Option<u32>> = BTreeMap::new();
-    let mut slots = Vec::with_capacity(addresses.len());
-    for one in addresses {
-        let index = indices.entry(&*one.interface);
-        let index = *index.or_insert_with_key(|name| nix::net::if_::if_nametoindex(*name).ok());
-        slots.push(index.map(|index| Slot { index, address: one.address }));
-    }
-    slots
 }

@@ -189,7 +189,7 @@ impl Channel {
 }
 
 /// Splits what was read into messages.
-fn for_each_message(
+pub(super) fn for_each_message(
     mut bytes: &[u8],
     mut each: impl FnMut(&NetlinkBuffer<&[u8]>),
 ) -> io::Result<()> {
@@ -203,7 +203,8 @@ fn for_each_message(
     Ok(())
 }
 
-fn parse_answer(message: &NetlinkBuffer<&[u8]>) -> Option<Result<(), Refusal>> {
+/// The answer that a message is, if it is one.
+pub(super) fn parse_answer(message: &NetlinkBuffer<&[u8]>) -> Option<Result<(), Refusal>> {
     if message.message_type() != NLMSG_ERROR {
         return None;
     }

@@ -1,13 +1,17 @@
 //! What an operator should know before turnip runs here.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use turnip_core::Link;
+use turnip_core::{Assignment, Link, PresentAddress};
 
-use super::address::Found;
+use super::address::{Found, LinkState};
+use super::configured::Configured;
+use super::record::Record;
 use super::{promotion, route};
+use crate::host;
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
@@ -28,13 +32,51 @@ pub fn missing_capabilities() -> io::Result<Vec<&'static str>> {
     Ok(needed.into_iter().filter_map(lacks).collect())
 }
 
-/// Every interface of this network namespace.
+/// Every interface of this network namespace, once by each of its names.
 ///
 /// # Errors
 /// When the kernel does not list them.
 pub fn links() -> io::Result<Vec<Link>> {
     let links = route::briefly(|route| route.links())?;
-    Ok(links.into_values().map(|state| state.link).collect())
+    let by_name = |state: &LinkState| state.names().map(|name| state.by(name)).collect::<Vec<_>>();
+    Ok(links.values().flat_map(by_name).collect())
+}
+
+/// What an interface itself is called that has this name, be it another one than its own; none where
+/// no interface has it.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn own_name(name: &str) -> io::Result<Option<Arc<str>>> {
+    let links = route::briefly(|route| route.links())?;
+    let has_it = |state: &LinkState| state.names().any(|other| **other == *name);
+    Ok(links.into_values().find(has_it).map(|state| state.name))
+}
+
+/// Every address of this network namespace that turnip put there, or that has the IP of one of those
+/// that are `configured`.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn addresses(
+    configured: &[Assignment],
+    runtime_directory: &Path,
+) -> io::Result<Vec<PresentAddress>> {
+    let configured = Configured::new(configured);
+    let record = Record::open(runtime_directory, host::network_namespace()?);
+    route::briefly(|route| {
+        let links = route.links()?;
+        let mut found = Vec::new();
+        for Found { slot, marked, .. } in route.addresses()? {
+            let Some(state) = links.get(&slot.index) else { continue };
+            let (interface, address) = configured.entry(state, slot.address);
+            let marked = marked || record.knows(state, address, &links);
+            if marked || configured.has(address.addr()) {
+                found.push(PresentAddress { interface, address, marked, misplaced: false });
+            }
+        }
+        Ok(found)
+    })
 }
 
 /// Whether the interface keeps the other addresses of a subnet when the first of them goes. turnip
@@ -43,7 +85,8 @@ pub fn links() -> io::Result<Vec<Link>> {
 /// # Errors
 /// When there is no such interface, or /proc/sys is not there.
 pub fn promotes_secondaries(interface: &str) -> io::Result<bool> {
-    promotion::is_set(interface)
+    let own_name = own_name(interface)?;
+    promotion::is_set(own_name.as_deref().unwrap_or(interface))
 }
 
 /// The host's own addresses, and the interfaces that they are on: what carries no mark of turnip's.
@@ -55,7 +98,7 @@ pub fn own_addresses() -> io::Result<Vec<(Arc<str>, IpNet)>> {
         let links = route.links()?;
         let own = |found: Found| {
             let state = links.get(&found.slot.index).filter(|_| !found.marked)?;
-            Some((Arc::clone(&state.link.name), found.slot.address))
+            Some((Arc::clone(&state.name), found.slot.address))
         };
         Ok(route.addresses()?.into_iter().filter_map(own).collect())
     })

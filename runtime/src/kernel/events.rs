@@ -1,6 +1,6 @@
 //! What the kernel tells unasked: addresses and links that change.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::proto::Connection;
 use rtnetlink::sys::AsyncSocket;
 use tokio::task::unconstrained;
-use turnip_core::{Assignment, KernelEvent};
+use turnip_core::{KernelEvent, Link};
 
 use super::address::{self, Found, LinkState, Slot};
+use super::configured::{Configured, OwnNames};
 use super::expected::Expected;
 use super::liveness::Liveness;
 use super::neighbourhood::Neighbourhood;
@@ -39,6 +40,7 @@ pub(super) struct Followed {
     pub liveness: Liveness,
     pub neighbourhood: Neighbourhood,
     pub address_news: AddressNews,
+    pub own_names: OwnNames,
 }
 
 /// The events of one network namespace, for ever: the connection is driven as they are asked for.
@@ -49,22 +51,16 @@ pub(super) struct Events {
     ended: bool,
     followed: Followed,
     links: BTreeMap<u32, LinkState>,
-    configured: BTreeSet<IpNet>,
-    /// The same by their interfaces.
-    vips: HashMap<Arc<str>, Vec<IpNet>>,
-    /// Of the host's own addresses beside them, those that were told of.
+    configured: Arc<Configured>,
+    /// Of the host's own addresses beside VIPs, those that were told of.
     own: HashSet<Slot>,
     waiting: VecDeque<KernelEvent>,
 }
 
 impl Events {
     /// Subscribes. Must be called within a tokio runtime.
-    pub fn open(configured: &[Assignment], followed: Followed) -> io::Result<Self> {
+    pub fn open(configured: Arc<Configured>, followed: Followed) -> io::Result<Self> {
         let (connection, messages) = subscribe()?;
-        let mut vips: HashMap<Arc<str>, Vec<IpNet>> = HashMap::new();
-        for one in configured {
-            vips.entry(Arc::clone(&one.interface)).or_default().push(one.address);
-        }
         Ok(Events {
             connection,
             messages,
@@ -72,8 +68,7 @@ impl Events {
             ended: false,
             followed,
             links: BTreeMap::new(),
-            configured: configured.iter().map(|one| one.address).collect(),
-            vips,
+            configured,
             own: HashSet::new(),
             waiting: VecDeque::new(),
         })
@@ -82,6 +77,9 @@ impl Events {
     /// The links as they were when the subscription began: only what differs is news.
     pub fn know_links(&mut self, links: BTreeMap<u32, LinkState>) {
         self.links = links;
+        for state in self.links.values() {
+            self.followed.own_names.learn(state);
+        }
     }
 
     /// Subscribes anew when the connection broke. What happened meanwhile is lost. When that is
@@ -146,8 +144,10 @@ impl Events {
                     && !is_of_a_port(&message)
                 {
                     self.followed.neighbourhood.tell();
-                    self.links.remove(&state.index);
-                    self.push(KernelEvent::LinkGone(state.link.name));
+                    let mut gone = self.configured.links(&state);
+                    let known = self.links.remove(&state.index);
+                    gone.extend(known.iter().flat_map(|known| self.configured.links(known)));
+                    self.tell_links(gone, &[]);
                 }
             }
             _ => {}
@@ -159,7 +159,7 @@ impl Events {
     fn notice_address(&mut self, message: &AddressMessage, is_there: bool) {
         let Some(Found { slot, marked, .. }) = address::parse(message) else { return };
         let expected = &self.followed.expected;
-        let is_news = if !marked && !self.configured.contains(&slot.address) {
+        let is_news = if !marked && !self.configured.has(slot.address.addr()) {
             self.notice_own(slot, is_there)
         } else if is_there {
             !expected.contains(slot)
@@ -179,41 +179,41 @@ impl Events {
             self.followed.address_news.tell();
             return true;
         };
-        let Some(vips) = self.vips.get(&state.link.name) else { return false };
         let (own, is_v4) = (slot.address, slot.address.addr().is_ipv4());
-        if !vips.iter().any(|vip| vip.addr().is_ipv4() == is_v4) {
-            return false;
-        }
+        let mut vips = self.configured.vips_on(state).filter(|vip| vip.addr().is_ipv4() == is_v4);
+        let Some(first) = vips.next() else { return false };
         // That something of it changed, as a lifetime with each router advertisement, does not matter.
-        if is_there && !self.own.insert(slot) {
+        let is_news = if is_there { self.own.insert(slot) } else { true };
+        if !is_news {
             return false;
         }
         if !is_there {
             self.own.remove(&slot);
         }
         self.followed.address_news.tell();
-        vips.iter().any(|vip| vip.contains(&own.addr()) || own.contains(&vip.addr()))
+        let has_its_subnet = |vip: IpNet| vip.contains(&own.addr()) || own.contains(&vip.addr());
+        has_its_subnet(first) || vips.any(has_its_subnet)
     }
 
     /// Where VIPs are announced that are on an interface on which nobody resolves addresses follows from
     /// the host's own addresses on others.
     fn notice_subnet(&mut self, message: &AddressMessage, is_there: bool) {
         let Some(Found { slot, marked, .. }) = address::parse(message) else { return };
-        if marked || self.configured.contains(&slot.address) {
+        if marked || self.configured.has(slot.address.addr()) {
             return;
         }
         self.followed.neighbourhood.tell();
-        let Some(LinkState { link, resolves: true, .. }) = self.links.get(&slot.index) else {
+        let Some(LinkState { name, resolves: true, .. }) = self.links.get(&slot.index) else {
             return;
         };
         if !is_there {
-            return self.followed.neighbourhood.subnet_gone(slot.address, &link.name);
+            return self.followed.neighbourhood.subnet_gone(slot.address, name);
         }
-        let resolves = |name: &str| {
-            let mut links = self.links.values();
-            links.find(|state| *state.link.name == *name).is_none_or(|state| state.resolves)
+        let resolves = |wanted: &str| {
+            let is_it = |state: &&LinkState| state.names().any(|name| **name == *wanted);
+            self.links.values().find(is_it).is_none_or(|state| state.resolves)
         };
-        for interface in self.followed.neighbourhood.newly_in(slot.address, &link.name, resolves) {
+        for interface in self.followed.neighbourhood.newly_in(slot.address, name, resolves) {
             self.push(KernelEvent::AnnounceAnew(interface));
         }
     }
@@ -227,28 +227,42 @@ impl Events {
             // Not every message says all.
             state.hardware.clone_from(&before.hardware);
         }
+        self.followed.own_names.learn(&state);
+        let after = self.configured.links(&state);
         let before = self.links.insert(state.index, state.clone());
-        let LinkState { link, hardware, .. } = state;
         let mut may_be_unknown = address::wants_to_be_announced(message);
         if let Some(before) = &before {
-            may_be_unknown |= before.hardware != hardware;
+            may_be_unknown |= before.hardware != state.hardware;
+            let came_up = (state.up && state.carrier) && !(before.up && before.carrier);
             // VIPs of its own are announced when they are told of it.
-            if may_be_unknown || (link.up && !before.link.up) {
-                for interface in self.followed.neighbourhood.announced_on(&link.name) {
+            if may_be_unknown || came_up {
+                for interface in self.followed.neighbourhood.announced_on(&state.name) {
                     self.push(KernelEvent::AnnounceAnew(interface));
                 }
             }
         }
-        if before.as_ref().is_none_or(|before| before.link != link) {
-            if let Some(before) = before
-                && before.link.name != link.name
-            {
-                self.push(KernelEvent::LinkGone(before.link.name));
-            }
-            self.push(KernelEvent::LinkChanged(link.clone()));
-        }
+        let before = before.map(|before| self.configured.links(&before));
+        self.tell_links(before.unwrap_or_default(), &after);
         if may_be_unknown {
-            self.push(KernelEvent::AnnounceAnew(link.name));
+            for link in after {
+                self.push(KernelEvent::AnnounceAnew(link.name));
+            }
+        }
+    }
+
+    /// Tells of the names that an interface has no more, and of those by which it is another one
+    /// than before.
+    fn tell_links(&mut self, before: Vec<Link>, after: &[Link]) {
+        let changed = after.iter().filter(|link| !before.contains(link)).cloned();
+        let changed: Vec<Link> = changed.collect();
+        let is_gone = |name: &Arc<str>| !after.iter().any(|link| link.name == *name);
+        let gone: BTreeSet<Arc<str>> =
+            before.into_iter().map(|link| link.name).filter(is_gone).collect();
+        for name in gone {
+            self.push(KernelEvent::LinkGone(name));
+        }
+        for link in changed {
+            self.push(KernelEvent::LinkChanged(link));
         }
     }
 }
@@ -288,20 +302,67 @@ impl Stream for Events {
 #[cfg(test)]
 mod tests {
     use futures::StreamExt;
+    use turnip_core::Assignment;
 
     use super::*;
+
+    fn events(
+        configured: &[Assignment],
+        liveness: Liveness,
+        neighbourhood: Neighbourhood,
+    ) -> Events {
+        let followed = Followed {
+            expected: Expected::default(),
+            liveness,
+            neighbourhood,
+            address_news: AddressNews::default(),
+            own_names: OwnNames::default(),
+        };
+        Events::open(Arc::new(Configured::new(configured)), followed).unwrap()
+    }
+
+    fn state(name: &str, other_names: &[&str], carrier: bool) -> LinkState {
+        LinkState {
+            other_names: other_names.iter().map(|name| Arc::from(*name)).collect(),
+            carrier,
+            ..LinkState::example(7, name)
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_renamed_interface_is_gone_by_its_old_name_and_stays_by_a_configured_other_one() {
+        let vip = Assignment {
+            vip: "v".parse().unwrap(),
+            interface: "uplink".into(),
+            address: "10.0.0.50/32".parse().unwrap(),
+        };
+        let mut events = events(&[vip], Liveness::default(), Neighbourhood::default());
+        let mut told = |before: Option<LinkState>, after: &LinkState| {
+            let links = |state: &LinkState| events.configured.links(state);
+            let (before, after) = (before.as_ref().map(links).unwrap_or_default(), links(after));
+            events.tell_links(before, &after);
+            std::mem::take(&mut events.waiting)
+        };
+        let changed = |name: &str, carrier| {
+            KernelEvent::LinkChanged(Link { name: name.into(), up: true, carrier })
+        };
+        let (old, new) = (state("eth0", &["uplink"], true), state("eth9", &["uplink"], true));
+        assert_eq!(told(None, &old), [changed("eth0", true), changed("uplink", true)]);
+        let renamed = [KernelEvent::LinkGone("eth0".into()), changed("eth9", true)];
+        assert_eq!(told(Some(old.clone()), &new), renamed);
+        let lost = state("eth9", &["uplink"], false);
+        let both = [changed("eth9", false), changed("uplink", false)];
+        assert_eq!(told(Some(new.clone()), &lost), both);
+        assert!(told(Some(new.clone()), &new).is_empty());
+        let gone = [KernelEvent::LinkGone("uplink".into())];
+        assert_eq!(told(Some(new), &state("eth9", &[], true)), gone);
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_connection_that_breaks_is_made_anew_once_and_what_was_lost_is_told() {
         let liveness = Liveness::default();
         let news = Neighbourhood::default();
-        let followed = Followed {
-            expected: Expected::default(),
-            liveness: liveness.clone(),
-            neighbourhood: news.clone(),
-            address_news: AddressNews::default(),
-        };
-        let mut events = Events::open(&[], followed).unwrap();
+        let mut events = events(&[], liveness.clone(), news.clone());
         let before = news.count();
         events.opened = Instant::now().checked_sub(BROKEN_AGAIN * 2).unwrap();
         events.reopen();

@@ -23,9 +23,10 @@ use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use turnip_core::adapter::{Change, FenceContents, Transaction, TransactionError};
+use turnip_core::adapter::{Change, FenceContents, Fenced, Transaction, TransactionError};
 
 use super::channel::Channel;
+use super::fence_names::FenceNames;
 use super::nft::{self, Family, Message};
 use super::refusal::Refusal;
 use super::sets::{
@@ -55,6 +56,7 @@ pub(super) struct Fence {
     ticket: bool,
     /// What was found of a fence that an earlier version made, until it is taken over.
     earlier: Option<FenceContents>,
+    names: FenceNames,
 }
 
 /// Whether nftables works here: all that the fence needs is made and unmade in one transaction.
@@ -81,6 +83,17 @@ pub fn exists() -> io::Result<bool> {
         Some(mut channel) => !tables(&mut channel)?.is_empty(),
         None => false,
     })
+}
+
+/// The addresses that the fence silences unless they are held; none where there is no fence.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn vips() -> io::Result<BTreeSet<Fenced>> {
+    if !exists()? {
+        return Ok(BTreeSet::new());
+    }
+    Ok(Fence::open(FenceNames::default())?.read()?.vips)
 }
 
 /// Removes the fence, whoever made it; says whether there was one.
@@ -136,18 +149,22 @@ fn after(generation: u32) -> u32 {
 }
 
 impl Fence {
-    /// Connects to the kernel.
+    /// Connects to the kernel, which knows interfaces by their own names only.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(names: FenceNames) -> io::Result<Self> {
         let channel = Channel::open()?;
         let fingerprint = Vec::new();
-        Ok(Fence { channel, generation: None, fingerprint, ticket: true, earlier: None })
+        Ok(Fence { channel, generation: None, fingerprint, ticket: true, earlier: None, names })
     }
 
     /// Carries out the transaction, or nothing of it.
     pub fn change(&mut self, transaction: &Transaction) -> Result<(), TransactionError> {
+        if transaction.guarded && self.names.have_changed() {
+            return Err(TransactionError::Changed);
+        }
+        let transaction = &*self.names.to_kernel(transaction);
         let earlier = self.earlier_for(transaction)?;
         let expected = match (transaction.guarded, self.generation) {
             (true, None) => return Err(TransactionError::Changed),
@@ -251,6 +268,7 @@ impl Fence {
     /// When the socket fails, or the kernel refuses.
     pub fn read(&mut self) -> io::Result<FenceContents> {
         self.generation = None;
+        self.names.look();
         let mut before = generation(&mut self.channel)?;
         for attempt in 1.. {
             let intact =
@@ -264,7 +282,7 @@ impl Fence {
             if now == before || attempt == READ_ATTEMPTS {
                 let new = self.fingerprint.is_empty() && is_earlier(&mut self.channel)?;
                 self.earlier = new.then(|| contents.clone());
-                return Ok(contents);
+                return Ok(self.names.to_core(contents));
             }
             before = now;
         }
@@ -276,7 +294,7 @@ impl Fence {
     /// # Errors
     /// When the socket fails.
     pub fn is_changed(&mut self) -> io::Result<bool> {
-        Ok(self.generation != Some(generation(&mut self.channel)?))
+        Ok(self.names.have_changed() || self.generation != Some(generation(&mut self.channel)?))
     }
 
     /// Removes the fence.
@@ -350,7 +368,7 @@ mod tests {
     /// gate is open a while after the deadline.
     fn outlives_its_deadline(stalls: [u64; 2], mutant: Option<Mutant>) -> bool {
         let clock = HostClock::new();
-        let mut fence = Fence::open().unwrap();
+        let mut fence = Fence::open(FenceNames::default()).unwrap();
         let vip = Assignment {
             vip: "v".parse().unwrap(),
             interface: "lo".into(),

@@ -3,9 +3,10 @@
 //! ```text
 //!   driver -- perform --> core's Adapter <-- a thread --> Caller --+--> Fence (nftables)
 //!          <-- events --- Events <-- multicast                     +--> Route (rtnetlink)
-//!          -- announce -> Announcer (a thread) --+                 +--> Record, Promotion
+//!          -- announce -> Announcer (a thread) --+                 +--> Places, Record, Promotion
 //!          <-- conflicts - Listener (a thread) --+--> Neighbourhood
 //!                         Routes (a thread) <-- multicast, dumps <-+
+//!          -- end_connections -> Connections (a thread)
 //! ```
 //!
 //! What is sent, and when, and what is undone because it came too late, is decided by
@@ -17,11 +18,14 @@ mod beside;
 mod caller;
 mod channel;
 pub mod check;
+mod configured;
 mod conflicts;
+mod connections;
 mod devices;
 mod events;
 mod expected;
 pub mod fence;
+mod fence_names;
 mod filter;
 mod listen;
 mod liveness;
@@ -29,6 +33,7 @@ mod neighbourhood;
 pub mod neighbours;
 mod nft;
 mod packets;
+mod places;
 mod prefix_route;
 mod promotion;
 mod record;
@@ -48,6 +53,7 @@ mod thread;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -69,12 +75,16 @@ use crate::seams::Kernel;
 use address::LinkState;
 use announce::Announcer;
 use caller::Caller;
+use configured::{Configured, OwnNames};
+use connections::Connections;
 use events::{Events, Followed};
 use expected::Expected;
 use fence::Fence;
+use fence_names::FenceNames;
 use listen::Listener;
 use liveness::Liveness;
 use neighbourhood::Neighbourhood;
+use places::Places;
 use promotion::Promotion;
 use record::Record;
 use route::Route;
@@ -103,6 +113,7 @@ pub struct Netlink {
     announcer: Announcer,
     conflicts: Conflicts,
     _listener: Listener,
+    connections: Connections,
     liveness: Liveness,
 }
 
@@ -117,8 +128,13 @@ impl Netlink {
             move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
         };
         let no_fence = context("cannot make the nftables fence");
+        let own_names = OwnNames::default();
+        let links = route::briefly(|route| route.links());
+        let links = links.map_err(context("cannot list the interfaces"))?;
+        links.values().for_each(|state| own_names.learn(state));
+        let names = FenceNames::new(&settings.configured, own_names.clone());
         let mut fence = match settings.backstop {
-            Backstop::Fence => Some(Fence::open().map_err(&no_fence)?),
+            Backstop::Fence => Some(Fence::open(names).map_err(&no_fence)?),
             Backstop::Lifetime => {
                 clear_earlier_fence(&settings)?;
                 None
@@ -127,24 +143,26 @@ impl Netlink {
         let mut adapter = Adapter::new(settings.configured.iter().cloned(), settings.backstop);
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let expected = Expected::default();
-        let neighbourhood = Neighbourhood::new(&settings.configured, settings.announce_on);
+        let configured = Arc::new(Configured::new(&settings.configured));
+        let neighbourhood =
+            Neighbourhood::new(&settings.configured, settings.announce_on, own_names.clone());
         let (liveness, address_news) = (Liveness::default(), AddressNews::default());
         let followed = Followed {
             expected: expected.clone(),
             liveness: liveness.clone(),
             neighbourhood: neighbourhood.clone(),
             address_news: address_news.clone(),
+            own_names,
         };
-        let events = Events::open(&settings.configured, followed);
+        let events = Events::open(Arc::clone(&configured), followed);
         let mut events = events.map_err(context("cannot follow changes of addresses"))?;
-        let routes = Routes::watch(&settings.configured);
+        let routes = Routes::watch(Arc::clone(&configured));
         let routes = routes.map_err(context("cannot follow changes of routes"))?;
         let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
         let conflicts = Conflicts::default();
         let (_listener, claims) =
             Listener::start(neighbourhood, expected.clone(), conflicts.clone())?;
-        let entry = |one: Assignment| (one.interface, one.address);
-        let configured = settings.configured.into_iter().map(entry).collect();
+        let connections = Connections::start()?;
         let namespace = host::network_namespace()?;
         let record = Record::open(&settings.runtime_directory, namespace);
         let promotion = Promotion::open(&settings.runtime_directory, namespace);
@@ -154,6 +172,7 @@ impl Netlink {
             route,
             fence,
             configured,
+            places: Places::default(),
             record,
             expected,
             liveness: of_caller,
@@ -165,7 +184,7 @@ impl Netlink {
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
         let events = Mutex::new(Some((events, claims)));
-        Ok(Netlink { shared, events, announcer, conflicts, _listener, liveness })
+        Ok(Netlink { shared, events, announcer, conflicts, _listener, connections, liveness })
     }
 
     /// The machines that were heard with addresses which are held here, for who shows them.
@@ -211,7 +230,7 @@ fn clear_earlier_fence(settings: &Settings) -> io::Result<()> {
         tracing::warn!(
             "a fence of an earlier turnip is there, but lifetimes are configured: clearing this host first"
         );
-        release::release(&settings.runtime_directory)?;
+        release::release_all(&settings.runtime_directory)?;
     }
     Ok(())
 }
@@ -230,6 +249,10 @@ impl Kernel for Netlink {
 
     fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) -> impl Future<Output = ()> {
         self.announcer.announce(addresses, deadline)
+    }
+
+    fn end_connections(&self, addresses: Vec<IpAddr>) {
+        self.connections.end(addresses);
     }
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use turnip_core::{Assignment, Conflict, Mac, VipName};
 
 use super::address::Slot;
+use super::configured::OwnNames;
 use super::devices::{Device, Devices, is_neighbour};
 use super::expected::Expected;
 
@@ -37,6 +38,7 @@ pub(super) struct Neighbourhood(Arc<Shared>);
 struct Shared {
     configured: HashMap<IpAddr, Vec<Assignment>>,
     announce_on: AnnounceOn,
+    own_names: OwnNames,
     /// How often something was heard of a link, or of an address that is no VIP.
     news: AtomicU64,
     known: Mutex<Option<Known>>,
@@ -55,12 +57,17 @@ struct Known {
 }
 
 impl Neighbourhood {
-    pub fn new(configured: &[Assignment], announce_on: AnnounceOn) -> Self {
+    pub fn new(configured: &[Assignment], announce_on: AnnounceOn, own_names: OwnNames) -> Self {
         let mut by_address: HashMap<IpAddr, Vec<Assignment>> = HashMap::new();
         for one in configured {
             by_address.entry(one.address.addr()).or_default().push(one.clone());
         }
-        Neighbourhood(Arc::new(Shared { configured: by_address, announce_on, ..Shared::default() }))
+        Neighbourhood(Arc::new(Shared {
+            configured: by_address,
+            announce_on,
+            own_names,
+            ..Shared::default()
+        }))
     }
 
     // ---- being told
@@ -102,7 +109,16 @@ impl Neighbourhood {
 
     /// Where a VIP's address is announced.
     pub fn places<'a>(&self, devices: &'a Devices, assignment: &Assignment) -> Vec<&'a Device> {
-        devices.places(assignment, self.chosen(&assignment.vip))
+        let chosen = self.chosen(&assignment.vip);
+        let chosen: Option<Vec<_>> =
+            chosen.map(|names| names.iter().map(|name| self.0.own_names.of(name)).collect());
+        devices.places(&self.0.own_names.translate(assignment), chosen.as_deref())
+    }
+
+    /// Where the address is put, which need not be where it is announced.
+    pub fn slot(&self, devices: &Devices, assignment: &Assignment) -> Option<Slot> {
+        let index = devices.index_of(&self.0.own_names.of(&assignment.interface))?;
+        Some(Slot { index, address: assignment.address })
     }
 
     fn chosen(&self, vip: &VipName) -> Option<&[Arc<str>]> {
@@ -131,7 +147,7 @@ impl Neighbourhood {
         let all = self.0.configured.values().flatten();
         let concerned = all.filter(|one| {
             is_neighbour(one.address.addr(), subnet)
-                && one.interface != *device
+                && self.0.own_names.of(&one.interface) != *device
                 && !known.contains(&one.interface)
                 && self.chosen(&one.vip).is_none()
                 && !resolves(&one.interface)
@@ -190,9 +206,7 @@ impl Neighbourhood {
             (devices, is_own)
         };
         let is_here = |one: &&Assignment| {
-            let index = devices.index_of(&one.interface);
-            let slot = index.map(|index| Slot { index, address: one.address });
-            let since = slot.and_then(|slot| expected.since(slot));
+            let since = self.slot(&devices, one).and_then(|slot| expected.since(slot));
             since.is_some_and(|since| since.elapsed() >= SETTLED_AFTER)
         };
         if is_own || !is_a_machines(mac) {
@@ -225,7 +239,8 @@ mod tests {
     /// On `lo` a VIP in the subnet of `eth0` (index 2), whose hardware address ends in 2.
     fn neighbourhood() -> (Neighbourhood, Assignment) {
         let vip = on("lo", "10.0.0.50/32");
-        let neighbourhood = Neighbourhood::new(std::slice::from_ref(&vip), AnnounceOn::new());
+        let neighbourhood =
+            Neighbourhood::new(std::slice::from_ref(&vip), AnnounceOn::new(), OwnNames::default());
         let devices = devices(&[("eth0", &["10.0.0.11/24"]), ("eth1", &["192.0.2.1/24"])]);
         *lock(&neighbourhood.0.known) = Some(Known {
             at: Instant::now(),
@@ -298,7 +313,8 @@ mod tests {
     fn what_is_chosen_is_not_looked_for() {
         let vip = on("lo", "10.0.0.50/32");
         let announce_on = AnnounceOn::from([(vip.vip.clone(), vec!["eth1".into()])]);
-        let neighbourhood = Neighbourhood::new(std::slice::from_ref(&vip), announce_on);
+        let neighbourhood =
+            Neighbourhood::new(std::slice::from_ref(&vip), announce_on, OwnNames::default());
         let subnet = "10.0.0.11/24".parse().unwrap();
         assert!(neighbourhood.newly_in(subnet, &"eth0".into(), |_| false).is_empty());
         let devices = devices(&[("eth0", &["10.0.0.11/24"]), ("eth1", &[])]);

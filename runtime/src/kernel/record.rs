@@ -4,12 +4,14 @@
 //! address; until then, and for good where it does, every address is written down *before* it is
 //! put there, so that a daemon that was killed leaves none that the next one does not know.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+
+use super::address::LinkState;
 
 /// An interface's name and an address with prefix length.
 pub(super) type Entry = (Arc<str>, IpNet);
@@ -45,6 +47,21 @@ impl Record {
     /// Whether turnip put the address there.
     pub fn contains(&self, entry: &Entry) -> bool {
         self.entries.contains(entry)
+    }
+
+    /// Whether turnip put the address on this interface, one of `links`. What it put on one whose name
+    /// nobody has any more counts: that was renamed.
+    pub fn knows(
+        &self,
+        state: &LinkState,
+        address: IpNet,
+        links: &BTreeMap<u32, LinkState>,
+    ) -> bool {
+        let has = |state: &LinkState, name: &str| state.names().any(|own| **own == *name);
+        let is_named = || state.names().any(|name| self.contains(&(Arc::clone(name), address)));
+        let is_renamed =
+            |(name, put): &Entry| *put == address && !links.values().any(|other| has(other, name));
+        !self.entries.is_empty() && (is_named() || self.entries.iter().any(is_renamed))
     }
 
     /// Whether an address must still be read back.
@@ -88,6 +105,15 @@ impl Record {
         }
     }
 
+    /// Strikes what was taken away from wherever it was.
+    pub fn strike_everywhere(&mut self, gone: &BTreeSet<IpNet>) {
+        let before = self.entries.len();
+        self.entries.retain(|(_, address)| !gone.contains(address));
+        if self.entries.len() != before {
+            self.write();
+        }
+    }
+
     fn write(&mut self) {
         if let Err(error) = self.try_write()
             && !std::mem::replace(&mut self.complained, true)
@@ -122,6 +148,25 @@ mod tests {
         assert!(!Record::open(directory.path(), 2).contains(&entry));
         next.strike([&entry]);
         assert!(!Record::open(directory.path(), 1).contains(&entry));
+    }
+
+    #[test]
+    fn what_was_put_on_an_interface_that_was_renamed_since_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = Record::open(directory.path(), 1);
+        let address: IpNet = "10.0.0.1/32".parse().unwrap();
+        record.note([("eth0".into(), address)]);
+        let link = |index, name: &str, other: &str| LinkState {
+            other_names: vec![other.into()],
+            ..LinkState::example(index, name)
+        };
+        let knows = |links: &[LinkState]| {
+            let all = links.iter().map(|link| (link.index, link.clone())).collect();
+            links.iter().map(|link| record.knows(link, address, &all)).collect::<Vec<_>>()
+        };
+        assert_eq!(knows(&[link(5, "eth0", "enp1s0"), link(6, "eth1", "enp2s0")]), [true, false]);
+        assert_eq!(knows(&[link(5, "eth9", "eth0"), link(6, "eth1", "enp2s0")]), [true, false]);
+        assert_eq!(knows(&[link(5, "eth9", "enp1s0")]), [true], "nobody has the name");
     }
 
     #[test]

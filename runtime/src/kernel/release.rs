@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use rtnetlink::packet_route::AddressFamily;
 use turnip_core::PresentAddress;
+use turnip_core::adapter::Fenced;
 
 use super::address::{Found, Slot};
 use super::fence;
 use super::prefix_route::PrefixRoute;
 use super::promotion::Promotion;
-use super::record::{Entry, Record};
+use super::record::Record;
 use super::route::{self, Route};
 use crate::host;
 
@@ -21,10 +22,12 @@ use crate::host;
 pub struct Released {
     /// The addresses that carried turnip's mark.
     pub addresses: Vec<PresentAddress>,
-    /// Whether there was a fence.
+    /// Whether there was a fence, and it was removed.
     pub fence: bool,
     /// The interfaces whose `promote_secondaries` is as it was before turnip.
     pub promotions: Vec<String>,
+    /// What the fence stays for: addresses that are not turnip's, and that it silences.
+    pub silenced: Vec<PresentAddress>,
 }
 
 /// Every address with turnip's mark in this network namespace, configured or not.
@@ -37,12 +40,29 @@ pub fn marked(runtime_directory: &Path) -> io::Result<Vec<PresentAddress>> {
     Ok(found.into_iter().map(|(_, present)| present).collect())
 }
 
-/// Removes every address with turnip's mark, and when the kernel has acknowledged that, the fence.
-/// Works without a daemon; beside one it takes from under it what it holds.
+/// Removes every address with turnip's mark, and when the kernel has acknowledged that, the fence;
+/// that stays where an address that is not turnip's would answer without it (rule 7.9). Works without
+/// a daemon; beside one it takes from under it what it holds.
 ///
 /// # Errors
 /// When an address could not be removed; the fence then stays, so that it is silent.
 pub fn release(runtime_directory: &Path) -> io::Result<Released> {
+    let (addresses, promotions) = release_addresses(runtime_directory)?;
+    let silenced = silenced()?;
+    let fence = silenced.is_empty() && fence::remove()?;
+    Ok(Released { addresses, fence, promotions, silenced })
+}
+
+/// The same, and removes the fence whatever answers without it.
+///
+/// # Errors
+/// The same.
+pub fn release_all(runtime_directory: &Path) -> io::Result<Released> {
+    let (addresses, promotions) = release_addresses(runtime_directory)?;
+    Ok(Released { addresses, fence: fence::remove()?, promotions, silenced: Vec::new() })
+}
+
+fn release_addresses(runtime_directory: &Path) -> io::Result<(Vec<PresentAddress>, Vec<String>)> {
     let namespace = host::network_namespace()?;
     let mut record = Record::open(runtime_directory, namespace);
     let mut promotion = Promotion::open(runtime_directory, namespace);
@@ -53,10 +73,31 @@ pub fn release(runtime_directory: &Path) -> io::Result<Released> {
         Ok((found, promotion.put_back(route, |_| false)))
     })?;
     let addresses: Vec<_> = found.into_iter().map(|(_, present)| present).collect();
-    let entries: BTreeSet<Entry> =
-        addresses.iter().map(|one| (Arc::clone(&one.interface), one.address)).collect();
-    record.strike(&entries);
-    Ok(Released { addresses, fence: fence::remove()?, promotions })
+    let gone: BTreeSet<_> = addresses.iter().map(|one| one.address).collect();
+    record.strike_everywhere(&gone);
+    Ok((addresses, promotions))
+}
+
+/// The addresses on this host that a fence knows as VIPs.
+fn silenced() -> io::Result<Vec<PresentAddress>> {
+    let fenced: BTreeSet<Fenced> = fence::vips()?;
+    if fenced.is_empty() {
+        return Ok(Vec::new());
+    }
+    route::briefly(|route| {
+        let links = route.links()?;
+        let mut found = Vec::new();
+        for Found { slot, marked, .. } in route.addresses()? {
+            // The fence goes by the interfaces' own names.
+            if let Some(state) = links.get(&slot.index)
+                && fenced.contains(&Fenced::new(&state.name, slot.address.addr()))
+            {
+                let (interface, address) = (Arc::clone(&state.name), slot.address);
+                found.push(PresentAddress { interface, address, marked, misplaced: false });
+            }
+        }
+        Ok(found)
+    })
 }
 
 fn take_away(
@@ -100,10 +141,10 @@ fn find(route: &mut Route, record: &Record) -> io::Result<Vec<(Slot, PresentAddr
     let mut found = Vec::new();
     for Found { slot, marked, .. } in route.addresses()? {
         let Some(state) = links.get(&slot.index) else { continue };
-        let interface = Arc::clone(&state.link.name);
-        if marked || record.contains(&(Arc::clone(&interface), slot.address)) {
-            let (address, marked, misplaced) = (slot.address, true, false);
-            found.push((slot, PresentAddress { interface, address, marked, misplaced }));
+        if marked || record.knows(state, slot.address, &links) {
+            let (interface, address) = (Arc::clone(&state.name), slot.address);
+            let present = PresentAddress { interface, address, marked: true, misplaced: false };
+            found.push((slot, present));
         }
     }
     Ok(found)

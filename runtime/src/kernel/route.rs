@@ -15,6 +15,7 @@ use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::{Either, join_all, select};
 use futures::{Stream, StreamExt};
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::Handle;
 use rtnetlink::packet_core::{
@@ -27,6 +28,7 @@ use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, Socket, SocketAddr};
 use tokio::runtime::Runtime;
+use turnip_core::Assignment;
 
 use super::address::{self, Found, LinkState, Put, Slot};
 use super::prefix_route::PrefixRoute;
@@ -34,6 +36,8 @@ use super::refusal::{MESSAGE_HEADER, Refusal};
 
 /// How often a dump that changed under way is begun anew.
 const DUMP_ATTEMPTS: usize = 8;
+/// Bytes of an interface's own name at most (IFNAMSIZ - 1).
+const OWN_NAME_MAX: usize = 15;
 /// Bytes of the socket's buffer: a chunk's acknowledgements fit many times over.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -159,6 +163,41 @@ impl Route {
             _ => None,
         })?;
         Ok(links.into_iter().map(|link| (link.index, link)).collect())
+    }
+
+    /// Finds the interfaces of the addresses, each name once; none for a name that no interface has.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn resolve(&mut self, addresses: &[Assignment]) -> io::Result<Vec<Option<Slot>>> {
+        let mut indices: BTreeMap<&str, Option<u32>> = BTreeMap::new();
+        let mut slots = Vec::with_capacity(addresses.len());
+        for one in addresses {
+            let index = match indices.get(&*one.interface) {
+                Some(index) => *index,
+                None => {
+                    let index = self.index_of(&one.interface)?;
+                    indices.insert(&one.interface, index);
+                    index
+                }
+            };
+            slots.push(index.map(|index| Slot { index, address: one.address }));
+        }
+        Ok(slots)
+    }
+
+    /// The index of the interface that has the name, be it another one than its own.
+    fn index_of(&mut self, name: &str) -> io::Result<Option<u32>> {
+        // The call for it takes none that is longer than an interface's own name can be.
+        if name.len() > OWN_NAME_MAX {
+            let has_it = |state: &LinkState| state.names().any(|other| **other == *name);
+            return Ok(self.links()?.into_values().find(has_it).map(|state| state.index));
+        }
+        match if_nametoindex(name) {
+            Ok(index) => Ok(Some(index)),
+            Err(Errno::ENODEV | Errno::ENXIO) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes the requests, all before the first answer, and awaits every acknowledgement.

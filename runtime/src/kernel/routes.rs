@@ -20,11 +20,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::MsgFlags;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::RouteMessage;
-use turnip_core::Assignment;
 
 use super::address::{Found, LinkState};
+use super::configured::Configured;
 use super::prefix_route::{MAIN, Subnet};
-use super::record::Entry;
 use super::route::Route;
 use super::route_seen::{self, Dependence, Seen};
 
@@ -60,7 +59,7 @@ impl Routes {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn watch(configured: &[Assignment]) -> io::Result<Self> {
+    pub fn watch(configured: Arc<Configured>) -> io::Result<Self> {
         let known = Arc::<Mutex<Known>>::default();
         let (end, ended) = UnixStream::pair()?;
         let mut watcher = Watcher::new(configured, Arc::clone(&known), ended)?;
@@ -91,7 +90,7 @@ struct Watcher {
     events: Socket,
     ended: UnixStream,
     buffer: Vec<u8>,
-    configured: BTreeSet<Entry>,
+    configured: Arc<Configured>,
     subnets: BTreeSet<Ipv6Net>,
     vips: BTreeSet<IpAddr>,
     /// What an operator has been told of.
@@ -100,13 +99,13 @@ struct Watcher {
 
 impl Watcher {
     fn new(
-        configured: &[Assignment],
+        configured: Arc<Configured>,
         known: Arc<Mutex<Known>>,
         ended: UnixStream,
     ) -> io::Result<Self> {
         let mut events = Socket::new(NETLINK_ROUTE)?;
         events.bind(&SocketAddr::new(0, GROUPS))?;
-        let subnets = configured.iter().filter_map(|one| match one.address {
+        let subnets = configured.addresses().filter_map(|address| match address {
             IpNet::V6(net) => Some(net.trunc()),
             IpNet::V4(_) => None,
         });
@@ -115,12 +114,9 @@ impl Watcher {
             events,
             ended,
             buffer: Vec::with_capacity(READ_BUFFER),
-            configured: configured
-                .iter()
-                .map(|one| (Arc::clone(&one.interface), one.address))
-                .collect(),
             subnets: subnets.collect(),
-            vips: configured.iter().map(|one| one.address.addr()).collect(),
+            vips: configured.addresses().map(|address| address.addr()).collect(),
+            configured,
             told: HashSet::new(),
         })
     }
@@ -193,12 +189,12 @@ impl Watcher {
         links: &BTreeMap<u32, LinkState>,
         addresses: &[Found],
     ) {
-        let name = |index: u32| links.get(&index).map(|state| Arc::clone(&state.link.name));
+        let name = |index: u32| links.get(&index).map(|state| Arc::clone(&state.name));
         let mut alone = HashSet::new();
         let mut own = HashSet::new();
         for found in addresses.iter().filter(|found| found.slot.address.addr().is_ipv4()) {
-            let Some(name) = name(found.slot.index) else { continue };
-            let is_vip = self.configured.contains(&(name, found.slot.address));
+            let Some(state) = links.get(&found.slot.index) else { continue };
+            let is_vip = self.configured.vips_on(state).any(|vip| vip == found.slot.address);
             let which = if is_vip { &mut alone } else { &mut own };
             which.insert(found.slot.index);
         }

@@ -109,7 +109,13 @@ impl Group {
         }
         let vips = if count == 1 { "VIP" } else { "VIPs" };
         let text = format!("{} {count} more {vips}: {shown}{}", self.verb, self.reasons());
-        Line { event, level: self.level, count, vips: names(NAMED).collect::<Vec<_>>().join(","), text }
+        Line {
+            event,
+            level: self.level,
+            count,
+            vips: names(NAMED).collect::<Vec<_>>().join(","),
+            text,
+        }
     }
 
     fn reasons(&self) -> String {
@@ -145,6 +151,13 @@ fn about_one(report: &Report) -> Option<(&VipName, &'static str, Option<String>)
         Report::Misplaced { vip, .. } => (vip, "putting there anew, behind the host's own,", None),
         Report::KernelFails { vip, why } => (vip, "the kernel fails with", Some(why.clone())),
         Report::Blocked { vip, why } => (vip, "cannot hold here", Some(why.clone())),
+        Report::Double { vip, why, held: false } => {
+            (vip, "cannot hold here, beside addresses of others,", Some(why.clone()))
+        }
+        Report::Double { vip, why, held: true } => {
+            (vip, "held here beside addresses of others:", Some(why.clone()))
+        }
+        Report::DoubleGone { vip } => (vip, "nowhere else on this host any more:", None),
         Report::Unblocked { vip } => (vip, "can hold here again", None),
         Report::PinIgnored { vip, why, .. } => (vip, "ignoring the pins of", Some(why.clone())),
         _ => return None,
@@ -162,9 +175,8 @@ mod tests {
     /// How many of so many are logged by themselves, one a millisecond.
     fn tell(summary: &mut Summary, count: usize, why: &str, from: Instant) -> usize {
         let at = |number: usize| from + Duration::from_micros(number as u64 * 100);
-        let alone = |number: &usize| {
-            summary.is_alone("blocked", &blocked(*number, why), at(*number))
-        };
+        let alone =
+            |number: &usize| summary.is_alone("blocked", &blocked(*number, why), at(*number));
         (0..count).filter(alone).count()
     }
 

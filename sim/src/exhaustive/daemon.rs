@@ -263,8 +263,12 @@ impl Daemons {
                 }
                 return;
             }
-            // The member is on no host of this world, and nobody learns from announcements.
-            Action::AskMember { .. } | Action::Announce { .. } | Action::UseKeys(_) => return,
+            // The member is on no host of this world, nobody learns from announcements, and nobody has
+            // connections.
+            Action::AskMember { .. }
+            | Action::Announce { .. }
+            | Action::EndConnections { .. }
+            | Action::UseKeys(_) => return,
             Action::Beat(to) => return self.beat(messages, to, effects),
         });
     }

@@ -60,5 +60,7 @@ fn vip(name: &str, addresses: &[u8]) -> VipConfig {
         interface: INTERFACE.into(),
         policy: Policy::Priority { priority: 0, preempt: false },
         defend: false,
+        require_carrier: true,
+        keep_connections: false,
     }
 }

@@ -90,7 +90,7 @@ impl Kernel {
         };
         Listing {
             addresses: self.present.keys().map(present).collect(),
-            links: vec![Link { name: INTERFACE.into(), up: true }],
+            links: vec![Link { name: INTERFACE.into(), up: true, carrier: true }],
         }
     }
 

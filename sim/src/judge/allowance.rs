@@ -329,7 +329,8 @@ impl Durations {
                 after_end: 6 * S + settle,
                 unsteady: false,
             },
-            Fault::LinkDown { .. } | Fault::LinkGone { .. } => Allowance {
+            // Where the VIP is held already it stays.
+            Fault::LinkDown { .. } | Fault::LinkGone { .. } | Fault::Double { .. } => Allowance {
                 gap: self.refusal(),
                 moves: 2,
                 after_begin: S + settle,

@@ -139,6 +139,9 @@ pub enum Fault {
     /// The host's own address on an interface goes and comes back, and so stands behind what turnip has
     /// there.
     OwnAddressReturns { host: usize, interface: usize },
+    /// Somebody puts the first address of a VIP on another interface, where the fence silences it; there it
+    /// is until the end. Nothing happens where there is no fence.
+    Double { host: usize, vip: usize },
     /// The kernel refuses the first address of a VIP. Without an end it never takes it, not even
     /// after everything has healed.
     RefuseAddress { host: usize, vip: usize },

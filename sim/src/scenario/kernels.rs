@@ -69,6 +69,13 @@ pub fn all() -> Vec<Scenario> {
             0,
             own_address_returns,
         ),
+        scenario(
+            "double-at-a-stop",
+            "host 0 has the VIP, and its IP on another interface as well, when its daemon is stopped and started again",
+            &[Mutant::FenceRemovedBesideDouble],
+            5 * S,
+            double_at_a_stop,
+        ),
     ]
 }
 
@@ -131,6 +138,14 @@ fn silent_address() -> Plan {
     plan.params.hosts = 1;
     plan.params.together = false;
     plan.fault(8_000, 2_700, Fault::Kill { host: 0 });
+    plan
+}
+
+fn double_at_a_stop() -> Plan {
+    let mut plan = ranked();
+    plan.fault(8_000, 20_000, Fault::Double { host: 0, vip: 0 });
+    plan.fault(12_000, 4_000, Fault::Restart { host: 0 });
+    plan.lasting(50 * S);
     plan
 }
 

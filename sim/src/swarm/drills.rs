@@ -1,6 +1,8 @@
 //! Drills: one fault after the other, each in a cluster that is in order again, so that the table of
 //! allowances holds for it as it stands.
 
+use turnip_core::Backstop;
+
 use crate::judge::allowance::Durations;
 use crate::plan::{Change, Fault, Plan, Step};
 use crate::rng::Rng;
@@ -79,12 +81,17 @@ fn fault(rng: &mut Rng, plan: &Plan) -> Fault {
         13 => rng
             .pick(&[Fault::LinkDown { host, interface }, Fault::LinkGone { host, interface }])
             .clone(),
-        14 => rng
-            .pick(&[
+        14 => {
+            let mut faults = vec![
                 Fault::StealAddress { host, vip },
                 Fault::OwnAddressReturns { host, interface },
-            ])
-            .clone(),
+            ];
+            // By lifetimes nothing silences what is not turnip's.
+            if params.backstop == Some(Backstop::Fence) {
+                faults.push(Fault::Double { host, vip });
+            }
+            rng.pick(&faults).clone()
+        }
         15..=16 => Fault::LoseQuorum,
         17 => rng
             .pick(&[

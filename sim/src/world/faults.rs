@@ -175,6 +175,7 @@ impl Inner {
             Fault::OwnAddressReturns { host, interface } => {
                 self.hosts.misplace(host, interface, env);
             }
+            Fault::Double { host, vip } => self.hosts.set_double(host, vip, true, env),
             Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, true),
             Fault::LinkDown { host, interface } => {
                 self.hosts.set_link(host, interface, false, env);
@@ -244,6 +245,7 @@ impl Inner {
                 self.hosts.slew(host, ppm, env);
             }
             Fault::Suspend { host } => self.wake_host(host),
+            Fault::Double { host, vip } => self.hosts.set_double(host, vip, false, env),
             Fault::RefuseAddress { host, vip } => self.hosts.refuse(host, vip, false),
             Fault::LinkDown { host, interface } => {
                 self.hosts.set_link(host, interface, true, env);

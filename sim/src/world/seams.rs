@@ -1,6 +1,7 @@
 //! The seams of the driver, as one host sees the world through them.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -83,6 +84,11 @@ impl Kernel for SimHost {
     async fn announce(&self, addresses: Vec<Assignment>, deadline: Instant) {
         let inner = &mut *self.world.inner();
         inner.hosts.announce(self.host, &addresses, deadline, &mut inner.env);
+    }
+
+    fn end_connections(&self, addresses: Vec<IpAddr>) {
+        let inner = &mut *self.world.inner();
+        inner.hosts.end_connections(self.host, &addresses, &mut inner.env);
     }
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {

@@ -83,7 +83,7 @@ impl Kernel {
                 };
                 let listing = Listing {
                     addresses: self.present.iter().map(listed).collect(),
-                    links: vec![Link { name: "lo".into(), up: true }],
+                    links: vec![Link { name: "lo".into(), up: true, carrier: true }],
                 };
                 Reply::Listed { listing, fence_changed: self.changed }
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::{Event, State};
 use super::vip::Blocked;
-use super::{Context, Vips};
+use super::{Context, Vips, doubles};
 use crate::action::OpId;
 use crate::kernel::{Listing, PresentAddress};
 use crate::mutant::Mutant;
@@ -32,6 +32,8 @@ pub(in crate::node) struct Compared {
     pub(in crate::node) strays: Vec<PresentAddress>,
     /// VIPs that somebody else has changed, and what is wrong with them.
     pub(in crate::node) repairs: Vec<(VipIndex, &'static str)>,
+    /// VIPs of which an IP has appeared elsewhere on this host, or is gone from there.
+    pub(in crate::node) doubles: Vec<VipIndex>,
     /// The listing is older than what was done since: one more is needed.
     pub(in crate::node) is_outdated: bool,
 }
@@ -48,6 +50,7 @@ impl Vips {
         let own = context.situation.own;
         let (mut compared, mut misplaced) = (Compared::default(), Vec::new());
         let mut found: BTreeMap<VipIndex, Found> = BTreeMap::new();
+        let mut doubles: BTreeMap<VipIndex, Vec<&PresentAddress>> = BTreeMap::new();
         let addresses: BTreeSet<&PresentAddress> = listing.addresses.iter().collect();
         for present in addresses {
             match own.index_by_assignment(&present.interface, present.address) {
@@ -58,9 +61,15 @@ impl Vips {
                     found.misplaced += usize::from(present.misplaced);
                 }
                 None if present.marked => compared.strays.push(present.clone()),
-                None => {}
+                None => {
+                    if let Some(index) = own.index_by_double(&present.interface, present.address) {
+                        doubles.entry(index).or_default().push(present);
+                    }
+                }
             }
         }
+        // Before anything is decided by it.
+        let doubles_before = std::mem::replace(&mut self.doubles, doubles::in_words(doubles));
         let concerned: BTreeSet<VipIndex> =
             found.keys().copied().chain(self.there.iter().copied()).collect();
         for index in concerned {
@@ -76,6 +85,7 @@ impl Vips {
             }
         }
         self.put_anew(context, &misplaced, out);
+        compared.doubles = self.doubles_changed(own, &doubles_before, out);
         compared
     }
 
@@ -169,11 +179,15 @@ impl Vips {
         index: VipIndex,
         out: &mut Outbox,
     ) -> bool {
-        let interface = &own.vip(index).interface;
-        let why = match interfaces.is_up(interface) {
-            Some(true) => None,
-            Some(false) => Some(format!("interface {interface} is down")),
+        let config = own.vip(index);
+        let interface = &config.interface;
+        let why = match interfaces.link(interface) {
             None => Some(format!("interface {interface} does not exist")),
+            Some(link) if !link.up => Some(format!("interface {interface} is down")),
+            Some(link) if !link.carrier && config.require_carrier => {
+                Some(format!("interface {interface} has no carrier"))
+            }
+            Some(_) => None,
         };
         let vip = &mut self.vips[index];
         match why {

@@ -3,10 +3,13 @@
 //!
 //! `state.rs` has the table of a VIP's states, `reconcile.rs` what is to be done about each,
 //! `transactions.rs` and `kernel.rs` how it is asked for and what the answers mean, `listing.rs` what
-//! the kernel says is there.
+//! the kernel says is there, `connections.rs` when connections end, `doubles.rs` what is there of a
+//! VIP's IPs that is not turnip's.
 
 mod agenda;
 mod conflicts;
+mod connections;
+mod doubles;
 mod kernel;
 mod listing;
 mod reconcile;
@@ -15,7 +18,7 @@ pub(crate) mod state;
 mod transactions;
 mod vip;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
 use super::cluster::Cluster;
@@ -49,6 +52,9 @@ pub(super) struct Vips {
     /// Where lifetimes are the proof: until when the kernel keeps what was there when that operation,
     /// the last refresh, was asked for.
     kept_until: Option<(OpId, Instant)>,
+    /// Those of which an IP is on this host in another way than turnip puts it there, and which that
+    /// is, in words.
+    doubles: BTreeMap<VipIndex, String>,
 }
 
 /// The other parts that decide what becomes of a VIP.
@@ -69,6 +75,7 @@ impl Vips {
             there: all.collect(),
             settling: BTreeSet::new(),
             kept_until: None,
+            doubles: BTreeMap::new(),
         }
     }
 
@@ -102,9 +109,10 @@ impl Vips {
         self.agenda.next()
     }
 
-    /// Why the kernel cannot hold the VIP here for now.
+    /// Why the VIP cannot be held here for now.
     pub(super) fn blocked(&self, index: VipIndex) -> Option<&str> {
-        self.vips[index].blocked.as_ref().map(|blocked| blocked.why.as_str())
+        let blocked = self.vips[index].blocked.as_ref().map(|blocked| blocked.why.as_str());
+        blocked.or_else(|| self.hindering_double(index))
     }
 
     /// The kernel refused it when it was last tried, as of this revision.
@@ -147,7 +155,7 @@ impl Vips {
             return false;
         }
         let is_drained = situation.is_drained() && self.nothing_is_there();
-        let is_blocked = self.vips[index].blocked.is_some();
+        let is_blocked = self.blocked(index).is_some();
         let is_gone = self.vips[index].state == State::Absent && situation.owned(index).is_none();
         if own.mutated(Mutant::YieldsWhileHeld) {
             return situation.is_drained() || is_blocked;
@@ -319,6 +327,7 @@ impl Vips {
         self.vips[index].state = state;
         if state.may_be_there() {
             self.there.insert(index);
+            self.vips[index].may_have_connections = true;
         } else {
             self.there.remove(&index);
         }

@@ -17,6 +17,7 @@ struct Tasks {
     hand_over: Vec<(VipIndex, Option<NodeName>)>,
     claim: Vec<VipIndex>,
     assume: Vec<VipIndex>,
+    end_connections: Vec<VipIndex>,
 }
 
 impl Vips {
@@ -41,6 +42,8 @@ impl Vips {
         self.hand_over(context, &tasks.hand_over, out);
         self.claim(context, &tasks.claim, out);
         self.assume(context, &tasks.assume, out);
+        // What has left answers nothing any more: that has time.
+        self.end_connections(context.situation.own, &tasks.end_connections, out);
     }
 
     fn reconcile_present(
@@ -69,6 +72,9 @@ impl Vips {
     /// The kernel has acknowledged that the VIP is not here.
     fn reconcile_absent(&mut self, context: &Context<'_>, index: VipIndex, tasks: &mut Tasks) {
         let situation = &context.situation;
+        if self.ends_connections(context, index) {
+            tasks.end_connections.push(index);
+        }
         if situation.session.id().is_none() {
             return;
         }

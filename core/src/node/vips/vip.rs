@@ -93,6 +93,8 @@ pub(super) struct Vip {
     pub(super) failed_at: Option<Revision>,
     /// Assumptions in a row that came too late although renewals were answered.
     pub(super) too_late: u32,
+    /// Since connections through its addresses were ended here the last time, some may have come.
+    pub(super) may_have_connections: bool,
 }
 
 impl Vip {
@@ -111,6 +113,8 @@ impl Vip {
             refusals: 0,
             failed_at: None,
             too_late: 0,
+            // The process before may have been killed with its VIPs here.
+            may_have_connections: true,
         }
     }
 

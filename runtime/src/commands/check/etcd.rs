@@ -38,7 +38,10 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
             Err(error) => findings.error("TURNIP_ID", format!("cannot be checked: {error}")),
         }
     }
-    keys(&etcd, reach, findings).await;
+    if !keys(&etcd, reach, findings).await {
+        // Nothing else is going to be answered; what is missing of rights is named at least.
+        return rights::check(&etcd, reach, config, findings).await;
+    }
     match etcd.history(Keys::new(&reach.cluster).prefix(), TIMEOUT).await {
         Ok(kept) => history(kept, findings),
         Err(error) => findings.warning("etcd history", format!("cannot be read: {error}")),
@@ -76,13 +79,23 @@ async fn endpoints(etcd: &Etcd, reach: &Reach, findings: &mut Findings) -> Vec<E
     for (url, error) in failed {
         let subject = format!("etcd {url}");
         match answered.is_empty() {
-            true => {
-                findings.error(subject, format!("{error}; is etcd running, and its port open?"))
-            }
+            true => findings.error(subject, format!("{error}{}", advice(&error.to_string()))),
             false => findings.warning(subject, format!("{error}; the other endpoints are used")),
         }
     }
     answered
+}
+
+/// What to look at when an endpoint does not answer.
+fn advice(why: &str) -> &'static str {
+    match why {
+        _ if why.contains("tls handshake eof") || why.contains("InvalidContentType") => {
+            "; does etcd speak TLS there? If it does not, write http://"
+        }
+        // It says itself what is wrong.
+        _ if why.contains("certificate") || why.contains("is it an https:// endpoint?") => "",
+        _ => "; is etcd running, and its port open?",
+    }
 }
 
 fn endpoint(
@@ -120,7 +133,8 @@ fn is_3_4(version: &str) -> bool {
     (numbers.next(), numbers.next()) >= (Some(3), Some(4))
 }
 
-async fn keys(etcd: &Etcd, reach: &Reach, findings: &mut Findings) {
+/// Whether they can be read.
+async fn keys(etcd: &Etcd, reach: &Reach, findings: &mut Findings) -> bool {
     let keys = Keys::new(&reach.cluster);
     match etcd.snapshot(keys.prefix()).await {
         Ok(snapshot) => {
@@ -132,9 +146,11 @@ async fn keys(etcd: &Etcd, reach: &Reach, findings: &mut Findings) {
             for (key, why) in overview.unreadable {
                 findings.warning("etcd keys", format!("{key} is left alone: {why}"));
             }
+            true
         }
         Err(error) => {
-            findings.error("etcd keys", format!("{} cannot be read: {error}", keys.prefix()))
+            findings.error("etcd keys", format!("{} cannot be read: {error}", keys.prefix()));
+            false
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What `turnip check` finds out about this host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use turnip::config::Config;
+use turnip::config::{Config, Vip};
 use turnip::kernel::{check as host, fence};
 use turnip::lock::{InstanceLock, LockError};
-use turnip_core::Link;
+use turnip_core::{Link, VipConfig};
 
 use super::Findings;
 use crate::commands::needs::{self, Silencing, Unprivileged};
@@ -35,18 +35,13 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
     secondaries(config, findings);
     ipv6(config, findings);
     match host::own_addresses() {
-        Ok(own) => own_addresses(config, &own, findings),
+        Ok(own) => own_addresses(&with_own_names(config), &own, findings),
         Err(error) => findings.warning("addresses", format!("cannot be listed: {error}")),
     }
 }
 
 /// One that runs here is this host's own; by another name it is of before the configuration changed.
-fn daemon(
-    config: Option<&Config>,
-    pid: Option<i32>,
-    node: Option<&str>,
-    findings: &mut Findings,
-) {
+fn daemon(config: Option<&Config>, pid: Option<i32>, node: Option<&str>, findings: &mut Findings) {
     let process = pid.map(|pid| format!(", as process {pid}")).unwrap_or_default();
     match (node, config) {
         (Some(node), Some(config)) if node != config.node.as_str() => findings.warning(
@@ -56,6 +51,24 @@ fn daemon(
         (Some(node), _) => findings.ok("daemon", format!("turnip runs here as the node {node}{process}")),
         (None, _) => findings.ok("daemon", format!("turnip runs here{process}")),
     }
+}
+
+/// The configuration with each interface by its own name, as addresses and neighbours are told of.
+pub fn with_own_names(config: &Config) -> Config {
+    let mut known = BTreeMap::<Arc<str>, Arc<str>>::new();
+    let mut translate = |name: &mut Arc<str>| {
+        let own = known.entry(Arc::clone(name)).or_insert_with_key(|name| {
+            // One that does not exist is reported elsewhere.
+            host::own_name(name).ok().flatten().unwrap_or_else(|| Arc::clone(name))
+        });
+        *name = Arc::clone(own);
+    };
+    let mut config = config.clone();
+    for vip in &mut config.vips {
+        translate(&mut vip.config.interface);
+        vip.announce_on.iter_mut().flatten().for_each(&mut translate);
+    }
+    config
 }
 
 fn check_silencing(config: &Config, findings: &mut Findings) {
@@ -76,19 +89,47 @@ fn interfaces(config: &Config, links: &[Link], findings: &mut Findings) {
             findings.error("interfaces", problem.to_string());
         }
     }
-    let wanted: BTreeSet<(&str, bool)> =
-        config.vips.iter().map(|vip| (&*vip.config.interface, vip.wait_for_interface)).collect();
-    for (name, waited_for) in wanted {
+    let wanted: BTreeSet<Wanted<'_>> = config.vips.iter().map(Wanted::of).collect();
+    for Wanted { name, waited_for, carrier } in wanted {
+        // One that is named by another name than its own is shown with that.
+        let shown = match host::own_name(name) {
+            Ok(Some(own)) if *own != *name => format!("{name} (now {own})"),
+            _ => name.to_owned(),
+        };
         match links.iter().find(|link| &*link.name == name) {
-            Some(link) if link.up => findings.ok("interfaces", format!("{name} is up")),
-            Some(_) => findings.warning(
+            Some(link) if !link.up => findings.warning(
                 "interfaces",
-                format!("{name} is down: this host takes no VIP of it until it is up"),
+                format!("{shown} is down: this host takes no VIP of it until it is up (`ip link set {name} up`)"),
             ),
+            Some(link) if !link.carrier && carrier => findings.warning(
+                "interfaces",
+                format!("{shown} is up and has no carrier: this host takes no VIP of it until it has one; where it never has one, as a bridge without ports, write require_carrier = false in the [[vip]]"),
+            ),
+            Some(link) if !link.carrier => findings.ok(
+                "interfaces",
+                format!("{shown} is up, and needs no carrier (require_carrier = false)"),
+            ),
+            Some(_) => findings.ok("interfaces", format!("{shown} is up")),
             None if waited_for => findings
                 .warning("interfaces", format!("{name} is not there yet; turnip waits for it")),
             None => {}
         }
+    }
+}
+
+/// What VIPs want of an interface.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted<'a> {
+    name: &'a str,
+    waited_for: bool,
+    carrier: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(vip: &'a Vip) -> Self {
+        let VipConfig { interface, require_carrier, .. } = &vip.config;
+        let (waited_for, carrier) = (vip.wait_for_interface, *require_carrier);
+        Wanted { name: interface, waited_for, carrier }
     }
 }
 
@@ -113,9 +154,10 @@ fn secondaries(config: &Config, findings: &mut Findings) {
 
 /// IPv6 that is switched off is noticed by nobody before an address is put there.
 fn ipv6(config: &Config, findings: &mut Findings) {
-    let with_ipv6 = config.vips.iter().filter(|vip| {
-        vip.config.addresses.iter().any(|net| net.addr().is_ipv6())
-    });
+    let with_ipv6 = config
+        .vips
+        .iter()
+        .filter(|vip| vip.config.addresses.iter().any(|net| net.addr().is_ipv6()));
     let mut by_interface: std::collections::BTreeMap<&str, Vec<&str>> = Default::default();
     for vip in with_ipv6 {
         by_interface.entry(&vip.config.interface).or_default().push(vip.config.name.as_str());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use turnip::config::Config;
 use turnip::host::host_id;
 use turnip_core::records::{SessionRecord, decode};
-use turnip_core::{HostId, Keys, NodeName};
+use turnip_core::{HostId, Keys, NodeName, VipName};
 
 use super::Findings;
 use crate::commands::cluster::{Cluster, ClusterState, beyond};
@@ -46,6 +46,7 @@ pub async fn check(config: &Config, findings: &mut Findings) {
     let Ok(state) = cluster.observe(|_| std::time::Duration::ZERO).await else { return };
     let Ok(own) = host_id() else { return };
     let sessions = sessions(&state, &cluster.keys);
+    definitions(config, &state, &cluster.keys, findings);
     let Some(found) = sessions.get(&config.node) else {
         return others(config, &own, &sessions, findings);
     };
@@ -68,16 +69,50 @@ fn sessions(state: &ClusterState, keys: &Keys) -> BTreeMap<NodeName, SessionReco
     sessions.filter_map(|(node, kv)| Some((node, decode(&kv.value).ok()?))).collect()
 }
 
+/// VIPs that others define otherwise are handed to nobody.
+fn definitions(config: &Config, state: &ClusterState, keys: &Keys, findings: &mut Findings) {
+    let published = state
+        .nodes(keys)
+        .filter(|(node, _)| *node != config.node && state.has(&keys.session(node)));
+    let mut otherwise: BTreeMap<&VipName, Vec<String>> = BTreeMap::new();
+    for (node, record) in published {
+        for vip in &config.vips {
+            let name = &vip.config.name;
+            let offer = record.vips.get(name);
+            if let Some(offer) = offer.filter(|offer| offer.digest != vip.config.digest()) {
+                let addresses: Vec<String> =
+                    offer.addresses.iter().map(ToString::to_string).collect();
+                let policy = offer.policy.with_priority(0).as_str();
+                let there = format!("{} with the policy {policy} on {node}", addresses.join(" "));
+                otherwise.entry(name).or_default().push(there);
+            }
+        }
+    }
+    for (vip, there) in otherwise {
+        let what = format!(
+            "{vip} is defined otherwise elsewhere: {}; hosts whose addresses, policy or preempt differ do not hand a VIP to each other",
+            there.join(", ")
+        );
+        findings.warning("definitions", what);
+    }
+}
+
 /// What is said of a name that another host has in etcd, and whether turnip would not run with it.
 fn taken(name: &NodeName, other: &HostId, own: &HostId, renewed: bool) -> (bool, String) {
     if own.is_later_boot_of(other) {
         return match renewed {
-            true => (true, format!(
-                "{name} is in use by another machine with this one's machine id, as clones of one image are: give each its own by removing /etc/machine-id and running `systemd-machine-id-setup`, and each its own node"
-            )),
-            false => (false, format!(
-                "{name} has a session of before this host was booted; turnip takes its place"
-            )),
+            true => (
+                true,
+                format!(
+                    "{name} is in use by another machine with this one's machine id, as clones of one image are: give each its own by removing /etc/machine-id and running `systemd-machine-id-setup`, and each its own node"
+                ),
+            ),
+            false => (
+                false,
+                format!(
+                    "{name} has a session of before this host was booted; turnip takes its place"
+                ),
+            ),
         };
     }
     let who = match own.machine() == other.machine() && own.machine().is_some() {
@@ -85,12 +120,18 @@ fn taken(name: &NodeName, other: &HostId, own: &HostId, renewed: bool) -> (bool,
         false => format!("another host ({other}; this one is {own})"),
     };
     match renewed {
-        true => (true, format!(
-            "{name} is taken: {who} has it, and renews its session; write another node = \"…\" (TURNIP_NODE) here or there"
-        )),
-        false => (false, format!(
-            "{name} was that of {who}, which is silent; turnip waits until its session is over, and then takes the name"
-        )),
+        true => (
+            true,
+            format!(
+                "{name} is taken: {who} has it, and renews its session; write another node = \"…\" (TURNIP_NODE) here or there"
+            ),
+        ),
+        false => (
+            false,
+            format!(
+                "{name} was that of {who}, which is silent; turnip waits until its session is over, and then takes the name"
+            ),
+        ),
     }
 }
 

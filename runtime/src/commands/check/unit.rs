@@ -20,7 +20,8 @@ const TMPS: [&str; 2] = ["/tmp", "/var/tmp"];
 pub fn check(unit: &Unit, is_checked: bool, findings: &mut Findings) {
     let file = unit.file.display();
     if unit.is_outdated {
-        let what = format!("systemd has not read {file} since it changed: run `systemctl daemon-reload`");
+        let what =
+            format!("systemd has not read {file} since it changed: run `systemctl daemon-reload`");
         findings.warning(SUBJECT, what);
     }
     for path in &unit.missing {
@@ -49,7 +50,8 @@ pub fn check(unit: &Unit, is_checked: bool, findings: &mut Findings) {
         .collect();
     let mut differences = unit.differences(&own);
     if !is_checked && !unit.arguments.is_empty() {
-        differences.push(format!("the daemon is started as turnip run {}", unit.arguments.join(" ")));
+        differences
+            .push(format!("the daemon is started as turnip run {}", unit.arguments.join(" ")));
     }
     // By `--unit` this is what is wanted to be known; else it is what was not checked.
     let grade = if is_checked || differences.is_empty() { Grade::Ok } else { Grade::Warning };
@@ -63,7 +65,10 @@ pub fn check(unit: &Unit, is_checked: bool, findings: &mut Findings) {
         }
         (false, false) => findings.warning(
             SUBJECT,
-            format!("{} gives the daemon something else than this check: run `turnip check --unit`", unit.name),
+            format!(
+                "{} gives the daemon something else than this check: run `turnip check --unit`",
+                unit.name
+            ),
         ),
     }
     differences.into_iter().for_each(|what| findings.add(grade, SUBJECT, what));
@@ -81,7 +86,7 @@ pub fn files(unit: Option<&Unit>, reach: &Reach, config: Option<&Config>, findin
                 stat.mode() & 0o777,
                 match unit.is_some_and(|unit| unit.user != RunsAs::Root) {
                     true => "pass it to the daemon by LoadCredential=, as the unit shows",
-                    false => "write another one, for who has read it knows it",
+                    false => "change what is in it, if anybody else may have read it",
                 }
             );
             findings.warning("files", what);
@@ -90,7 +95,8 @@ pub fn files(unit: Option<&Unit>, reach: &Reach, config: Option<&Config>, findin
     let Some(unit) = unit else { return };
     let file = config.and_then(|config| config.reach.file.clone()).or(reach.file.clone());
     let named = reach.named_files.iter().map(|named| (named.key, named.path.clone()));
-    let all: Vec<(&str, PathBuf)> = file.map(|path| ("config", path)).into_iter().chain(named).collect();
+    let all: Vec<(&str, PathBuf)> =
+        file.map(|path| ("config", path)).into_iter().chain(named).collect();
     for (key, path) in all.iter().filter(|(_, path)| path.exists() && !unit.passes(path)) {
         if let Err(why) = may_read(unit, path) {
             let what = format!(
@@ -174,7 +180,9 @@ mod tests {
 
     #[test]
     fn what_root_alone_can_read_is_not_there_for_a_dynamic_user() {
-        let directory = tempfile::Builder::new().tempdir_in("/var").unwrap_or_else(|_| tempfile::tempdir().unwrap());
+        let directory = tempfile::Builder::new()
+            .tempdir_in("/var")
+            .unwrap_or_else(|_| tempfile::tempdir().unwrap());
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).unwrap();
         let file = directory.path().join("key.pem");

@@ -96,7 +96,9 @@ impl Settings {
                 self.environment_files.push((path.unwrap_or(value).into(), path.is_some()));
             }
             "ExecStart" if value.is_empty() => self.command.clear(),
-            "ExecStart" => self.command = split(value.trim_start_matches(['-', '@', ':', '+', '!'])),
+            "ExecStart" => {
+                self.command = split(value.trim_start_matches(['-', '@', ':', '+', '!']))
+            }
             "User" => value.clone_into(&mut self.user),
             "DynamicUser" => self.is_dynamic = is_yes(value),
             "LoadCredential" if value.is_empty() => self.credentials.clear(),

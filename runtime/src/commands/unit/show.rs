@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::words::split;
 use super::Settings;
+use super::words::split;
 
 /// Is there when systemd is what the host was booted with.
 const RUNS: &str = "/run/systemd/system";
@@ -31,7 +31,9 @@ fn parse(text: &str) -> Option<Settings> {
             "LoadState" => is_loaded = value == "loaded",
             "FragmentPath" => file = value.into(),
             "NeedDaemonReload" => settings.is_outdated = value == "yes",
-            "Environment" => settings.environment = split(value).into_iter().map(unplaced).collect(),
+            "Environment" => {
+                settings.environment = split(value).into_iter().map(unplaced).collect()
+            }
             "EnvironmentFiles" => settings.environment_files.extend(environment_file(value)),
             "ExecStart" => settings.command = arguments(value),
             "User" => value.clone_into(&mut settings.user),
@@ -73,11 +75,12 @@ fn arguments(value: &str) -> Vec<String> {
 /// `etcd-password:/etc/turnip/etcd-password`, several with blanks between. Some versions show none.
 fn credentials(value: &str) -> BTreeMap<String, PathBuf> {
     let words = split(value).into_iter();
-    words.filter_map(|word| {
-        let (id, path) = word.split_once(':')?;
-        Some((id.to_owned(), path.into()))
-    })
-    .collect()
+    words
+        .filter_map(|word| {
+            let (id, path) = word.split_once(':')?;
+            Some((id.to_owned(), path.into()))
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod host;
 mod troubles;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -350,6 +351,14 @@ impl Hosts {
         for (at, event) in env.neighbours.sent(now, host, addresses, lost) {
             env.schedule(at, Event::Neighbour(event));
         }
+    }
+}
+
+/// What hosts do about connections, which are not simulated.
+impl Hosts {
+    /// The daemon has connections through addresses ended.
+    pub fn end_connections(&self, host: HostId, addresses: &[IpAddr], env: &mut Env) {
+        env.trace(|| format!("host {host} ends connections through {addresses:?}"));
     }
 }
 

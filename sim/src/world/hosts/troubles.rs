@@ -50,6 +50,16 @@ impl Hosts {
         target.process.tell(KernelEvent::AddressChanged);
     }
 
+    /// Somebody else puts an address on another interface, or takes it away from there.
+    pub fn set_double(&mut self, host: HostId, vip: usize, there: bool, env: &mut Env) {
+        let target = &mut self.list[host];
+        let net = config::net(2 * vip);
+        if target.kernel.set_double(net, there) {
+            target.process.tell(KernelEvent::AddressChanged);
+            self.kernel_changed(host, &Affected::Some(vec![net.addr()]), env);
+        }
+    }
+
     /// Somebody else changes rules of nftables: his own, or all are flushed.
     pub fn change_rules(&mut self, host: HostId, flush: bool, env: &mut Env) {
         self.list[host].kernel.change_rules(flush);

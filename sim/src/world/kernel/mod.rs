@@ -64,7 +64,7 @@ impl Kernel {
     /// A kernel just booted, with these links up. Its timers tick every `tick` ns. One that does not
     /// `help` does as it is told, but lets everything pass, and addresses stay for ever.
     pub fn new(interfaces: &[Arc<str>], tick: u64, helps: bool) -> Self {
-        let up = |name: &Arc<str>| Link { name: Arc::clone(name), up: true };
+        let up = |name: &Arc<str>| Link { name: Arc::clone(name), up: true, carrier: true };
         Kernel {
             links: interfaces.iter().map(up).collect(),
             addresses: Addresses::default(),
@@ -144,6 +144,24 @@ impl Kernel {
         self.addresses.is_misplaced(net)
     }
 
+    /// Somebody else puts an address on an interface of his own, beside which the fence is, or takes it
+    /// away from there. Tells whether that changes anything.
+    pub fn set_double(&mut self, net: IpNet, there: bool) -> bool {
+        const ELSEWHERE: &str = "elsewhere";
+        let is_there = self.addresses.interfaces(net).any(|interface| &**interface == ELSEWHERE);
+        if is_there == there || (there && !self.nft.is_there()) {
+            return false;
+        }
+        let interface: Arc<str> = ELSEWHERE.into();
+        if there {
+            self.add_link(&interface);
+            self.addresses.put(net, &interface, false, None);
+        } else {
+            self.addresses.remove(net, &interface);
+        }
+        true
+    }
+
     /// Somebody else changes rules of nftables; turnip's as well, when he flushes all.
     pub fn change_rules(&mut self, flush: bool) {
         self.nft.foreign_change(flush);
@@ -164,7 +182,7 @@ impl Kernel {
 
     /// A link appears, up.
     pub fn add_link(&mut self, name: &Arc<str>) -> Link {
-        let link = Link { name: Arc::clone(name), up: true };
+        let link = Link { name: Arc::clone(name), up: true, carrier: true };
         if !self.links.iter().any(|there| there.name == *name) {
             self.links.push(link.clone());
         }

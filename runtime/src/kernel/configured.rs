@@ -1,0 +1,153 @@
+//! What is configured, in the ways in which it is looked for, and the names of interfaces.
+//!
+//! An interface has its own name and may have others (`altname`), by any of which a VIP may name it.
+//! Core knows one name of an interface: the configured one. The kernel's side knows indices. What is told
+//! to core is translated here, and names that come from core are looked up by [`super::route`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+use turnip_core::{Assignment, Link};
+
+use super::address::LinkState;
+use super::record::Entry;
+
+/// The addresses and interfaces of the configuration.
+pub(super) struct Configured {
+    entries: BTreeSet<Entry>,
+    addresses: BTreeSet<IpAddr>,
+    by_interface: HashMap<Arc<str>, Vec<IpNet>>,
+}
+
+impl Configured {
+    /// Of all that may ever be put there.
+    pub fn new<'a>(assignments: impl IntoIterator<Item = &'a Assignment>) -> Self {
+        let entry = |one: &Assignment| (Arc::clone(&one.interface), one.address);
+        let entries: BTreeSet<Entry> = assignments.into_iter().map(entry).collect();
+        let addresses = entries.iter().map(|(_, address)| address.addr()).collect();
+        let mut by_interface: HashMap<Arc<str>, Vec<IpNet>> = HashMap::new();
+        for (interface, address) in &entries {
+            by_interface.entry(Arc::clone(interface)).or_default().push(*address);
+        }
+        Configured { entries, addresses, by_interface }
+    }
+
+    /// All addresses, with their prefix lengths.
+    pub fn addresses(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.entries.iter().map(|(_, address)| *address)
+    }
+
+    /// Whether a VIP has this IP, wherever and with whatever prefix length.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    /// Whether the address is one that turnip puts on the interface of this name.
+    pub fn contains(&self, entry: &Entry) -> bool {
+        self.entries.contains(entry)
+    }
+
+    /// The address on the interface, by the name by which it is configured there, else by the
+    /// interface's own.
+    pub fn entry(&self, state: &LinkState, address: IpNet) -> Entry {
+        let by = |name: &Arc<str>| (Arc::clone(name), address);
+        let configured = state.names().map(by).find(|entry| self.entries.contains(entry));
+        configured.unwrap_or_else(|| by(&state.name))
+    }
+
+    /// The addresses of VIPs that turnip puts on the interface.
+    pub fn vips_on<'a>(&'a self, state: &'a LinkState) -> impl Iterator<Item = IpNet> + 'a {
+        state.names().filter_map(|name| self.by_interface.get(name)).flatten().copied()
+    }
+
+    /// The interface as core knows it: by its own name, and by each other one that is configured.
+    pub fn links(&self, state: &LinkState) -> Vec<Link> {
+        let others = state.other_names.iter().filter(|name| self.by_interface.contains_key(*name));
+        std::iter::once(&state.name).chain(others).map(|name| state.by(name)).collect()
+    }
+}
+
+/// What interfaces are called themselves that have other names. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct OwnNames(Arc<Mutex<Names>>);
+
+#[derive(Default)]
+struct Names {
+    own: BTreeMap<Arc<str>, Arc<str>>,
+    /// How often one of them became another.
+    changes: u64,
+}
+
+impl OwnNames {
+    /// Takes note of what the interface is called.
+    pub fn learn(&self, state: &LinkState) {
+        if !state.other_names.is_empty() {
+            let mut names = self.lock();
+            for other in &state.other_names {
+                let before = names.own.insert(Arc::clone(other), Arc::clone(&state.name));
+                names.changes += u64::from(before.as_ref() != Some(&state.name));
+            }
+        }
+    }
+
+    /// The interface's own name.
+    pub fn of(&self, name: &Arc<str>) -> Arc<str> {
+        Arc::clone(self.lock().own.get(name).unwrap_or(name))
+    }
+
+    /// How often an interface got another name, or one that was not known.
+    pub fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// The assignment, with the interface by its own name.
+    pub fn translate(&self, assignment: &Assignment) -> Assignment {
+        Assignment { interface: self.of(&assignment.interface), ..assignment.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Names> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(interface: &str, address: &str) -> Assignment {
+        let vip = "v".parse().unwrap();
+        Assignment { vip, interface: interface.into(), address: address.parse().unwrap() }
+    }
+
+    fn link(name: &str, other_names: &[&str]) -> LinkState {
+        LinkState {
+            other_names: other_names.iter().map(|name| Arc::from(*name)).collect(),
+            ..LinkState::example(7, name)
+        }
+    }
+
+    #[test]
+    fn an_interface_is_known_by_its_own_name_and_by_those_that_are_configured() {
+        let configured = Configured::new(&[on("the-uplink-of-this-host", "10.0.0.50/24")]);
+        let state = link("eth0", &["enp1s0", "the-uplink-of-this-host"]);
+        let names: Vec<Arc<str>> =
+            configured.links(&state).into_iter().map(|link| link.name).collect();
+        assert_eq!(names, ["eth0".into(), "the-uplink-of-this-host".into()]);
+        let entry = |address: &str| configured.entry(&state, address.parse().unwrap()).0;
+        assert_eq!(&*entry("10.0.0.50/24"), "the-uplink-of-this-host");
+        assert_eq!(&*entry("10.0.0.50/32"), "eth0", "turnip does not put that there");
+    }
+
+    #[test]
+    fn packets_leave_by_the_interface_that_has_the_other_name_now() {
+        let names = OwnNames::default();
+        for own in ["eth0", "eth9"] {
+            names.learn(&link(own, &["uplink"]));
+        }
+        let assignments = [on("uplink", "10.0.0.50/24"), on("eth5", "10.0.0.51/24")];
+        let own = assignments.map(|one| names.translate(&one).interface);
+        assert_eq!(own, ["eth9".into(), "eth5".into()]);
+    }
+}
