@@ -33,7 +33,7 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
         Err(error) => findings.error("interfaces", format!("cannot be listed: {error}")),
     }
     secondaries(config, findings);
-    ipv6(config, findings);
+    ipv6(&with_own_names(config), findings);
     match host::own_addresses() {
         Ok(own) => own_addresses(&with_own_names(config), &own, findings),
         Err(error) => findings.warning("addresses", format!("cannot be listed: {error}")),
@@ -158,7 +158,7 @@ fn ipv6(config: &Config, findings: &mut Findings) {
         .vips
         .iter()
         .filter(|vip| vip.config.addresses.iter().any(|net| net.addr().is_ipv6()));
-    let mut by_interface: std::collections::BTreeMap<&str, Vec<&str>> = Default::default();
+    let mut by_interface = BTreeMap::<&str, Vec<&str>>::new();
     for vip in with_ipv6 {
         by_interface.entry(&vip.config.interface).or_default().push(vip.config.name.as_str());
     }

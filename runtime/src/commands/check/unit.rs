@@ -84,7 +84,9 @@ pub fn files(unit: Option<&Unit>, reach: &Reach, config: Option<&Config>, findin
                 named.key,
                 named.path,
                 stat.mode() & 0o777,
-                match unit.is_some_and(|unit| unit.user != RunsAs::Root) {
+                match unit
+                    .is_some_and(|unit| unit.user != RunsAs::Root && !unit.passes(&named.path))
+                {
                     true => "pass it to the daemon by LoadCredential=, as the unit shows",
                     false => "change what is in it, if anybody else may have read it",
                 }
