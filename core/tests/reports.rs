@@ -65,7 +65,7 @@ fn a_withdrawal_that_nobody_wanted_is_a_warning_and_a_wanted_one_is_not() {
 
     let mut down = World::of(&["a"]);
     down.hosts[0].links.insert("eth0".into(), false);
-    let link = turnip_core::Link { name: "eth0".into(), up: false };
+    let link = turnip_core::Link { name: "eth0".into(), up: false, carrier: false };
     down.event(0, turnip_core::KernelEvent::LinkChanged(link));
     down.run_until(LIMIT, |w| w.holders().is_empty());
     assert_eq!(forfeited(&down, 0), [Level::Warn], "{}", down.story());

@@ -158,7 +158,13 @@ fn a_session_that_is_silent_beyond_its_lease_owns_nothing() {
     assert_eq!(host.says(&["status"], &[]).0, 0, "{}", daemon.log());
     daemon.kill();
     let (code, said) = host.says(&["status"], &[]);
-    has(&said, &["nobody holds it: a, for which it is named, has been silent", "silent for > 1."]);
+    has(
+        &said,
+        &[
+            "nobody holds it, as far as etcd shows: a, for which it is named, has been silent",
+            "silent for > 1.",
+        ],
+    );
     assert_eq!(code, 1, "{said}");
     let json: serde_json::Value =
         serde_json::from_str(&host.says(&["status", "--json"], &[]).1).unwrap();

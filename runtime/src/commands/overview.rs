@@ -316,7 +316,7 @@ impl Read {
         }
         match self.sessions.get(node) {
             Some(session) if is_of_that(session) => format!(
-                "nobody holds it: {node}, for which it is named, has been silent for longer than its lease ({} s); unless etcd takes no writes, and all hosts hear each other: then `turnip status` on {node} says so",
+                "nobody holds it, as far as etcd shows: {node}, for which it is named, has been silent for longer than its lease ({} s). While etcd takes no writes hosts that all hear each other hold on past that: `turnip status` on {node} tells",
                 session.1.lease().as_secs_f64()
             ),
             _ => format!("free: the session of {node} is gone"),

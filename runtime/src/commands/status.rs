@@ -122,6 +122,8 @@ fn daemon_here(local: &Local) -> String {
     if let Some(why) = local.etcd_says.as_ref().filter(|_| local.etcd_away_ms.is_some()) {
         text += &format!("the last renewal that failed: {why}\n");
     }
+    let refuses = local.etcd_says.as_ref().is_some_and(|why| why.starts_with("etcd refuses"));
+    let verb = if refuses { "has refused every renewal" } else { "has not answered" };
     if let Some(away) = local.etcd_away_ms.map(how_long) {
         text += &match (local.by_consent, local.holds.is_empty()) {
             (true, true) => format!(
@@ -131,7 +133,7 @@ fn daemon_here(local: &Local) -> String {
                 "held by consent of all hosts; etcd has not answered for {away}. Do not restart turnip now. If a host goes now, its and everybody's addresses go after at most a lease ({lease}), until etcd answers\n"
             ),
             (false, _) => format!(
-                "etcd has not answered for {away}. Without it, and without consent of all hosts, addresses are held for at most a lease ({lease})\n"
+                "etcd {verb} for {away}. Without it, and without consent of all hosts, addresses are held for at most a lease ({lease})\n"
             ),
         };
     }

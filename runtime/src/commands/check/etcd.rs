@@ -55,8 +55,10 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
             format!("cannot be timed: {why}; that takes the right to write under /turnip-check/"),
         ),
         Err(error) => {
-            let what =
-                format!("{error}; without commits nothing is held: does etcd have a quorum?");
+            let why = error.to_string();
+            // It says itself what to do.
+            let advice = if why.contains("is full") { "" } else { ": does etcd have a quorum?" };
+            let what = format!("{why}; without commits nothing is held{advice}");
             findings.error("etcd commits", what);
         }
     }

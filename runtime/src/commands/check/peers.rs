@@ -104,7 +104,7 @@ fn probe_all(
             None => findings.warning(
                 subject,
                 format!(
-                    "does not reply at {address}: open UDP port {} between the hosts, both ways, and look at peers.address there; meanwhile addresses do not outlive an etcd that does not answer",
+                    "does not reply at {address}: if turnip runs there (`turnip status`), open UDP port {} between the hosts, both ways, and look at peers.address there; meanwhile addresses do not outlive an etcd that does not answer",
                     address.port()
                 ),
             ),
