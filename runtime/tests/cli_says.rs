@@ -229,7 +229,7 @@ fn what_the_unit_gives_the_daemon_is_checked_and_what_differs_is_named() {
     let defaults = host.directory.join("default");
     let password = host.directory.join("password");
     std::fs::write(&defaults, format!("TURNIP_IP=10.0.0.77\nTURNIP_NETMASK=/32\nTURNIP_DEV=lo\nTURNIP_ID={PEER}\nTURNIP_LAESE=5s\n")).unwrap();
-    std::fs::write(&password, "secret").unwrap();
+    std::fs::write(&password, "hunter2").unwrap();
     std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
     let file = host.file("", VIP);
@@ -254,7 +254,7 @@ fn what_the_unit_gives_the_daemon_is_checked_and_what_differs_is_named() {
                 "chmod 644",
             ],
         );
-        assert!(!said.contains("secret"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
         assert_eq!(code, 1, "{said}");
     }
     // What is asked for by a variable is checked, and what the daemon gets otherwise is said.
