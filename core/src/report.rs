@@ -268,15 +268,7 @@ impl fmt::Display for Report {
                 write!(f, "resumed session {session} of an earlier process")
             }
             Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
-            // Another cause, long after the first one.
-            Report::RenewalsFail { why, left } if left.is_zero() => {
-                write!(f, "renewal fails, and nothing is held: {why}")
-            }
-            Report::RenewalsFail { why, left } => write!(
-                f,
-                "renewal fails, {:.1} s until addresses are taken away: {why}",
-                left.as_secs_f64()
-            ),
+            Report::RenewalsFail { .. } => self.tell_of_sessions(f),
             Report::HeldByConsent => f.write_str(
                 "etcd does not answer; addresses are held by consent of all hosts: do not restart turnip meanwhile",
             ),
@@ -299,23 +291,7 @@ impl fmt::Display for Report {
                 write!(f, "watch of etcd is stale, starting it again: {why}")
             }
             Report::WatchRestored => f.write_str("watch of etcd is up to date"),
-            Report::Expired { node, silence: None, .. } => {
-                write!(f, "expired the session of {node}, which another host had and did not renew")
-            }
-            Report::Expired { node, silence: Some(silence), vips } => {
-                write!(f, "expired the session of {node}: {silence}; ")?;
-                match vips.as_slice() {
-                    [] => f.write_str("none of its VIPs is for this host to take with it"),
-                    vips => write!(f, "taking over {}", some_of(vips)),
-                }
-            }
-            Report::SessionEnded { node, silence } if silence.is_over() => {
-                write!(f, "the session of {node} is expired, by another host: {silence}")
-            }
-            Report::SessionEnded { node, silence } => write!(
-                f,
-                "the session of {node} has ended, by an orderly stop or another host: {silence}"
-            ),
+            Report::Expired { .. } | Report::SessionEnded { .. } => self.tell_of_sessions(f),
             Report::Assuming { assignment, token, .. } => {
                 write!(f, "assuming {assignment} (token {token})")
             }
@@ -372,6 +348,39 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// What is told of the own session that is not renewed, and of others' that are over.
+    fn tell_of_sessions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Another cause, long after the first one.
+            Report::RenewalsFail { why, left } if left.is_zero() => {
+                write!(f, "renewal fails, and nothing is held: {why}")
+            }
+            Report::RenewalsFail { why, left } => write!(
+                f,
+                "renewal fails, {:.1} s until addresses are taken away: {why}",
+                left.as_secs_f64()
+            ),
+            Report::Expired { node, silence: None, .. } => {
+                write!(f, "expired the session of {node}, which another host had and did not renew")
+            }
+            Report::Expired { node, silence: Some(silence), vips } => {
+                write!(f, "expired the session of {node}: {silence}; ")?;
+                match vips.as_slice() {
+                    [] => f.write_str("none of its VIPs is for this host to take with it"),
+                    vips => write!(f, "taking over {}", some_of(vips)),
+                }
+            }
+            Report::SessionEnded { node, silence } if silence.is_over() => {
+                write!(f, "the session of {node} is expired, by another host: {silence}")
+            }
+            Report::SessionEnded { node, silence } => write!(
+                f,
+                "the session of {node} has ended, by an orderly stop or another host: {silence}"
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// What is told of addresses that have a VIP's IP and are not turnip's, here (rule 7.9) or on
     /// another machine (rule 8.18).
     fn tell_of_others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

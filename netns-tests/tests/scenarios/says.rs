@@ -35,7 +35,7 @@ fn whoever_takes_over_says_in_its_log_whose_silence_it_was() -> Result<()> {
     let by_another =
         format!("the session of {lost} is expired, by another host: nothing was heard of it for ");
     let why = log.find(&expired).or_else(|| log.find(&by_another));
-    let assuming = log.find("assuming 10.77.0.100/24");
+    let assuming = log.rfind("assuming 10.77.0.100/24");
     assert!(why.is_some() && why < assuming, "{log}");
     cluster.conclude(from, Outcome::failed_over())
 }
