@@ -31,6 +31,7 @@
 
 mod action;
 pub mod adapter;
+mod causes;
 pub mod compaction;
 mod config;
 mod contradiction;
@@ -48,6 +49,7 @@ pub mod placement;
 pub mod records;
 mod report;
 mod silence;
+mod silenced;
 mod store;
 pub mod text;
 mod time;
@@ -57,6 +59,7 @@ mod view;
 
 pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
+pub use causes::Causes;
 pub use compaction::Compaction;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
@@ -72,6 +75,7 @@ pub use mutant::Mutant;
 pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
 pub use node::{Node, NodeStanding, VipStanding, transitions_in_markdown};
 pub use report::{Level, Report};
+pub use silenced::Silenced;
 pub use store::{
     Compare, Event, Events, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op, Snapshot,
     StoreError, Txn, TxnResponse, Update,

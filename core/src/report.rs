@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::kernel::{Assignment, Mac};
 use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::silenced::Silenced;
 use crate::transition::{Arrival, Departure};
 
 /// How much a report matters.
@@ -78,6 +79,17 @@ pub enum Report {
     Expired {
         /// The other node.
         node: NodeName,
+        /// How long nothing was heard of it; none where another host had this node's own name.
+        silence: Option<Silenced>,
+        /// The VIPs that this node took with that. Others may take others.
+        vips: Vec<VipName>,
+    },
+    /// Another node's session has ended otherwise.
+    SessionEnded {
+        /// The other node.
+        node: NodeName,
+        /// How long nothing was heard of it.
+        silence: Silenced,
     },
     /// An address is being put on its interface.
     Assuming {
@@ -253,6 +265,7 @@ impl Report {
             | Report::ConsentMissing { .. }
             | Report::PathsLost { .. }
             | Report::WatchStale { .. }
+            | Report::Expired { .. }
             | Report::Repairing { .. }
             | Report::Conflict { .. }
             | Report::Double { held: true, .. }
@@ -262,6 +275,7 @@ impl Report {
             | Report::StoreChanged { .. }
             | Report::SessionReplaced { .. }
             | Report::NameContested { .. } => Level::Warn,
+            Report::Forfeiting { departure, .. } if !departure.is_orderly() => Level::Warn,
             Report::KernelFails { .. }
             | Report::Blocked { .. }
             | Report::Double { held: false, .. }
@@ -281,11 +295,7 @@ impl fmt::Display for Report {
                 write!(f, "resumed session {session} of an earlier process")
             }
             Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
-            Report::RenewalsFail { why, left } => write!(
-                f,
-                "renewal fails, {:.1} s until addresses are taken away: {why}",
-                left.as_secs_f64()
-            ),
+            Report::RenewalsFail { .. } => self.tell_of_sessions(f),
             Report::HeldByConsent => f.write_str(
                 "etcd does not answer; addresses are held by consent of all hosts: do not restart turnip meanwhile",
             ),
@@ -308,9 +318,7 @@ impl fmt::Display for Report {
                 write!(f, "watch of etcd is stale, starting it again: {why}")
             }
             Report::WatchRestored => f.write_str("watch of etcd is up to date"),
-            Report::Expired { node } => {
-                write!(f, "expired the session of {node}: it was not renewed in time")
-            }
+            Report::Expired { .. } | Report::SessionEnded { .. } => self.tell_of_sessions(f),
             Report::Assuming { assignment, token, .. } => {
                 write!(f, "assuming {assignment} (token {token})")
             }
@@ -377,6 +385,39 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// What is told of the own session that is not renewed, and of others' that are over.
+    fn tell_of_sessions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Another cause, long after the first one.
+            Report::RenewalsFail { why, left } if left.is_zero() => {
+                write!(f, "renewal fails, and nothing is held: {why}")
+            }
+            Report::RenewalsFail { why, left } => write!(
+                f,
+                "renewal fails, {:.1} s until addresses are taken away: {why}",
+                left.as_secs_f64()
+            ),
+            Report::Expired { node, silence: None, .. } => {
+                write!(f, "expired the session of {node}, which another host had and did not renew")
+            }
+            Report::Expired { node, silence: Some(silence), vips } => {
+                write!(f, "expired the session of {node}: {silence}; ")?;
+                match vips.as_slice() {
+                    [] => f.write_str("none of its VIPs is for this host to take with it"),
+                    vips => write!(f, "taking over {}", some_of(vips)),
+                }
+            }
+            Report::SessionEnded { node, silence } if silence.is_over() => {
+                write!(f, "the session of {node} is expired, by another host: {silence}")
+            }
+            Report::SessionEnded { node, silence } => write!(
+                f,
+                "the session of {node} has ended, by an orderly stop or another host: {silence}"
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// What is told of addresses that have a VIP's IP and are not turnip's, here (rule 7.9) or on
     /// another machine (rule 8.18).
     fn tell_of_others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -414,10 +455,10 @@ fn no_own_member(f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {
 }
 
 /// The names, or the first of many with how many more there are.
-fn some_of(nodes: &[NodeName]) -> String {
+fn some_of(names: &[impl fmt::Display]) -> String {
     const SHOWN: usize = 5;
-    let shown: Vec<&str> = nodes.iter().take(SHOWN).map(NodeName::as_str).collect();
-    match nodes.len().saturating_sub(SHOWN) {
+    let shown: Vec<String> = names.iter().take(SHOWN).map(ToString::to_string).collect();
+    match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }

@@ -85,6 +85,14 @@ impl Departure {
         Departure::Reinstall,
     ];
 
+    /// Whether somebody wants it so; else somebody should look.
+    pub fn is_orderly(self) -> bool {
+        matches!(
+            self,
+            Departure::Ending | Departure::Drained | Departure::HandingOver | Departure::Preferred
+        )
+    }
+
     /// Its word.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -217,6 +217,7 @@ impl Place<'_> {
             own if own.is_file() => self.namespace.command(&own.display().to_string()),
             _ => turnip_command(self.namespace)?,
         };
+        without_variables_of_the_lab(&mut command);
         let own = |path: PathBuf| CString::new(path.as_os_str().as_bytes());
         let ids = vec![
             (own(machine_id(self.directory))?, c"/etc/machine-id"),
@@ -292,7 +293,17 @@ pub fn installed_in(directory: &Path) -> PathBuf {
 /// # Errors
 /// When the binary is not there, or older than its sources.
 pub fn turnip_command(namespace: &Namespace) -> Result<Command> {
-    Ok(namespace.command(&binary::turnip()?.display().to_string()))
+    let mut command = namespace.command(&binary::turnip()?.display().to_string());
+    without_variables_of_the_lab(&mut command);
+    Ok(command)
+}
+
+/// They begin as turnip's own do, which would warn of each.
+fn without_variables_of_the_lab(command: &mut Command) {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with("TURNIP_LAB_")).for_each(|name| {
+        command.env_remove(name);
+    });
 }
 
 /// The URLs of etcd's members.

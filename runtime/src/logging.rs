@@ -1,12 +1,16 @@
 //! Log lines: text for people, JSON for programs, and the journal's own form under systemd.
 
 mod lines;
+mod summary;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
+use std::time::Instant;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -21,6 +25,7 @@ use turnip::config::{LogFormat, LogSettings};
 use turnip_core::{Level as ReportLevel, Report, text};
 
 use lines::{Flush, Lines};
+use summary::{Line as Summed, Summary};
 
 /// Sends log lines to standard error from here on, and the last ones when what it answers with is
 /// dropped. To be called once.
@@ -57,9 +62,71 @@ fn is_journal() -> bool {
     metadata.is_ok_and(|stat| stream == format!("{}:{}", stat.dev(), stat.ino()))
 }
 
-/// Logs a report: its words as the message, what it is about as fields.
-pub fn report(report: &Report) {
-    let about = About::of(report);
+/// Logs reports, and sums up those that are many.
+#[derive(Clone, Default)]
+pub struct Reports(Rc<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    summary: RefCell<Summary>,
+    changed: tokio::sync::Notify,
+}
+
+impl Reports {
+    /// Logs a report, or counts it.
+    pub fn report(&self, report: &Report) {
+        let about = About::of(report);
+        let is_alone = self.0.summary.borrow_mut().is_alone(about.event, report, Instant::now());
+        log(&about, report, !is_alone);
+        if !is_alone {
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// Logs what was counted, when its time is over; never ends.
+    pub async fn serve(&self) {
+        loop {
+            let next_due = self.0.summary.borrow().next_due();
+            match next_due {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => self.0.changed.notified().await,
+            }
+            let due = self.0.summary.borrow_mut().due(Instant::now());
+            due.iter().for_each(log_summed);
+        }
+    }
+}
+
+/// Nothing is left untold.
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.summary.borrow_mut().rest().iter().for_each(log_summed);
+    }
+}
+
+fn log_summed(line: &Summed) {
+    macro_rules! log {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "turnip",
+                event = line.event,
+                vip = line.vips,
+                count = line.count,
+                "{}",
+                line.text
+            )
+        };
+    }
+    match line.level {
+        ReportLevel::Info => log!(info),
+        ReportLevel::Warn => log!(warn),
+        ReportLevel::Error => log!(error),
+    }
+}
+
+/// Logs a report: its words as the message, what it is about as fields. What is summed up is shown one by
+/// one to whoever wants to see everything.
+fn log(about: &About, report: &Report, is_summed_up: bool) {
     macro_rules! log {
         ($level:ident) => {
             tracing::$level!(
@@ -77,6 +144,7 @@ pub fn report(report: &Report) {
         };
     }
     match report.level() {
+        _ if is_summed_up => log!(debug),
         ReportLevel::Info => log!(info),
         ReportLevel::Warn => log!(warn),
         ReportLevel::Error => log!(error),
@@ -129,7 +197,14 @@ impl About {
             // Programs know these two by the names that they were given first.
             Report::WatchStale { .. } => event("deaf"),
             Report::WatchRestored => event("hearing"),
-            Report::Expired { node } => About { node: Some(node.to_string()), ..event("expired") },
+            Report::Expired { node, vips, .. } => {
+                let names: Vec<&str> = vips.iter().map(turnip_core::VipName::as_str).collect();
+                let vip = (!names.is_empty()).then(|| names.join(","));
+                About { node: Some(node.to_string()), vip, ..event("expired") }
+            }
+            Report::SessionEnded { node, .. } => {
+                About { node: Some(node.to_string()), ..event("session-ended") }
+            }
             Report::Assuming { assignment, token, .. } => {
                 About { token: Some(token.0), ..address("assuming", assignment) }
             }

@@ -75,11 +75,14 @@ enum Command {
         history: history::HistoryArgs,
     },
     /// Check the configuration, this host and etcd, and say what to do about what is wrong
+    #[command(after_help = check::AFTER_HELP)]
     Check {
         #[command(flatten)]
         reach: Box<ReachArgs>,
         #[command(flatten)]
         node: Box<NodeArgs>,
+        #[command(flatten)]
+        check: check::CheckArgs,
     },
     /// Take away what a killed daemon left on this host: its addresses, then its fence
     #[command(after_help = release::AFTER_HELP)]
@@ -136,7 +139,8 @@ fn main() -> ExitCode {
     let matches = Cli::command().mut_subcommands(plain).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let (_, given) = matches.subcommand().expect("clap asks for a command");
-    let sources = Sources::new(given, |name| std::env::var(name).ok());
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let sources = Sources::new(given, |name| std::env::var(name).ok()).among(names);
     match cli.command {
         Command::Run { .. } => run::run(&sources),
         Command::Status { status, .. } => status::status(&sources, &status),
@@ -144,7 +148,7 @@ fn main() -> ExitCode {
         Command::Watch { .. } => watch::watch(&sources),
         Command::Why { why, .. } => why::why(&sources, &why),
         Command::History { history, .. } => history::history(&sources, &history),
-        Command::Check { .. } => check::check(&sources),
+        Command::Check { check, .. } => check::check(&sources, &check),
         Command::Release { release } => release::release(&release),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),
         Command::RotateKey { .. } => keys::rotate(&sources),

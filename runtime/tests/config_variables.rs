@@ -119,6 +119,50 @@ fn beside_a_file_they_take_the_place_of_its_vips_and_the_rest_of_it_holds() {
     assert_eq!(config.vips[0].config.name.as_str(), "10.0.0.50");
     let notice = &config.reach.notices[0];
     assert!(notice.contains("turnip.toml") && notice.contains("left aside"), "{notice}");
+    assert!(notice.contains("table is left aside (a)"), "{notice}");
+    assert!(notice.contains("node = \"host-a\" is left aside (this node is 10.0.0.1)"), "{notice}");
+}
+
+#[test]
+fn a_variable_that_is_misspelt_is_not_ignored_in_silence() {
+    let variables =
+        [("TURNIP_LAESE", "5s"), ("TURNIP_PORT", "tcp://10.0.0.9:80"), ("PATH", "/bin")];
+    let all = [COMPLETE.as_slice(), &variables].concat();
+    let all = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let config = Config::load(&Sources::given(&[], &all).unwrap()).unwrap();
+    assert_eq!(
+        config.reach.notices,
+        [
+            "TURNIP_LAESE (did you mean TURNIP_LEASE?), TURNIP_PORT are no variables of turnip, and ignored"
+        ]
+    );
+}
+
+#[test]
+fn a_password_from_two_places_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("password");
+    std::fs::write(&path, "secret").unwrap();
+    let path = path.to_str().unwrap();
+    let user = [("TURNIP_ETCD_USER", "turnip"), ("TURNIP_ETCD_PASSWORD_FILE", path)];
+    let load = |more: &[(&str, &str)]| {
+        let all = COMPLETE.iter().chain(&user).chain(more);
+        let all = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::load(&Sources::given(&[], &all).unwrap()).unwrap().reach.notices
+    };
+    assert!(load(&[]).is_empty());
+    let notices = load(&[("TURNIP_ETCD_PASSWORD", "other")]);
+    assert!(notices[0].contains("two passwords for etcd, TURNIP_ETCD_PASSWORD and"), "{notices:?}");
+}
+
+#[test]
+fn a_file_of_variables_with_all_of_them_in_one_line_is_told_what_would_be_right() {
+    let all = "10.0.0.50 TURNIP_NETMASK=/32 TURNIP_DEV=lo TURNIP_ID=10.0.0.1";
+    let problems = load(&[], &[("TURNIP_IP", all)]).unwrap_err().to_string();
+    assert!(
+        problems.contains("several variables in one; a file of variables has one a line"),
+        "{problems}"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::consent::Consent;
 use super::outbox::{Outbox, PendingTxn, Purpose};
 use super::own::Own;
-use super::peers::{Peers, Silent};
+use super::peers::{Peers, Silence, Silent};
 use super::session::{Join, OwnWrite, Session, Written};
 use super::store_identity::StoreIdentity;
 use super::unreadable::Unreadable;
@@ -278,7 +278,7 @@ impl Cluster {
 
     /// Tells it once, until a renewal is answered.
     fn renewals_fail(&mut self, why: String, out: &mut Outbox, now: Instant) {
-        if self.session.failed(now) {
+        if self.session.failed(&why, now) {
             let left = self.session.left(now);
             out.report(Report::RenewalsFail { why, left });
         }
@@ -295,17 +295,23 @@ impl Cluster {
         self.peers.silent(own, self.lease(), now)
     }
 
-    /// An expiry of `node` was answered; `unknown`: it may or may not have happened.
+    /// An expiry of `node` was answered; `unknown`: it may or may not have happened. `vips` came with it.
     pub(super) fn expiry_answered(
         &mut self,
         own: &Own,
-        node: &NodeName,
+        (node, silence, vips): (&NodeName, Option<Silence>, Vec<VipName>),
         (succeeded, unknown): (bool, bool),
         out: &mut Outbox,
         now: Instant,
     ) {
         if succeeded {
-            out.report(Report::Expired { node: node.clone() });
+            let silence = silence.map(|silence| silence.by(now));
+            out.report(Report::Expired { node: node.clone(), silence, vips });
+        } else if !unknown
+            && self.view.session(node).is_none()
+            && let Some(silence) = silence
+        {
+            self.report_ended(node, silence, out, now);
         }
         let retry_at = now + self.lease().retry_delay();
         self.peers.expiry_answered(node, retry_at);
@@ -458,6 +464,11 @@ impl Cluster {
                     news.push(News::OwnRecord);
                     self.own_written(own, out, now, news);
                 } else {
+                    if self.view.session(&node).is_none()
+                        && let Some(silence) = self.peers.silence_unless_expiring(&node)
+                    {
+                        self.report_ended(&node, silence, out, now);
+                    }
                     self.peer_heard(own, &node, out, now);
                     self.vips_named_before(&node, now);
                     news.push(News::Node(node));
@@ -488,6 +499,11 @@ impl Cluster {
         if let Some(until) = patience.and_then(|patience| self.store.prolong(patience)) {
             out.timers.set(Timer::Quiet, until);
         }
+    }
+
+    /// Tells that a session is gone that this node did not expire: what follows begins with that.
+    fn report_ended(&self, node: &NodeName, silence: Silence, out: &mut Outbox, now: Instant) {
+        out.report(Report::SessionEnded { node: node.clone(), silence: silence.by(now) });
     }
 
     // ---- whether it is the same store (A2)

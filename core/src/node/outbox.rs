@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::own::VipIndex;
+use super::peers::Silence;
 use crate::action::{Action, OpId, TxnId};
 use crate::history::HISTORY_SLOTS;
 use crate::kernel::{Assignment, KernelOp};
@@ -44,7 +45,8 @@ pub(super) enum Purpose {
     /// Renews the session, or opens one where there is none yet.
     Renew { session: Option<SessionId>, sent: Instant },
     /// Deletes another's session, and claims VIPs with it.
-    Expire { node: NodeName, vips: Vec<VipIndex> },
+    /// Its silence is not known of another host that has this node's own name.
+    Expire { node: NodeName, silence: Option<Silence>, vips: Vec<VipIndex> },
     /// Names this session in `vips/`.
     Claim { vips: Vec<VipIndex> },
     /// Names successors, or nobody.

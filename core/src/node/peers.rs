@@ -11,6 +11,7 @@ use crate::name::{NodeName, Revision, SessionId};
 use crate::records::SessionRecord;
 use crate::report::Report;
 use crate::silence::{Mark, Patience, SilenceClock};
+use crate::silenced::Silenced;
 use crate::time::Instant;
 use crate::view::Known;
 
@@ -109,11 +110,32 @@ pub(super) struct Silent {
     pub(super) seen: Revision,
     /// It has a list: the own session must be as it is known, too (rule 10.2).
     pub(super) is_listed: bool,
-    /// When the last sign of life came: for people.
-    pub(super) last_heard: Instant,
+    /// How long it has been silent, for whoever is told of it.
+    pub(super) silence: Silence,
+}
+
+/// How long a session has been silent, and may be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Silence {
+    /// When it was last heard, by whichever way.
+    pub(super) since: Instant,
+    /// What it declares.
+    pub(super) lease: Duration,
+}
+
+impl Silence {
+    /// As an operator is told at that time.
+    pub(super) fn by(self, now: Instant) -> Silenced {
+        Silenced { silent: now.since(self.since), lease: self.lease }
+    }
 }
 
 impl Peer {
+    fn silence(&self) -> Silence {
+        let heard = Some(self.heard).max(self.acknowledged).unwrap_or(self.heard);
+        Silence { since: heard.heard_at(), lease: self.lease.unwrap_or_default() }
+    }
+
     /// For how long no heartbeat of it has come. Who was met only just now may not have sent one yet.
     fn without_beat(&self, now: Instant) -> Duration {
         now.since(self.beat_at.unwrap_or(self.since))
@@ -382,16 +404,15 @@ impl Peers {
                 session: peer.session,
                 seen: peer.seen,
                 is_listed: peer.expired_by != ExpiredBy::Anybody,
-                last_heard: peer.last_heard(),
+                silence: peer.silence(),
             })
         };
         self.peers.iter().filter_map(silent).collect()
     }
 
-    /// How long nothing of a node was received, no write and no heartbeat that was acknowledged.
-    pub(super) fn silence_of(&self, node: &NodeName, now: Instant) -> Duration {
-        let Some(peer) = self.peers.get(node) else { return Duration::ZERO };
-        now.since(Some(peer.heard).max(peer.acknowledged).map_or(now, Mark::heard_at))
+    /// The silence of a node's session, unless an expiry of this node's is under way: its answer says more.
+    pub(super) fn silence_unless_expiring(&self, node: &NodeName) -> Option<Silence> {
+        self.peers.get(node).filter(|peer| !peer.pending).map(Peer::silence)
     }
 
     /// An expiry of `node` is under way, and none is tried again before `retry_at`.
@@ -458,8 +479,9 @@ mod tests {
         assert_eq!(peers.next_due(&own, lease), Some(due));
         assert!(peers.silent(&own, lease, due - Duration::from_nanos(1)).is_empty());
         let session = SessionId(Revision(5));
-        let (seen, last_heard) = (Revision(6), NOW);
-        let silent = Silent { node: b.clone(), session, seen, is_listed: false, last_heard };
+        let silence = Silence { since: NOW, lease: Duration::from_secs(3) };
+        let seen = Revision(6);
+        let silent = Silent { node: b.clone(), session, seen, is_listed: false, silence };
         assert_eq!(peers.silent(&own, lease, due), [silent]);
     }
 

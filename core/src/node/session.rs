@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::outbox::Purpose;
 use super::own::Own;
+use crate::causes::Causes;
 use crate::lease::{self, Lease};
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId};
@@ -71,6 +72,8 @@ pub(super) struct Session {
     by_consent: bool,
     /// Since when renewals have been failing.
     failing_since: Option<Instant>,
+    /// What that was put down to.
+    causes: Causes,
     /// When a renewal was last answered.
     answered_at: Option<Instant>,
 }
@@ -140,6 +143,7 @@ impl Session {
             first_write: None,
             by_consent: false,
             failing_since: None,
+            causes: Causes::default(),
             answered_at: None,
         }
     }
@@ -326,7 +330,8 @@ impl Session {
             success: vec![Op::Delete { key: key.clone() }],
             failure: vec![Op::Get { key }],
         };
-        Some((Purpose::Expire { node: own.name().clone(), vips: Vec::new() }, txn))
+        let node = own.name().clone();
+        Some((Purpose::Expire { node, silence: None, vips: Vec::new() }, txn))
     }
 
     // ---- renewing
@@ -456,14 +461,14 @@ impl Session {
     /// A renewal was answered; whether that ends a time in which they failed.
     pub(super) fn answered(&mut self, now: Instant) -> bool {
         self.answered_at = Some(now);
+        self.causes.are_over();
         self.failing_since.take().is_some()
     }
 
-    /// A renewal failed; whether that begins such a time.
-    pub(super) fn failed(&mut self, now: Instant) -> bool {
-        let begins = self.failing_since.is_none();
+    /// A renewal failed; whether that begins such a time, or has another cause than was told.
+    pub(super) fn failed(&mut self, why: &str, now: Instant) -> bool {
         self.failing_since.get_or_insert(now);
-        begins
+        self.causes.is_news(why)
     }
 
     /// How much time is left until what is held is taken away.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::outbox::Outbox;
 use super::own::Own;
 use crate::action::Action;
+use crate::causes::Causes;
 use crate::lease::Lease;
 use crate::mutant::Mutant;
 use crate::name::Revision;
@@ -23,6 +24,8 @@ pub(super) struct Watch {
     expected: Option<Revision>,
     /// News are in doubt.
     in_doubt: bool,
+    /// What that was put down to.
+    causes: Causes,
     /// When the last snapshot came.
     snapshot_at: Option<Instant>,
     /// How often in a row following afresh has brought nothing.
@@ -72,6 +75,7 @@ impl Watch {
         self.snapshot_at = Some(now);
         out.timers.stop(Timer::Follow);
         out.timers.stop(Timer::WatchStale);
+        self.causes.are_over();
         if std::mem::take(&mut self.in_doubt) {
             out.report(Report::WatchRestored);
         }
@@ -108,6 +112,8 @@ impl Watch {
     pub(super) fn doubt(&mut self, why: String, lease: Lease, out: &mut Outbox, now: Instant) {
         if !std::mem::replace(&mut self.in_doubt, true) {
             out.timers.set(Timer::WatchStale, now + lease.echo_time());
+        }
+        if self.causes.is_news(&why) {
             out.report(Report::WatchStale { why });
         }
     }

@@ -190,8 +190,10 @@ impl Node {
                 let news = self.cluster.renewal_answered(own, sent, &answer, out, now);
                 self.pass_on(news, now);
             }
-            Purpose::Expire { node, .. } => {
-                self.cluster.expiry_answered(own, &node, (succeeded, unknown), out, now);
+            Purpose::Expire { node, silence, vips } => {
+                let vips = vips.iter().map(|index| own.vip(*index).name.clone()).collect();
+                let expired = (&node, silence, vips);
+                self.cluster.expiry_answered(own, expired, (succeeded, unknown), out, now);
             }
             Purpose::HandOver { vips } if succeeded => Vips::report_handed_over(own, vips, out),
             Purpose::Claim { .. } | Purpose::HandOver { .. } => {}

@@ -25,6 +25,7 @@ mod own_addresses;
 mod own_interface;
 mod renames;
 mod rollback;
+mod says;
 mod store;
 mod strangers;
 mod upgrades;

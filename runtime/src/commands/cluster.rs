@@ -1,27 +1,49 @@
 //! A cluster as a command sees it: read once, observed for a moment, perhaps written to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::stream::LocalBoxStream;
 use tokio::sync::mpsc::UnboundedSender;
 use turnip::config::Reach;
 use turnip::etcd::Etcd;
 use turnip::etcd::certificates::CertificateEnd;
 use turnip::seams::Store;
-use turnip_core::records::{SessionRecord, decode};
+use turnip_core::records::{NodeRecord, SessionRecord, decode};
 use turnip_core::{
-    Event, Events, KeyKind, KeyValue, Keys, NodeName, Op, Revision, Snapshot, StoreError, Txn,
-    TxnResponse, Update,
+    ClusterName, Event, Events, KeyKind, KeyValue, Keys, Lease, NodeName, Op, Revision, Snapshot,
+    StoreError, Txn, TxnResponse, Update,
 };
 
 use super::overview::{Overview, WhatIf};
+use super::vouching::Asked;
 
 /// How long etcd may take to answer a command, all endpoints together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// When another endpoint is followed after one that failed.
 const FOLLOW_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Somebody who waits for longer is told what for.
+const TELL_AFTER: Duration = Duration::from_millis(1_500);
+
+/// For how long a session of that lease has to be listened for until it is certain that it is silent beyond
+/// it: hosts that hear each other write once in a lease, and a write takes a while.
+pub fn beyond(lease: Duration) -> Duration {
+    // A lease that nobody can configure is no reason to listen for ever.
+    let lease = lease.min(Lease::DURATION_MAX);
+    lease + lease / 8 + Duration::from_millis(250)
+}
+
+/// Why etcd did not answer, with the endpoints if the reason names none.
+pub fn unanswered(error: &StoreError, reach: &Reach) -> String {
+    let (why, endpoints) = (error.to_string(), &reach.etcd.endpoints);
+    match endpoints.iter().any(|endpoint| why.contains(endpoint.as_str())) {
+        true => why,
+        false => format!("{why} ({})", endpoints.join(", ")),
+    }
+}
 
 /// Runs a command's asynchronous part.
 ///
@@ -39,8 +61,12 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, String> {
 pub struct Cluster {
     /// Its keys.
     pub keys: Keys,
+    name: ClusterName,
+    endpoints: Vec<String>,
     store: Etcd,
 }
+
+type Updates<'a> = LocalBoxStream<'a, Result<Update, StoreError>>;
 
 /// What was read and seen.
 pub struct ClusterState {
@@ -48,6 +74,8 @@ pub struct ClusterState {
     kvs: BTreeMap<String, KeyValue>,
     /// When each node's session was last seen written, while observing.
     renewals: BTreeMap<NodeName, Instant>,
+    /// Nodes that are known to be alive otherwise.
+    vouched: BTreeSet<NodeName>,
     observed_for: Duration,
 }
 
@@ -58,7 +86,8 @@ impl Cluster {
     /// When etcd's settings are of no use.
     pub fn new(reach: &Reach) -> Result<Self, String> {
         let store = Etcd::new(&reach.etcd).map_err(|error| error.to_string())?;
-        Ok(Cluster { keys: Keys::new(&reach.cluster), store })
+        let (name, endpoints) = (reach.cluster.clone(), reach.etcd.endpoints.clone());
+        Ok(Cluster { keys: Keys::new(&reach.cluster), name, endpoints, store })
     }
 
     /// When the certificates end by which etcd is reached.
@@ -66,10 +95,11 @@ impl Cluster {
         self.store.certificate_ends()
     }
 
-    /// Reads every key, then observes until each session was seen renewed, or should have been.
+    /// Reads every key, then observes until each session was seen renewed, or for as long as `patience` has
+    /// with its lease.
     ///
     /// # Errors
-    /// When etcd does not answer in time, with the last reason.
+    /// When etcd does not answer in time, with the last reason; or when it refuses.
     pub async fn observe(
         &self,
         patience: impl Fn(Duration) -> Duration,
@@ -78,46 +108,85 @@ impl Cluster {
         let reading = async {
             let mut elsewhere = false;
             loop {
-                match self.read(elsewhere, &patience).await {
-                    Ok(state) => return state,
-                    Err(error) => last = error,
+                match self.read(elsewhere).await {
+                    Err(error @ StoreError::Unavailable(_)) => last = error,
+                    answer => return answer,
                 }
                 elsewhere = true;
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        let read = tokio::time::timeout(ANSWER_WITHIN + patience(Duration::ZERO), reading).await;
-        read.map_err(|_| last)
+        // What follows takes as long as leases are.
+        let read = tokio::time::timeout(ANSWER_WITHIN, reading).await;
+        let (mut state, updates) = read.map_err(|_| last)??;
+        self.listen(&mut state, updates, patience).await;
+        Ok(state)
     }
 
-    async fn read(
-        &self,
-        elsewhere: bool,
-        patience: impl Fn(Duration) -> Duration,
-    ) -> Result<ClusterState, StoreError> {
+    async fn read(&self, elsewhere: bool) -> Result<(ClusterState, Updates<'_>), StoreError> {
         // So that all begins at an endpoint that answers, also what is written later.
         self.store.snapshot(self.keys.prefix()).await?;
-        let mut updates = Box::pin(self.store.follow(self.keys.prefix().to_owned(), elsewhere));
+        let updates = self.store.follow(self.keys.prefix().to_owned(), elsewhere);
+        let mut updates = updates.boxed_local();
         let ended = || StoreError::Unavailable("the answer ended before it began".into());
-        let mut state = match updates.next().await.ok_or_else(ended)?? {
-            Update::Snapshot(snapshot) => ClusterState::new(snapshot),
-            Update::Events(_) => return Err(ended()),
-        };
+        match updates.next().await.ok_or_else(ended)?? {
+            Update::Snapshot(snapshot) => Ok((ClusterState::new(snapshot), updates)),
+            Update::Events(_) => Err(ended()),
+        }
+    }
+
+    /// Listens until every session was heard, or for so long that it must have been.
+    async fn listen(
+        &self,
+        state: &mut ClusterState,
+        mut updates: Updates<'_>,
+        patience: impl Fn(Duration) -> Duration,
+    ) {
         let began = Instant::now();
-        let until = began + patience(state.lease_longest(&self.keys));
-        while began.elapsed() < until - began && !state.all_renewed(&self.keys) {
-            let left = until.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, updates.next()).await {
-                Ok(Some(Ok(Update::Events(batch)))) => {
-                    state.take(&self.keys, batch);
+        if state.left(&self.keys, &patience).is_none() {
+            return;
+        }
+        let asked = Asked::of(&self.keys, state.kvs.values());
+        let mut probing = Box::pin(asked.alive_now(self.name.clone()));
+        let (mut probed, mut told) = (false, false);
+        while let Some(left) = state.left(&self.keys, &patience) {
+            let until = began + left;
+            let Some(wait) = until.checked_duration_since(Instant::now()) else { break };
+            if !told && began.elapsed() >= TELL_AFTER {
+                told = true;
+                state.tell(&self.keys, wait);
+            }
+            let wait = if told { wait } else { wait.min(TELL_AFTER) };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                vouched = &mut probing, if !probed => {
+                    probed = true;
+                    // An etcd that takes no writes says nothing of who can renew.
+                    if !vouched.is_empty() && self.takes_writes().await {
+                        state.vouched = vouched;
+                    }
                 }
-                Ok(Some(Ok(Update::Snapshot(snapshot)))) => state = ClusterState::new(snapshot),
-                // What was read is valid; a session of which no renewal was seen shows as silent.
-                Ok(Some(Err(_)) | None) | Err(_) => break,
+                update = updates.next() => match update {
+                    Some(Ok(Update::Events(batch))) => {
+                        state.take(&self.keys, batch);
+                    }
+                    Some(Ok(Update::Snapshot(snapshot))) => *state = ClusterState::new(snapshot),
+                    // What was read is valid. That a session is silent does not show any more.
+                    Some(Err(_)) | None => break,
+                }
             }
         }
         state.observed_for = began.elapsed();
-        Ok(state)
+    }
+
+    /// Whether no member has an alarm; who does not say has none.
+    async fn takes_writes(&self) -> bool {
+        for url in &self.endpoints {
+            if let Ok(status) = self.store.endpoint_status(url, Duration::from_secs(1)).await {
+                return status.alarms.is_empty();
+            }
+        }
+        true
     }
 
     /// Follows the cluster for as long as somebody listens: everything that becomes known, and why
@@ -158,8 +227,16 @@ impl ClusterState {
             revision: snapshot.header.revision,
             kvs: snapshot.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
             renewals: BTreeMap::new(),
+            vouched: BTreeSet::new(),
             observed_for: Duration::ZERO,
         }
+    }
+
+    /// The longest lease that a session declares.
+    pub fn lease_longest(&self, keys: &Keys) -> Duration {
+        let records =
+            self.sessions(keys).filter_map(|(_, kv)| decode::<SessionRecord>(&kv.value).ok());
+        records.map(|record| record.lease()).max().unwrap_or_default()
     }
 
     /// What came after that.
@@ -187,27 +264,74 @@ impl ClusterState {
         }
     }
 
-    fn sessions<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = (NodeName, &'a KeyValue)> {
+    /// The sessions, as they are in etcd.
+    pub fn sessions<'a>(
+        &'a self,
+        keys: &'a Keys,
+    ) -> impl Iterator<Item = (NodeName, &'a KeyValue)> {
         self.kvs.values().filter_map(|kv| match keys.kind(&kv.key) {
             KeyKind::Session(node) => Some((node, kv)),
             _ => None,
         })
     }
 
-    /// The longest lease that a session declares.
-    pub fn lease_longest(&self, keys: &Keys) -> Duration {
-        let records =
-            self.sessions(keys).filter_map(|(_, kv)| decode::<SessionRecord>(&kv.value).ok());
-        records.map(|record| record.lease()).max().unwrap_or_default()
+    /// The leases of those of which nothing was heard.
+    fn unheard<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = (NodeName, Duration)> {
+        let is_unheard = |(node, _): &(NodeName, &KeyValue)| {
+            !self.renewals.contains_key(node) && !self.vouched.contains(node)
+        };
+        let lease = |(node, kv): (NodeName, &KeyValue)| {
+            Some((node, decode::<SessionRecord>(&kv.value).ok()?.lease()))
+        };
+        self.sessions(keys).filter(is_unheard).filter_map(lease)
     }
 
-    fn all_renewed(&self, keys: &Keys) -> bool {
-        self.sessions(keys).all(|(node, _)| self.renewals.contains_key(&node))
+    /// For how long, since it began, there is something to listen for.
+    fn left(&self, keys: &Keys, patience: impl Fn(Duration) -> Duration) -> Option<Duration> {
+        let waits = self.unheard(keys).map(|(_, lease)| patience(lease));
+        waits.max().filter(|longest| !longest.is_zero())
+    }
+
+    /// Tells somebody at a terminal what is waited for.
+    fn tell(&self, keys: &Keys, wait: Duration) {
+        if std::io::stderr().is_terminal() {
+            let nodes: Vec<String> = self.unheard(keys).map(|(node, _)| node.to_string()).collect();
+            let (nodes, secs) = (nodes.join(", "), wait.as_secs_f64());
+            eprintln!("nothing was heard yet of {nodes}: listening for up to {secs:.0} s more");
+        }
+    }
+
+    /// What the nodes have published, as far as it can be read.
+    pub fn nodes<'a>(
+        &'a self,
+        keys: &'a Keys,
+    ) -> impl Iterator<Item = (NodeName, NodeRecord)> + 'a {
+        self.kvs.values().filter_map(|kv| match keys.kind(&kv.key) {
+            KeyKind::Node(node) => Some((node, decode(&kv.value).ok()?)),
+            _ => None,
+        })
+    }
+
+    /// Whether the node's session was written while observing.
+    pub fn heard(&self, node: &NodeName) -> bool {
+        self.renewals.contains_key(node)
+    }
+
+    /// These nodes are known to be alive, and to hold what is theirs.
+    pub fn vouch_for(&mut self, nodes: impl IntoIterator<Item = NodeName>) {
+        self.vouched.extend(nodes);
     }
 
     /// Puts together what was read and seen.
     pub fn overview(&self, keys: &Keys, what_if: &WhatIf) -> Overview {
-        let mut overview = Overview::new(keys, self.revision, self.kvs.values(), what_if);
+        let silent = self.unheard(keys).filter(|(_, lease)| self.observed_for >= beyond(*lease));
+        let what_if = WhatIf {
+            silent: silent.map(|(node, _)| node).collect(),
+            drained: what_if.drained.clone(),
+            down: what_if.down.clone(),
+            pinned: what_if.pinned.clone(),
+        };
+        let mut overview = Overview::new(keys, self.revision, self.kvs.values(), &what_if);
         let ago = |at: &Instant| at.elapsed();
         let renewals = self.renewals.iter().map(|(node, at)| (node.clone(), ago(at))).collect();
         overview.set_renewals(&renewals, self.observed_for);

@@ -10,7 +10,7 @@ use turnip_core::placement::Unfit;
 use turnip_core::records::{DrainRecord, PinRecord, decode, encode};
 use turnip_core::{NodeName, Op, VipName};
 
-use super::cluster::{Cluster, ClusterState, block_on};
+use super::cluster::{Cluster, ClusterState, block_on, unanswered};
 use super::overview::{Overview, WhatIf};
 use super::{FAILED, OK, fail, print};
 
@@ -117,12 +117,11 @@ pub fn finish(
     reach: &Reach,
     work: impl AsyncFnOnce(&Cluster, &ClusterState) -> Result<String, String>,
 ) -> ExitCode {
+    super::notice(reach);
     let all = async {
         let cluster = Cluster::new(reach)?;
-        let state = cluster
-            .observe(|_| Duration::ZERO)
-            .await
-            .map_err(|error| format!("{error} ({})", reach.etcd.endpoints.join(", ")))?;
+        let state =
+            cluster.observe(|_| Duration::ZERO).await.map_err(|error| unanswered(&error, reach))?;
         work(&cluster, &state).await
     };
     match block_on(all).flatten() {

@@ -38,6 +38,9 @@ pub struct Local {
     pub holds: BTreeSet<VipName>,
     /// For how long etcd has not answered, in ms; absent while it does.
     pub etcd_away_ms: Option<u64>,
+    /// What it last said instead of an answer. An older daemon does not know.
+    #[serde(default)]
+    pub etcd_says: Option<String>,
     /// It holds because all other hosts acknowledge, and not because etcd answers (rule 10).
     pub by_consent: bool,
     /// How it hears the others; absent where it does not.
@@ -55,6 +58,18 @@ pub struct Local {
     /// When the certificates end that it uses, and those that etcd shows it.
     #[serde(default)]
     pub certificates: Vec<CertificateEnd>,
+}
+
+impl Local {
+    /// The nodes that hold what is theirs although nothing of them comes to etcd: none where this one does
+    /// not hold by consent of all.
+    pub fn holding_by_consent(&self) -> Vec<NodeName> {
+        let Some(heartbeats) = self.heartbeats.as_ref().filter(|_| self.by_consent) else {
+            return Vec::new();
+        };
+        let heard = heartbeats.from.iter().filter(|(_, way)| !way.lost).map(|(node, _)| node);
+        heard.chain([&self.node]).cloned().collect()
+    }
 }
 
 /// A machine that claims an address which this host holds.
@@ -107,6 +122,7 @@ struct State {
     lease: Duration,
     holds: BTreeSet<VipName>,
     etcd_away_since: Option<Instant>,
+    etcd_says: Option<String>,
     by_consent: bool,
     lost: BTreeSet<NodeName>,
     watcher: Option<Watcher>,
@@ -146,6 +162,7 @@ impl LocalStatus {
             lease: config.lease.duration(),
             holds: BTreeSet::new(),
             etcd_away_since: None,
+            etcd_says: None,
             by_consent: false,
             lost: BTreeSet::new(),
             watcher,
@@ -209,13 +226,15 @@ impl State {
             Report::Forfeited { vip, .. } => {
                 self.holds.remove(vip);
             }
-            Report::RenewalsFail { .. } => {
+            Report::RenewalsFail { why, .. } => {
+                self.etcd_says = Some(why.clone());
                 self.etcd_away_since.get_or_insert_with(Instant::now);
             }
             Report::RenewalsSucceed
             | Report::SessionOpened { .. }
             | Report::SessionResumed { .. } => {
                 self.etcd_away_since = None;
+                self.etcd_says = None;
                 self.by_consent = false;
             }
             Report::HeldByConsent => self.by_consent = true,
@@ -233,6 +252,7 @@ impl State {
             lease_ms: millis(self.lease),
             holds: self.holds.clone(),
             etcd_away_ms: self.etcd_away_since.map(|since| millis(since.elapsed())),
+            etcd_says: self.etcd_says.clone(),
             by_consent: self.by_consent,
             heartbeats: self.watcher.as_ref().map(|watcher| self.heartbeats(watcher)),
             claims: self.claims(),

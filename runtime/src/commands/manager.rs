@@ -36,6 +36,11 @@ impl Manager {
         )
     }
 
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The start is over: the daemon works, or waits for something that may take any time. Said once.
     pub fn ready(&self) {
         if let Some(notifier) = &self.0

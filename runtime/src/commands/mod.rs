@@ -24,6 +24,8 @@ pub mod status;
 #[cfg(test)]
 mod status_schema;
 pub mod table;
+pub mod unit;
+pub mod vouching;
 pub mod wait;
 pub mod watch;
 pub mod why;
@@ -31,7 +33,7 @@ pub mod why;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use turnip::config::Problems;
+use turnip::config::{Problems, Reach};
 
 /// It did what it was asked to.
 pub const OK: u8 = 0;
@@ -49,6 +51,13 @@ pub fn fail(status: u8, why: impl std::fmt::Display) -> ExitCode {
 /// Shows what is wrong with the configuration.
 pub fn refuse(problems: &Problems) -> ExitCode {
     fail(USAGE, problems)
+}
+
+/// Says on standard error what is to be known of how the configuration came together.
+pub fn notice(reach: &Reach) {
+    for notice in &reach.notices {
+        eprintln!("turnip: {notice}");
+    }
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.

@@ -37,8 +37,10 @@ pub struct Vip {
     pub addresses: Vec<IpNet>,
     /// Its policy, likewise.
     pub policy: Option<SharedPolicy>,
-    /// The node that owns it in a session that exists.
+    /// The node that owns it in a session that exists, and is not silent beyond its lease.
     pub owner: Option<NodeName>,
+    /// The node that etcd names, where that is no owner for what is known of its session.
+    pub named: Option<NodeName>,
     /// When the ownership began, by the owner's wall clock, in ms since 1970.
     pub since_unix_ms: Option<u64>,
     /// The ownership's fencing token.
@@ -74,6 +76,10 @@ pub struct Node {
     pub renewed_ago_ms: Option<u64>,
     /// How long it was observed without a renewal, in ms, when none was seen.
     pub silent_for_ms: Option<u64>,
+    /// That was longer than its lease: it holds nothing.
+    pub silent_beyond_lease: bool,
+    /// It has a session that this version cannot read: nobody knows whether it holds anything.
+    pub session_unreadable: bool,
     /// Whether it publishes that it can hold what it is configured with.
     pub healthy: bool,
     /// An operator wants it to hold nothing.
@@ -110,6 +116,8 @@ struct Read {
     vips: BTreeMap<VipName, (Revision, VipRecord)>,
     drained: BTreeSet<NodeName>,
     pins: BTreeMap<VipName, Pin>,
+    silent: BTreeSet<NodeName>,
+    sessions_unreadable: BTreeSet<NodeName>,
     unreadable: BTreeMap<String, String>,
 }
 
@@ -125,6 +133,7 @@ impl Overview {
         let mut read = Read::of(keys, kvs);
         read.sessions.retain(|node, _| !what_if.down.contains(node));
         read.drained.extend(what_if.drained.clone());
+        read.silent.clone_from(&what_if.silent);
         // What is written now is younger than everything.
         let since = Revision(i64::MAX);
         let pins = what_if
@@ -141,8 +150,13 @@ impl Overview {
             .collect();
         let vips: BTreeMap<_, _> =
             names.into_iter().map(|name| (name.clone(), read.vip(&name))).collect();
-        let names: BTreeSet<NodeName> =
-            read.sessions.keys().chain(read.nodes.keys()).cloned().collect();
+        let names: BTreeSet<NodeName> = read
+            .sessions
+            .keys()
+            .chain(read.nodes.keys())
+            .chain(&read.sessions_unreadable)
+            .cloned()
+            .collect();
         let nodes = names.into_iter().map(|name| (name.clone(), read.node(&name, &vips))).collect();
         let certificates = Vec::new();
         Overview { revision, vips, nodes, unreadable: read.unreadable, certificates }
@@ -189,9 +203,12 @@ impl Node {
     }
 }
 
-/// Intents that are not in etcd yet, and misfortunes that have not happened.
+/// What is not in etcd: intents that are not there yet, misfortunes that have not happened, and what observing has
+/// shown.
 #[derive(Default)]
 pub struct WhatIf {
+    /// Nodes whose sessions are silent beyond their lease.
+    pub silent: BTreeSet<NodeName>,
     /// Nodes to be drained.
     pub drained: BTreeSet<NodeName>,
     /// Nodes without a session.
@@ -211,9 +228,16 @@ impl Read {
         for kv in kvs {
             let value = &kv.value;
             let error = match keys.kind(&kv.key) {
-                KeyKind::Session(node) => decode(value)
-                    .map(|record| read.sessions.insert(node, (kv.create_revision, record)))
-                    .err(),
+                KeyKind::Session(node) => match decode(value) {
+                    Ok(record) => {
+                        read.sessions.insert(node, (kv.create_revision, record));
+                        None
+                    }
+                    Err(error) => {
+                        read.sessions_unreadable.insert(node);
+                        Some(error)
+                    }
+                },
                 KeyKind::Node(node) => {
                     node_revisions.insert(node.clone(), kv.mod_revision);
                     decode(value).map(|record| read.nodes.insert(node, record)).err()
@@ -253,8 +277,9 @@ impl Read {
     fn vip(&self, name: &VipName) -> Vip {
         let record = self.vips.get(name);
         let owner = record.filter(|(_, record)| {
-            self.sessions.get(&record.node).is_some_and(|(id, _)| *id == record.session.0)
+            self.is_alive(&record.node) && self.sessions[&record.node].0 == record.session.0
         });
+        let named = record.filter(|_| owner.is_none()).map(|(_, record)| record);
         let offers: BTreeMap<&NodeName, &VipOffer> = self
             .nodes
             .iter()
@@ -273,6 +298,7 @@ impl Read {
             addresses: reference.map(|offer| offer.addresses.clone()).unwrap_or_default(),
             policy: reference.map(|offer| offer.policy),
             owner: owner.map(|(_, record)| record.node.clone()),
+            named: named.map(|record| record.node.clone()),
             since_unix_ms: owner.map(|(_, record)| record.since_unix_ms),
             token: owner.map(|(token, _)| *token),
             preferred: None,
@@ -313,15 +339,35 @@ impl Read {
                 vip.notes.push(format!("defined otherwise on {}", others.join(", ")));
             }
         }
-        if let (None, Some((_, record))) = (owner, record) {
-            vip.notes.push(format!("free: the session of {} is gone", record.node));
-        }
+        vip.notes.extend(named.map(|record| self.why_named_is_no_owner(record)));
         vip
+    }
+
+    fn why_named_is_no_owner(&self, record: &VipRecord) -> String {
+        let node = &record.node;
+        let is_of_that = |(id, _): &(Revision, SessionRecord)| *id == record.session.0;
+        if self.sessions_unreadable.contains(node) {
+            return format!(
+                "named for {node}, whose session cannot be read: nobody knows whether it holds it, and nobody else takes it"
+            );
+        }
+        match self.sessions.get(node) {
+            Some(session) if is_of_that(session) => format!(
+                "nobody holds it, as far as etcd shows: {node}, for which it is named, has been silent for longer than its lease ({} s). While etcd takes no writes hosts that all hear each other hold on past that: `turnip status` on {node} tells",
+                session.1.lease().as_secs_f64()
+            ),
+            _ => format!("free: the session of {node} is gone"),
+        }
+    }
+
+    /// Whether it has a session that may hold something.
+    fn is_alive(&self, node: &NodeName) -> bool {
+        self.sessions.contains_key(node) && !self.silent.contains(node)
     }
 
     /// The node as one that could take the VIP, or why it cannot.
     fn candidate(&self, node: &NodeName, vip: &VipName, digest: &str) -> Result<Candidate, Unfit> {
-        let published = self.nodes.get(node).filter(|_| self.sessions.contains_key(node));
+        let published = self.nodes.get(node).filter(|_| self.is_alive(node));
         candidate(node, published, self.drained.contains(node), vip, digest)
     }
 
@@ -344,7 +390,9 @@ impl Read {
             lease_ms: session.map(|(_, record)| millis(record.lease())),
             renewed_ago_ms: None,
             silent_for_ms: None,
-            healthy: session.is_some() && record.is_some() && blocked.is_empty(),
+            silent_beyond_lease: self.silent.contains(name),
+            session_unreadable: self.sessions_unreadable.contains(name),
+            healthy: self.is_alive(name) && record.is_some() && blocked.is_empty(),
             drained: self.drained.contains(name),
             owns: vips
                 .iter()
@@ -596,6 +644,36 @@ mod tests {
         let overview = store.overview();
         assert!(!overview.nodes["a"].drained);
         assert_eq!(overview.left_alone().len(), 1);
+    }
+
+    #[test]
+    fn an_owner_that_is_silent_beyond_its_lease_owns_nothing_and_is_wanted_for_nothing() {
+        let mut store = Store::new(Policy::Leader);
+        let a = store.node("a", true, None);
+        store.node("b", false, None);
+        store.owned_by("a", a);
+        let what_if = WhatIf { silent: [name("a").unwrap()].into(), ..WhatIf::default() };
+        let overview = Overview::new(&store.keys, Revision(9), &store.kvs, &what_if);
+        let vip = &overview.vips["v"];
+        assert_eq!((&vip.owner, &vip.named, &vip.preferred), (&None, &name("a"), &name("b")));
+        assert!(vip.notes[0].contains("silent for longer than its lease (3 s)"), "{:?}", vip.notes);
+        assert!(overview.nodes["a"].owns.is_empty() && !overview.nodes["a"].healthy);
+        assert!(overview.nodes["a"].silent_beyond_lease && !overview.all_held());
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_read_is_not_called_gone() {
+        let mut store = Store::new(Policy::Spread);
+        let a = store.node("a", false, None);
+        store.node("b", false, None);
+        store.owned_by("a", a);
+        let key = store.keys.session(&name("a").unwrap());
+        store.kvs.iter_mut().find(|kv| kv.key == key).unwrap().value = b"?".into();
+        let overview = store.overview();
+        let vip = &overview.vips["v"];
+        assert_eq!((&vip.owner, &vip.named), (&None, &name("a")));
+        assert!(vip.notes[0].contains("session cannot be read"), "{:?}", vip.notes);
+        assert!(overview.nodes["a"].session_unreadable && !overview.all_held());
     }
 
     #[test]

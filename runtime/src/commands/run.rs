@@ -16,14 +16,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use turnip::clock::HostClock;
 use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
-use turnip::etcd::Etcd;
+use turnip::etcd::{Etcd, EtcdSettings};
 use turnip::host;
 use turnip::kernel::{Netlink, Settings, check, fence};
 use turnip::lock::InstanceLock;
 use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
-use turnip_core::{Backstop, Exit, Keys, Node, StoreError};
+use turnip_core::{Backstop, Causes, Exit, Keys, Node, StoreError};
 
 use super::growth::{self, Concerns};
 use super::local::LocalStatus;
@@ -95,7 +95,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         .into_iter()
         .map(|link| link.name.to_string())
         .collect();
-    config.check_interfaces(&existing).map_err(|problems| problems.to_string())?;
+    serve_what_there_is(config, &existing, manager)?;
     let _lock = InstanceLock::take(config.node.as_str()).map_err(|error| error.to_string())?;
     let socket = heartbeats::bind(config.peers.listen)?;
     let backstop = backstop(config)?;
@@ -161,13 +161,14 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
     let heartbeat = service.heartbeat();
+    let reports = logging::Reports::default();
     let observe = |observation: Observation<'_>| match observation {
         Observation::Turn => service.turn(),
         Observation::Look(node, now) => {
             super::metrics::show(metrics.as_ref(), (node, now), &kernel, peers.as_ref());
         }
         Observation::Report(report) => {
-            logging::report(report);
+            reports.report(report);
             service.report(report);
             notes.report(report);
             recorder.iter_mut().for_each(|recorder| recorder.report(report));
@@ -190,8 +191,26 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         never = etcd.upkeep(keys.prefix()) => match never {},
         never = certificates::warn(&etcd, &certificate_notes, &outside) => match never {},
         () = local.serve() => Err("the status ended".into()),
+        () = reports.serve() => Err("the log ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
+}
+
+/// VIPs whose interface is missing wait for it, and the others are served. With none to serve it is an error
+/// that a person sees at once; a service manager would only start this again and again.
+fn serve_what_there_is(
+    config: &Config,
+    existing: &[String],
+    manager: &Manager,
+) -> Result<(), String> {
+    let Err(problems) = config.check_interfaces(existing) else { return Ok(()) };
+    if !config.serves_something(existing) && !manager.is_there() {
+        return Err(problems.to_string());
+    }
+    for problem in problems.iter() {
+        tracing::error!("{problem}; what does not need it is served");
+    }
+    Ok(())
 }
 
 /// Chooses what silences addresses when this process cannot.
@@ -207,23 +226,22 @@ fn backstop(config: &Config) -> Result<Backstop, String> {
 /// Returns when etcd answers and this host may be a node. Each reason to wait is said once, not
 /// at every try: at a power failure it may take an hour.
 async fn wait_for_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Result<(), String> {
-    let mut said = String::new();
+    let mut causes = Causes::default();
     loop {
         let why = match may_start(etcd, config).await {
             Ok(()) => return Ok(()),
             Err(StoreError::Refused(why)) => return Err(why),
-            Err(StoreError::Unavailable(why)) if is_tls_failure(&why) => {
+            Err(StoreError::Unavailable(why)) if is_tls_failure(&why, &config.reach.etcd) => {
                 return Err(format!("etcd cannot be trusted, or does not trust us: {why}"));
             }
             Err(StoreError::Unavailable(why)) => why,
         };
-        if said == why {
-            tracing::debug!("still waiting for etcd: {why}");
-        } else {
+        if causes.is_news(&why) {
             tracing::error!("waiting for etcd, holding nothing: {why}");
             manager.status(&format!("waiting for etcd, holding nothing: {why}"));
             manager.ready();
-            said = why;
+        } else {
+            tracing::debug!("still waiting for etcd: {why}");
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
@@ -233,9 +251,13 @@ async fn wait_for_etcd(etcd: &Etcd, config: &Config, manager: &Manager) -> Resul
 ///
 /// Known by the text, because the types are out of reach: rustls's own error is given out by
 /// neither tonic nor etcd-client, and an alert that comes after the handshake, as TLS 1.3 refuses a
-/// client's certificate, is inside an error of h2, which names no source.
-fn is_tls_failure(why: &str) -> bool {
-    why.contains("certificate") || why.contains("fatal alert")
+/// client's certificate, is inside an error of h2, which names no source. The text names endpoints, too, and
+/// these are called what somebody wanted.
+fn is_tls_failure(why: &str, etcd: &EtcdSettings) -> bool {
+    let urls = || etcd.endpoints.iter().chain(&etcd.local);
+    let said = urls().fold(why.to_owned(), |said, url| said.replace(url, "…"));
+    urls().any(|url| url.starts_with("https:"))
+        && (said.contains("certificate") || said.contains("fatal alert"))
 }
 
 async fn may_start(etcd: &Etcd, config: &Config) -> Result<(), StoreError> {
@@ -311,4 +333,30 @@ fn commands(manager: Manager) -> Result<impl Stream<Item = Command>, String> {
         let command = next(first).await;
         Some((command, (next, false)))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use turnip::etcd::TlsSettings;
+
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_is_called_after_a_certificate_is_no_failure_of_tls() {
+        let settings = |url: &str| EtcdSettings {
+            endpoints: vec![url.to_owned()],
+            local: None,
+            tls: TlsSettings::default(),
+            user: None,
+        };
+        let fails = |url: &str, cause: &str| {
+            is_tls_failure(&format!("cannot connect to {url}: {cause}"), &settings(url))
+        };
+        let (store, refused) = ("https://certificate-store:2379", "Connection refused");
+        assert!(!fails(store, refused));
+        assert!(!fails("http://certificate-store:2379", refused));
+        assert!(fails(store, "invalid peer certificate: UnknownIssuer"));
+        assert!(fails("https://etcd:2379", "received fatal alert: CertificateRequired"));
+        assert!(!fails("http://etcd:2379", "it says certificate"), "there is no TLS");
+    }
 }

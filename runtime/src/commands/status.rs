@@ -1,7 +1,7 @@
 //! `turnip status`: who owns what.
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::Args;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use turnip::config::{Reach, Sources};
 use turnip_core::VipName;
 
 use super::certificates;
-use super::cluster::{Cluster, block_on};
+use super::cluster::{Cluster, beyond, block_on, unanswered};
 use super::local::{self, Local};
 use super::overview::{Node, Overview, Vip, WhatIf};
 use super::run::runtime_directory;
@@ -21,12 +21,13 @@ const NO_ANSWER: u8 = 2;
 
 /// What its help ends with.
 pub const AFTER_HELP: &str = "\
-It reads etcd and listens for up to a renew interval, to see which nodes are alive. It works from any \
-machine that reaches etcd, with --endpoints and --cluster alone. On a host where the daemon runs it \
-also shows what that knows by itself, whether or not etcd answers.
+It reads etcd and listens until it has heard of every node, for a lease at most: who is silent for \
+longer than that owns nothing. It works from any machine that reaches etcd, with --endpoints and \
+--cluster alone. On a host where the daemon runs it also shows what that knows by itself, whether or \
+not etcd answers.
 
-Exit status: 0 every VIP has an owner; 1 some VIP has none, or there is no VIP; 2 no answer from \
-etcd, or wrong configuration.";
+Exit status: 0 every VIP has a living owner; 1 some VIP has none, or there is no VIP; 2 no answer \
+from etcd, or wrong configuration.";
 
 /// How to show it.
 #[derive(Args)]
@@ -42,6 +43,7 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
         Ok(reach) => reach,
         Err(problems) => return super::refuse(&problems),
     };
+    super::notice(&reach);
     let overview = block_on(overview(&reach)).flatten();
     let local = local::ask(&runtime_directory(), &reach.cluster);
     if args.json {
@@ -58,7 +60,7 @@ pub fn status(sources: &Sources, args: &StatusArgs) -> ExitCode {
         }
     } else {
         if let Ok(overview) = &overview {
-            print(&text(&reach, overview));
+            print(&text(&reach, overview, local.is_some()));
         }
         if let Some(local) = &local {
             print(&daemon_here(local));
@@ -92,22 +94,23 @@ pub struct Answer<'a> {
 
 async fn overview(reach: &Reach) -> Result<Overview, String> {
     let cluster = Cluster::new(reach)?;
-    // The interval is a sixth of the lease unless configured otherwise, up to a third.
-    let patience =
-        |lease: Duration| (lease / 4).min(Duration::from_secs(10)) + Duration::from_millis(100);
-    let state = cluster
-        .observe(patience)
-        .await
-        .map_err(|error| format!("{error} ({})", reach.etcd.endpoints.join(", ")))?;
+    let observed = cluster.observe(beyond).await;
+    let mut state = observed.map_err(|error| unanswered(&error, reach))?;
+    if let Some(local) = local::ask(&runtime_directory(), &reach.cluster) {
+        state.vouch_for(local.holding_by_consent());
+    }
     let mut overview = state.overview(&cluster.keys, &WhatIf::default());
     overview.certificates = cluster.certificate_ends();
     Ok(overview)
 }
 
-fn text(reach: &Reach, overview: &Overview) -> String {
+fn text(reach: &Reach, overview: &Overview, runs_here: bool) -> String {
     let mut text = format!("cluster {} at revision {}\n", reach.cluster, overview.revision);
     if overview.vips.is_empty() && overview.nodes.is_empty() {
-        text += "no turnip was ever here, or the cluster has another name (--cluster)\n";
+        text += match runs_here {
+            true => "no turnip has a session\n",
+            false => "no turnip was ever here, or the cluster has another name (--cluster)\n",
+        };
     }
     if !overview.vips.is_empty() {
         text.push('\n');
@@ -134,6 +137,11 @@ fn daemon_here(local: &Local) -> String {
         names => format!("and holds {}\n", names.join(", ")),
     };
     let lease = how_long(local.lease_ms);
+    if let Some(why) = local.etcd_says.as_ref().filter(|_| local.etcd_away_ms.is_some()) {
+        text += &format!("the last renewal that failed: {why}\n");
+    }
+    let refuses = local.etcd_says.as_ref().is_some_and(|why| why.starts_with("etcd refuses"));
+    let verb = if refuses { "has refused every renewal" } else { "has not answered" };
     if let Some(away) = local.etcd_away_ms.map(how_long) {
         text += &match (local.by_consent, local.holds.is_empty()) {
             (true, true) => format!(
@@ -143,7 +151,7 @@ fn daemon_here(local: &Local) -> String {
                 "held by consent of all hosts; etcd has not answered for {away}. Do not restart turnip now. If a host goes now, its and everybody's addresses go after at most a lease ({lease}), until etcd answers\n"
             ),
             (false, _) => format!(
-                "etcd has not answered for {away}. Without it, and without consent of all hosts, addresses are held for at most a lease ({lease})\n"
+                "etcd {verb} for {away}. Without it, and without consent of all hosts, addresses are held for at most a lease ({lease})\n"
             ),
         };
     }
@@ -255,6 +263,8 @@ pub fn nodes(overview: &Overview) -> Table {
 
 fn health(node: &Node) -> String {
     match (node.session, node.drained, node.blocked.len()) {
+        _ if node.session_unreadable => "unreadable".into(),
+        _ if node.silent_beyond_lease => "silent".into(),
         (None, ..) => "down".into(),
         (_, true, _) => "drained".into(),
         (.., 0) if node.healthy => "ok".into(),

@@ -50,6 +50,7 @@ pub fn why(sources: &Sources, args: &WhyArgs) -> ExitCode {
             known("node", node.as_str(), now.nodes.keys().map(NodeName::as_str))?;
         }
         let what_if = WhatIf {
+            silent: std::collections::BTreeSet::new(),
             drained: args.if_drained.iter().cloned().collect(),
             down: args.if_down.iter().cloned().collect(),
             pinned: args.if_pinned.iter().map(|node| (vip.clone(), node.clone())).collect(),

@@ -1,5 +1,6 @@
 //! The flags, and the variables behind them, that override the file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
@@ -7,6 +8,7 @@ use clap::{ArgMatches, Args};
 
 use super::problem::Place;
 use super::section::{Given, Section};
+use super::values::nearest;
 use crate::etcd::Secret;
 
 /// Where the configuration is.
@@ -118,6 +120,23 @@ const OVERRIDES: [(&str, Table, &str, &str); 22] = [
     ("weight", Table::Top, "weight", "TURNIP_WEIGHT"),
 ];
 
+/// What all of turnip's variables begin with.
+const PREFIX: &str = "TURNIP_";
+
+/// The variables that are no flags.
+const ALONE: [&str; 6] = [
+    "TURNIP_CONFIG",
+    "TURNIP_IP",
+    "TURNIP_NETMASK",
+    "TURNIP_DEV",
+    "TURNIP_ID",
+    "TURNIP_ETCD_PASSWORD",
+];
+
+fn known_variables() -> impl Iterator<Item = &'static str> {
+    OVERRIDES.iter().map(|(.., variable)| *variable).chain(ALONE)
+}
+
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Table {
     Top,
@@ -131,6 +150,8 @@ pub struct Sources {
     /// The file that was asked for; without it the default one is read where it exists.
     pub(super) file: Option<PathBuf>,
     overrides: Vec<(Table, &'static str, Given)>,
+    /// Names that begin as turnip's variables do, and are none.
+    unknown: Vec<String>,
     /// The original's four variables, and the password.
     pub(super) variables: Variables,
 }
@@ -150,15 +171,15 @@ impl Sources {
     /// variables that `environment` knows say. An empty variable says nothing.
     pub fn new(matches: &ArgMatches, environment: impl Fn(&str) -> Option<String>) -> Self {
         let environment = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
+        // A command without the flag knows no file.
+        let file = matches.try_get_one::<PathBuf>("config").ok().map(|given| {
+            let given = given.filter(|path| !path.as_os_str().is_empty()).cloned();
+            given.or_else(|| environment("TURNIP_CONFIG").map(PathBuf::from))
+        });
         let mut sources = Sources {
-            // A command without the flag knows no file.
-            file: matches
-                .try_get_one::<PathBuf>("config")
-                .ok()
-                .flatten()
-                .filter(|path| !path.as_os_str().is_empty())
-                .cloned(),
+            file: file.flatten(),
             overrides: Vec::new(),
+            unknown: Vec::new(),
             variables: Variables {
                 ip: environment("TURNIP_IP"),
                 netmask: environment("TURNIP_NETMASK"),
@@ -168,7 +189,16 @@ impl Sources {
             },
         };
         for (id, table, key, variable) in OVERRIDES {
-            let Ok(Some(text)) = matches.try_get_one::<String>(id) else { continue };
+            let text = match matches.try_get_one::<String>(id) {
+                Ok(Some(text)) => text,
+                Ok(None) => {
+                    let set = environment(variable);
+                    let set = set.map(|text| Given::text(Place::Variable(variable.into()), text));
+                    sources.overrides.extend(set.map(|given| (table, key, given)));
+                    continue;
+                }
+                Err(_) => continue,
+            };
             let place = match matches.value_source(id) {
                 Some(ValueSource::EnvVariable) if text.trim().is_empty() => continue,
                 Some(ValueSource::EnvVariable) => Place::Variable(variable.into()),
@@ -177,6 +207,61 @@ impl Sources {
             sources.overrides.push((table, key, Given::text(place, text.clone())));
         }
         sources
+    }
+
+    /// What a daemon with these arguments and variables is given, whatever the variables of this process are.
+    ///
+    /// # Errors
+    /// When it would not understand its arguments.
+    pub fn given(
+        arguments: &[String],
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Self, String> {
+        let command = clap::Command::new("turnip run").no_binary_name(true);
+        let command = NodeArgs::augment_args(ReachArgs::augment_args(command));
+        let command = command.mut_args(|arg| arg.env(None::<&'static str>));
+        let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
+        let environment = |name: &str| variables.get(name).cloned();
+        Ok(Sources::new(&matches, environment).among(variables.keys().cloned()))
+    }
+
+    /// Whether nobody has said anything but in the file where it usually is.
+    pub fn is_bare(&self) -> bool {
+        let Variables { ip, netmask, dev, id, password } = &self.variables;
+        let named = [ip, netmask, dev, id].into_iter().any(Option::is_some);
+        self.file.is_none() && self.overrides.is_empty() && !named && password.is_none()
+    }
+
+    /// Looks through the names of all variables that there are: one that is misspelt would be ignored in
+    /// silence.
+    pub fn among(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        let is_known = |name: &str| known_variables().any(|known| known == name);
+        let unknown = names.into_iter().filter(|name| name.starts_with(PREFIX) && !is_known(name));
+        self.unknown = unknown.collect();
+        self.unknown.sort();
+        self
+    }
+
+    /// What is to be said of variables that are none of turnip's.
+    pub(super) fn ignored(&self) -> Option<String> {
+        let suffixes = || known_variables().filter_map(|known| known.strip_prefix(PREFIX));
+        let described = |name: &String| {
+            let near = name.strip_prefix(PREFIX).and_then(|suffix| {
+                let suffix = suffix.to_lowercase();
+                let known: Vec<String> = suffixes().map(str::to_lowercase).collect();
+                nearest(&suffix, known.iter().map(String::as_str)).map(str::to_uppercase)
+            });
+            match near {
+                Some(near) => format!("{name} (did you mean {PREFIX}{near}?)"),
+                None => name.clone(),
+            }
+        };
+        let names: Vec<String> = self.unknown.iter().map(described).collect();
+        match names.as_slice() {
+            [] => None,
+            [one] => Some(format!("{one} is no variable of turnip, and ignored")),
+            all => Some(format!("{} are no variables of turnip, and ignored", all.join(", "))),
+        }
     }
 
     /// Puts what flags and variables say in the place of what the file says.

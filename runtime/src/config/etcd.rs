@@ -104,7 +104,10 @@ fn endpoint(given: &Given) -> Result<String, String> {
     let text = given.as_text()?.trim();
     let example = |host: &str| format!("write it as in \"http://{host}:2379\"");
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(format!("not a URL; {}", example(host_of(text).unwrap_or("127.0.0.1"))));
+        return Err(match without_brackets(text) {
+            Some(meant) => format!("not a URL; write it as in \"http://{meant}\""),
+            None => format!("not a URL; {}", example(host_of(text).unwrap_or("127.0.0.1"))),
+        });
     };
     if scheme != "http" && scheme != "https" {
         return Err(format!("a URL of another kind; {} or https://", example("127.0.0.1")));
@@ -116,12 +119,35 @@ fn endpoint(given: &Given) -> Result<String, String> {
     if authority.contains(['/', '?', '#']) {
         return Err(format!("a URL with a path; {}", example("127.0.0.1")));
     }
+    if let Some(meant) = without_brackets(authority) {
+        return Err(format!("an IPv6 address without brackets; write \"{scheme}://{meant}\""));
+    }
     let host = host_of(authority)
         .ok_or_else(|| format!("a URL without a host; {}", example("127.0.0.1")))?;
     let port = authority.strip_prefix(host).and_then(|port| port.strip_prefix(':'));
-    match port.map(str::parse::<u16>) {
-        Some(Ok(1..)) => Ok(format!("{scheme}://{authority}")),
-        _ => Err(format!("a URL without a port; write \"{scheme}://{host}:2379\"")),
+    let right = format!("write \"{scheme}://{host}:2379\"");
+    match port.map(|port| (port, port.parse::<u16>())) {
+        Some((_, Ok(1..))) => Ok(format!("{scheme}://{authority}")),
+        None | Some(("", _)) => Err(format!("a URL without a port; {right}")),
+        Some((port, _)) if port.chars().all(|c| c.is_ascii_digit()) => {
+            Err(format!("there is no port {port}, but 1 to 65535; {right}"))
+        }
+        Some((port, _)) => {
+            Err(format!("{port:?} is no port, a number from 1 to 65535 is; {right}"))
+        }
+    }
+}
+
+/// What was meant by an IPv6 address without brackets: its last group may be a port.
+fn without_brackets(authority: &str) -> Option<String> {
+    let is_ip = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    let (head, last) = authority.rsplit_once(':')?;
+    // Four digits, and one more: such ports are there, and such groups seldom.
+    let is_port = last.len() >= 4 && last.parse::<u16>().is_ok();
+    match (is_ip(head) && is_port, is_ip(authority)) {
+        (true, _) => Some(format!("[{head}]:{last}")),
+        (false, true) => Some(format!("[{authority}]:2379")),
+        (false, false) => None,
     }
 }
 
@@ -301,6 +327,15 @@ mod tests {
             ("http://:2379", "without a host"),
             ("http://root:pw@etcd:2379", "password_file"),
             ("http://[fd00::1:2379", "without a host"),
+            ("http://fd99::1:2379", "without brackets; write \"http://[fd99::1]:2379\""),
+            ("fd99::1", "not a URL; write it as in \"http://[fd99::1]:2379\""),
+            ("https://fd99::1", "write \"https://[fd99::1]:2379\""),
+            ("http://fd99:0:0:0:0:0:0:1:12379", "write \"http://[fd99:0:0:0:0:0:0:1]:12379\""),
+            ("http://[fd00::1]", "without a port; write \"http://[fd00::1]:2379\""),
+            ("http://etcd:0", "there is no port 0, but 1 to 65535"),
+            ("http://etcd:99999", "there is no port 99999, but 1 to 65535"),
+            ("http://etcd:port", "\"port\" is no port"),
+            ("http://etcd:", "without a port"),
         ] {
             let error = parsed(text).unwrap_err();
             assert!(error.contains(right), "{text}: {error}");

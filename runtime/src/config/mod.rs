@@ -88,6 +88,19 @@ pub struct Reach {
     pub file: Option<PathBuf>,
     /// What the operator should know of how the sources came together.
     pub notices: Vec<String>,
+    /// The files that the settings of etcd name.
+    pub named_files: Vec<NamedFile>,
+}
+
+/// A file that a setting names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedFile {
+    /// The setting.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Whether nobody else may read it.
+    pub is_secret: bool,
 }
 
 /// What silences addresses when the daemon cannot (rules 8.3 and 8.8).
@@ -156,10 +169,21 @@ impl Config {
         }
     }
 
+    /// How large this node's record in etcd is, in bytes, when nothing is wrong with its VIPs.
+    pub fn record_bytes(&self) -> usize {
+        size::record_bytes(&self.vips)
+    }
+
     /// On which interfaces VIPs are announced, of those that name them.
     pub fn announce_on(&self) -> AnnounceOn {
         let named = |vip: &Vip| Some((vip.config.name.clone(), vip.announce_on.clone()?));
         self.vips.iter().filter_map(named).collect()
+    }
+
+    /// Whether a VIP's interface is one of `existing`, or is to be waited for.
+    pub fn serves_something(&self, existing: &[String]) -> bool {
+        let is_there = |vip: &Vip| existing.iter().any(|name| **name == *vip.config.interface);
+        self.vips.iter().any(|vip| vip.wait_for_interface || is_there(vip))
     }
 
     /// The VIPs whose interface is none of `existing`, as errors; and those announced on none of them.
@@ -180,10 +204,10 @@ impl Config {
                 let near = values::nearest(name, existing.iter().map(String::as_str));
                 let hint = match near {
                     Some(near) => format!("did you mean {near:?}?"),
-                    None => format!("there are {}", existing.join(", ")),
+                    None => format!("there are {}.", existing.join(", ")),
                 };
                 let what = format!(
-                    "no such interface on this host; {hint} With wait_for_interface = true in its [[vip]] turnip waits for it"
+                    "no such interface on this host; {hint} Where it comes later, write wait_for_interface = true in its [[vip]]"
                 );
                 let (place, key) = (place.clone(), format!("vip.{key}"));
                 problems.add(Problem::new(place, key, Some(format!("{name:?}")), what));
@@ -272,6 +296,7 @@ impl Loader {
         let file_name = file.clone();
         let mut reach = reach(file, &mut top, etcd, sources, problems);
         let node_given = top.take("node");
+        let renamed = original.as_ref().and_then(|original| renamed(node_given.as_ref(), original));
         let lease = lease::read(&mut top, problems);
         let fence = lease::fence(&mut top, problems);
         if let (Some((lease, place)), Some(Fence::Lifetime)) = (&lease, fence)
@@ -302,7 +327,7 @@ impl Loader {
             || sources.variables.id.is_some();
         if let Some(original) = original {
             if let (Some(reach), Some(file)) = (&mut reach, file_name) {
-                reach.notices.push(beside_file(&file, vips.len()));
+                reach.notices.push(beside_file(&file, &vips, renamed));
             }
             vips = vec![original.vip];
         } else if whole && !variables_given && !had_tables {
@@ -383,16 +408,27 @@ fn unreadable(path: &Path, error: &std::io::Error, problems: &mut Collector) {
     problems.add(Problem::new(place, "config", Some(path.display().to_string()), what));
 }
 
-fn beside_file(file: &Path, tables: usize) -> String {
-    let vips = match tables {
+/// What the four variables take the place of in a file that is there as well.
+fn beside_file(file: &Path, vips: &[Vip], renamed: Option<String>) -> String {
+    let names: Vec<&str> = vips.iter().map(|vip| vip.config.name.as_str()).collect();
+    let names = names.join(", ");
+    let vips = match vips.len() {
         0 => String::new(),
-        1 => " its [[vip]] table is left aside,".into(),
-        more => format!(" its {more} [[vip]] tables are left aside,"),
+        1 => format!(" its [[vip]] table is left aside ({names}),"),
+        more => format!(" its {more} [[vip]] tables are left aside ({names}),"),
     };
+    let node = renamed.unwrap_or_default();
     format!(
-        "TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID define the VIP and this node's name; of {},{vips} everything else in it holds",
+        "TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID define the VIP and this node's name; of {},{vips}{node} everything else in it holds",
         file.display()
     )
+}
+
+/// The name that the file gives this node, where the four variables give it another one.
+fn renamed(given: Option<&Given>, original: &vips::Original) -> Option<String> {
+    let given = given.filter(|given| matches!(given.place, Place::File { .. }))?;
+    let name = given.as_text().ok().filter(|name| *name != original.node.as_str())?;
+    Some(format!(" its node = {name:?} is left aside (this node is {}),", original.node))
 }
 
 fn reach(
@@ -416,14 +452,29 @@ fn reach(
     let levels = ["error", "warn", "info", "debug", "trace"];
     let level = top.read("log_level", problems, |given| one_of(given, &levels));
     let level = level.and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO);
+    let two_passwords = sources.variables.password.is_some() && etcd.has("password_file");
+    let named_files = named_files(&etcd);
     let etcd = etcd::read(etcd, &sources.variables, problems);
+    let mut notices: Vec<String> = sources.ignored().into_iter().collect();
+    if two_passwords {
+        notices.push("there are two passwords for etcd, TURNIP_ETCD_PASSWORD and password_file; a flag beats the variable, and the variable beats the file: leave one of the two out".into());
+    }
     Some(Reach {
         cluster: cluster?,
         etcd: etcd?,
         log: LogSettings { format, level },
         file,
-        notices: Vec::new(),
+        notices,
+        named_files,
     })
+}
+
+fn named_files(etcd: &Section) -> Vec<NamedFile> {
+    let keys = [("ca", false), ("cert", false), ("key", true), ("password_file", true)];
+    let named = keys.into_iter().filter_map(|(key, is_secret)| {
+        Some(NamedFile { key, path: etcd.text(key)?.into(), is_secret })
+    });
+    named.collect()
 }
 
 fn one_of<'a>(given: &Given, choice: &[&'a str]) -> Result<&'a str, String> {

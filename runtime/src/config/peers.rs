@@ -79,11 +79,14 @@ fn listen(text: &str) -> Result<Listen, String> {
         Ok(ip) => {
             format!("an address without a port; write \"{}\"", SocketAddr::new(ip, PORT_DEFAULT))
         }
-        Err(_) => format!("not an address with a port; {right}"),
+        Err(_) => match values::port_out_of_range(text) {
+            Some(port) => format!("there is no port {port}, but 1 to 65535; {right}"),
+            None => format!("not an address with a port; {right}"),
+        },
     })?;
     let ip = values::ip(&address.ip().to_string())?;
     if address.port() == 0 {
-        return Err(format!("without a port; {right}"));
+        return Err(format!("without a port, for there is no port 0; {right}"));
     }
     match ip.is_unspecified() {
         true => Ok(Listen::At(address)),
@@ -183,6 +186,7 @@ mod tests {
             ("host-a:7746", "\"[::]:7746\""),
             ("Off", "or \"off\""),
             ("0.0.0.0:0", "without a port"),
+            ("[::]:99999", "there is no port 99999"),
             ("127.0.0.1:7746", "loopback"),
             ("[ff02::1]:7746", "multicast"),
             ("[fe80::1]:7746", "link-local"),

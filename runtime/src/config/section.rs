@@ -145,6 +145,16 @@ impl Section {
         self.given.remove(key).map(|(_, given)| given)
     }
 
+    /// Whether `key` is given.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.given.contains_key(key)
+    }
+
+    /// The text of `key`, if it is given and one.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.given.get(key)?.1.as_text().ok()
+    }
+
     /// The value of `key`, if given and `parse` accepts it.
     pub(super) fn read<T>(
         &mut self,

@@ -14,7 +14,7 @@ const RECORD_BYTES_MAX: usize = 5 << 18;
 
 /// Refuses more VIPs than a node can publish.
 pub(super) fn check(vips: &[Vip], place: &Place, problems: &mut Collector) {
-    let bytes = encode(&record(vips)).len();
+    let bytes = record_bytes(vips);
     if bytes <= RECORD_BYTES_MAX {
         return;
     }
@@ -26,6 +26,11 @@ pub(super) fn check(vips: &[Vip], place: &Place, problems: &mut Collector) {
         RECORD_BYTES_MAX / 1024,
     );
     problems.add(Problem::new(place.clone(), "vip", None, what));
+}
+
+/// How large the record of a node with these VIPs is, in bytes.
+pub(super) fn record_bytes(vips: &[Vip]) -> usize {
+    encode(&record(vips)).len()
 }
 
 fn record(vips: &[Vip]) -> NodeRecord {

@@ -107,6 +107,14 @@ pub fn ip(text: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// The port of `text`, an address with a port that is none.
+pub fn port_out_of_range(text: &str) -> Option<&str> {
+    let (address, port) = text.rsplit_once(':')?;
+    let is_number = !port.is_empty() && port.chars().all(|c| c.is_ascii_digit());
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    (is_number && port.parse::<u16>().is_err() && ip(address).is_ok()).then_some(port)
+}
+
 /// Reads the prefix length of `ip`: `24`, `/24`, `255.255.255.0`, or `ffff:ffff::` for IPv6.
 ///
 /// # Errors

@@ -321,8 +321,11 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
     if all.iter().all(|(_, value, _)| value.is_none()) {
         return None;
     }
+    let is_in_another = |variable: &str| {
+        all.iter().any(|(_, value, _)| value.as_ref().is_some_and(|value| value.contains(variable)))
+    };
     for (variable, value, meaning) in &all {
-        if value.is_none() {
+        if value.is_none() && !is_in_another(variable) {
             let what = format!(
                 "not set, while others of TURNIP_IP, TURNIP_NETMASK, TURNIP_DEV and TURNIP_ID are; set it to {meaning}, or unset all four"
             );
@@ -330,6 +333,10 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
         }
     }
     let mut check = |variable: &str, value: &Option<String>, error: String| {
+        let error = match value.as_ref().is_some_and(|value| value.contains("TURNIP_")) {
+            true => "several variables in one; a file of variables has one a line".to_owned(),
+            false => error,
+        };
         let place = Place::Variable(variable.into());
         let shown = value.as_ref().map(|value| format!("{value:?}"));
         problems.add(Problem::new(place, variable, shown, error));

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use turnip_core::{ClusterName, Revision, Snapshot, StoreError};
 
 use super::endpoint::{Answers, Endpoint};
-use super::failure::is_compacted;
+use super::failure::{is_compacted, needs_no_login};
 use super::{Etcd, follow, translate};
 
 /// How long an endpoint has for itself before the next one is asked as well.
@@ -201,6 +201,27 @@ impl Etcd {
         outcome?;
         deleted?;
         Ok(latencies)
+    }
+
+    /// Whether etcd asks for users and passwords at all.
+    ///
+    /// # Errors
+    /// When no endpoint answers within `timeout`, or etcd refuses these.
+    pub async fn asks_for_login(
+        &self,
+        user: &str,
+        password: &str,
+        timeout: Duration,
+    ) -> Result<bool, StoreError> {
+        let ask = async |client: &Client| {
+            let mut client = client.auth_client();
+            match client.authenticate(user.to_owned(), password.to_owned()).await {
+                Ok(_) => Ok(true),
+                Err(error) if needs_no_login(&error) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        self.ask(timeout, ask).await
     }
 
     /// How much history the store keeps. `prefix` is one that the user may read.

@@ -23,10 +23,8 @@ impl Vips {
     ) -> HistoryRecord {
         let mut record = HistoryRecord::new(situation.unix_ms);
         let own_session = situation.session.id();
-        let silent_ms = |silent: &Silent| {
-            let silence = situation.peers.silence_of(&silent.node, situation.now);
-            history::millis(silence)
-        };
+        let silent_ms =
+            |silent: &Silent| history::millis(situation.now.since(silent.silence.since));
         for &index in vips {
             let named = situation.named(index);
             if named.map(|(_, session)| session) == own_session {

@@ -126,8 +126,9 @@ impl Vips {
             txn.compares.push(Compare::ModRevision { key, is: is.unwrap_or_default() });
         }
         txn.failure.push(Op::Get { key });
-        self.about_to_inherit(&share, silent.last_heard);
-        let purpose = Purpose::Expire { node: silent.node.clone(), vips: share.clone() };
+        self.about_to_inherit(&share, silent.silence.since);
+        let (node, silence) = (silent.node.clone(), Some(silent.silence));
+        let purpose = Purpose::Expire { node, silence, vips: share.clone() };
         let told = told(situation, &self.tell_claims(situation, &share, Some(silent)), out);
         let id = out.commit_told(purpose, (txn, told), situation.view.newest, situation.timeout());
         for index in share {

@@ -8,8 +8,8 @@ use turnip::etcd::inspect::{EndpointStatus, History};
 use turnip::etcd::{Answerer, Etcd};
 use turnip_core::{Keys, Lease, Level, StoreError};
 
-use super::Findings;
 use super::members::{self, Endpoint};
+use super::{Findings, rights};
 use crate::commands::behind::{self, Vips};
 use crate::commands::overview::{Overview, WhatIf};
 use crate::commands::{certificates, membership};
@@ -44,11 +44,15 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
             Err(error) => findings.error("TURNIP_ID", format!("cannot be checked: {error}")),
         }
     }
-    keys(&etcd, reach, findings).await;
+    if !keys(&etcd, reach, findings).await {
+        // Nothing else is going to be answered; what is missing of rights is named at least.
+        return rights::check(&etcd, reach, config, findings).await;
+    }
     match etcd.history(Keys::new(&reach.cluster).prefix(), TIMEOUT).await {
         Ok(kept) => history(kept, compacts(&etcd, config).await, findings),
         Err(error) => findings.warning("etcd history", format!("cannot be read: {error}")),
     }
+    rights::check(&etcd, reach, config, findings).await;
     let lease = config.map(|config| config.lease);
     match etcd.commit_latencies(&reach.cluster, COMMITS, TIMEOUT).await {
         Ok(latencies) => commits(latencies, lease, findings),
@@ -57,8 +61,10 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
             format!("cannot be timed: {why}; that takes the right to write under /turnip-check/"),
         ),
         Err(error) => {
-            let what =
-                format!("{error}; without commits nothing is held: does etcd have a quorum?");
+            let why = error.to_string();
+            // It says itself what to do.
+            let advice = if why.contains("is full") { "" } else { ": does etcd have a quorum?" };
+            let what = format!("{why}; without commits nothing is held{advice}");
             findings.error("etcd commits", what);
         }
     }
@@ -114,13 +120,23 @@ async fn endpoints(
     for (url, error) in failed {
         let subject = format!("etcd {url}");
         match answered.is_empty() {
-            true => {
-                findings.error(subject, format!("{error}; is etcd running, and its port open?"))
-            }
+            true => findings.error(subject, format!("{error}{}", advice(&error.to_string()))),
             false => findings.warning(subject, format!("{error}; the other endpoints are used")),
         }
     }
     answered
+}
+
+/// What to look at when an endpoint does not answer.
+fn advice(why: &str) -> &'static str {
+    match why {
+        _ if why.contains("tls handshake eof") || why.contains("InvalidContentType") => {
+            "; does etcd speak TLS there? If it does not, write http://"
+        }
+        // It says itself what is wrong.
+        _ if why.contains("certificate") || why.contains("is it an https:// endpoint?") => "",
+        _ => "; is etcd running, and its port open?",
+    }
 }
 
 fn endpoint(
@@ -177,7 +193,8 @@ fn is_3_4(version: &str) -> bool {
     (numbers.next(), numbers.next()) >= (Some(3), Some(4))
 }
 
-async fn keys(etcd: &Etcd, reach: &Reach, findings: &mut Findings) {
+/// Whether they can be read.
+async fn keys(etcd: &Etcd, reach: &Reach, findings: &mut Findings) -> bool {
     let keys = Keys::new(&reach.cluster);
     match etcd.snapshot(keys.prefix()).await {
         Ok(snapshot) => {
@@ -189,9 +206,11 @@ async fn keys(etcd: &Etcd, reach: &Reach, findings: &mut Findings) {
             for line in overview.left_alone() {
                 findings.warning("etcd keys", line);
             }
+            true
         }
         Err(error) => {
-            findings.error("etcd keys", format!("{} cannot be read: {error}", keys.prefix()))
+            findings.error("etcd keys", format!("{} cannot be read: {error}", keys.prefix()));
+            false
         }
     }
 }

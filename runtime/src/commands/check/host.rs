@@ -23,7 +23,7 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
     }
     match InstanceLock::take("turnip check") {
         Ok(_) => findings.ok("daemon", "none runs on this host"),
-        Err(running @ LockError::Taken { .. }) => findings.ok("daemon", running.to_string()),
+        Err(LockError::Taken { pid, node }) => daemon(config, pid, node.as_deref(), findings),
         Err(error) => findings.warning("daemon", error.to_string()),
     }
     let Some(config) = config else { return };
@@ -33,9 +33,23 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
         Err(error) => findings.error("interfaces", format!("cannot be listed: {error}")),
     }
     secondaries(config, findings);
+    ipv6(&with_own_names(config), findings);
     match host::own_addresses() {
         Ok(own) => own_addresses(&with_own_names(config), &own, findings),
         Err(error) => findings.warning("addresses", format!("cannot be listed: {error}")),
+    }
+}
+
+/// One that runs here is this host's own; by another name it is of before the configuration changed.
+fn daemon(config: Option<&Config>, pid: Option<i32>, node: Option<&str>, findings: &mut Findings) {
+    let process = pid.map(|pid| format!(", as process {pid}")).unwrap_or_default();
+    match (node, config) {
+        (Some(node), Some(config)) if node != config.node.as_str() => findings.warning(
+            "daemon",
+            format!("turnip runs here as the node {node}{process}, and this configuration is that of {}: it takes effect when turnip is started again", config.node),
+        ),
+        (Some(node), _) => findings.ok("daemon", format!("turnip runs here as the node {node}{process}")),
+        (None, _) => findings.ok("daemon", format!("turnip runs here{process}")),
     }
 }
 
@@ -134,6 +148,33 @@ fn secondaries(config: &Config, findings: &mut Findings) {
             ),
             // An interface that does not exist is reported elsewhere.
             Err(_) => {}
+        }
+    }
+}
+
+/// IPv6 that is switched off is noticed by nobody before an address is put there.
+fn ipv6(config: &Config, findings: &mut Findings) {
+    let with_ipv6 = config
+        .vips
+        .iter()
+        .filter(|vip| vip.config.addresses.iter().any(|net| net.addr().is_ipv6()));
+    let mut by_interface = BTreeMap::<&str, Vec<&str>>::new();
+    for vip in with_ipv6 {
+        by_interface.entry(&vip.config.interface).or_default().push(vip.config.name.as_str());
+    }
+    for (name, vips) in by_interface {
+        let setting = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+        let is_off = match std::fs::read_to_string(setting) {
+            Ok(value) => value.trim() != "0",
+            // The interface may not be there yet; the kernel may have no IPv6 at all.
+            Err(_) => !std::path::Path::new("/proc/sys/net/ipv6").exists(),
+        };
+        if is_off {
+            let what = format!(
+                "IPv6 is disabled on {name}, so this host can hold no IPv6 address, and so none of {}: set net.ipv6.conf.{name}.disable_ipv6 and net.ipv6.conf.all.disable_ipv6 to 0, and boot without ipv6.disable=1",
+                vips.join(", ")
+            );
+            findings.error("IPv6", what);
         }
     }
 }

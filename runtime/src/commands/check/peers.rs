@@ -34,9 +34,12 @@ pub async fn check(config: &Config, findings: &mut Findings) {
     let Ok(Ok(snapshot)) = read else { return };
     let overview =
         Overview::new(&keys, snapshot.header.revision, &snapshot.kvs, &WhatIf::default());
+    let local = local::ask(&runtime_directory(), &config.reach.cluster);
+    // Before the configuration changed, perhaps.
+    let own_before = local.as_ref().map(|local| &local.node);
     let others = overview.nodes.iter().filter(|(_, node)| node.session.is_some());
     let others: BTreeMap<&NodeName, Option<SocketAddr>> = others
-        .filter(|(name, _)| **name != config.node)
+        .filter(|(name, _)| **name != config.node && Some(*name) != own_before)
         .map(|(name, node)| (name, node.heartbeats))
         .collect();
     if others.is_empty() {
@@ -53,7 +56,6 @@ pub async fn check(config: &Config, findings: &mut Findings) {
     }
     let others = others.into_iter().filter_map(|(name, at)| Some((name.clone(), at?))).collect();
     let all_reply = probe_all(config, &snapshot, &keys, &others, findings);
-    let local = local::ask(&runtime_directory(), &config.reach.cluster);
     let all_are_heard = local.as_ref().is_none_or(|local| are_heard(local, &others, findings));
     if deaf.is_empty() && all_reply && all_are_heard {
         let what = "all hosts take part; as far as it is seen from here, addresses outlive an etcd that does not answer, while all hosts run";
@@ -102,7 +104,7 @@ fn probe_all(
             None => findings.warning(
                 subject,
                 format!(
-                    "does not reply at {address}: open UDP port {} between the hosts, both ways, and look at peers.address there; meanwhile addresses do not outlive an etcd that does not answer",
+                    "does not reply at {address}: if turnip runs there (`turnip status`), open UDP port {} between the hosts, both ways, and look at peers.address there; meanwhile addresses do not outlive an etcd that does not answer",
                     address.port()
                 ),
             ),
