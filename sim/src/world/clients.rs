@@ -292,6 +292,7 @@ mod tests {
         let endpoint = |member| Endpoint { member, failed: None, unreachable: false };
         Client {
             local: Some(0),
+            balanced: None,
             endpoints: (0..3).map(endpoint).collect(),
             current: 0,
             followed: None,
