@@ -7,6 +7,7 @@
 mod addresses;
 mod apart;
 mod api_server;
+mod certificates;
 mod connections;
 mod cuts;
 mod daemons;

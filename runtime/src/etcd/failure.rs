@@ -94,10 +94,12 @@ const MESSAGE_PREFIXES: [&str; 3] = ["etcdserver: ", "raft: ", "raft proposal dr
 
 /// Whether the error came from etcd, not from a layer below.
 pub(super) fn came_from_etcd(error: &Error) -> bool {
-    let from_etcd = |status: &Status| {
-        MESSAGE_PREFIXES.iter().any(|prefix| status.message().starts_with(prefix))
-    };
-    matches!(error, Error::GRpcStatus(status) if from_etcd(status))
+    matches!(error, Error::GRpcStatus(status) if is_from_etcd(status))
+}
+
+/// The same of the status alone.
+pub(super) fn is_from_etcd(status: &Status) -> bool {
+    MESSAGE_PREFIXES.iter().any(|prefix| status.message().starts_with(prefix))
 }
 
 fn is_message(error: &Error, messages: &[&str]) -> bool {

@@ -133,14 +133,17 @@ impl Login {
         }
     }
 
-    /// A login: that which is under way, here or at another endpoint, or another one. It goes on when nobody waits for it.
-    pub(super) fn begin(&self, client: &Client, alone: &Client) -> Arriving {
+    /// A login: that which is under way, here or at another endpoint, or another one. It goes on when
+    /// nobody waits for it. And whether it is this endpoint's own.
+    pub(super) fn begin(&self, client: &Client, alone: &Client) -> (Arriving, bool) {
         let mut state = self.state();
         state.under_way.retain(|_, (_, login)| login.peek().is_none());
-        let own = state.under_way.get(&self.url);
-        let mut young = state.under_way.values().filter(|(at, _)| at.elapsed() < OTHERS_LOGIN);
-        if let Some((_, under_way)) = own.or_else(|| young.next()) {
-            return under_way.clone();
+        if let Some((_, own)) = state.under_way.get(&self.url) {
+            return (own.clone(), true);
+        }
+        let mut others = state.under_way.values();
+        if let Some((_, young)) = others.find(|(since, _)| since.elapsed() < OTHERS_LOGIN) {
+            return (young.clone(), false);
         }
         state.read_again();
         let mut passwords = vec![state.current.clone()];
@@ -149,7 +152,8 @@ impl Login {
             && refused.passwords == passwords
             && refused.at.elapsed() < REFUSED_PAUSE
         {
-            return futures::future::ready(Err(refused.status.clone())).boxed().shared();
+            let refused = futures::future::ready(Err(refused.status.clone())).boxed().shared();
+            return (refused, true);
         }
         let login = self.clone();
         let (client, alone) = (client.clone(), alone.clone());
@@ -167,7 +171,7 @@ impl Login {
         });
         let arriving = arriving.boxed().shared();
         state.under_way.insert(Arc::clone(&self.url), (Instant::now(), arriving.clone()));
-        arriving
+        (arriving, true)
     }
 
     /// etcd has refused this token, because it has `ended` or for another reason.

@@ -27,11 +27,22 @@ impl Endpoint {
             return Ok(Some(token));
         }
         let began = Instant::now();
-        // Not while it waits: a login takes longer than any answer that is missed.
-        match timeout_at(by, login.begin(&connection.with_leader, &connection.alone)).await {
+        // A login takes longer than answers do, so the connection is not given up for its silence meanwhile:
+        // the login itself looks whether the member is there.
+        let (arriving, own) = login.begin(&connection.with_leader, &connection.alone);
+        match timeout_at(by, arriving).await {
             Ok(Ok(())) => {
-                connection.note_answer();
+                if own {
+                    connection.note_answer();
+                }
                 Ok(login.token())
+            }
+            Ok(Err(status)) if !own && !failure::is_from_etcd(&status) => {
+                Err(Failure::NotSent(format!(
+                    "{}: the login at another endpoint has failed: {}",
+                    self.url,
+                    status.message()
+                )))
             }
             Ok(Err(status)) => {
                 let error = Error::GRpcStatus(status);
@@ -69,7 +80,7 @@ impl Endpoint {
                 Wants::Use => self.use_token(&connection, login, token, prefix).await,
                 Wants::Successor if login.take_newest() => {}
                 Wants::Successor => {
-                    let successor = login.begin(&connection.with_leader, &connection.alone);
+                    let (successor, _) = login.begin(&connection.with_leader, &connection.alone);
                     if let Err(status) = successor.await {
                         let error = Error::GRpcStatus(status);
                         let why = Failure::of(&self.url, &error);
