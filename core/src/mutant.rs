@@ -111,8 +111,6 @@ mutants! {
     OwnAbsenceIgnored: "A2, rule 9.9",
     /// Who has noticed another store waits for its own lease only.
     QuietByOwnLease: "A2, rule 9.5",
-    /// A drain that cannot be read drains.
-    UnreadableDrains: "rule 9.6",
     /// A lease is believed however long it is.
     LeaseUnlimited: "rule 9.10",
     /// A stranger's claim to have been the first is believed however early it is.

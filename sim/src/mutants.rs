@@ -91,6 +91,15 @@ pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
             "tests/hearing_from_review.rs",
             "who_resumes_a_session_counts_no_silence_from_before_it_wrote_it"
         ),
+        // One sign of another store stands behind the other where a whole cluster is restored.
+        Mutant::EarlierWriteIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_key_at_an_earlier_write_is_noticed_however_high_the_revision_is"
+        ),
+        Mutant::OwnAbsenceIgnored => core_test!(
+            "tests/another_store.rs",
+            "that_the_own_session_is_gone_before_anybody_may_expire_it_is_noticed"
+        ),
         Mutant::EarlierTermIgnored => core_test!(
             "tests/another_store.rs",
             "a_member_in_an_earlier_raft_term_is_noticed_when_all_that_is_known_fits"

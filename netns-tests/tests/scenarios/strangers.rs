@@ -8,6 +8,7 @@ use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::CLUSTER;
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
+use crate::a_lease_passes;
 use crate::store::quick_elections;
 
 /// What one daemon may grow by when others' keys of 40 MiB have come by.
@@ -43,9 +44,6 @@ fn garbage_under_the_prefix_takes_no_address_away_and_is_told_on_lines_of_its_ow
     etcd.put(&key(&format!("intents/drain/{name}")), garbage)?;
     etcd.put(&key("nodes/stranger"), garbage)?;
     etcd.put(&key(&format!("what\n{garbage}")), garbage)?;
-    let endless =
-        r#"{"v":1,"lease_ms":18446744073709551615,"host":"x","nonce":"0000000000000001-1"}"#;
-    etcd.put(&key("sessions/stranger"), endless)?;
     etcd.put(&key(&format!("sessions/{name}")), garbage)?;
     cluster.wait("the session is as it should be again", || {
         let value = cluster.members[0].value(&key(&format!("sessions/{name}")))?;
@@ -62,6 +60,11 @@ fn garbage_under_the_prefix_takes_no_address_away_and_is_told_on_lines_of_its_ow
         ensure!(!said.contains(char::is_control), "turnip {command}: {said:?}");
         ensure!(said.contains("is left alone"), "turnip {command}: {said}");
     }
+    // What it declares is longer than anybody waits for.
+    let endless =
+        r#"{"v":1,"lease_ms":18446744073709551615,"host":"x","nonce":"0000000000000001-1"}"#;
+    cluster.members[0].put(&key("sessions/stranger"), endless)?;
+    a_lease_passes();
     let log = cluster.daemon(owner)?.log_text().replace('\n', " ");
     ensure!(!log.contains(char::is_control), "{log:?}");
     cluster.conclude(from, Outcome::stayed_on(owner))

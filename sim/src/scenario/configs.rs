@@ -44,14 +44,14 @@ fn of_names() -> Vec<Scenario> {
         scenario(
             "rollback-raised",
             "interleaving 15: the same, with raised revisions under the same cluster id, as by etcdutl --bump-revision or by writes after the restore",
-            &[Mutant::EarlierWriteIgnored],
+            &[Mutant::ResumeAfterRollback],
             20 * S,
             rollback_raised,
         ),
         scenario(
             "rollback-to-nothing",
             "interleaving 15: the same, and nothing is left of what etcd held",
-            &[Mutant::OwnAbsenceIgnored],
+            &[Mutant::ResumeAfterRollback],
             20 * S,
             rollback_to_nothing,
         ),
