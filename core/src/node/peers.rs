@@ -371,10 +371,11 @@ impl Peers {
         self.peers.iter().filter_map(silent).collect()
     }
 
-    /// How long nothing of a node was received, no write and no heartbeat that was acknowledged.
+    /// How long a node has been silent, from where its silence counts for an expiry.
     pub(super) fn silence_of(&self, node: &NodeName, now: Instant) -> Duration {
         let Some(peer) = self.peers.get(node) else { return Duration::ZERO };
-        now.since(Some(peer.heard).max(peer.acknowledged).map_or(now, Mark::heard_at))
+        let acknowledged = peer.acknowledged.filter(|_| peer.expired_by == ExpiredBy::Listed);
+        now.since(Some(peer.heard).max(acknowledged).map_or(now, Mark::heard_at))
     }
 
     /// An expiry of `node` is under way, and none is tried again before `retry_at`.
