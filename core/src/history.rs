@@ -44,8 +44,8 @@ pub struct Transition {
     /// The same in words, where `why` alone does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// By the clock of the node that writes, until it wrote: how long nothing of `from` was received
-    /// (`silent`), how long it had been free (`free`), and how long ago it was given up (all others).
+    /// By the clock of the node that writes, until it wrote: how long `from` had been silent as its
+    /// lease counts (`silent`), how long it had been free (`free`), and how long ago it was given up (all others).
     pub after_ms: u64,
 }
 

@@ -132,7 +132,9 @@ impl Silence {
 
 impl Peer {
     fn silence(&self) -> Silence {
-        let heard = Some(self.heard).max(self.acknowledged).unwrap_or(self.heard);
+        // Heartbeats are part of it only where the session is listed.
+        let acknowledged = self.acknowledged.filter(|_| self.expired_by == ExpiredBy::Listed);
+        let heard = Some(self.heard).max(acknowledged).unwrap_or(self.heard);
         Silence { since: heard.heard_at(), lease: self.lease.unwrap_or_default() }
     }
 
