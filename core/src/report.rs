@@ -295,18 +295,13 @@ impl fmt::Display for Report {
                 write!(f, "resumed session {session} of an earlier process")
             }
             Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
-            Report::RenewalsFail { .. } => self.tell_of_sessions(f),
+            Report::RenewalsFail { .. }
+            | Report::ConsentMissing { .. }
+            | Report::Expired { .. }
+            | Report::SessionEnded { .. } => self.tell_of_sessions(f),
             Report::HeldByConsent => f.write_str(
                 "etcd does not answer; addresses are held by consent of all hosts: do not restart turnip meanwhile",
             ),
-            Report::ConsentMissing { nodes, left } => {
-                write!(
-                    f,
-                    "etcd does not answer, and {} does not acknowledge: {:.1} s until addresses are taken away",
-                    some_of(nodes),
-                    left.as_secs_f64()
-                )
-            }
             Report::PathsLost { nodes } => write!(
                 f,
                 "no heartbeat comes from {}: while etcd does not answer, addresses will not outlive a lease",
@@ -318,7 +313,6 @@ impl fmt::Display for Report {
                 write!(f, "watch of etcd is stale, starting it again: {why}")
             }
             Report::WatchRestored => f.write_str("watch of etcd is up to date"),
-            Report::Expired { .. } | Report::SessionEnded { .. } => self.tell_of_sessions(f),
             Report::Assuming { assignment, token, .. } => {
                 write!(f, "assuming {assignment} (token {token})")
             }
@@ -397,6 +391,14 @@ impl Report {
                 "renewal fails, {:.1} s until addresses are taken away: {why}",
                 left.as_secs_f64()
             ),
+            Report::ConsentMissing { nodes, left } => {
+                write!(
+                    f,
+                    "etcd does not answer, and {} does not acknowledge: {:.1} s until addresses are taken away",
+                    some_of(nodes),
+                    left.as_secs_f64()
+                )
+            }
             Report::Expired { node, silence: None, .. } => {
                 write!(f, "expired the session of {node}, which another host had and did not renew")
             }
