@@ -8,15 +8,16 @@ use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::CLUSTER;
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
-use crate::a_lease_passes;
 use crate::store::quick_elections;
+use crate::{VERY_LONG_LEASE, a_lease_passes};
 
 /// What one daemon may grow by when others' keys of 40 MiB have come by.
 const GROWTH_KIB_MAX: u64 = 8 << 10;
 
 fn one_host() -> Result<(Cluster, usize)> {
     let etcd = EtcdPlan::Apart(1, quick_elections());
-    let cluster = Cluster::start(Plan { hosts: 1, etcd, ..Plan::default() })?;
+    let plan = Plan { hosts: 1, etcd, ..Plan::default() }.with_lease(VERY_LONG_LEASE);
+    let cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
     Ok((cluster, owner))
 }
