@@ -66,6 +66,11 @@ fn garbage_under_the_prefix_takes_no_address_away_and_is_told_on_lines_of_its_ow
         r#"{"v":1,"lease_ms":18446744073709551615,"host":"x","nonce":"0000000000000001-1"}"#;
     cluster.members[0].put(&key("sessions/stranger"), endless)?;
     a_lease_passes();
+    // Nobody else takes it away within minutes, and nothing is to stay behind.
+    cluster.members[0].ask(Duration::from_secs(10), |mut client| async move {
+        client.delete(key("sessions/stranger"), None).await?;
+        Ok(())
+    })?;
     let log = cluster.daemon(owner)?.log_text().replace('\n', " ");
     ensure!(!log.contains(char::is_control), "{log:?}");
     cluster.conclude(from, Outcome::stayed_on(owner))
