@@ -8,15 +8,16 @@ use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::CLUSTER;
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
-use crate::a_lease_passes;
 use crate::store::quick_elections;
+use crate::{VERY_LONG_LEASE, a_lease_passes};
 
 /// What one daemon may grow by when others' keys of 40 MiB have come by.
 const GROWTH_KIB_MAX: u64 = 8 << 10;
 
 fn one_host() -> Result<(Cluster, usize)> {
     let etcd = EtcdPlan::Apart(1, quick_elections());
-    let cluster = Cluster::start(Plan { hosts: 1, etcd, ..Plan::default() })?;
+    let plan = Plan { hosts: 1, etcd, ..Plan::default() }.with_lease(VERY_LONG_LEASE);
+    let cluster = Cluster::start(plan)?;
     let owner = cluster.wait_for_owner()?;
     Ok((cluster, owner))
 }
@@ -65,6 +66,11 @@ fn garbage_under_the_prefix_takes_no_address_away_and_is_told_on_lines_of_its_ow
         r#"{"v":1,"lease_ms":18446744073709551615,"host":"x","nonce":"0000000000000001-1"}"#;
     cluster.members[0].put(&key("sessions/stranger"), endless)?;
     a_lease_passes();
+    // Nobody else takes it away within minutes, and nothing is to stay behind.
+    cluster.members[0].ask(Duration::from_secs(10), |mut client| async move {
+        client.delete(key("sessions/stranger"), None).await?;
+        Ok(())
+    })?;
     let log = cluster.daemon(owner)?.log_text().replace('\n', " ");
     ensure!(!log.contains(char::is_control), "{log:?}");
     cluster.conclude(from, Outcome::stayed_on(owner))
