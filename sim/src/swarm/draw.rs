@@ -20,7 +20,6 @@ pub fn draw(seed: u64) -> Plan {
     let mut plan = Plan { seed, params: params(rng), ..Plan::quiet() };
     hearing::params(of_hearing, &mut plan.params);
     announcing::params(of_announcing, &mut plan.params);
-    plan.params.balanced = rng.chance(60);
     plan.quiet = if rng.chance(150) { rng.within(60..=240) * S } else { 5 * S };
     if rollbacks::draw(&mut Rng::new(seed, "rollbacks"), &mut plan) {
         return plan;
