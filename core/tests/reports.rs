@@ -1,6 +1,5 @@
 //! What an operator is told, and how loudly.
 
-#[allow(dead_code, reason = "other tests use the rest of it")]
 mod world;
 
 use std::time::Duration;

@@ -218,12 +218,7 @@ impl Place<'_> {
             _ => turnip_command(self.namespace)?,
         };
         without_variables_of_the_lab(&mut command);
-        let own = |path: PathBuf| CString::new(path.as_os_str().as_bytes());
-        let ids = vec![
-            (own(machine_id(self.directory))?, c"/etc/machine-id"),
-            (own(boot_id(self.directory))?, c"/proc/sys/kernel/random/boot_id"),
-        ];
-        process::see(&mut command, ids);
+        see_ids_of(self.directory, &mut command)?;
         Ok(command)
     }
 }
@@ -296,6 +291,20 @@ pub fn turnip_command(namespace: &Namespace) -> Result<Command> {
     let mut command = namespace.command(&binary::turnip()?.display().to_string());
     without_variables_of_the_lab(&mut command);
     Ok(command)
+}
+
+/// Has a command see the ids of the machine and of its boot of a host that keeps its files in `directory`.
+///
+/// # Errors
+/// When the directory has a name that no file has.
+pub fn see_ids_of(directory: &Path, command: &mut Command) -> Result<()> {
+    let own = |path: PathBuf| CString::new(path.as_os_str().as_bytes());
+    let ids = vec![
+        (own(machine_id(directory))?, c"/etc/machine-id"),
+        (own(boot_id(directory))?, c"/proc/sys/kernel/random/boot_id"),
+    ];
+    process::see(command, ids);
+    Ok(())
 }
 
 /// They begin as turnip's own do, which would warn of each.

@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 use super::Cluster;
-use crate::daemon::{CLUSTER, RUNTIME_DIRECTORY, endpoints, runtime_directory, turnip_command};
+use crate::daemon::{
+    CLUSTER, RUNTIME_DIRECTORY, endpoints, runtime_directory, see_ids_of, turnip_command,
+};
 
 impl Cluster {
     /// Runs turnip elsewhere, as an operator does, with the cluster's endpoints.
@@ -29,6 +31,7 @@ impl Cluster {
     pub fn turnip_on(&self, host: usize, arguments: &[&str]) -> Result<(Option<i32>, String)> {
         let host = &self.hosts[host];
         let mut command = turnip_command(host.namespace())?;
+        see_ids_of(&host.directory, &mut command)?;
         command.args(arguments).arg("--config").arg(host.directory.join("turnip.toml"));
         command.env(RUNTIME_DIRECTORY, runtime_directory(&host.directory));
         let output = command.output()?;
