@@ -175,7 +175,7 @@ fn what_is_given_free_for_it_is_not_configured_any_more_is_told() {
     world.run_until(LIMIT, |w| w.owner("w").is_some() && w.owner("v").is_none());
     let all = told(&world);
     let of_v = |t: &&Transition| t.vips.contains(&"v".parse().unwrap());
-    let freed = all.iter().flat_map(|(_, r)| &r.transitions).filter(of_v).next_back().unwrap();
+    let freed = all.iter().flat_map(|(_, r)| &r.transitions).rfind(of_v).unwrap();
     assert_eq!(path(freed), (name("a"), None, Why::NotConfigured));
 }
 

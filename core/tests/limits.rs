@@ -14,7 +14,7 @@ const OWN: &str = "/turnip/main/sessions/a";
 
 /// Lets so much time pass at once, as a host that was suspended sees it; then a while step by step.
 fn jump(world: &mut World, duration: Duration) {
-    world.now = world.now + duration;
+    world.now += duration;
     world.run(2 * SECOND);
 }
 

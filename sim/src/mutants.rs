@@ -29,6 +29,56 @@ macro_rules! core_test {
 
 /// The test of core that catches a mutant which clusters do not show.
 pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
+    of_records(mutant).or_else(|| of_order(mutant))
+}
+
+/// Of what another store, or a stranger, says in records.
+fn of_records(mutant: Mutant) -> Option<CoreTest> {
+    match mutant {
+        // One sign of another store stands behind the other where a whole cluster is restored.
+        Mutant::EarlierWriteIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_key_at_an_earlier_write_is_noticed_however_high_the_revision_is"
+        ),
+        Mutant::OwnAbsenceIgnored => core_test!(
+            "tests/another_store.rs",
+            "that_the_own_session_is_gone_before_anybody_may_expire_it_is_noticed"
+        ),
+        Mutant::EarlierTermIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_member_in_an_earlier_raft_term_is_noticed_when_all_that_is_known_fits"
+        ),
+        Mutant::RecreationIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_key_that_came_to_be_anew_without_having_been_deleted_is_noticed"
+        ),
+        Mutant::OtherContentIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_write_with_another_value_than_it_had_is_noticed"
+        ),
+        Mutant::PresenceIgnored => core_test!(
+            "tests/another_store.rs",
+            "a_key_that_is_told_absent_when_it_was_there_is_noticed"
+        ),
+        Mutant::QuietByOwnLease => core_test!(
+            "tests/another_store.rs",
+            "who_has_noticed_waits_for_the_longest_lease_that_it_knew"
+        ),
+        // Nobody but the operator of a test writes such records.
+        Mutant::LeaseUnlimited => core_test!(
+            "src/node/peers.rs",
+            "a_lease_beyond_what_can_be_configured_is_waited_for_no_longer_than_the_longest_that_can"
+        ),
+        Mutant::FirstBeforeSession => core_test!(
+            "tests/limits.rs",
+            "a_stranger_that_says_it_has_always_had_an_address_takes_it_from_nobody"
+        ),
+        _ => None,
+    }
+}
+
+/// Of the order in which things happen.
+fn of_order(mutant: Mutant) -> Option<CoreTest> {
     match mutant {
         Mutant::ExpiredGateMoved | Mutant::RefreshReopensGate => {
             core_test!(
@@ -90,44 +140,6 @@ pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
         Mutant::SilentFromBeforeResuming => core_test!(
             "tests/hearing_from_review.rs",
             "who_resumes_a_session_counts_no_silence_from_before_it_wrote_it"
-        ),
-        // One sign of another store stands behind the other where a whole cluster is restored.
-        Mutant::EarlierWriteIgnored => core_test!(
-            "tests/another_store.rs",
-            "a_key_at_an_earlier_write_is_noticed_however_high_the_revision_is"
-        ),
-        Mutant::OwnAbsenceIgnored => core_test!(
-            "tests/another_store.rs",
-            "that_the_own_session_is_gone_before_anybody_may_expire_it_is_noticed"
-        ),
-        Mutant::EarlierTermIgnored => core_test!(
-            "tests/another_store.rs",
-            "a_member_in_an_earlier_raft_term_is_noticed_when_all_that_is_known_fits"
-        ),
-        Mutant::RecreationIgnored => core_test!(
-            "tests/another_store.rs",
-            "a_key_that_came_to_be_anew_without_having_been_deleted_is_noticed"
-        ),
-        Mutant::OtherContentIgnored => core_test!(
-            "tests/another_store.rs",
-            "a_write_with_another_value_than_it_had_is_noticed"
-        ),
-        Mutant::PresenceIgnored => core_test!(
-            "tests/another_store.rs",
-            "a_key_that_is_told_absent_when_it_was_there_is_noticed"
-        ),
-        Mutant::QuietByOwnLease => core_test!(
-            "tests/another_store.rs",
-            "who_has_noticed_waits_for_the_longest_lease_that_it_knew"
-        ),
-        // Nobody but the operator of a test writes such records.
-        Mutant::LeaseUnlimited => core_test!(
-            "src/node/peers.rs",
-            "a_lease_beyond_what_can_be_configured_is_waited_for_no_longer_than_the_longest_that_can"
-        ),
-        Mutant::FirstBeforeSession => core_test!(
-            "tests/limits.rs",
-            "a_stranger_that_says_it_has_always_had_an_address_takes_it_from_nobody"
         ),
         Mutant::OtherHistoryAcknowledged => core_test!(
             "tests/hearing_from_review.rs",

@@ -88,14 +88,25 @@ fn directory(variable: &str, default: &str) -> PathBuf {
     }
 }
 
+/// The names of all interfaces.
+fn interfaces() -> Result<Vec<String>, String> {
+    let links = check::links().map_err(|error| format!("cannot list the interfaces: {error}"))?;
+    Ok(links.into_iter().map(|link| link.name.to_string()).collect())
+}
+
+/// Says what leads to etcd by way of a VIP.
+fn log_dangers(config: &Config, etcd: &Etcd) {
+    for danger in behind::look_at_known(config, etcd) {
+        match danger.is_certain {
+            true => tracing::error!("{}", danger.what),
+            false => tracing::warn!("{}", danger.what),
+        }
+    }
+}
+
 async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     needs::privileges().map_err(|why| why.to_string())?;
-    let existing: Vec<String> = check::links()
-        .map_err(|error| format!("cannot list the interfaces: {error}"))?
-        .into_iter()
-        .map(|link| link.name.to_string())
-        .collect();
-    serve_what_there_is(config, &existing, manager)?;
+    serve_what_there_is(config, &interfaces()?, manager)?;
     let _lock = InstanceLock::take(config.node.as_str()).map_err(|error| error.to_string())?;
     let socket = heartbeats::bind(config.peers.listen)?;
     let backstop = backstop(config)?;
@@ -120,12 +131,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     // Before the fence: it would silence them.
     own_addresses::refuse(config, &etcd, ANSWER_WITHIN).await?;
     log_start(config, backstop, heard_at);
-    for danger in behind::look_at_known(config, &etcd) {
-        match danger.is_certain {
-            true => tracing::error!("{}", danger.what),
-            false => tracing::warn!("{}", danger.what),
-        }
-    }
+    log_dangers(config, &etcd);
 
     let clock = HostClock::new();
     let settings = Settings {

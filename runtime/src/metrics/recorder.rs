@@ -24,17 +24,15 @@ impl Recorder {
     pub fn report(&mut self, report: &Report) {
         let counters = &self.counters;
         match report {
-            Report::Assumed { vip, arrival, gap, .. } => {
-                if self.held.insert(vip.clone()) {
+            Report::Assumed { vip, arrival, gap, .. }
+                if self.held.insert(vip.clone()) => {
                     counters.arrived(*arrival, *gap);
                 }
-            }
-            Report::Forfeiting { vip, departure, .. } => {
+            Report::Forfeiting { vip, departure, .. }
                 // Asked for again when the kernel refused to take it away.
-                if self.leaving.insert(vip.clone()) {
+                if self.leaving.insert(vip.clone()) => {
                     counters.departed(*departure);
                 }
-            }
             Report::Forfeited { vip, .. } => {
                 self.held.remove(vip);
                 self.leaving.remove(vip);

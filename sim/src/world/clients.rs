@@ -297,7 +297,6 @@ mod tests {
             current: 0,
             followed: None,
             leave_followed: false,
-            balanced: None,
         }
     }
 
