@@ -144,15 +144,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
     let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
     let heartbeats = heard_at.map(heartbeats::node_config).transpose()?;
-    let peers = match socket.filter(|_| heartbeats.is_some()) {
-        Some(socket) => {
-            let (cluster, node) = (config.reach.cluster.clone(), config.node.clone());
-            let hearing = config.lease.duration();
-            let started = UdpPeers::start(socket, Identity { cluster, node }, process, hearing);
-            Some(started.map_err(|error| format!("cannot read heartbeats: {error}"))?)
-        }
-        None => None,
-    };
+    let socket = socket.filter(|_| heartbeats.is_some());
+    let peers = socket.map(|socket| peers(config, socket, process)).transpose()?;
     let watcher = peers.as_ref().map(UdpPeers::watcher);
     let concerns = Concerns::default();
     let conflicts = kernel.conflicts();
@@ -200,6 +193,14 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         () = reports.serve() => Err("the log ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
+}
+
+/// Begins to send heartbeats, and to hear those of others.
+fn peers(config: &Config, socket: Socket, process: u64) -> Result<UdpPeers, String> {
+    let (cluster, node) = (config.reach.cluster.clone(), config.node.clone());
+    let hearing = config.lease.duration();
+    let started = UdpPeers::start(socket, Identity { cluster, node }, process, hearing);
+    started.map_err(|error| format!("cannot read heartbeats: {error}"))
 }
 
 /// VIPs whose interface is missing wait for it, and the others are served. With none to serve it is an error
