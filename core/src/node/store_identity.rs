@@ -16,17 +16,18 @@ const MEMBERS_MAX: usize = 16;
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct StoreIdentity {
     cluster_id: Option<u64>,
-    /// The highest raft term in which each member has answered. One member's only grows. Another member's
-    /// may be lower: one that was sent a snapshot by its leader answers by its old term for a while.
-    terms: BTreeMap<u64, u64>,
+    /// The highest raft term in which each member has answered, and the lowest revision at which it did. One
+    /// member's only grows. Another member's may be lower: one that was sent a snapshot by its leader
+    /// answers by its old term for a while.
+    terms: BTreeMap<u64, (u64, Revision)>,
     noticed_at: Option<Instant>,
     quiet_until: Option<Instant>,
 }
 
 impl StoreIdentity {
     /// Why an answer shows that the store is not the one that it was: another cluster, a revision
-    /// below one that was `known` when the answer was asked for, or a member at an earlier raft term
-    /// (rule 9.7).
+    /// below one that was `known` when the answer was asked for, or a member that is at a later revision
+    /// in an earlier raft term (rule 9.7).
     pub(super) fn contradiction(
         &self,
         own: &Own,
@@ -48,10 +49,11 @@ impl StoreIdentity {
             }
             _ => {}
         }
-        // A member that was started only just now does not know.
-        let Header { member_id, raft_term: term, .. } = header;
-        let before = *self.terms.get(&member_id)?;
-        (0 < term && term < before && !own.mutated(Mutant::EarlierTermIgnored)).then(|| {
+        // A member that was started only just now does not know. An answer from before comes late.
+        let Header { member_id, raft_term: term, revision, .. } = header;
+        let (before, at) = *self.terms.get(&member_id)?;
+        let is_earlier = 0 < term && term < before && revision > at;
+        (is_earlier && !own.mutated(Mutant::EarlierTermIgnored)).then(|| {
             format!("etcd's member {member_id:x} went back to raft term {term} from {before}")
         })
     }
@@ -64,11 +66,18 @@ impl StoreIdentity {
 
     /// Takes note of the raft term in which a member answers.
     pub(super) fn learn_term(&mut self, header: Header) {
-        let Header { member_id, raft_term: term, .. } = header;
-        if let Some(known) = self.terms.get_mut(&member_id) {
-            *known = term.max(*known);
+        let Header { member_id, raft_term: term, revision, .. } = header;
+        if term == 0 {
+            return;
+        }
+        if let Some((known, at)) = self.terms.get_mut(&member_id) {
+            if term > *known {
+                (*known, *at) = (term, revision);
+            } else if term == *known {
+                *at = revision.min(*at);
+            }
         } else if self.terms.len() < MEMBERS_MAX {
-            self.terms.insert(member_id, term);
+            self.terms.insert(member_id, (term, revision));
         }
     }
 
@@ -134,7 +143,7 @@ mod tests {
 
     /// Rule 9.7.
     #[test]
-    fn a_member_at_an_earlier_raft_term_contradicts_and_another_member_does_not() {
+    fn a_member_later_in_an_earlier_raft_term_contradicts_and_another_member_does_not() {
         let (own, mut store) = (own(), StoreIdentity::default());
         store.learn(in_term(1, 5));
         store.learn_term(in_term(2, 4));
@@ -144,7 +153,9 @@ mod tests {
         assert_eq!(contradiction(&store, in_term(2, 4)), None, "it may lag behind");
         assert_eq!(contradiction(&store, in_term(3, 1)), None, "not known");
         assert_eq!(contradiction(&store, in_term(1, 0)), None, "it was only just started");
-        assert!(contradiction(&store, in_term(1, 4)).is_some());
+        let later = |header: Header| Header { revision: Revision(10), ..header };
+        assert!(contradiction(&store, later(in_term(1, 4))).is_some());
+        assert_eq!(contradiction(&store, in_term(1, 4)), None, "it was answered before");
         store.forget(Duration::from_secs(3), Instant::from_nanos(1));
         assert_eq!(contradiction(&store, in_term(1, 2)), None, "whichever answers next");
     }
