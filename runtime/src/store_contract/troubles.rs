@@ -107,7 +107,14 @@ pub async fn no_member_answers_in_an_earlier_raft_term_than_it_did<
 async fn terms<S: Store, C: Clock>(on: &Subject<'_, S, C>) -> Vec<(u64, u64)> {
     let mut terms = Vec::new();
     for handle in 0..3 {
-        let header = on.apply(handle, vec![put(on.key("term"), "")]).await.header;
+        // A member that was just unpaused may not know yet who leads.
+        let header = loop {
+            let txn = Txn { success: vec![put(on.key("term"), "")], ..Txn::default() };
+            match on.try_commit(handle, txn).await {
+                Ok(response) => break response.header,
+                Err(_) => on.wait(PAUSE).await,
+            }
+        };
         terms.push((header.member_id, header.raft_term));
     }
     terms
