@@ -93,6 +93,8 @@ mutants! {
     YieldsWhileHeld: "rule 4.10, interleaving 17",
     /// Who cannot hear goes on renewing.
     RenewWhileStale: "rule 9.3",
+    /// Who cannot hear assumes what he had when a late renewal lands.
+    AssumeWhileStale: "rule 9.3",
     /// A store that turned out to be another one changes nothing.
     KeepAfterRollback: "A2, rule 9.4",
     /// Addresses are assumed at once from a store that turned out to be another one.

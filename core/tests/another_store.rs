@@ -211,3 +211,37 @@ fn what_is_late_and_what_a_new_member_says_is_no_other_store() {
     assert_eq!(world.holders(), [0]);
     assert!(!world.said(1, "not the store that it was"), "{}", world.story());
 }
+
+/// Rule 9.3. In the backup b has the address, and a's session is as it was: its renewal, sent when nothing
+/// was heard any more, lands when its lease has run out and b has the address.
+#[test]
+fn what_was_had_before_is_not_assumed_when_a_late_renewal_lands_while_news_are_stale() {
+    for (mutant, overlaps) in [(None, false), (Some(Mutant::AssumeWhileStale), true)] {
+        let mut world = a_holds();
+        if let Some(mutant) = mutant {
+            world.hosts[0].node.set_mutant(mutant);
+        }
+        (world.hosts[0].hold_commits, world.hosts[0].watch_cut) = (true, true);
+        // The stream breaks late; renewing stops a while after that.
+        world.run(1_500 * MS);
+        let now = world.now;
+        let broken = StoreError::Unavailable("cut".into());
+        world.hosts[0].node.handle_follow_failed(&broken, now);
+        let is_stale = |world: &World| world.said(0, "no news come from etcd");
+        world.run_until(3 * SECOND, |world| world.holders().is_empty() && is_stale(world));
+        world.etcd.kvs = named_for_b(&world, 1, 2);
+        world.etcd.history.clear();
+        let last = world.hosts[0].commits.pop_back().expect("a renewal is under way");
+        world.hosts[0].commits = [last].into();
+        world.deliver(0);
+        let (now, restored) = (world.now, StoreError::Unavailable("restored".into()));
+        world.hosts[1].told = None;
+        world.hosts[1].node.handle_follow_failed(&restored, now);
+        let mut lasts = 0;
+        for _ in 0..2_000 {
+            world.run(MS);
+            lasts += u32::from(world.hosts[0].addresses.iter().any(|one| one.marked));
+        }
+        assert_eq!(lasts > 0, overlaps, "{mutant:?}: {}", world.story());
+    }
+}

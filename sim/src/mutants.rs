@@ -40,6 +40,10 @@ fn of_records(mutant: Mutant) -> Option<CoreTest> {
             "tests/another_store.rs",
             "a_key_at_an_earlier_write_is_noticed_however_high_the_revision_is"
         ),
+        Mutant::AssumeWhileStale => core_test!(
+            "tests/another_store.rs",
+            "what_was_had_before_is_not_assumed_when_a_late_renewal_lands_while_news_are_stale"
+        ),
         Mutant::OwnAbsenceIgnored => core_test!(
             "tests/another_store.rs",
             "that_the_own_session_is_gone_before_anybody_may_expire_it_is_noticed"

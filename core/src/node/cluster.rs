@@ -57,6 +57,8 @@ pub(super) enum News {
     KeepNothing,
     /// The own session lets this node hold until then. `was_late`: nothing could be held before.
     Extended { deadline: Instant, was_late: bool },
+    /// What is known is up to date again, where it may not have been.
+    UpToDate,
     /// A renewal was answered; `after_failing`: the first one again.
     RenewalAnswered { after_failing: bool },
     /// One failed.
@@ -357,6 +359,9 @@ impl Cluster {
                 for kv in &snapshot.kvs {
                     self.unreadable.report(&own.keys, &self.view, &kv.key, out);
                 }
+                if self.watch.is_outdated() {
+                    news.push(News::UpToDate);
+                }
                 let may_renew_again = self.watch.snapshot_came(out, now);
                 if may_renew_again && self.session.is_renewable() {
                     out.timers.set(Timer::Renew, now);
@@ -644,6 +649,9 @@ impl Cluster {
             self.set_guard_timer(out);
             // What it is about may be over when its answer comes.
             if now < deadline {
+                if write.was_late {
+                    self.watch.renewed_late(own);
+                }
                 news.push(News::Extended { deadline, was_late: write.was_late });
             }
         }

@@ -8,6 +8,7 @@ use super::peers::Peers;
 use super::session::Session;
 use super::shutdown::Shutdown;
 use super::store_identity::StoreIdentity;
+use super::watch::Watch;
 use crate::lease::Lease;
 use crate::name::{NodeName, Revision, SessionId};
 use crate::records::VipRecord;
@@ -48,6 +49,7 @@ pub(super) struct Situation<'a> {
     pub(super) session: &'a Session,
     pub(super) peers: &'a Peers,
     pub(super) store: &'a StoreIdentity,
+    pub(super) watch: &'a Watch,
     pub(super) shutdown: &'a Shutdown,
     /// The wall clock, for people who read `vips/`.
     pub(super) unix_ms: u64,
@@ -62,8 +64,8 @@ impl<'a> Situation<'a> {
         unix_ms: u64,
         now: Instant,
     ) -> Self {
-        let Cluster { view, store, session, peers, .. } = cluster;
-        Situation { own, view, session, peers, store, shutdown, unix_ms, now }
+        let Cluster { view, store, session, peers, watch, .. } = cluster;
+        Situation { own, view, session, peers, store, watch, shutdown, unix_ms, now }
     }
 
     pub(super) fn lease(&self) -> Lease {

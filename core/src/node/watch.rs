@@ -20,6 +20,8 @@ pub(super) struct Watch {
     following: bool,
     /// News have been in doubt for so long that renewing must stop.
     stale: bool,
+    /// The lease ran out and was renewed while news were stale: what is known may be outdated.
+    outdated: bool,
     /// The revision of an own renewal that has not come back yet.
     expected: Option<Revision>,
     /// News are in doubt.
@@ -62,6 +64,17 @@ impl Watch {
         !self.stale || own.mutated(Mutant::RenewWhileStale)
     }
 
+    /// A lease that had run out is renewed, by a request from before. Others may have had by then what is
+    /// known to be this node's, and in a store that was restored its session need not have ended for that.
+    pub(super) fn renewed_late(&mut self, own: &Own) {
+        self.outdated |= self.stale && !own.mutated(Mutant::AssumeWhileStale);
+    }
+
+    /// Whether what is known may be outdated, so that nothing may be assumed (rule 9.3).
+    pub(super) fn is_outdated(&self) -> bool {
+        self.outdated
+    }
+
     /// Below this revision the snapshot that was asked for cannot be (A2).
     pub(super) fn asked_knowing(&self) -> Revision {
         self.asked_knowing
@@ -70,6 +83,7 @@ impl Watch {
     /// The snapshot has come; whether renewing may go on that had stopped.
     pub(super) fn snapshot_came(&mut self, out: &mut Outbox, now: Instant) -> bool {
         let was_stale = std::mem::take(&mut self.stale);
+        self.outdated = false;
         self.following = true;
         self.tries = 0;
         self.snapshot_at = Some(now);

@@ -90,6 +90,10 @@ impl Vips {
             // After another store was noticed it is all looked at again when the quiet is over (A2).
             return;
         }
+        if situation.watch.is_outdated() {
+            // It is all looked at again with the next snapshot.
+            return;
+        }
         if self.vips[index].needs_reinstall() {
             self.vips[index].leaving = None;
         }
