@@ -1,6 +1,6 @@
 //! One daemon a network namespace (rule 6.8 of the protocol).
 //!
-//! The lock is a group of packet sockets with room for one ([`room`]), which takes privileges. Who has it
+//! The lock is a group of packet sockets with room for one (`room`), which takes privileges. Who has it
 //! listens on an abstract unix socket besides, and says its name to whoever is too late. Any user may have
 //! taken that socket: then nobody is told a name, and that is all.
 
