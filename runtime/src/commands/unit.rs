@@ -28,6 +28,8 @@ pub struct Unit {
     pub missing: Vec<PathBuf>,
     /// The user that the daemon runs as.
     pub user: RunsAs,
+    /// Groups that the daemon is in besides.
+    pub groups: Vec<String>,
     /// Files that systemd reads as root and passes, by the name of the credential.
     pub credentials: BTreeMap<String, PathBuf>,
     /// Capabilities that the daemon has although it is not root.
@@ -88,6 +90,7 @@ struct Settings {
     command: Vec<String>,
     user: String,
     is_dynamic: bool,
+    groups: Vec<String>,
     credentials: BTreeMap<String, PathBuf>,
     ambient: Vec<String>,
     hidden: Hidden,
@@ -223,6 +226,7 @@ impl Settings {
             variables,
             missing,
             user,
+            groups: self.groups,
             credentials: self.credentials,
             capabilities: self.ambient,
             hidden: self.hidden,

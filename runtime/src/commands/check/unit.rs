@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, User, getgrouplist};
+use nix::unistd::{Gid, Group, User, getgrouplist};
 use turnip::config::{Config, Reach};
 
 use super::{Findings, Grade};
@@ -78,17 +78,18 @@ pub fn check(unit: &Unit, is_checked: bool, findings: &mut Findings) {
 pub fn files(unit: Option<&Unit>, reach: &Reach, config: Option<&Config>, findings: &mut Findings) {
     for named in reach.named_files.iter().filter(|named| named.is_secret) {
         let Ok(stat) = std::fs::metadata(&named.path) else { continue };
-        if stat.mode() & 0o044 != 0 {
+        let groups = unit.map(|unit| gids(&unit.groups)).unwrap_or_default();
+        let is_for_group = stat.gid() == 0 || groups.contains(&stat.gid());
+        let by_others = if is_for_group { 0o004 } else { 0o044 };
+        if stat.mode() & by_others != 0 {
+            let (mode, right) = (stat.mode() & 0o777, if is_for_group { 640 } else { 600 });
             let what = format!(
-                "{} = {:?} can be read by others than its owner (mode {:03o}): run chmod 600, and {}",
+                "{} = {:?} can be read by others than its owner (mode {mode:03o}): run chmod {right}, and change what is in it, if anybody else may have read it{}",
                 named.key,
                 named.path,
-                stat.mode() & 0o777,
-                match unit
-                    .is_some_and(|unit| unit.user != RunsAs::Root && !unit.passes(&named.path))
-                {
-                    true => "pass it to the daemon by LoadCredential=, as the unit shows",
-                    false => "change what is in it, if anybody else may have read it",
+                match unit.is_some_and(|unit| unit.user != RunsAs::Root && groups.is_empty()) {
+                    true => "; give the daemon a group that may, as the unit shows",
+                    false => "",
                 }
             );
             findings.warning("files", what);
@@ -106,7 +107,8 @@ pub fn files(unit: Option<&Unit>, reach: &Reach, config: Option<&Config>, findin
                 unit.user,
                 match *key {
                     "config" => "chmod 644 it, for it holds no secret",
-                    _ => "pass it by LoadCredential=, as the unit shows",
+                    _ =>
+                        "let a group read it, and give the daemon that by SupplementaryGroups=, as the unit shows",
                 }
             );
             findings.error("files", what);
@@ -123,7 +125,7 @@ fn may_read(unit: &Unit, path: &Path) -> Result<(), String> {
     if unit.hidden.tmp && is_in(&TMPS) {
         return Err("PrivateTmp= gives it another /tmp".into());
     }
-    let who = Who::of(&unit.user)?;
+    let who = Who::of(&unit.user, &unit.groups)?;
     let path = path.canonicalize().map_err(|error| error.to_string())?;
     for place in path.ancestors().skip(1) {
         who.may(place, 0o1, "entered")?;
@@ -138,9 +140,18 @@ struct Who {
     is_root: bool,
 }
 
+/// Those that there are of these groups.
+fn gids(groups: &[String]) -> Vec<u32> {
+    let gid = |name: &String| match name.parse::<u32>() {
+        Ok(gid) => Some(gid),
+        Err(_) => Some(Group::from_name(name).ok()??.gid.as_raw()),
+    };
+    groups.iter().filter_map(gid).collect()
+}
+
 impl Who {
-    fn of(user: &RunsAs) -> Result<Self, String> {
-        let nobody = Who { uid: None, gids: Vec::new(), is_root: false };
+    fn of(user: &RunsAs, groups: &[String]) -> Result<Self, String> {
+        let nobody = Who { uid: None, gids: gids(groups), is_root: false };
         let name = match user {
             RunsAs::Root => return Ok(Who { is_root: true, ..nobody }),
             RunsAs::Dynamic(_) => return Ok(nobody),
@@ -153,7 +164,7 @@ impl Who {
         let Ok(Some(user)) = found else { return Err(format!("there is no user {name}")) };
         let c_name = std::ffi::CString::new(user.name).map_err(|error| error.to_string())?;
         let groups = getgrouplist(&c_name, user.gid).unwrap_or_else(|_| vec![user.gid]);
-        let gids = groups.into_iter().map(Gid::as_raw).collect();
+        let gids = groups.into_iter().map(Gid::as_raw).chain(nobody.gids).collect();
         Ok(Who { uid: Some(user.uid.as_raw()), gids, is_root: user.uid.is_root() })
     }
 
@@ -189,14 +200,17 @@ mod tests {
         std::fs::set_permissions(directory.path(), open).unwrap();
         let file = directory.path().join("key.pem");
         std::fs::write(&file, "x").unwrap();
-        let who = |user: RunsAs, mode| {
+        let group = std::fs::metadata(&file).unwrap().gid().to_string();
+        let who = |user: RunsAs, groups: &[String], mode| {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            Who::of(&user).unwrap().may(&file, 0o4, "read")
+            Who::of(&user, groups).unwrap().may(&file, 0o4, "read")
         };
         let dynamic = || RunsAs::Dynamic("turnip".into());
-        assert!(who(dynamic(), 0o600).unwrap_err().contains("mode 600"));
-        assert_eq!(who(dynamic(), 0o644), Ok(()));
-        assert_eq!(who(RunsAs::Root, 0o600), Ok(()));
-        assert!(Who::of(&RunsAs::User("no-such-user".into())).is_err());
+        assert!(who(dynamic(), &[], 0o600).unwrap_err().contains("mode 600"));
+        assert_eq!(who(dynamic(), &[], 0o644), Ok(()));
+        assert!(who(dynamic(), &[], 0o640).is_err());
+        assert_eq!(who(dynamic(), &[group], 0o640), Ok(()), "as the unit shows");
+        assert_eq!(who(RunsAs::Root, &[], 0o600), Ok(()));
+        assert!(Who::of(&RunsAs::User("no-such-user".into()), &[]).is_err());
     }
 }

@@ -101,6 +101,8 @@ impl Settings {
             }
             "User" => value.clone_into(&mut self.user),
             "DynamicUser" => self.is_dynamic = is_yes(value),
+            "SupplementaryGroups" if value.is_empty() => self.groups.clear(),
+            "SupplementaryGroups" => self.groups.extend(split(value)),
             "LoadCredential" if value.is_empty() => self.credentials.clear(),
             "LoadCredential" => {
                 if let Some((id, path)) = value.split_once(':') {

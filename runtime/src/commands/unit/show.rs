@@ -9,7 +9,7 @@ use super::words::split;
 
 /// Is there when systemd is what the host was booted with.
 const RUNS: &str = "/run/systemd/system";
-const PROPERTIES: &str = "LoadState,FragmentPath,NeedDaemonReload,Environment,EnvironmentFiles,ExecStart,User,DynamicUser,LoadCredential,AmbientCapabilities,ProtectHome,PrivateTmp";
+const PROPERTIES: &str = "LoadState,FragmentPath,NeedDaemonReload,Environment,EnvironmentFiles,ExecStart,User,DynamicUser,SupplementaryGroups,LoadCredential,AmbientCapabilities,ProtectHome,PrivateTmp";
 
 /// Asks systemd; none when it does not run, does not answer, or has no such unit.
 pub fn ask(unit: &str) -> Option<Settings> {
@@ -38,6 +38,7 @@ fn parse(text: &str) -> Option<Settings> {
             "ExecStart" => settings.command = arguments(value),
             "User" => value.clone_into(&mut settings.user),
             "DynamicUser" => settings.is_dynamic = value == "yes",
+            "SupplementaryGroups" => settings.groups = split(value),
             "LoadCredential" => settings.credentials.extend(credentials(value)),
             "AmbientCapabilities" => {
                 settings.ambient = split(value).iter().map(|name| name.to_uppercase()).collect();
