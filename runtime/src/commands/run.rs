@@ -18,7 +18,7 @@ use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
 use turnip::etcd::Etcd;
 use turnip::host;
-use turnip::kernel::{Netlink, Settings, check, fence};
+use turnip::kernel::{Netlink, Settings, check, fence, release};
 use turnip::lock::InstanceLock;
 use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
@@ -141,11 +141,28 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     };
     let driver = driver::run(node, &etcd, &kernel, &peers, &clock, commands, observe);
     tokio::select! {
-        exit = driver => Ok(exit),
+        exit = driver => {
+            if exit == Exit::Stopped {
+                put_back();
+            }
+            Ok(exit)
+        }
         // As if killed: the fence and the lifetimes silence what is held, others take over.
         why = kernel.failure(config.lease.duration()) => Err(format!("giving up: {why}")),
         () = local.serve() => Err("the status ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
+    }
+}
+
+/// What was set of interfaces is put back with the fence; where that stays, it is here.
+fn put_back() {
+    match release::put_back(&runtime_directory()) {
+        Ok(names) => {
+            for name in names {
+                tracing::info!(interface = %name, "promote_secondaries is 0 again, as it was before turnip");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "promote_secondaries may stay as it is"),
     }
 }
 
