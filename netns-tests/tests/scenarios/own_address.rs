@@ -13,6 +13,7 @@ use turnip_netns_tests::namespace::Namespace;
 use turnip_netns_tests::plan::{LINK, Plan, vip};
 use turnip_netns_tests::responder::service;
 
+use crate::own_addresses::{dont_promote, promotes};
 use crate::{a_lease_passes, with_policy};
 
 /// As keepalived leaves it, or whoever balances load by this address.
@@ -124,6 +125,7 @@ fn a_host_that_has_the_ip_of_a_vip_in_another_way_does_not_take_it_and_keeps_its
 -> Result<()> {
     let mut cluster = Cluster::lay_out(with_a_second_vip())?;
     cluster.host(0).namespace().add_address("lo", double())?;
+    dont_promote(&cluster, 0)?;
     for host in 0..3 {
         cluster.start_daemon(host)?;
     }
@@ -134,9 +136,11 @@ fn a_host_that_has_the_ip_of_a_vip_in_another_way_does_not_take_it_and_keeps_its
     ensure!(checked.contains(&format!("{DOUBLE} is on lo")), "{checked}");
     ensure!(cluster.logs().contains(&format!("cannot hold web here: {DOUBLE} on lo")));
     ensure!(answering(&cluster)? == only("h2"), "{}", cluster.logs());
+    ensure!(promotes(&cluster, 0)?, "it has the other VIP, with its subnet: {}", cluster.logs());
     cluster.note("turnip stops on h1");
     cluster.stop_daemon(0)?;
     ensure!(cluster.logs().contains("leaving the fence in place"), "{}", cluster.logs());
+    ensure!(!promotes(&cluster, 0)?, "that was set by turnip: {}", cluster.logs());
     let namespace = cluster.host(0).namespace();
     ensure!(namespace.addresses()?.contains(&double().addr()), "it is not turnip's");
     ensure!(has_fence(namespace)? && answering(&cluster)? == only("h2"), "{}", cluster.logs());
@@ -163,6 +167,8 @@ fn a_holder_beside_whose_vip_the_same_ip_appears_keeps_it_until_it_moves_and_is_
     cluster.note("somebody gives h1, which has the VIP, its IP once more");
     cluster.host(0).namespace().add_address("lo", double())?;
     cluster.wait("h1 says so", || says(&cluster, "h1", "notices"))?;
+    let (_, checked) = cluster.turnip_on(0, &["check"])?;
+    ensure!(checked.contains(&format!("{DOUBLE} is on lo")), "{checked}");
     a_lease_passes();
     ensure!(owner_of_web(&cluster)? == Some("h1".into()), "{}", cluster.logs());
     ensure!(answering(&cluster)? == only("h1"), "{}", cluster.logs());

@@ -256,21 +256,24 @@ fn a_route_that_goes_with_the_vip_is_named_in_one_warning() -> Result<()> {
 }
 
 /// Whether the link of a host keeps the other addresses of a subnet when the first of them goes.
-fn promotes(cluster: &Cluster, host: usize) -> Result<bool> {
+pub fn promotes(cluster: &Cluster, host: usize) -> Result<bool> {
     cluster.host(host).namespace().run(|| {
         let file = format!("/proc/sys/net/ipv4/conf/{LINK}/promote_secondaries");
         Ok(std::fs::read_to_string(file)?.trim() == "1")
     })
 }
 
+/// It does not, as the kernel has it by itself.
+pub fn dont_promote(cluster: &Cluster, host: usize) -> Result<()> {
+    let name = format!("ipv4/conf/{LINK}/promote_secondaries");
+    cluster.host(host).namespace().sysctl(&name, "0")
+}
+
 #[test]
 fn promote_secondaries_is_as_it_was_after_a_stop_or_a_release_of_a_daemon_that_was_killed_before()
 -> Result<()> {
     let mut cluster = Cluster::lay_out(Plan::default())?;
-    for host in 0..cluster.size() {
-        let name = format!("ipv4/conf/{LINK}/promote_secondaries");
-        cluster.host(host).namespace().sysctl(&name, "0")?;
-    }
+    (0..cluster.size()).try_for_each(|host| dont_promote(&cluster, host))?;
     for host in cluster.plan().in_order_of_start() {
         cluster.start_daemon(host)?;
     }

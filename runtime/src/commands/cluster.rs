@@ -286,6 +286,15 @@ impl ClusterState {
         self.sessions(keys).filter(is_unheard).filter_map(lease)
     }
 
+    /// Those that have been silent beyond their lease, also since they were heard.
+    fn silent<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = NodeName> + 'a {
+        self.sessions(keys).filter_map(|(node, kv)| {
+            let lease = decode::<SessionRecord>(&kv.value).ok()?.lease();
+            let silence = self.renewals.get(&node).map_or(self.observed_for, Instant::elapsed);
+            (silence >= beyond(lease) && !self.vouched.contains(&node)).then_some(node)
+        })
+    }
+
     /// For how long, since it began, there is something to listen for.
     fn left(&self, keys: &Keys, patience: impl Fn(Duration) -> Duration) -> Option<Duration> {
         let waits = self.unheard(keys).map(|(_, lease)| patience(lease));
@@ -324,9 +333,8 @@ impl ClusterState {
 
     /// Puts together what was read and seen.
     pub fn overview(&self, keys: &Keys, what_if: &WhatIf) -> Overview {
-        let silent = self.unheard(keys).filter(|(_, lease)| self.observed_for >= beyond(*lease));
         let what_if = WhatIf {
-            silent: silent.map(|(node, _)| node).collect(),
+            silent: self.silent(keys).collect(),
             drained: what_if.drained.clone(),
             down: what_if.down.clone(),
             pinned: what_if.pinned.clone(),

@@ -2,14 +2,14 @@
 //! where nobody else does.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use turnip::clock::HostClock;
 use turnip::config::{Compact, Growth};
 use turnip::etcd::Etcd;
-use turnip::etcd::growth::{Age, Concern, Database};
+use turnip::etcd::growth::{Age, Concern, Database, Source};
 use turnip::etcd::inspect::History;
 use turnip::metrics::{EtcdHealth, Outside};
 use turnip::seams::Clock;
@@ -105,11 +105,17 @@ impl Watch {
             amiss.extend(age.concern());
             self.compact(etcd, history, clock).await;
         }
-        outside.set_etcd(fullest(&databases).map(|database| EtcdHealth {
-            database_bytes: database.bytes,
-            quota_bytes: database.quota.map(|(quota, _)| quota),
-            alarms: database.alarms.clone(),
-            compacted_ago,
+        outside.set_etcd(fullest(&databases).map(|database| {
+            EtcdHealth {
+                database_bytes: database.bytes,
+                // What is only assumed is no reason for an alert.
+                quota_bytes: database
+                    .quota
+                    .filter(|(_, source)| *source != Source::Assumed)
+                    .map(|(quota, _)| quota),
+                alarms: alarms(&databases),
+                compacted_ago,
+            }
         }));
         if !databases.is_empty() {
             concerns.become_these(amiss);
@@ -167,6 +173,15 @@ impl Watch {
     }
 }
 
+/// Their names, without the member that each is about.
+fn alarms(databases: &[Database]) -> Vec<String> {
+    let name = |alarm: &String| {
+        alarm.rsplit_once("alarm:").map_or(alarm.as_str(), |(_, name)| name).trim().to_owned()
+    };
+    let all: BTreeSet<String> = databases.iter().flat_map(|one| &one.alarms).map(name).collect();
+    all.into_iter().collect()
+}
+
 /// The member whose database has the least room.
 fn fullest(databases: &[Database]) -> Option<&Database> {
     let room = |database: &&Database| {
@@ -190,6 +205,18 @@ async fn alone(etcd: &Etcd) -> Result<Result<(), String>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alarms_go_by_their_names() {
+        let database = |alarms: &[&str]| Database {
+            url: "http://127.0.0.1:2379".into(),
+            bytes: 0,
+            quota: None,
+            alarms: alarms.iter().map(|alarm| (*alarm).to_owned()).collect(),
+        };
+        let raised = ["memberID:10501334649042878790 alarm:NOSPACE ", "memberID:7 alarm:NOSPACE "];
+        assert_eq!(alarms(&[database(&raised), database(&[])]), ["NOSPACE"]);
+    }
 
     #[test]
     fn what_is_amiss_is_known_until_it_is_over() {

@@ -31,11 +31,13 @@ pub struct OwnAddress {
     pub address: IpNet,
     /// What turnip would put there, if that is another address.
     pub instead_of: Option<Assignment>,
+    /// Whether turnip has put that there as well: a daemon that was killed goes on with it.
+    pub is_beside: bool,
 }
 
 impl fmt::Display for OwnAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OwnAddress { vip, interface, address, instead_of } = self;
+        let OwnAddress { vip, interface, address, instead_of, .. } = self;
         write!(f, "{address} is on {interface}, and turnip did not put it there; ")?;
         match instead_of {
             None => write!(f, "it is the address of the VIP {vip}"),
@@ -76,16 +78,21 @@ impl OwnAddresses {
         Ok(Self::among(&vips, &present))
     }
 
-    /// Those among what is `present`. What is beside a VIP that turnip has put there counts for
-    /// nothing: a daemon that was killed goes on with that.
+    /// Those among what is `present`.
     fn among(vips: &[&VipConfig], present: &[PresentAddress]) -> Self {
         let mut found = OwnAddresses::default();
         let (marked, unmarked): (Vec<_>, Vec<_>) = present.iter().partition(|one| one.marked);
         // As a rule there is none, and there may be very many VIPs.
         for one in unmarked {
             for vip in vips {
-                let is_here = |one: &&PresentAddress| vip.belongs_on(&one.interface, one.address);
-                let own = |instead_of| OwnAddress {
+                let is_put = |put: &Assignment| {
+                    let is_it = |one: &&PresentAddress| {
+                        one.interface == put.interface && one.address == put.address
+                    };
+                    marked.iter().any(is_it)
+                };
+                let own = |instead_of: Option<Assignment>| OwnAddress {
+                    is_beside: instead_of.as_ref().is_some_and(is_put),
                     vip: vip.name.clone(),
                     interface: Arc::clone(&one.interface),
                     address: one.address,
@@ -95,12 +102,9 @@ impl OwnAddresses {
                     vip.belongs_on(&one.interface, one.address),
                     vip.has_double(&one.interface, one.address),
                 );
-                if !(belongs || is_double) || marked.iter().any(is_here) {
-                    continue;
-                }
                 if belongs {
                     found.exact.push(own(None));
-                } else {
+                } else if is_double {
                     let same = |put: &Assignment| put.address.addr() == one.address.addr();
                     found.doubles.push(own(vip.assignments().find(same)));
                 }
@@ -149,7 +153,8 @@ pub async fn refuse(config: &Config, etcd: &Etcd, timeout: Duration) -> Result<(
     let mut own = Vec::new();
     if !found.doubles.is_empty() {
         let reached = heartbeats::reached_at(config, etcd, timeout).await;
-        let is_reached = |one: &&OwnAddress| reached.contains(&one.address.addr());
+        let is_reached =
+            |one: &&OwnAddress| !one.is_beside && reached.contains(&one.address.addr());
         own.extend(found.doubles.iter().filter(is_reached).cloned());
     }
     if !found.exact.is_empty() {
@@ -202,12 +207,28 @@ mod tests {
     }
 
     #[test]
-    fn what_turnip_put_there_is_not_the_hosts_own_and_neither_is_what_is_beside_it() {
+    fn what_turnip_put_there_is_not_the_hosts_own() {
         let none = (Vec::new(), Vec::new());
         assert_eq!(among(&[on("eth0", "10.99.0.3/24", true)]), none);
         assert_eq!(among(&[on("eth0", "10.99.0.4/24", false)]), none);
-        let beside = [on("eth0", "10.99.0.3/24", true), on("eth1", "10.99.0.3/32", false)];
-        assert_eq!(among(&beside), none);
+    }
+
+    #[test]
+    fn what_is_beside_a_vip_that_turnip_has_put_there_is_named_and_known_to_be_so() {
+        let present = [on("eth0", "10.99.0.3/24", true), on("eth1", "10.99.0.3/32", false)];
+        let found = OwnAddresses::among(&[&vip()], &present);
+        assert!(found.exact.is_empty() && found.doubles[0].is_beside);
+        assert!(!OwnAddresses::among(&[&vip()], &present[1..]).doubles[0].is_beside);
+    }
+
+    #[test]
+    fn an_own_address_is_the_hosts_although_turnip_has_put_another_one_of_the_vip_there() {
+        let addresses = ["10.99.0.3/24", "10.99.0.4/24"].map(|one| one.parse().unwrap()).into();
+        let vip = VipConfig { addresses, ..vip() };
+        let present = [on("eth0", "10.99.0.3/24", true), on("eth0", "10.99.0.4/24", false)];
+        let found = OwnAddresses::among(&[&vip], &present);
+        assert_eq!(found.exact.len(), 1);
+        assert_eq!(found.are_the_hosts(&BTreeSet::new()).len(), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
 use turnip::etcd::{Etcd, EtcdSettings};
 use turnip::host;
-use turnip::kernel::{Netlink, Settings, check, fence};
+use turnip::kernel::{Netlink, Settings, check, fence, release};
 use turnip::lock::InstanceLock;
 use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
@@ -181,7 +181,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
     let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
     tokio::select! {
-        exit = driver => Ok(exit),
+        exit = driver => Ok(ended(exit)),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
         why = kernel.failure(config.lease.duration()) => Err(format!("giving up: {why}")),
         () = growth => Err("looking at etcd's growth ended".into()),
@@ -218,6 +218,22 @@ fn serve_what_there_is(
         tracing::error!("{problem}; what does not need it is served");
     }
     Ok(())
+}
+
+/// What was set of interfaces is put back with the fence; where that stays, it is here.
+fn ended(exit: Exit) -> Exit {
+    if exit != Exit::Stopped {
+        return exit;
+    }
+    match release::put_back(&runtime_directory()) {
+        Ok(names) => {
+            for name in names {
+                tracing::info!(interface = %name, "promote_secondaries is 0 again, as it was before turnip");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "promote_secondaries may stay as it is"),
+    }
+    exit
 }
 
 /// Chooses what silences addresses when this process cannot.

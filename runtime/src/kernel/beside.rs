@@ -68,7 +68,7 @@ impl Beside {
     pub fn is_deprecated(&self, vip: IpNet) -> bool {
         vip.addr().is_ipv6()
             && (vip.prefix_len() == vip.max_prefix_len()
-                || self.own.iter().any(|own| vip.contains(&own.addr())))
+                || self.own.iter().any(|own| overlap(*own, vip)))
     }
 
     /// Whether the address of a VIP that is there must be put there anew.

@@ -54,7 +54,12 @@ impl Configured {
     pub fn entry(&self, state: &LinkState, address: IpNet) -> Entry {
         let by = |name: &Arc<str>| (Arc::clone(name), address);
         let configured = state.names().map(by).find(|entry| self.entries.contains(entry));
-        configured.unwrap_or_else(|| by(&state.name))
+        // Else by the name by which a VIP with that IP is there, so that it is known to be beside it.
+        let has_its_ip = |name: &&Arc<str>| {
+            let vips = self.by_interface.get(*name).into_iter().flatten();
+            vips.into_iter().any(|vip| vip.addr() == address.addr())
+        };
+        configured.unwrap_or_else(|| by(state.names().find(has_its_ip).unwrap_or(&state.name)))
     }
 
     /// The addresses of VIPs that turnip puts on the interface.
@@ -75,26 +80,32 @@ pub(super) struct OwnNames(Arc<Mutex<Names>>);
 
 #[derive(Default)]
 struct Names {
-    own: BTreeMap<Arc<str>, Arc<str>>,
+    /// By the other name, the interface's index and its own name.
+    own: BTreeMap<Arc<str>, (u32, Arc<str>)>,
     /// How often one of them became another.
     changes: u64,
 }
 
 impl OwnNames {
-    /// Takes note of what the interface is called.
+    /// Takes note of what the interface is called. A name that it no longer has, or that is its own now, is
+    /// no other name any more.
     pub fn learn(&self, state: &LinkState) {
-        if !state.other_names.is_empty() {
-            let mut names = self.lock();
-            for other in &state.other_names {
-                let before = names.own.insert(Arc::clone(other), Arc::clone(&state.name));
-                names.changes += u64::from(before.as_ref() != Some(&state.name));
-            }
+        let mut names = self.lock();
+        let before = names.own.len();
+        names.own.retain(|other, (index, _)| {
+            *other != state.name && (*index != state.index || state.other_names.contains(other))
+        });
+        names.changes += u64::from(names.own.len() != before);
+        for other in &state.other_names {
+            let now = (state.index, Arc::clone(&state.name));
+            let before = names.own.insert(Arc::clone(other), now.clone());
+            names.changes += u64::from(before != Some(now));
         }
     }
 
     /// The interface's own name.
     pub fn of(&self, name: &Arc<str>) -> Arc<str> {
-        Arc::clone(self.lock().own.get(name).unwrap_or(name))
+        Arc::clone(self.lock().own.get(name).map_or(name, |(_, own)| own))
     }
 
     /// How often an interface got another name, or one that was not known.
@@ -137,7 +148,8 @@ mod tests {
         assert_eq!(names, ["eth0".into(), "the-uplink-of-this-host".into()]);
         let entry = |address: &str| configured.entry(&state, address.parse().unwrap()).0;
         assert_eq!(&*entry("10.0.0.50/24"), "the-uplink-of-this-host");
-        assert_eq!(&*entry("10.0.0.50/32"), "eth0", "turnip does not put that there");
+        assert_eq!(&*entry("10.0.0.50/32"), "the-uplink-of-this-host", "beside the VIP");
+        assert_eq!(&*entry("10.0.0.51/24"), "eth0", "no VIP has that");
     }
 
     #[test]
@@ -146,8 +158,18 @@ mod tests {
         for own in ["eth0", "eth9"] {
             names.learn(&link(own, &["uplink"]));
         }
+        names.learn(&LinkState { index: 8, ..link("eth3", &["spare"]) });
         let assignments = [on("uplink", "10.0.0.50/24"), on("eth5", "10.0.0.51/24")];
         let own = assignments.map(|one| names.translate(&one).interface);
         assert_eq!(own, ["eth9".into(), "eth5".into()]);
+        // It is its own name now, and then that of another interface.
+        let changes = names.changes();
+        names.learn(&link("uplink", &[]));
+        assert_eq!(&*names.of(&"uplink".into()), "uplink");
+        names.learn(&link("eth9", &["uplink"]));
+        names.learn(&LinkState { index: 8, ..link("uplink", &[]) });
+        assert_eq!(&*names.of(&"uplink".into()), "uplink");
+        assert_eq!(&*names.of(&"spare".into()), "spare", "it has that no more");
+        assert!(names.changes() > changes);
     }
 }

@@ -62,6 +62,22 @@ pub fn release_all(runtime_directory: &Path) -> io::Result<Released> {
     Ok(Released { addresses, fence: fence::remove()?, promotions, silenced: Vec::new() })
 }
 
+/// Puts back what was set of interfaces that have no address of turnip's any more, where a daemon leaves
+/// its fence (rule 7.9). Gives their names.
+///
+/// # Errors
+/// When the kernel does not list its addresses.
+pub fn put_back(runtime_directory: &Path) -> io::Result<Vec<String>> {
+    let namespace = host::network_namespace()?;
+    let record = Record::open(runtime_directory, namespace);
+    let mut promotion = Promotion::open(runtime_directory, namespace);
+    route::briefly(|route| {
+        let used: BTreeSet<u32> =
+            find(route, &record)?.into_iter().map(|(slot, _)| slot.index).collect();
+        Ok(promotion.put_back(route, |index| used.contains(&index)))
+    })
+}
+
 fn release_addresses(runtime_directory: &Path) -> io::Result<(Vec<PresentAddress>, Vec<String>)> {
     let namespace = host::network_namespace()?;
     let mut record = Record::open(runtime_directory, namespace);

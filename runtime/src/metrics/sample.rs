@@ -1,5 +1,6 @@
 //! How things stand, as metrics.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -159,16 +160,22 @@ fn certificates(ends: &[CertificateEnd], to: &mut Encoder<'_>) -> fmt::Result {
     if ends.is_empty() {
         return Ok(());
     }
-    let end = |end: &CertificateEnd| {
-        let (whose, place) = match &end.whose {
+    // Of several in one place, as authorities are, the first that ends.
+    let mut first: BTreeMap<(&str, String), i64> = BTreeMap::new();
+    for end in ends {
+        let place = match &end.whose {
             Whose::Client(file) => ("client", file.display().to_string()),
             Whose::Server(endpoint) => ("server", endpoint.clone()),
             Whose::Authority(file) => ("authority", file.display().to_string()),
         };
-        ([("certificate", whose.to_owned()), ("place", place)], end.ends_unix)
-    };
-    let help = "When a certificate ends, in seconds since 1970";
-    to.gauges("certificate_end_timestamp_seconds", help, ends.iter().map(end))
+        let known = first.entry(place).or_insert(end.ends_unix);
+        *known = end.ends_unix.min(*known);
+    }
+    let shown = first
+        .into_iter()
+        .map(|((whose, place), at)| ([("certificate", whose.to_owned()), ("place", place)], at));
+    let help = "When the first certificate there ends, in seconds since 1970";
+    to.gauges("certificate_end_timestamp_seconds", help, shown)
 }
 
 /// Where samples are written to.

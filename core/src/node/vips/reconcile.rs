@@ -90,10 +90,6 @@ impl Vips {
             // After another store was noticed it is all looked at again when the quiet is over (A2).
             return;
         }
-        if situation.watch.is_outdated() {
-            // It is all looked at again with the next snapshot.
-            return;
-        }
         if self.vips[index].needs_reinstall() {
             self.vips[index].leaving = None;
         }
@@ -109,7 +105,10 @@ impl Vips {
         } else if self.is_leaving_for_good(situation.own, index, modified) {
             // A hand-over of it may still land: only a new write makes it ours again (rule 5).
             tasks.claim.push(index);
-        } else if context.publication.may_assume(situation.own, index) {
+        } else if context.publication.may_assume(situation.own, index)
+            // It is all looked at again with the next snapshot.
+            && !situation.watch.is_outdated()
+        {
             self.vips[index].leaving = None;
             tasks.assume.push(index);
         }

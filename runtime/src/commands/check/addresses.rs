@@ -50,6 +50,14 @@ pub async fn check(config: &Config, findings: &mut Findings) {
         _ => Default::default(),
     };
     for one in &found.doubles {
+        if one.is_beside {
+            let what = format!(
+                "{one}; the VIP is here, and stays until it moves, and is not taken again while that is there; {}",
+                one.remedy()
+            );
+            findings.warning(SUBJECT, what);
+            continue;
+        }
         if reached.contains(&one.address.addr()) {
             findings.error(SUBJECT, refused(one));
             continue;
