@@ -156,13 +156,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
 
 /// What was set of interfaces is put back with the fence; where that stays, it is here.
 fn put_back() {
-    match release::put_back(&runtime_directory()) {
-        Ok(names) => {
-            for name in names {
-                tracing::info!(interface = %name, "promote_secondaries is 0 again, as it was before turnip");
-            }
-        }
-        Err(error) => tracing::warn!(%error, "promote_secondaries may stay as it is"),
+    if let Err(error) = release::put_back(&runtime_directory()) {
+        tracing::warn!(%error, "promote_secondaries may stay as it is");
     }
 }
 
