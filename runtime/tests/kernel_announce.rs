@@ -35,21 +35,24 @@ fn is_misled(neighbour: &Neighbour, vip: &Assignment) -> bool {
     neighbour.cached(vip.address.addr()) == Some(wrong)
 }
 
+async fn a_misled_neighbour_learns(vips: [Assignment; 2]) {
+    let neighbour = Neighbour::join().await;
+    let host = Host::start(Backstop::Fence, &vips);
+    mislead(&neighbour, &vips);
+    let deadline = host.after(60_000);
+    assert_eq!(host.assume(&vips, deadline).await, done());
+    // As often as it takes: a single advertisement may be lost, which is why a node repeats it.
+    eventually("the cache to learn", async || {
+        host.kernel.announce(vips.to_vec(), deadline).await;
+        !vips.iter().any(|vip| is_misled(&neighbour, vip))
+    })
+    .await;
+}
+
 #[test]
 fn a_neighbours_cache_learns_the_new_holder_from_the_announcement_alone() {
-    on_a_host(|| async {
-        let neighbour = Neighbour::join().await;
-        let vips = [on(DEVICE, "10.0.0.50/24"), on(DEVICE, "fd00::50/64")];
-        let host = Host::start(Backstop::Fence, &vips);
-        mislead(&neighbour, &vips);
-        let deadline = host.after(60_000);
-        assert_eq!(host.assume(&vips, deadline).await, done());
-        // As often as it takes: a single advertisement may be lost, which is why a node repeats it.
-        eventually("the cache to learn", async || {
-            host.kernel.announce(vips.to_vec(), deadline).await;
-            !vips.iter().any(|vip| is_misled(&neighbour, vip))
-        })
-        .await;
+    on_a_host(|| {
+        a_misled_neighbour_learns([on(DEVICE, "10.0.0.50/24"), on(DEVICE, "fd00::50/64")])
     });
 }
 
@@ -81,19 +84,7 @@ fn a_device_that_was_made_anew_is_announced_with_its_new_hardware_address() {
 
 #[test]
 fn an_address_on_lo_is_announced_on_the_interface_in_whose_subnet_it_lies() {
-    on_a_host(|| async {
-        let neighbour = Neighbour::join().await;
-        let vips = [on("lo", "10.0.0.50/32"), on("lo", "fd00::50/128")];
-        let host = Host::start(Backstop::Fence, &vips);
-        mislead(&neighbour, &vips);
-        let deadline = host.after(60_000);
-        assert_eq!(host.assume(&vips, deadline).await, done());
-        eventually("the cache to learn", async || {
-            host.kernel.announce(vips.to_vec(), deadline).await;
-            !vips.iter().any(|vip| is_misled(&neighbour, vip))
-        })
-        .await;
-    });
+    on_a_host(|| a_misled_neighbour_learns([on("lo", "10.0.0.50/32"), on("lo", "fd00::50/128")]));
 }
 
 #[test]

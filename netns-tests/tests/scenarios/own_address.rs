@@ -136,7 +136,7 @@ fn a_host_that_has_the_ip_of_a_vip_in_another_way_does_not_take_it_and_keeps_its
     ensure!(checked.contains(&format!("{DOUBLE} is on lo")), "{checked}");
     ensure!(cluster.logs().contains(&format!("cannot hold web here: {DOUBLE} on lo")));
     ensure!(answering(&cluster)? == only("h2"), "{}", cluster.logs());
-    ensure!(promotes(&cluster, 0)?, "it has the other VIP, with its subnet: {}", cluster.logs());
+    cluster.wait("h1 has the other VIP, with its subnet", || promotes(&cluster, 0))?;
     cluster.note("turnip stops on h1");
     cluster.stop_daemon(0)?;
     ensure!(cluster.logs().contains("leaving the fence in place"), "{}", cluster.logs());

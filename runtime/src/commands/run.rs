@@ -225,13 +225,8 @@ fn ended(exit: Exit) -> Exit {
     if exit != Exit::Stopped {
         return exit;
     }
-    match release::put_back(&runtime_directory()) {
-        Ok(names) => {
-            for name in names {
-                tracing::info!(interface = %name, "promote_secondaries is 0 again, as it was before turnip");
-            }
-        }
-        Err(error) => tracing::warn!(%error, "promote_secondaries may stay as it is"),
+    if let Err(error) = release::put_back(&runtime_directory()) {
+        tracing::warn!(%error, "promote_secondaries may stay as it is");
     }
     exit
 }

@@ -19,7 +19,7 @@ use super::fence::Fence;
 use super::ipv6_off;
 use super::liveness::Liveness;
 use super::places::Places;
-use super::promotion::Promotion;
+use super::promotion::{self, Promotion};
 use super::record::{Entry, Record};
 use super::refusal::Refusal;
 use super::route::Route;
@@ -322,9 +322,7 @@ impl Caller {
         };
         let marked = present.iter().filter(|found| found.marked).map(|found| found.slot.index);
         let used: HashSet<u32> = marked.chain(self.places.interfaces()).collect();
-        for name in self.promotion.put_back(&mut self.route, |index| used.contains(&index)) {
-            tracing::info!(interface = %name, "promote_secondaries is 0 again, as it was before turnip");
-        }
+        promotion::tell(&self.promotion.put_back(&mut self.route, |index| used.contains(&index)));
     }
 
     /// Takes them away from wherever they were put or found, whatever those interfaces are called by

@@ -28,10 +28,15 @@ impl FenceNames {
         FenceNames { by_interface, own_names, seen: 0 }
     }
 
+    /// Whether there is anything to translate.
+    pub fn are_needed(&self) -> bool {
+        !self.by_interface.is_empty()
+    }
+
     /// Whether an interface may have got another name since the fence was read: what is fenced there has to
     /// be so under its new one.
     pub fn have_changed(&self) -> bool {
-        !self.by_interface.is_empty() && self.seen != self.own_names.changes()
+        self.are_needed() && self.seen != self.own_names.changes()
     }
 
     /// The fence is about to be read.
@@ -41,7 +46,7 @@ impl FenceNames {
 
     /// The transaction with the interfaces' own names.
     pub fn to_kernel<'a>(&self, transaction: &'a Transaction) -> Cow<'a, Transaction> {
-        if self.by_interface.is_empty() {
+        if !self.are_needed() {
             return Cow::Borrowed(transaction);
         }
         let mut translated = transaction.clone();

@@ -132,10 +132,12 @@ impl Netlink {
         };
         let no_fence = context("cannot make the nftables fence");
         let own_names = OwnNames::default();
-        let links = route::briefly(|route| route.links());
-        let links = links.map_err(context("cannot list the interfaces"))?;
-        links.values().for_each(|state| own_names.learn(state));
         let names = FenceNames::new(&settings.configured, own_names.clone());
+        if names.are_needed() {
+            let links = route::briefly(|route| route.links());
+            let links = links.map_err(context("cannot list the interfaces"))?;
+            links.values().for_each(|state| own_names.learn(state));
+        }
         let mut fence = match settings.backstop {
             Backstop::Fence => Some(Fence::open(names).map_err(&no_fence)?),
             Backstop::Lifetime => {

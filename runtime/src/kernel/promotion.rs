@@ -21,6 +21,13 @@ pub(super) struct Promotion {
     complained: bool,
 }
 
+/// Tells of interfaces on which it was put back.
+pub(super) fn tell(names: &[String]) {
+    for name in names {
+        tracing::info!(interface = %name, "promote_secondaries is 0 again, as it was before turnip");
+    }
+}
+
 impl Promotion {
     /// With what is written down in `directory` for the network namespace with the inode
     /// `namespace`.

@@ -12,7 +12,7 @@ use turnip_core::adapter::Fenced;
 use super::address::{Found, Slot};
 use super::fence;
 use super::prefix_route::PrefixRoute;
-use super::promotion::Promotion;
+use super::promotion::{self, Promotion};
 use super::record::Record;
 use super::route::{self, Route};
 use crate::host;
@@ -63,18 +63,19 @@ pub fn release_all(runtime_directory: &Path) -> io::Result<Released> {
 }
 
 /// Puts back what was set of interfaces that have no address of turnip's any more, where a daemon leaves
-/// its fence (rule 7.9). Gives their names.
+/// its fence (rule 7.9), and says so in the log.
 ///
 /// # Errors
 /// When the kernel does not list its addresses.
-pub fn put_back(runtime_directory: &Path) -> io::Result<Vec<String>> {
+pub fn put_back(runtime_directory: &Path) -> io::Result<()> {
     let namespace = host::network_namespace()?;
     let record = Record::open(runtime_directory, namespace);
     let mut promotion = Promotion::open(runtime_directory, namespace);
     route::briefly(|route| {
         let used: BTreeSet<u32> =
             find(route, &record)?.into_iter().map(|(slot, _)| slot.index).collect();
-        Ok(promotion.put_back(route, |index| used.contains(&index)))
+        promotion::tell(&promotion.put_back(route, |index| used.contains(&index)));
+        Ok(())
     })
 }
 
