@@ -166,6 +166,12 @@ fn jobs(given: Option<usize>) -> usize {
 /// What `turnip-sim` does: 0 when all is well, 1 when something failed.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cfg!(panic = "abort") {
+        eprintln!(
+            "turnip-sim: built so that a panic ends it, and its seed would be lost: build it with `--profile simulator`"
+        );
+        return ExitCode::FAILURE;
+    }
     // A run that panics is a failure like others, and told as one.
     std::panic::set_hook(Box::new(|_| {}));
     let well = match cli.command {
