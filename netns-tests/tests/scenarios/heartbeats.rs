@@ -315,7 +315,7 @@ fn hosts_hear_each_other_at_a_port_that_is_configured_and_one_that_cannot_have_i
     let words = "cannot receive heartbeats at peers.listen = \"[::]:7800\"";
     let name = cluster.host(other).name.clone();
     cluster.wait("it runs, and says that it hears nobody", || {
-        let said = cluster.daemon(other)?.log_text();
+        let said = cluster.logs();
         let has_session = !cluster.status()?["nodes"][&name]["session"].is_null();
         Ok(said.contains(words) && said.contains("in use") && has_session)
     })?;
