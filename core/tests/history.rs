@@ -211,9 +211,9 @@ fn what_a_newer_turnip_tells_hinders_nobody() {
     let is_wrong = |report: &Report| matches!(report.level(), Level::Error);
     assert!(!world.hosts.iter().any(|host| host.reports.iter().any(is_wrong)), "{}", world.story());
     let keys = Keys::new(&"main".parse().unwrap());
-    let own = |slot| keys.history(&"a".parse().unwrap(), slot);
-    let is_told = |slot| {
-        world.etcd.kvs.get(&own(slot)).is_some_and(|kv| decode::<HistoryRecord>(&kv.value).is_ok())
-    };
-    assert!((0..HISTORY_SLOTS).any(is_told), "{}", world.story());
+    let in_slot = |slot| world.etcd.kvs.get(&keys.history(&"a".parse().unwrap(), slot));
+    assert_eq!(in_slot(255).unwrap().value, reason.as_bytes(), "it is left as it was");
+    let after = in_slot(255).unwrap().mod_revision;
+    let goes_on = |slot| in_slot(slot).is_some_and(|kv| kv.mod_revision > after);
+    assert!((0..HISTORY_SLOTS).any(goes_on), "{}", world.story());
 }
