@@ -128,6 +128,50 @@ mod tests {
         assert_eq!(decode(&json), Ok(record));
     }
 
+    /// As turnip wrote it first. What is written here is read by other versions, and these are not asked.
+    const FIRST_FORM: &str = r#"{"v":1,"at_unix_ms":1764230000000,"transitions":[{"vips":["api","db"],"from":"a","to":"b","why":"silent","after_ms":3031},{"vips":[],"from":"c","why":"silent","after_ms":3040},{"vips":["web"],"from":"a","to":"b","why":"blocked","detail":"interface eth0 is down","after_ms":7},{"vips":["web"],"to":"a","why":"free","after_ms":0}]}"#;
+
+    #[test]
+    fn a_record_of_the_first_form_is_read_and_written_as_it_was() {
+        let record: HistoryRecord = decode(FIRST_FORM.as_bytes()).unwrap();
+        assert_eq!(std::str::from_utf8(&encode(&record)).unwrap(), FIRST_FORM);
+        let steps: Vec<_> = record.transitions.iter().map(|step| step.why).collect();
+        assert_eq!(steps, [Why::Silent, Why::Silent, Why::Blocked, Why::Free]);
+        let words = [
+            "silent",
+            "free",
+            "preferred",
+            "pinned",
+            "drained",
+            "stopped",
+            "blocked",
+            "conflict",
+            "not-configured",
+        ];
+        for why in words {
+            let form = FIRST_FORM.replace("\"blocked\"", &format!("{why:?}"));
+            assert!(decode::<HistoryRecord>(form.as_bytes()).is_ok(), "{why}");
+        }
+    }
+
+    #[test]
+    fn fields_that_a_newer_turnip_adds_are_passed_over() {
+        let newer = FIRST_FORM
+            .replace("{\"v\":1,", "{\"v\":1,\"by\":{\"uid\":0},")
+            .replace("\"after_ms\":7", "\"after_ms\":7,\"cost\":[1,2]");
+        assert_ne!(newer, FIRST_FORM);
+        assert_eq!(decode::<HistoryRecord>(newer.as_bytes()), decode(FIRST_FORM.as_bytes()));
+    }
+
+    #[test]
+    fn a_reason_or_a_form_of_a_newer_turnip_is_an_error_and_no_other_reason() {
+        for newer in
+            [FIRST_FORM.replace("blocked", "weighed"), FIRST_FORM.replace("\"v\":1", "\"v\":2")]
+        {
+            assert!(decode::<HistoryRecord>(newer.as_bytes()).is_err(), "{newer}");
+        }
+    }
+
     #[test]
     fn a_long_reason_is_cut_between_two_characters() {
         assert_eq!(detail("short".into()), "short");

@@ -192,3 +192,28 @@ fn garbage_in_a_slot_hinders_nobody() {
     let is_wrong = |report: &Report| matches!(report.level(), Level::Error);
     assert!(!world.hosts.iter().any(|host| host.reports.iter().any(is_wrong)));
 }
+
+/// A newer daemon may tell more, or in more slots; who goes back to this version goes on in his own.
+#[test]
+fn what_a_newer_turnip_tells_hinders_nobody() {
+    let mut world = World::of(&["a", "b"]);
+    let newer = r#"{"v":2,"at_unix_ms":1,"transitions":[],"more":{}}"#;
+    let reason =
+        r#"{"v":1,"at_unix_ms":1,"transitions":[{"vips":["v"],"why":"weighed","after_ms":0}]}"#;
+    for (node, slot, value) in
+        [("a", 63, newer), ("a", 255, reason), ("b", 3, reason), ("z", 0, newer)]
+    {
+        world.etcd.put(&format!("/turnip/main/history/{node}/{slot:02}"), value);
+    }
+    world.run(100 * MS);
+    pin(&mut world, "b");
+    world.run_until(LIMIT, |w| w.holders() == [1]);
+    let is_wrong = |report: &Report| matches!(report.level(), Level::Error);
+    assert!(!world.hosts.iter().any(|host| host.reports.iter().any(is_wrong)), "{}", world.story());
+    let keys = Keys::new(&"main".parse().unwrap());
+    let in_slot = |slot| world.etcd.kvs.get(&keys.history(&"a".parse().unwrap(), slot));
+    assert_eq!(in_slot(255).unwrap().value, reason.as_bytes(), "it is left as it was");
+    let after = in_slot(255).unwrap().mod_revision;
+    let goes_on = |slot| in_slot(slot).is_some_and(|kv| kv.mod_revision > after);
+    assert!((0..HISTORY_SLOTS).any(goes_on), "{}", world.story());
+}

@@ -26,19 +26,27 @@ impl Certificates {
     /// When a name cannot be in a certificate, or a file cannot be written.
     pub fn create(directory: &Path, server_names: Vec<String>) -> Result<Self> {
         let certificates = Certificates { directory: directory.to_owned(), server_names };
-        let authority = authority()?.self_signed(&certificates.key("ca")?)?;
-        certificates.write("ca.pem", &authority.pem())?;
         certificates.renew(None)?;
         Ok(certificates)
     }
 
-    /// Puts a new server's certificate and a new client's in the place of those that are there, of the
-    /// same keys and authority. They expire after so long; in some thousand years when that is absent.
+    /// Puts new certificates of authority, server and client in the place of those that are there, of the
+    /// same keys. They expire after so long; in some thousand years when that is absent.
     ///
     /// # Errors
     /// When a name cannot be in a certificate, or a file cannot be written.
     pub fn renew(&self, valid_for: Option<Duration>) -> Result<()> {
-        let authority = Issuer::new(authority()?, self.key("ca")?);
+        let not_after = match valid_for {
+            Some(valid_for) => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+                Some(date_time_ymd(1970, 1, 1) + now + valid_for)
+            }
+            None => None,
+        };
+        let mut authority = authority()?;
+        authority.not_after = not_after.unwrap_or(authority.not_after);
+        self.write("ca.pem", &authority.self_signed(&self.key("ca")?)?.pem())?;
+        let authority = Issuer::new(authority, self.key("ca")?);
         // etcd's own gateway comes with the server's certificate, as a client.
         let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         for (who, names, usages) in
@@ -47,10 +55,7 @@ impl Certificates {
             let mut params = CertificateParams::new(names)?;
             params.distinguished_name.push(DnType::CommonName, format!("a {who}"));
             params.extended_key_usages = usages.to_vec();
-            if let Some(valid_for) = valid_for {
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-                params.not_after = date_time_ymd(1970, 1, 1) + now + valid_for;
-            }
+            params.not_after = not_after.unwrap_or(params.not_after);
             let certificate = params.signed_by(&self.key(who)?, &authority)?;
             self.write(&format!("{who}.pem"), &certificate.pem())?;
         }

@@ -223,6 +223,27 @@ fn the_daemon_of_this_host_is_not_called_another_one() {
     has(&host.check(&renamed).1, &["warning  daemon", "this configuration is that of b"]);
 }
 
+/// In a container the unit's own /proc shows the boot of the machine, and root's that of the container.
+#[test]
+fn ones_own_daemon_is_no_clone_although_it_sees_another_boot() {
+    let host = Host::start();
+    let file = host.file("", VIP);
+    let _daemon = host.daemon(&file);
+    within("the address", || host.holds("10.0.0.50"));
+    let boot = host.directory.join("boot_id");
+    std::fs::write(&boot, "00000000-1111-2222-3333-444444444444\n").unwrap();
+    let script =
+        r#"mount --bind "$1" /proc/sys/kernel/random/boot_id && exec "$2" check --config "$3""#;
+    let mut command = host.namespace.command("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(&boot);
+    command.arg(env!("CARGO_BIN_EXE_turnip")).arg(&file);
+    command.env("RUNTIME_DIRECTORY", host.directory.join("run"));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    has(&said, &["a is this host's, as etcd knows it"]);
+    assert!(output.status.success() && !said.contains("machine id"), "{said}");
+}
+
 #[test]
 fn what_the_unit_gives_the_daemon_is_checked_and_what_differs_is_named() {
     let host = Host::start();

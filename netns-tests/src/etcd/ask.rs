@@ -204,7 +204,8 @@ impl Member {
     /// When it is not secured, or as of etcd.
     pub fn demand_password(&self, cluster: &str) -> Result<()> {
         let Access::Secured(security) = &self.access else { bail!("no password was made") };
-        self.ask(Duration::from_secs(5), |client| security.demand_password(client, cluster))
+        // Passwords may be made as dear as etcd allows, on a machine that has much else to do.
+        self.ask(Duration::from_secs(30), |client| security.demand_password(client, cluster))
     }
 
     /// Uses etcd's client on its host.

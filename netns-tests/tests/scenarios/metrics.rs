@@ -12,7 +12,7 @@ use turnip_netns_tests::plan::Plan;
 
 use crate::{a_lease_passes, with_settings};
 
-const ADDRESS: &str = "127.0.0.1:9464";
+pub const ADDRESS: &str = "127.0.0.1:9464";
 
 fn with_metrics() -> Plan {
     with_settings(TurnipSettings { metrics: Some(ADDRESS.into()), ..TurnipSettings::default() })
@@ -23,7 +23,7 @@ fn name(host: usize) -> String {
 }
 
 /// The status and the text that a host answers with.
-fn get(cluster: &Cluster, host: usize, path: &str) -> Result<(u16, String)> {
+pub fn get(cluster: &Cluster, host: usize, path: &str) -> Result<(u16, String)> {
     let answer = cluster.host(host).namespace().run(|| {
         let mut stream = TcpStream::connect(ADDRESS)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;

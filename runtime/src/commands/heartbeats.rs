@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -14,27 +15,28 @@ use turnip_core::lease::WITHOUT_STORE;
 
 use super::membership;
 
-/// Binds the socket; none where heartbeats are off, or where nobody asked for the port by name and it
-/// cannot be had.
+/// Binds the socket; none where heartbeats are off, or where another program has the port. Any user may have
+/// taken that: it is no reason not to run.
 ///
 /// # Errors
-/// When the socket that the configuration names cannot be had.
+/// When the socket that the configuration names cannot be had at all.
 pub fn bind(listen: Listen) -> Result<Option<Socket>, String> {
-    match listen {
-        Listen::Off => Ok(None),
-        Listen::At(address) => Socket::bind(address).map(Some).map_err(|error| {
-            format!("cannot receive heartbeats at peers.listen = \"{address}\": {error}")
-        }),
-        Listen::Default => match Socket::bind_all(PORT_DEFAULT) {
-            Ok(socket) => Ok(Some(socket)),
-            Err(error) => {
-                tracing::error!(
-                    "cannot receive heartbeats at UDP port {PORT_DEFAULT}, so addresses do not outlive etcd: {error}; choose another port by peers.listen, or write listen = \"off\" there"
-                );
-                Ok(None)
-            }
-        },
+    let (bound, asked_for) = match listen {
+        Listen::Off => return Ok(None),
+        Listen::At(address) => (Socket::bind(address), format!("peers.listen = \"{address}\"")),
+        Listen::Default => (Socket::bind_all(PORT_DEFAULT), format!("UDP port {PORT_DEFAULT}")),
+    };
+    let error = match bound {
+        Ok(socket) => return Ok(Some(socket)),
+        Err(error) => error,
+    };
+    if matches!(listen, Listen::At(_)) && error.kind() != ErrorKind::AddrInUse {
+        return Err(format!("cannot receive heartbeats at {asked_for}: {error}"));
     }
+    tracing::error!(
+        "cannot receive heartbeats at {asked_for}, so addresses do not outlive etcd: {error}; choose another port by peers.listen, or write listen = \"off\" there"
+    );
+    Ok(None)
 }
 
 /// What the node is told of it.

@@ -15,9 +15,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use turnip::config::Config;
 use turnip::etcd::certificates::CertificateEnd;
+use turnip::host::host_id;
 use turnip::kernel::Conflicts;
 use turnip::peers::{Counts, Watcher};
-use turnip_core::{ClusterName, NodeName, Report, VipName};
+use turnip_core::{ClusterName, HostId, NodeName, Report, VipName};
 
 use super::growth::Concerns;
 
@@ -32,6 +33,10 @@ pub struct Local {
     pub cluster: ClusterName,
     /// Its name.
     pub node: NodeName,
+    /// The host, as it sees it: in a container its `/proc` may have another boot than that of whoever asks. An
+    /// older daemon does not say.
+    #[serde(default)]
+    pub host: Option<HostId>,
     /// How long it may hold without etcd and without the others, in ms.
     pub lease_ms: u64,
     /// The VIPs that it holds.
@@ -119,6 +124,7 @@ pub struct LocalStatus {
 struct State {
     cluster: ClusterName,
     node: NodeName,
+    host: Option<HostId>,
     lease: Duration,
     holds: BTreeSet<VipName>,
     etcd_away_since: Option<Instant>,
@@ -159,6 +165,7 @@ impl LocalStatus {
         let state = State {
             cluster: config.reach.cluster.clone(),
             node: config.node.clone(),
+            host: host_id().ok(),
             lease: config.lease.duration(),
             holds: BTreeSet::new(),
             etcd_away_since: None,
@@ -249,6 +256,7 @@ impl State {
         Local {
             cluster: self.cluster.clone(),
             node: self.node.clone(),
+            host: self.host.clone(),
             lease_ms: millis(self.lease),
             holds: self.holds.clone(),
             etcd_away_ms: self.etcd_away_since.map(|since| millis(since.elapsed())),

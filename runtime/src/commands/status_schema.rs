@@ -6,7 +6,7 @@ use serde_json::Value;
 use turnip::etcd::certificates::{CertificateEnd, Whose};
 use turnip::peers::Counts;
 use turnip_core::records::SharedPolicy;
-use turnip_core::{NodeName, Revision};
+use turnip_core::{HostId, NodeName, Revision};
 
 use super::local::{Claim, Heartbeats, Local, Way};
 use super::overview::{Node, Overview, Vip};
@@ -93,6 +93,7 @@ fn local() -> Local {
     Local {
         cluster: "main".parse().unwrap(),
         node: "h1".parse().unwrap(),
+        host: Some(HostId("f3a1/0c5e/4026531840".into())),
         lease_ms: 3_000,
         holds: BTreeSet::from(["kube-api".parse().unwrap()]),
         etcd_away_ms: None,

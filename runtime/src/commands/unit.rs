@@ -110,7 +110,7 @@ impl Unit {
         let directories = files::directories(std::env::var("SYSTEMD_UNIT_PATH").ok().as_deref());
         let from_files = files::read(&name, &directories)?;
         let settings = match show::ask(&name) {
-            Some(told) => Some(told.with_credentials_of(from_files)),
+            Some(told) => Some(told.with_what_files_tell(from_files)),
             None => from_files,
         };
         Ok(settings.map(|settings| settings.unit(name)))
@@ -183,10 +183,17 @@ fn credentials_directory(unit: &str) -> String {
 }
 
 impl Settings {
-    /// systemd does not show all credentials in a form to read.
-    fn with_credentials_of(mut self, other: Option<Settings>) -> Self {
-        if let (true, Some(other)) = (self.credentials.is_empty(), other) {
-            self.credentials = other.credentials;
+    /// systemd does not show all credentials in a form to read, nor which file sets a variable.
+    fn with_what_files_tell(mut self, files: Option<Settings>) -> Self {
+        let Some(files) = files else { return self };
+        for (assignment, place) in &mut self.environment {
+            if let Some((_, told)) = files.environment.iter().rfind(|(told, _)| told == assignment)
+            {
+                place.clone_from(told);
+            }
+        }
+        if self.credentials.is_empty() {
+            self.credentials = files.credentials;
         }
         self
     }
@@ -255,6 +262,19 @@ mod tests {
         assert_eq!(password, "/run/credentials/turnip.service/etcd-password");
         assert_eq!(unit.source_of(password), "/etc/turnip/pw");
         assert!(unit.passes(Path::new("/etc/turnip/pw")));
+    }
+
+    #[test]
+    fn a_variable_that_systemd_tells_is_placed_in_the_file_that_sets_it() {
+        let settings = |environment: &[(&str, &str)]| Settings {
+            environment: environment.iter().map(|(set, at)| ((*set).into(), at.into())).collect(),
+            ..Settings::default()
+        };
+        let told = settings(&[("TURNIP_LEASE=5s", "turnip.service"), ("A=1", "turnip.service")]);
+        let files = settings(&[("A=2", "a.conf"), ("TURNIP_LEASE=5s", "lease.conf")]);
+        let places = told.with_what_files_tell(Some(files)).environment.into_iter();
+        let places: Vec<PathBuf> = places.map(|(_, place)| place).collect();
+        assert_eq!(places, [Path::new("lease.conf"), Path::new("turnip.service")]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use turnip_core::text::shown;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 const HOUR: i64 = 3600;
@@ -86,7 +87,8 @@ impl CertificateEnd {
 
     /// Whose it is, and when it ends.
     pub fn in_words(&self, now_unix: i64) -> String {
-        let subject = escaped(&self.subject);
+        // A server may write into its certificate what it likes.
+        let subject = shown(&self.subject);
         let whose = match &self.whose {
             Whose::Client(file) => {
                 format!("this client's certificate {} ({subject})", file.display())
@@ -191,13 +193,6 @@ fn span(seconds: i64) -> String {
     format!("{count} {unit}")
 }
 
-/// A server may write into its certificate what it likes.
-fn escaped(text: &str) -> String {
-    const SHOWN: usize = 100;
-    let shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    if text.chars().count() > SHOWN { shown + "…" } else { shown }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,9 +260,9 @@ mod tests {
         assert!(text.contains("ended 3 h ago"), "{text}");
         let mut client = server(90);
         client.whose = Whose::Client("c.pem".into());
-        client.subject = "CN=a\u{1b}[2J\nb".into();
+        client.subject = "CN=a's\u{1b}[2J\nb".into();
         let text = client.in_words(0);
-        assert!(text.contains("c.pem") && text.contains("in 1 min"), "{text}");
+        assert!(text.contains("c.pem (CN=a's") && text.contains("in 1 min"), "{text}");
         assert!(!text.contains(['\u{1b}', '\n']), "{text:?}");
     }
 }

@@ -197,7 +197,7 @@ impl Endpoint {
                     self.give_up(connection);
                 }
                 return Err(Failure::Unknown(format!(
-                    "{} did not answer within {waited:?}",
+                    "{} did not answer within {waited:.1?}",
                     self.url
                 )));
             };
@@ -288,7 +288,7 @@ impl Endpoint {
                 }
                 made
             }
-            Err(_) => Err(format!("{} within {:?}", self.dial.waits_for(), began.elapsed())),
+            Err(_) => Err(format!("{} within {:.1?}", self.dial.waits_for(), began.elapsed())),
         };
         self.unreachable.set(channel.is_err());
         let channel = channel.map_err(|why| {

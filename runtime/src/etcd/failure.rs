@@ -62,6 +62,7 @@ const OLD_AUTH_REVISION: &str = "etcdserver: revision of auth store is old";
 const NO_USER: &str = "etcdserver: user name is empty";
 const WRONG_PASSWORD: &str = "etcdserver: authentication failed, invalid user ID or password";
 const AUTH_DISABLED: &str = "etcdserver: authentication is not enabled";
+const TOO_LARGE: &str = "etcdserver: request is too large";
 const FULL: &str = "etcdserver: mvcc: database space exceeded";
 
 /// Whether the request was refused, before anything was done, because it had no valid token.
@@ -125,6 +126,7 @@ fn explain(status: &Status) -> String {
         NO_USER => "etcd wants a user and a password, and none is configured",
         WRONG_PASSWORD => "the user name or the password is wrong",
         FULL => "etcd's database is full: compact and defragment it, then disarm the alarm",
+        TOO_LARGE => "it is larger than etcd's --max-request-bytes; raise that on all members",
         _ if status.code() == Code::PermissionDenied => "the user's roles do not allow this",
         _ if status.source().is_some() => return chain(status),
         _ => return message.to_owned(),

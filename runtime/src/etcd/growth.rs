@@ -65,6 +65,7 @@ pub struct Concern {
     pub what: String,
 }
 
+const NO_SPACE: &str = "NOSPACE";
 const REMEDY: &str = "compact (`etcdctl compact REVISION`), `etcdctl defrag` each member, then `etcdctl alarm disarm`; or give etcd a larger --quota-backend-bytes";
 
 impl Database {
@@ -72,6 +73,10 @@ impl Database {
     pub fn concerns(&self) -> Vec<Concern> {
         let mut concerns: Vec<Concern> =
             self.alarms.iter().map(|alarm| self.alarm(alarm)).collect();
+        // What there is to do is said already.
+        if self.alarms.iter().any(|alarm| alarm.contains(NO_SPACE)) {
+            return concerns;
+        }
         let Some((quota, source)) = self.quota.filter(|(quota, _)| *quota > 0) else {
             return concerns;
         };
@@ -99,12 +104,14 @@ impl Database {
     }
 
     fn alarm(&self, alarm: &str) -> Concern {
-        let what = if alarm.contains("NOSPACE") {
-            format!("etcd is full and refuses every write (its alarm: {alarm}): {REMEDY}")
+        // As etcd writes it: `memberID:7 alarm:NOSPACE `.
+        let by = alarm.split_whitespace().find_map(|word| word.strip_prefix("memberID:"));
+        let by = by.and_then(|id| id.parse::<u64>().ok());
+        let by = by.map_or_else(String::new, |id| format!(" of member {id:x}"));
+        let what = if alarm.contains(NO_SPACE) {
+            format!("etcd is full and refuses every write (alarm NOSPACE{by}): {REMEDY}")
         } else if alarm.contains("CORRUPT") {
-            format!(
-                "etcd says that data of a member is corrupt (its alarm: {alarm}): replace that member"
-            )
+            format!("etcd says that a member's data are corrupt (alarm CORRUPT{by}): replace it")
         } else {
             format!("etcd says: {alarm}")
         };
@@ -233,9 +240,11 @@ mod tests {
 
     #[test]
     fn an_alarm_is_told_with_what_to_do_whoever_tells_it() {
-        let alarms = vec!["memberID:7 alarm:NOSPACE ".to_owned()];
-        let full = Database { alarms, ..database(1, None) };
-        let [concern] = &full.concerns()[..] else { panic!() };
+        let alarms = vec!["memberID:6260143092846048895 alarm:NOSPACE ".to_owned()];
+        let quota = Some((100 * MIB, Source::Member));
+        let full = Database { alarms, ..database(100, quota) };
+        let [concern] = &full.concerns()[..] else { panic!("once") };
+        assert!(concern.what.contains("(alarm NOSPACE of member 56e0"), "{}", concern.what);
         assert_eq!(concern.level, Level::Error);
         assert!(concern.what.contains("full") && concern.what.contains("disarm"));
         let other = Database { url: "http://f:2379".into(), ..full.clone() };

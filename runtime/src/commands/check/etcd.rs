@@ -261,15 +261,15 @@ fn commits(mut latencies: Vec<Duration>, lease: Option<Lease>, findings: &mut Fi
     if *longest > renew {
         let least = *longest * 4 * 6;
         let what = format!(
-            "{took}, but a renewal must be done within {renew:?}: use a lease of {least:.1?} or more, or give etcd a faster disk and network"
+            "{took}, but a renewal must be done within {renew:.0?}: use a lease of {least:.1?} or more, or give etcd a faster disk and network"
         );
         findings.error("etcd commits", what);
     } else if *longest * 4 > renew {
         let what = format!(
-            "{took}; a renewal must be done within {renew:?}, which leaves little for a busy moment: use a longer lease, or give etcd a faster disk"
+            "{took}; a renewal must be done within {renew:.0?}, which leaves little for a busy moment: use a longer lease, or give etcd a faster disk"
         );
         findings.warning("etcd commits", what);
     } else {
-        findings.ok("etcd commits", format!("{took}; a renewal may take {renew:?}"));
+        findings.ok("etcd commits", format!("{took}; a renewal may take {renew:.0?}"));
     }
 }

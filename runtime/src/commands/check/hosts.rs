@@ -10,6 +10,8 @@ use turnip_core::{HostId, Keys, NodeName, VipName};
 
 use super::Findings;
 use crate::commands::cluster::{Cluster, ClusterState, beyond};
+use crate::commands::local;
+use crate::commands::run::runtime_directory;
 
 const NAME: &str = "name";
 /// Names that images and installers give, and that say nothing.
@@ -44,7 +46,10 @@ pub async fn check(config: &Config, findings: &mut Findings) {
     // That etcd does not answer is said elsewhere, and so is what cannot be read.
     let Ok(cluster) = Cluster::new(&config.reach) else { return };
     let Ok(state) = cluster.observe(|_| std::time::Duration::ZERO).await else { return };
-    let Ok(own) = host_id() else { return };
+    let daemon = local::ask(&runtime_directory(), &config.reach.cluster);
+    let Some(own) = daemon.and_then(|daemon| daemon.host).or_else(|| host_id().ok()) else {
+        return;
+    };
     let sessions = sessions(&state, &cluster.keys);
     definitions(config, &state, &cluster.keys, findings);
     let Some(found) = sessions.get(&config.node) else {

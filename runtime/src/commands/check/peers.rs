@@ -49,14 +49,16 @@ pub async fn check(config: &Config, findings: &mut Findings) {
         others.iter().filter(|(_, at)| at.is_none()).map(|(name, _)| name.as_str()).collect();
     if !deaf.is_empty() {
         let what = format!(
-            "{} does not take part, by its version or by peers.listen = \"off\" there: meanwhile no host's addresses outlive an etcd that does not answer",
+            "{} does not take part, by its version, by peers.listen = \"off\" there, or as its log says: meanwhile no host's addresses outlive an etcd that does not answer",
             deaf.join(", ")
         );
         findings.warning(SUBJECT, what);
     }
     let others = others.into_iter().filter_map(|(name, at)| Some((name.clone(), at?))).collect();
     let all_reply = probe_all(config, &snapshot, &keys, &others, findings);
-    let all_are_heard = local.as_ref().is_none_or(|local| are_heard(local, &others, findings));
+    let all_are_heard = local
+        .as_ref()
+        .is_none_or(|local| are_heard(local, config.peers.listen.port(), &others, findings));
     if deaf.is_empty() && all_reply && all_are_heard {
         let what = "all hosts take part; as far as it is seen from here, addresses outlive an etcd that does not answer, while all hosts run";
         findings.ok(SUBJECT, what);
@@ -116,6 +118,7 @@ fn probe_all(
 /// Whether the daemon on this host hears all. A reply passes a firewall that lets no heartbeat in.
 fn are_heard(
     local: &Local,
+    port: u16,
     others: &BTreeMap<NodeName, SocketAddr>,
     findings: &mut Findings,
 ) -> bool {
@@ -131,7 +134,7 @@ fn are_heard(
         others.keys().filter(|name| !is_heard(name)).map(NodeName::as_str).collect();
     if !unheard.is_empty() {
         let what = format!(
-            "the daemon that runs here receives none from {}: open its UDP port for them",
+            "the daemon that runs here receives none from {}: open UDP port {port} of this host for them",
             unheard.join(", ")
         );
         findings.warning(SUBJECT, what);

@@ -51,7 +51,7 @@ impl Endpoint {
                 Err(failure)
             }
             Err(_) => Err(Failure::NotSent(format!(
-                "{}: the login was not answered within {:?}, and goes on",
+                "{}: the login was not answered within {:.1?}, and goes on",
                 self.url,
                 began.elapsed()
             ))),
