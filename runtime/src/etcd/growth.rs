@@ -13,7 +13,8 @@ const OWN_PREFIXES: [&str; 2] = ["/turnip/", "/turnip-check/"];
 /// To this etcd's database may grow unless it was told otherwise.
 pub const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
 /// How much of the quota is told of, in percent, and how much it matters.
-const FULL_PERCENT: [(u64, Level); 3] = [(95, Level::Error), (85, Level::Warn), (70, Level::Warn)];
+pub(crate) const FULL_PERCENT: [(u64, Level); 3] =
+    [(95, Level::Error), (85, Level::Warn), (70, Level::Warn)];
 /// So many revisions are a day of three hosts with the default lease and a busy etcd.
 const REVISIONS_MANY: i64 = 3 * 2 * 86_400;
 /// When nobody has compacted for so long, nobody does.
