@@ -35,6 +35,15 @@ pub fn secret_path(text: &str) -> String {
     }
 }
 
+/// A user's name. What follows a colon may be a password.
+#[must_use]
+pub fn user(text: &str) -> String {
+    match text.contains(':') {
+        true => HIDDEN.to_owned(),
+        false => text.to_owned(),
+    }
+}
+
 /// The value of a variable, quoted, unless it may be a secret: of a variable that turnip does not know nobody
 /// knows.
 #[must_use]
@@ -43,8 +52,7 @@ pub fn variable(name: &str, text: &str) -> String {
     match name {
         "TURNIP_ETCD_PASSWORD" => HIDDEN.to_owned(),
         "TURNIP_ETCD_PASSWORD_FILE" | "TURNIP_ETCD_KEY" => secret_path(&quoted),
-        // What follows a colon may be a password.
-        "TURNIP_ETCD_USER" if text.contains(':') => HIDDEN.to_owned(),
+        "TURNIP_ETCD_USER" => user(&quoted),
         _ if config::is_variable(name) => value(&quoted),
         _ => HIDDEN.to_owned(),
     }

@@ -223,7 +223,7 @@ fn status_does_not_say_that_all_is_held_when_etcd_is_full() {
     within("the address", || host.has_vip());
     let status = || host.turnip(&["status"]).output().unwrap();
     assert_eq!(status().status.code(), Some(0), "{}", daemon.log());
-    let large = "x".repeat(1_000_000);
+    let large = "x".repeat(120_000);
     within("etcd is full", || {
         !host.etcdctl(&["put", "/turnip-check/filler", &large]).status.success()
     });

@@ -47,6 +47,7 @@ impl Problem {
         let (key, what) = (key.into(), what.into());
         let value = value.map(|value| match key.as_str() {
             "etcd.password_file" | "etcd.key" => redact::secret_path(&value),
+            "etcd.user" => redact::user(&value),
             _ => redact::value(&value),
         });
         Problem { place, key, value, what: redact::urls(&what).into_owned() }

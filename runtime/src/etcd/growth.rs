@@ -55,6 +55,11 @@ pub struct Age {
     pub uncompacted_for: Duration,
 }
 
+/// What an alarm's kind begins with.
+pub const ALARM: &str = "alarm ";
+/// The kind of what concerns the history.
+pub const HISTORY: &str = "history";
+
 /// Something that an operator must know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Concern {
@@ -110,7 +115,7 @@ impl Database {
             format!("etcd says: {alarm}")
         };
         // Every member tells all alarms.
-        Concern { kind: format!("alarm {alarm}"), level: Level::Error, what }
+        Concern { kind: format!("{ALARM}{alarm}"), level: Level::Error, what }
     }
 }
 
@@ -132,7 +137,7 @@ impl Age {
             "etcd keeps {} revisions, and {how}: it grows until it is full. Run it with --auto-compaction-retention=1h, or let turnip compact: compact = \"1h\" under [etcd]",
             self.revisions
         );
-        Some(Concern { kind: "history".into(), level: Level::Warn, what })
+        Some(Concern { kind: HISTORY.into(), level: Level::Warn, what })
     }
 }
 

@@ -232,6 +232,7 @@ mod tests {
     fn a_watch_that_breaks_while_etcd_answers_loses_no_sign_of_life() {
         let mut watched = Watched::start();
         watched.pass(2, true, &["a", "b"]);
+        assert_eq!(watched.shows().1, None);
         let broken = Err(StoreError::Unavailable("the member ended the watch".into()));
         watched.followed.told(&watched.keys, broken, watched.now);
         assert!(watched.shows().1.unwrap().contains("the member ended the watch"));
