@@ -26,6 +26,9 @@ const COMMANDS: [&[&str]; 13] = [
     &["release"],
 ];
 
+/// Arguments, and variables.
+type Misplaced = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+
 fn said(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
@@ -43,7 +46,7 @@ fn a_password_in_a_place_that_is_not_its_own_is_not_shown() {
     std::fs::create_dir(&units).unwrap();
     let unit = "[Service]\nExecStart=/usr/local/bin/turnip run --endpoints http://root:hunter2@127.0.0.1:1 --user root:hunter2\nEnvironment=TURNIP_ENDPOINTS=http://root:hunter2@127.0.0.1:1 TURNIP_ETCD_PASWORD=hunter2 TURNIP_ETCD_PASSWORD_FILE=hunter2\n";
     std::fs::write(units.join("turnip.service"), unit).unwrap();
-    let misplaced: [(&[&str], &[(&str, &str)]); 10] = [
+    let misplaced: [Misplaced; 10] = [
         (&["--endpoints", "http://root:hunter2@127.0.0.1:1"], &[]),
         (&["--endpoints", "http://127.0.0.1:1,https://root:hunter2@127.0.0.1:1"], &[]),
         (&["--endpoints", "root:hunter2@127.0.0.1:1"], &[]),

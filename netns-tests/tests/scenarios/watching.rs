@@ -33,12 +33,14 @@ fn while_etcd_is_frozen_the_watch_calls_nobody_silent_and_says_how_old_its_table
     cluster.freeze_etcd()?;
     shows(&terminal, from, &["known", "had"]);
     // Longer than it takes to be certain of a silence, and than etcd is given to answer.
-    shows(&terminal, from, &["12."]);
+    // It is in bold, and drawn whole when it becomes longer.
+    shows(&terminal, from, &["[1m10."]);
     let written = terminal.written_since(from);
     ensure!(!written.contains("silent") && !written.contains("WITHOUT"), "{written}");
-    cluster.thaw_etcd()?;
     let from = terminal.mark();
-    shows(&terminal, from, &["has"]);
+    cluster.thaw_etcd()?;
+    // What was wrong goes, and the table moves up.
+    shows(&terminal, from, &["PREFERRED"]);
     // The hosts' leases are longer than the moment in which they have not written yet.
     let written = terminal.written_since(from);
     ensure!(!written.contains("silent") && !written.contains("WITHOUT"), "{written}");
