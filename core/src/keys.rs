@@ -40,6 +40,11 @@ impl Keys {
         &self.prefix
     }
 
+    /// What the keys of all sessions begin with.
+    pub fn sessions(&self) -> String {
+        format!("{}sessions/", self.prefix)
+    }
+
     /// The key that a node writes at every renewal.
     pub fn session(&self, node: &NodeName) -> String {
         format!("{}sessions/{node}", self.prefix)

@@ -74,7 +74,7 @@ pub use lease::{Backstop, Lease, LeaseError};
 pub use mutant::Mutant;
 pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
 pub use node::{Node, NodeStanding, VipStanding, transitions_in_markdown};
-pub use report::{Level, Report};
+pub use report::{Level, NO_NEWS, Report};
 pub use silenced::Silenced;
 pub use store::{
     Compare, Event, Events, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op, Snapshot,

@@ -26,6 +26,8 @@ use crate::text;
 pub trait Record: Serialize + DeserializeOwned {
     /// The versions that this code reads.
     const READS: RangeInclusive<u32> = 1..=1;
+    /// What is wrong with such a value is told without a word of it.
+    const IS_SECRET: bool = false;
 
     /// The version that this record has.
     fn version(&self) -> u32 {
@@ -104,7 +106,9 @@ where
 impl Record for VipRecord {}
 impl Record for DrainRecord {}
 impl Record for PinRecord {}
-impl Record for HeartbeatKeys {}
+impl Record for HeartbeatKeys {
+    const IS_SECRET: bool = true;
+}
 
 impl SessionRecord {
     /// The lease by which others go: the one that the session declares, within what can be configured
@@ -299,8 +303,11 @@ pub struct UnreadableRecord {
 }
 
 impl UnreadableRecord {
-    fn no_record(error: &serde_json::Error) -> Self {
-        let why = format!("not a record of turnip: {}", text::shown(&error.to_string()));
+    fn no_record<T: Record>(error: &serde_json::Error) -> Self {
+        let why = match T::IS_SECRET {
+            true => "not a record of turnip, and nobody is shown what it is".to_owned(),
+            false => format!("not a record of turnip: {}", text::shown(&error.to_string())),
+        };
         UnreadableRecord { why, version: None, host: None }
     }
 
@@ -357,7 +364,7 @@ pub fn encode<T: Record>(record: &T) -> Vec<u8> {
 /// When the value is not the JSON of such a record, or of another version.
 pub fn decode<T: Record>(value: &[u8]) -> Result<T, UnreadableRecord> {
     let Version { v, host } =
-        serde_json::from_slice(value).map_err(|error| UnreadableRecord::no_record(&error))?;
+        serde_json::from_slice(value).map_err(|error| UnreadableRecord::no_record::<T>(&error))?;
     if !T::READS.contains(&v) {
         let newest = *T::READS.end();
         return Err(UnreadableRecord {
@@ -366,7 +373,7 @@ pub fn decode<T: Record>(value: &[u8]) -> Result<T, UnreadableRecord> {
             host: host.and_then(|host| Some(host.as_str()?.to_owned())),
         });
     }
-    serde_json::from_slice(value).map_err(|error| UnreadableRecord::no_record(&error))
+    serde_json::from_slice(value).map_err(|error| UnreadableRecord::no_record::<T>(&error))
 }
 
 #[cfg(test)]
@@ -441,6 +448,16 @@ mod tests {
         let value = format!(r#"{{"v":1,"node":"{}"}}"#, "\\u001b[2J\\n".repeat(10_000));
         let error = decode::<PinRecord>(value.as_bytes()).unwrap_err().to_string();
         assert!(error.len() < 300 && !error.contains(char::is_control), "{error}");
+    }
+
+    #[test]
+    fn of_a_key_that_cannot_be_read_nothing_is_shown() {
+        for value in
+            [&br#""5ec7e7""#[..], br#"{"v":"5ec7e7"}"#, br#"{"v":1,"current":{"5ec7e7":1}}"#]
+        {
+            let error = decode::<HeartbeatKeys>(value).unwrap_err().to_string();
+            assert!(!error.contains("5ec7e7"), "{error}");
+        }
     }
 
     #[test]

@@ -47,7 +47,16 @@ pub enum Report {
         /// How long the addresses may still be held.
         left: Duration,
     },
-    /// Renewals succeed again.
+    /// No renewal is sent any more, for no news come from etcd (rule 9.3).
+    RenewingStopped {
+        /// How long the addresses may still be held.
+        left: Duration,
+    },
+    /// News come again: renewals are sent.
+    RenewingGoesOn,
+    /// etcd has answered a renewal after others had failed, and none is sent any more for want of news.
+    RenewalAnswered,
+    /// Renewals succeed again, and are sent.
     RenewalsSucceed,
     /// etcd does not answer, and addresses are held because all other hosts acknowledge (rule 10).
     HeldByConsent,
@@ -261,6 +270,7 @@ impl Report {
         match self {
             Report::SessionLost { .. }
             | Report::RenewalsFail { .. }
+            | Report::RenewingStopped { .. }
             | Report::HeldByConsent
             | Report::ConsentMissing { .. }
             | Report::PathsLost { .. }
@@ -296,6 +306,9 @@ impl fmt::Display for Report {
             }
             Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
             Report::RenewalsFail { .. }
+            | Report::RenewingStopped { .. }
+            | Report::RenewingGoesOn
+            | Report::RenewalAnswered
             | Report::ConsentMissing { .. }
             | Report::Expired { .. }
             | Report::SessionEnded { .. } => self.tell_of_sessions(f),
@@ -382,15 +395,17 @@ impl Report {
     /// What is told of the own session that is not renewed, and of others' that are over.
     fn tell_of_sessions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Another cause, long after the first one.
-            Report::RenewalsFail { why, left } if left.is_zero() => {
-                write!(f, "renewal fails, and nothing is held: {why}")
+            // Nothing is left where it is another cause, long after the first one.
+            Report::RenewalsFail { why, left } => renewal_fails(f, why, *left),
+            Report::RenewingStopped { left } => {
+                renewal_fails(f, format_args!("{NO_NEWS}, so none is sent"), *left)
             }
-            Report::RenewalsFail { why, left } => write!(
-                f,
-                "renewal fails, {:.1} s until addresses are taken away: {why}",
-                left.as_secs_f64()
-            ),
+            Report::RenewingGoesOn => {
+                f.write_str("news come from etcd again: the session is to be renewed")
+            }
+            Report::RenewalAnswered => {
+                write!(f, "etcd has answered a renewal; it is the last one for now, for {NO_NEWS}")
+            }
             Report::ConsentMissing { nodes, left } => {
                 write!(
                     f,
@@ -447,6 +462,21 @@ impl Report {
             _ => Ok(()),
         }
     }
+}
+
+/// Why no renewal is sent, though none may have failed.
+pub const NO_NEWS: &str = "no news come from etcd";
+
+fn renewal_fails(
+    f: &mut fmt::Formatter<'_>,
+    why: impl fmt::Display,
+    left: Duration,
+) -> fmt::Result {
+    if left.is_zero() {
+        return write!(f, "renewal fails, and nothing is held: {why}");
+    }
+    let left = left.as_secs_f64();
+    write!(f, "renewal fails, {left:.1} s until addresses are taken away: {why}")
 }
 
 fn no_own_member(f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {

@@ -109,3 +109,37 @@ fn each_new_cause_of_an_outage_is_told_once() {
     world.run(1000 * MS);
     assert_eq!(fails(&world).last().map(String::as_str), Some("cut"), "another outage");
 }
+
+/// Rule 9.3. What fails is said to be over when that is over: a late answer brings no news.
+#[test]
+fn each_cause_of_an_outage_has_its_own_end() {
+    let mut world = World::of(&["a"]);
+    (world.hosts[0].hold_commits, world.hosts[0].watch_cut) = (true, true);
+    let now = world.now;
+    world.hosts[0].node.handle_follow_failed(&StoreError::Unavailable("broken".into()), now);
+    world.run_until(LIMIT, |w| w.said(0, "no news come from etcd"));
+    let is_failing = |w: &World| w.said(0, "etcd does not answer: cut");
+    let last = world.hosts[0].commits.pop_back().expect("a renewal is under way");
+    while let Some((lost, _)) = world.hosts[0].commits.pop_front() {
+        world.fail(0, lost);
+    }
+    world.hosts[0].commits = [last].into();
+    world.run(MS);
+    assert!(is_failing(&world), "{}", world.story());
+    world.deliver(0);
+    world.run(MS);
+    assert!(world.said(0, "etcd has answered a renewal; it is the last one for now"));
+    assert!(!world.said(0, "renewals succeed again"), "{}", world.story());
+    assert!(!world.hosts[0].node.standing(world.now).store_answers);
+
+    (world.hosts[0].hold_commits, world.hosts[0].watch_cut) = (false, false);
+    world.run_until(LIMIT, |w| w.said(0, "renewals succeed again"));
+    let ends = told(&world, 0, |report| match report {
+        Report::RenewalAnswered | Report::RenewingGoesOn | Report::RenewalsSucceed => {
+            Some(report.clone())
+        }
+        _ => None,
+    });
+    let in_order = [Report::RenewalAnswered, Report::RenewingGoesOn, Report::RenewalsSucceed];
+    assert_eq!(ends, in_order, "{}", world.story());
+}

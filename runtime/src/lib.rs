@@ -9,5 +9,6 @@ pub mod kernel;
 pub mod lock;
 pub mod metrics;
 pub mod peers;
+pub mod redact;
 pub mod seams;
 pub mod store_contract;

@@ -214,3 +214,39 @@ fn a_host_whose_member_is_a_proxy_says_so_and_leads_nothing() {
     daemon.signal(Signal::SIGTERM);
     daemon.wait();
 }
+
+/// A full etcd takes no renewal, and so nobody is known to hold anything.
+#[test]
+fn status_does_not_say_that_all_is_held_when_etcd_is_full() {
+    let host = Host::with_etcd_arguments(&["--quota-backend-bytes=16777216"]);
+    let daemon = host.start_with(&[("TURNIP_LEASE", "1s")]);
+    within("the address", || host.has_vip());
+    let status = || host.turnip(&["status"]).output().unwrap();
+    assert_eq!(status().status.code(), Some(0), "{}", daemon.log());
+    let large = "x".repeat(120_000);
+    within("etcd is full", || {
+        !host.etcdctl(&["put", "/turnip-check/filler", &large]).status.success()
+    });
+    within("the address goes", || !host.has_vip());
+    let said = status();
+    assert_eq!(said.status.code(), Some(1), "{}", text(&said.stdout));
+    assert!(text(&said.stdout).contains("nobody holds it"), "{}", text(&said.stdout));
+}
+
+/// That a node is silent says something only while etcd would have told of it.
+#[test]
+fn an_etcd_that_falls_silent_while_status_listens_has_not_answered() {
+    let host = Host::with_etcd();
+    let mut daemon = host.start_with(&[("TURNIP_LEASE", "3s")]);
+    within("the address", || host.has_vip());
+    daemon.signal(Signal::SIGKILL);
+    daemon.child.wait().unwrap();
+    let status = host.turnip(&["status"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    // It has read by then, or gets no answer at all: both are none.
+    std::thread::sleep(Duration::from_secs(1));
+    host.etcd.as_ref().unwrap().freeze().unwrap();
+    let output = status.unwrap().wait_with_output().unwrap();
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("silent"), "{said}");
+}

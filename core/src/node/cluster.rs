@@ -8,7 +8,7 @@ use super::consent::Consent;
 use super::outbox::{Outbox, PendingTxn, Purpose};
 use super::own::Own;
 use super::peers::{Peers, Silence, Silent};
-use super::session::{Join, OwnWrite, Session, Written};
+use super::session::{Answered, Join, OwnWrite, Session, Written};
 use super::store_identity::StoreIdentity;
 use super::unreadable::Unreadable;
 use super::watch::Watch;
@@ -111,10 +111,12 @@ impl Cluster {
             }
             Timer::Follow => self.follow(own, true, out, now),
             Timer::WatchStale => {
-                self.watch.is_stale_now();
                 // Nothing is sent from now on that could fail.
-                if self.session.id().is_some() {
-                    self.renewals_fail("no news come from etcd".to_owned(), out, now);
+                let is_told = self.session.id().is_some();
+                self.watch.is_stale_now(is_told);
+                if is_told {
+                    self.session.renewing_stopped(now);
+                    out.report(Report::RenewingStopped { left: self.session.left(now) });
                 }
             }
             Timer::Contest => {
@@ -262,11 +264,13 @@ impl Cluster {
                     };
                     out.timers.set(Timer::Renew, sent + interval);
                 }
-                let after_failing = self.session.answered(now);
-                if after_failing {
-                    out.report(Report::RenewalsSucceed);
+                let answered = self.session.answered(self.watch.may_renew(own), now);
+                match answered {
+                    Answered::AsEver => {}
+                    Answered::Last => out.report(Report::RenewalAnswered),
+                    Answered::Again => out.report(Report::RenewalsSucceed),
                 }
-                Some(News::RenewalAnswered { after_failing })
+                Some(News::RenewalAnswered { after_failing: answered == Answered::Again })
             }
             // The store has answered a later one: this is no outage.
             Err(_) if !self.peers.renewal_failed(sent) => None,

@@ -70,12 +70,25 @@ pub(super) struct Session {
     first_write: Option<Revision>,
     /// The deadline follows from an acknowledged heartbeat, not from a write.
     by_consent: bool,
-    /// Since when renewals have been failing.
+    /// Since when renewals have been failing, or none has been sent for want of news.
     failing_since: Option<Instant>,
+    /// That one failed was told, and none was answered since.
+    is_unanswered: bool,
     /// What that was put down to.
     causes: Causes,
     /// When a renewal was last answered.
     answered_at: Option<Instant>,
+}
+
+/// What the answer to a renewal ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Answered {
+    /// Nothing.
+    AsEver,
+    /// That they failed; but no more are sent for now.
+    Last,
+    /// That they failed, or were not sent.
+    Again,
 }
 
 /// What knowing the kernel and the store leads to.
@@ -143,6 +156,7 @@ impl Session {
             first_write: None,
             by_consent: false,
             failing_since: None,
+            is_unanswered: false,
             causes: Causes::default(),
             answered_at: None,
         }
@@ -228,7 +242,7 @@ impl Session {
         self.first_write
     }
 
-    /// Since when renewals have been failing.
+    /// Since when renewals have been failing, or none has been sent for want of news.
     pub(super) fn failing_since(&self) -> Option<Instant> {
         self.failing_since
     }
@@ -458,17 +472,29 @@ impl Session {
         Nonce { process: own.config.process, count: self.nonces }
     }
 
-    /// A renewal was answered; whether that ends a time in which they failed.
-    pub(super) fn answered(&mut self, now: Instant) -> bool {
+    /// A renewal was answered. `goes_on`: others may follow. Else what is over is that they failed, and not
+    /// that none is sent.
+    pub(super) fn answered(&mut self, goes_on: bool, now: Instant) -> Answered {
         self.answered_at = Some(now);
         self.causes.are_over();
-        self.failing_since.take().is_some()
+        let was_unanswered = std::mem::take(&mut self.is_unanswered);
+        match goes_on {
+            true if self.failing_since.take().is_some() => Answered::Again,
+            false if was_unanswered => Answered::Last,
+            _ => Answered::AsEver,
+        }
     }
 
-    /// A renewal failed; whether that begins such a time, or has another cause than was told.
+    /// A renewal failed; whether that begins a time in which they fail, or has another cause than was told.
     pub(super) fn failed(&mut self, why: &str, now: Instant) -> bool {
         self.failing_since.get_or_insert(now);
+        self.is_unanswered = true;
         self.causes.is_news(why)
+    }
+
+    /// None is sent any more, for want of news.
+    pub(super) fn renewing_stopped(&mut self, now: Instant) {
+        self.failing_since.get_or_insert(now);
     }
 
     /// How much time is left until what is held is taken away.

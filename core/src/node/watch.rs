@@ -20,6 +20,8 @@ pub(super) struct Watch {
     following: bool,
     /// News have been in doubt for so long that renewing must stop.
     stale: bool,
+    /// It was told that for that reason the session is not renewed.
+    is_stop_told: bool,
     /// The lease ran out and was renewed while news were stale: what is known may be outdated.
     outdated: bool,
     /// The revision of an own renewal that has not come back yet.
@@ -93,6 +95,9 @@ impl Watch {
         if std::mem::take(&mut self.in_doubt) {
             out.report(Report::WatchRestored);
         }
+        if std::mem::take(&mut self.is_stop_told) {
+            out.report(Report::RenewingGoesOn);
+        }
         was_stale
     }
 
@@ -132,9 +137,10 @@ impl Watch {
         }
     }
 
-    /// The doubt has lasted too long.
-    pub(super) fn is_stale_now(&mut self) {
+    /// The doubt has lasted too long. `is_told`: that renewing stops, whose end is to be told then.
+    pub(super) fn is_stale_now(&mut self, is_told: bool) {
         self.stale = true;
+        self.is_stop_told |= is_told;
     }
 
     /// The stream ended, or did not begin.
@@ -188,7 +194,7 @@ mod tests {
         watch.doubt("nothing comes back".into(), lease, &mut out, NOW);
         assert!(watch.may_renew(&own), "a doubt that is young");
         assert!(out.timers.get(Timer::WatchStale).is_some());
-        watch.is_stale_now();
+        watch.is_stale_now(false);
         assert!(!watch.may_renew(&own));
         assert!(watch.snapshot_came(&mut out, NOW));
         assert!(watch.may_renew(&own) && watch.is_following());

@@ -30,6 +30,7 @@ mod says;
 mod store;
 mod strangers;
 mod upgrades;
+mod watching;
 
 use std::thread::sleep;
 use std::time::Duration;

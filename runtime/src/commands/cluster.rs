@@ -1,8 +1,8 @@
 //! A cluster as a command sees it: read once, observed for a moment, perhaps written to.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod state;
+
 use std::future::Future;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -12,17 +12,20 @@ use turnip::config::Reach;
 use turnip::etcd::Etcd;
 use turnip::etcd::certificates::CertificateEnd;
 use turnip::seams::Store;
-use turnip_core::records::{NodeRecord, SessionRecord, decode};
 use turnip_core::{
-    ClusterName, Event, Events, KeyKind, KeyValue, Keys, Lease, NodeName, Op, Revision, Snapshot,
-    StoreError, Txn, TxnResponse, Update,
+    ClusterName, Keys, Lease, NodeName, Op, Snapshot, StoreError, Txn, TxnResponse, Update,
 };
 
-use super::overview::{Overview, WhatIf};
-use super::vouching::Asked;
+use super::local;
+use super::run::runtime_directory;
+use super::vouching;
+
+pub use state::ClusterState;
 
 /// How long etcd may take to answer a command, all endpoints together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How often somebody who follows the cluster asks whether etcd is still there.
+pub const ASK_EVERY: Duration = Duration::from_secs(1);
 /// When another endpoint is followed after one that failed.
 const FOLLOW_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Somebody who waits for longer is told what for.
@@ -66,18 +69,17 @@ pub struct Cluster {
     store: Etcd,
 }
 
-type Updates<'a> = LocalBoxStream<'a, Result<Update, StoreError>>;
-
-/// What was read and seen.
-pub struct ClusterState {
-    revision: Revision,
-    kvs: BTreeMap<String, KeyValue>,
-    /// When each node's session was last seen written, while observing.
-    renewals: BTreeMap<NodeName, Instant>,
-    /// Nodes that are known to be alive otherwise.
-    vouched: BTreeSet<NodeName>,
-    observed_for: Duration,
+/// What etcd says of the sessions.
+pub struct Asked {
+    /// When it was asked.
+    pub at: Instant,
+    /// Its answer.
+    pub sessions: Result<Snapshot, StoreError>,
+    /// Nodes that the daemon of this host knows to hold on, though etcd hears nothing of them.
+    pub holding_on: Vec<NodeName>,
 }
+
+type Updates<'a> = LocalBoxStream<'a, Result<Update, StoreError>>;
 
 impl Cluster {
     /// The cluster that the configuration names.
@@ -119,7 +121,7 @@ impl Cluster {
         // What follows takes as long as leases are.
         let read = tokio::time::timeout(ANSWER_WITHIN, reading).await;
         let (mut state, updates) = read.map_err(|_| last)??;
-        self.listen(&mut state, updates, patience).await;
+        self.listen(&mut state, updates, patience).await?;
         Ok(state)
     }
 
@@ -130,23 +132,26 @@ impl Cluster {
         let mut updates = updates.boxed_local();
         let ended = || StoreError::Unavailable("the answer ended before it began".into());
         match updates.next().await.ok_or_else(ended)?? {
-            Update::Snapshot(snapshot) => Ok((ClusterState::new(snapshot), updates)),
+            Update::Snapshot(snapshot) => {
+                Ok((ClusterState::new(snapshot, Instant::now()), updates))
+            }
             Update::Events(_) => Err(ended()),
         }
     }
 
-    /// Listens until every session was heard, or for so long that it must have been.
+    /// Listens until every session was heard, or for so long that it must have been, if etcd was there all
+    /// the time.
     async fn listen(
         &self,
         state: &mut ClusterState,
         mut updates: Updates<'_>,
         patience: impl Fn(Duration) -> Duration,
-    ) {
+    ) -> Result<(), StoreError> {
         let began = Instant::now();
         if state.left(&self.keys, &patience).is_none() {
-            return;
+            return Ok(());
         }
-        let asked = Asked::of(&self.keys, state.kvs.values());
+        let asked = vouching::Asked::of(&self.keys, state.kvs());
         let mut probing = Box::pin(asked.alive_now(self.name.clone()));
         let (mut probed, mut told) = (false, false);
         while let Some(left) = state.left(&self.keys, &patience) {
@@ -163,20 +168,50 @@ impl Cluster {
                     probed = true;
                     // An etcd that takes no writes says nothing of who can renew.
                     if !vouched.is_empty() && self.takes_writes().await {
-                        state.vouched = vouched;
+                        state.vouch_for_only(vouched);
                     }
                 }
                 update = updates.next() => match update {
                     Some(Ok(Update::Events(batch))) => {
-                        state.take(&self.keys, batch);
+                        state.take(&self.keys, batch, Instant::now());
                     }
-                    Some(Ok(Update::Snapshot(snapshot))) => *state = ClusterState::new(snapshot),
+                    Some(Ok(Update::Snapshot(snapshot))) => {
+                        state.take_snapshot(&self.keys, snapshot, Instant::now());
+                    }
                     // What was read is valid. That a session is silent does not show any more.
                     Some(Err(_)) | None => break,
                 }
             }
         }
-        state.observed_for = began.elapsed();
+        if state.unheard(&self.keys).next().is_none() {
+            state.is_known_until(&self.keys, Instant::now());
+            return Ok(());
+        }
+        // A node is silent only if etcd would have told of it.
+        let (asked, sessions) = self.sessions().await;
+        state.take_sessions(&self.keys, sessions?, asked);
+        Ok(())
+    }
+
+    /// The sessions as they are now, and when they were asked for.
+    async fn sessions(&self) -> (Instant, Result<Snapshot, StoreError>) {
+        (Instant::now(), self.store.snapshot(&self.keys.sessions()).await)
+    }
+
+    /// Asks for the sessions again and again, for as long as somebody listens; that etcd is silent shows
+    /// only so.
+    pub async fn ask_again(&self, told: UnboundedSender<Asked>) {
+        loop {
+            let (at, sessions) = self.sessions().await;
+            let name = self.name.clone();
+            let here = move || local::ask(&runtime_directory(), &name);
+            let local = tokio::task::spawn_blocking(here).await.ok().flatten();
+            let holding_on = local.map(|local| local.holding_by_consent()).unwrap_or_default();
+            if told.send(Asked { at, sessions, holding_on }).is_err() {
+                return;
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
     }
 
     /// Whether no member has an alarm; who does not say has none.
@@ -217,152 +252,5 @@ impl Cluster {
     /// When etcd does not answer, or refuses.
     pub async fn commit(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
         self.store.commit(txn, ANSWER_WITHIN).await
-    }
-}
-
-impl ClusterState {
-    /// What a snapshot has.
-    pub fn new(snapshot: Snapshot) -> Self {
-        ClusterState {
-            revision: snapshot.header.revision,
-            kvs: snapshot.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect(),
-            renewals: BTreeMap::new(),
-            vouched: BTreeSet::new(),
-            observed_for: Duration::ZERO,
-        }
-    }
-
-    /// The longest lease that a session declares.
-    pub fn lease_longest(&self, keys: &Keys) -> Duration {
-        let records =
-            self.sessions(keys).filter_map(|(_, kv)| decode::<SessionRecord>(&kv.value).ok());
-        records.map(|record| record.lease()).max().unwrap_or_default()
-    }
-
-    /// What came after that.
-    pub fn take(&mut self, keys: &Keys, batch: Events) {
-        self.revision = batch.header.revision;
-        batch.events.into_iter().for_each(|event| self.apply(keys, event));
-    }
-
-    /// It has been observed for so long by now.
-    pub fn observed_for(&mut self, time: Duration) {
-        self.observed_for = time;
-    }
-
-    fn apply(&mut self, keys: &Keys, event: Event) {
-        match event {
-            Event::Put(kv) => {
-                if let KeyKind::Session(node) = keys.kind(&kv.key) {
-                    self.renewals.insert(node, Instant::now());
-                }
-                self.kvs.insert(kv.key.clone(), kv);
-            }
-            Event::Delete { key, .. } => {
-                self.kvs.remove(&key);
-            }
-        }
-    }
-
-    /// The sessions, as they are in etcd.
-    pub fn sessions<'a>(
-        &'a self,
-        keys: &'a Keys,
-    ) -> impl Iterator<Item = (NodeName, &'a KeyValue)> {
-        self.kvs.values().filter_map(|kv| match keys.kind(&kv.key) {
-            KeyKind::Session(node) => Some((node, kv)),
-            _ => None,
-        })
-    }
-
-    /// The leases of those of which nothing was heard.
-    fn unheard<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = (NodeName, Duration)> {
-        let is_unheard = |(node, _): &(NodeName, &KeyValue)| {
-            !self.renewals.contains_key(node) && !self.vouched.contains(node)
-        };
-        let lease = |(node, kv): (NodeName, &KeyValue)| {
-            Some((node, decode::<SessionRecord>(&kv.value).ok()?.lease()))
-        };
-        self.sessions(keys).filter(is_unheard).filter_map(lease)
-    }
-
-    /// Those that have been silent beyond their lease, also since they were heard.
-    fn silent<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = NodeName> + 'a {
-        self.sessions(keys).filter_map(|(node, kv)| {
-            let lease = decode::<SessionRecord>(&kv.value).ok()?.lease();
-            let silence = self.renewals.get(&node).map_or(self.observed_for, Instant::elapsed);
-            (silence >= beyond(lease) && !self.vouched.contains(&node)).then_some(node)
-        })
-    }
-
-    /// For how long, since it began, there is something to listen for.
-    fn left(&self, keys: &Keys, patience: impl Fn(Duration) -> Duration) -> Option<Duration> {
-        let waits = self.unheard(keys).map(|(_, lease)| patience(lease));
-        waits.max().filter(|longest| !longest.is_zero())
-    }
-
-    /// Tells somebody at a terminal what is waited for.
-    fn tell(&self, keys: &Keys, wait: Duration) {
-        if std::io::stderr().is_terminal() {
-            let nodes: Vec<String> = self.unheard(keys).map(|(node, _)| node.to_string()).collect();
-            let (nodes, secs) = (nodes.join(", "), wait.as_secs_f64());
-            eprintln!("nothing was heard yet of {nodes}: listening for up to {secs:.0} s more");
-        }
-    }
-
-    /// What the nodes have published, as far as it can be read.
-    pub fn nodes<'a>(
-        &'a self,
-        keys: &'a Keys,
-    ) -> impl Iterator<Item = (NodeName, NodeRecord)> + 'a {
-        self.kvs.values().filter_map(|kv| match keys.kind(&kv.key) {
-            KeyKind::Node(node) => Some((node, decode(&kv.value).ok()?)),
-            _ => None,
-        })
-    }
-
-    /// Whether the node's session was written while observing.
-    pub fn heard(&self, node: &NodeName) -> bool {
-        self.renewals.contains_key(node)
-    }
-
-    /// These nodes are known to be alive, and to hold what is theirs.
-    pub fn vouch_for(&mut self, nodes: impl IntoIterator<Item = NodeName>) {
-        self.vouched.extend(nodes);
-    }
-
-    /// Puts together what was read and seen.
-    pub fn overview(&self, keys: &Keys, what_if: &WhatIf) -> Overview {
-        let what_if = WhatIf {
-            silent: self.silent(keys).collect(),
-            drained: what_if.drained.clone(),
-            down: what_if.down.clone(),
-            pinned: what_if.pinned.clone(),
-        };
-        let mut overview = Overview::new(keys, self.revision, self.kvs.values(), &what_if);
-        let ago = |at: &Instant| at.elapsed();
-        let renewals = self.renewals.iter().map(|(node, at)| (node.clone(), ago(at))).collect();
-        overview.set_renewals(&renewals, self.observed_for);
-        overview
-    }
-
-    /// Everything that was read.
-    pub fn kvs(&self) -> impl Iterator<Item = &KeyValue> {
-        self.kvs.values()
-    }
-
-    /// Whether there is such a key.
-    pub fn has(&self, key: &str) -> bool {
-        self.kvs.contains_key(key)
-    }
-
-    /// When a key was written last.
-    pub fn modified(&self, key: &str) -> Option<Revision> {
-        self.kvs.get(key).map(|kv| kv.mod_revision)
-    }
-
-    /// The value of a key.
-    pub fn value(&self, key: &str) -> Option<&[u8]> {
-        self.kvs.get(key).map(|kv| kv.value.as_slice())
     }
 }

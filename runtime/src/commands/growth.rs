@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use turnip::clock::HostClock;
 use turnip::config::{Compact, Growth};
 use turnip::etcd::Etcd;
-use turnip::etcd::growth::{Age, Concern, Database, Source};
+use turnip::etcd::growth::{ALARM, Age, Concern, Database, HISTORY, Source};
 use turnip::etcd::inspect::History;
 use turnip::metrics::{EtcdHealth, Outside};
 use turnip::seams::Clock;
@@ -48,11 +48,58 @@ impl Concerns {
                 Level::Info => tracing::info!("{what}"),
             }
         }
-        if now.is_empty() && !known.is_empty() {
-            tracing::info!("etcd has room again, and its history is compacted");
-        }
+        over(&known, &now).iter().for_each(|what| tracing::info!("{what}"));
         *known = now;
     }
+
+    /// The same, with what was known of whom did not answer this time: that is not over.
+    fn learn(&self, mut concerns: Vec<Concern>, asked: &Answered<'_>) {
+        let known = self.0.borrow();
+        let lasting = known.values().filter(|concern| !asked.tells_of(&concern.kind)).cloned();
+        concerns.extend(lasting.collect::<Vec<_>>());
+        drop(known);
+        self.become_these(concerns);
+    }
+}
+
+/// Who has answered.
+struct Answered<'a> {
+    endpoints: BTreeSet<&'a str>,
+    history: bool,
+}
+
+impl Answered<'_> {
+    /// Whether it would be known of by now.
+    fn tells_of(&self, kind: &str) -> bool {
+        match subject(kind) {
+            HISTORY => self.history,
+            // Every member tells all alarms.
+            alarm if alarm.starts_with(ALARM) => !self.endpoints.is_empty(),
+            endpoint => self.endpoints.contains(endpoint),
+        }
+    }
+}
+
+/// What a concern is about, however much it matters.
+fn subject(kind: &str) -> &str {
+    match kind.rsplit_once(' ') {
+        Some((endpoint, percent)) if percent.parse::<u64>().is_ok() => endpoint,
+        _ => kind,
+    }
+}
+
+/// What of the known is over now, each for itself.
+fn over(known: &BTreeMap<String, Concern>, now: &BTreeMap<String, Concern>) -> BTreeSet<String> {
+    let subjects: BTreeSet<&str> = now.keys().map(|kind| subject(kind)).collect();
+    let gone = known.keys().map(|kind| subject(kind)).filter(|one| !subjects.contains(one));
+    let told = gone.map(|subject| match subject {
+        HISTORY => "etcd's history is compacted again".to_owned(),
+        alarm if alarm.starts_with(ALARM) => {
+            format!("etcd has no alarm any more: {}", alarm.trim_start_matches(ALARM))
+        }
+        endpoint => format!("etcd's database at {endpoint} has room again"),
+    });
+    told.collect()
 }
 
 /// Looks for as long as the daemon runs; never ends.
@@ -99,7 +146,12 @@ impl Watch {
             databases.iter().flat_map(|database| database.concerns()).collect();
         // Others say that etcd does not answer.
         let mut compacted_ago = None;
-        if let Ok(history) = etcd.history(keys.prefix(), TIMEOUT).await {
+        let history = etcd.history(keys.prefix(), TIMEOUT).await;
+        let answered = Answered {
+            endpoints: databases.iter().map(|database| database.url.as_str()).collect(),
+            history: history.is_ok(),
+        };
+        if let Ok(history) = history {
             let age = self.age(history);
             compacted_ago = age.ever_compacted.then_some(age.uncompacted_for);
             amiss.extend(age.concern());
@@ -117,9 +169,7 @@ impl Watch {
                 compacted_ago,
             }
         }));
-        if !databases.is_empty() {
-            concerns.become_these(amiss);
-        }
+        concerns.learn(amiss, &answered);
     }
 
     fn age(&mut self, history: History) -> Age {
@@ -232,5 +282,37 @@ mod tests {
         assert_eq!(concerns.texts(), ["b is amiss"]);
         concerns.become_these(vec![]);
         assert!(concerns.texts().is_empty());
+    }
+
+    fn known(kinds: &[&str]) -> BTreeMap<String, Concern> {
+        let concern = |kind: &&str| {
+            let (kind, level) = ((*kind).to_owned(), Level::Warn);
+            (kind.clone(), Concern { kind, level, what: String::new() })
+        };
+        kinds.iter().map(concern).collect()
+    }
+
+    #[test]
+    fn each_concern_has_its_own_end() {
+        let before = known(&["http://a:1 85", "http://b:1 70", "alarm alarm:NOSPACE", "history"]);
+        let now = known(&["http://a:1 70", "history"]);
+        let told: Vec<String> = over(&before, &now).into_iter().collect();
+        let room = "etcd's database at http://b:1 has room again";
+        assert_eq!(told, ["etcd has no alarm any more: alarm:NOSPACE", room]);
+        assert!(over(&now, &now).is_empty());
+        assert_eq!(over(&known(&["history"]), &known(&[])).len(), 1);
+    }
+
+    #[test]
+    fn what_a_member_that_does_not_answer_had_is_not_over() {
+        let concerns = Concerns::default();
+        let all = || known(&["http://a:1 85", "http://b:1 70", "alarm NOSPACE", "history"]);
+        concerns.become_these(all().into_values().collect());
+        let kinds = || concerns.0.borrow().keys().cloned().collect::<Vec<_>>();
+        concerns.learn(Vec::new(), &Answered { endpoints: BTreeSet::new(), history: false });
+        assert_eq!(kinds().len(), 4);
+        let answered = Answered { endpoints: ["http://b:1"].into(), history: false };
+        concerns.learn(Vec::new(), &answered);
+        assert_eq!(kinds(), ["history", "http://a:1 85"]);
     }
 }

@@ -18,7 +18,7 @@ use turnip::etcd::certificates::CertificateEnd;
 use turnip::host::host_id;
 use turnip::kernel::Conflicts;
 use turnip::peers::{Counts, Watcher};
-use turnip_core::{ClusterName, HostId, NodeName, Report, VipName};
+use turnip_core::{ClusterName, HostId, NO_NEWS, NodeName, Report, VipName};
 
 use super::growth::Concerns;
 
@@ -128,7 +128,10 @@ struct State {
     lease: Duration,
     holds: BTreeSet<VipName>,
     etcd_away_since: Option<Instant>,
-    etcd_says: Option<String>,
+    /// Why the last renewal failed that did, unless one was answered since.
+    unanswered: Option<String>,
+    /// None is sent, for want of news.
+    is_without_news: bool,
     by_consent: bool,
     lost: BTreeSet<NodeName>,
     watcher: Option<Watcher>,
@@ -169,7 +172,8 @@ impl LocalStatus {
             lease: config.lease.duration(),
             holds: BTreeSet::new(),
             etcd_away_since: None,
-            etcd_says: None,
+            unanswered: None,
+            is_without_news: false,
             by_consent: false,
             lost: BTreeSet::new(),
             watcher,
@@ -234,14 +238,20 @@ impl State {
                 self.holds.remove(vip);
             }
             Report::RenewalsFail { why, .. } => {
-                self.etcd_says = Some(why.clone());
+                self.unanswered = Some(why.clone());
                 self.etcd_away_since.get_or_insert_with(Instant::now);
             }
+            Report::RenewingStopped { .. } => {
+                self.is_without_news = true;
+                self.etcd_away_since.get_or_insert_with(Instant::now);
+            }
+            Report::RenewalAnswered => self.unanswered = None,
+            Report::RenewingGoesOn => self.is_without_news = false,
             Report::RenewalsSucceed
             | Report::SessionOpened { .. }
             | Report::SessionResumed { .. } => {
                 self.etcd_away_since = None;
-                self.etcd_says = None;
+                (self.unanswered, self.is_without_news) = (None, false);
                 self.by_consent = false;
             }
             Report::HeldByConsent => self.by_consent = true,
@@ -260,7 +270,7 @@ impl State {
             lease_ms: millis(self.lease),
             holds: self.holds.clone(),
             etcd_away_ms: self.etcd_away_since.map(|since| millis(since.elapsed())),
-            etcd_says: self.etcd_says.clone(),
+            etcd_says: self.etcd_says(),
             by_consent: self.by_consent,
             heartbeats: self.watcher.as_ref().map(|watcher| self.heartbeats(watcher)),
             claims: self.claims(),
@@ -268,6 +278,12 @@ impl State {
             etcd_concerns: self.concerns.texts(),
             certificates: self.certificates.clone(),
         }
+    }
+
+    /// What keeps renewals from succeeding: with which words they failed, or that none is sent.
+    fn etcd_says(&self) -> Option<String> {
+        let no_news = || self.is_without_news.then(|| NO_NEWS.to_owned());
+        self.unanswered.clone().or_else(no_news)
     }
 
     fn claims(&self) -> Vec<Claim> {

@@ -34,6 +34,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use turnip::config::{Problems, Reach};
+use turnip::redact;
 
 /// It did what it was asked to.
 pub const OK: u8 = 0;
@@ -44,7 +45,7 @@ pub const USAGE: u8 = 2;
 
 /// Says why nothing was done.
 pub fn fail(status: u8, why: impl std::fmt::Display) -> ExitCode {
-    eprintln!("turnip: {why}");
+    eprintln!("turnip: {}", redact::urls(&why.to_string()));
     ExitCode::from(status)
 }
 
@@ -56,12 +57,12 @@ pub fn refuse(problems: &Problems) -> ExitCode {
 /// Says on standard error what is to be known of how the configuration came together.
 pub fn notice(reach: &Reach) {
     for notice in &reach.notices {
-        eprintln!("turnip: {notice}");
+        eprintln!("turnip: {}", redact::urls(notice));
     }
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.
 pub fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.write_all(redact::urls(text).as_bytes()).and_then(|()| out.flush());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use turnip_core::{Report, VipName};
+use turnip_core::{NO_NEWS, Report, VipName};
 
 use super::manager::Manager;
 
@@ -15,10 +15,29 @@ pub struct Service {
     configured: usize,
     held: BTreeSet<VipName>,
     has_session: bool,
-    trouble: Option<&'static str>,
+    /// What is amiss; each until that itself has ended.
+    troubles: BTreeSet<Trouble>,
     /// Sent once a turn, so that a thousand VIPs that move are one message.
     changed: bool,
     heartbeat: Heartbeat,
+}
+
+/// What keeps a daemon from being as it should; the first in this order is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Trouble {
+    NameTaken,
+    Unanswered,
+    WithoutNews,
+}
+
+impl Trouble {
+    fn as_str(self) -> &'static str {
+        match self {
+            Trouble::NameTaken => "this node's name is taken",
+            Trouble::Unanswered => "etcd does not answer",
+            Trouble::WithoutNews => NO_NEWS,
+        }
+    }
 }
 
 /// When the driver's loop went round last.
@@ -33,7 +52,7 @@ impl Service {
             configured,
             held: BTreeSet::new(),
             has_session: false,
-            trouble: None,
+            troubles: BTreeSet::new(),
             changed: false,
             heartbeat: Heartbeat(Rc::new(Cell::new(Instant::now()))),
         }
@@ -58,7 +77,8 @@ impl Service {
     pub fn report(&mut self, report: &Report) {
         match report {
             Report::SessionOpened { .. } | Report::SessionResumed { .. } => {
-                (self.has_session, self.trouble) = (true, None);
+                self.has_session = true;
+                self.troubles.clear();
             }
             Report::Assumed { vip, .. } => {
                 self.held.insert(vip.clone());
@@ -67,13 +87,16 @@ impl Service {
                 self.held.remove(vip);
             }
             Report::SessionLost { .. } => self.has_session = false,
-            Report::RenewalsFail { .. } => self.trouble = Some("etcd does not answer"),
-            Report::RenewalsSucceed => self.trouble = None,
-            Report::NameContested { .. } => self.trouble = Some("this node's name is taken"),
+            Report::RenewalsFail { .. } => drop(self.troubles.insert(Trouble::Unanswered)),
+            Report::RenewingStopped { .. } => drop(self.troubles.insert(Trouble::WithoutNews)),
+            Report::RenewalsSucceed => self.troubles.retain(|one| *one == Trouble::NameTaken),
+            Report::RenewalAnswered => drop(self.troubles.remove(&Trouble::Unanswered)),
+            Report::RenewingGoesOn => drop(self.troubles.remove(&Trouble::WithoutNews)),
+            Report::NameContested { .. } => drop(self.troubles.insert(Trouble::NameTaken)),
             _ => return,
         }
         self.changed = true;
-        if self.has_session || self.trouble.is_some() {
+        if self.has_session || !self.troubles.is_empty() {
             self.manager.ready();
         }
     }
@@ -86,8 +109,8 @@ impl Service {
 
     fn status(&self) -> String {
         let held = format!("holding {} of {} VIPs", self.held.len(), self.configured);
-        match (self.trouble, self.has_session) {
-            (Some(trouble), _) => format!("{held}; {trouble}"),
+        match (self.troubles.first(), self.has_session) {
+            (Some(trouble), _) => format!("{held}; {}", trouble.as_str()),
             (None, true) => held,
             (None, false) => format!("{held}; no session"),
         }
@@ -163,5 +186,22 @@ mod tests {
         let lost = Report::SessionLost { session: SessionId(Revision(7)), why: String::new() };
         service.report(&lost);
         assert_eq!(service.status(), "holding 0 of 2 VIPs; no session");
+    }
+
+    #[test]
+    fn each_trouble_is_told_until_that_one_has_ended() {
+        let left = Duration::ZERO;
+        let mut service = Service::new(1, Manager::default());
+        service.report(&opened());
+        service.report(&Report::RenewalsFail { why: String::new(), left });
+        service.report(&Report::RenewingStopped { left });
+        service.report(&Report::RenewalAnswered);
+        assert_eq!(service.status(), "holding 0 of 1 VIPs; no news come from etcd");
+        service.report(&Report::RenewingGoesOn);
+        assert_eq!(service.status(), "holding 0 of 1 VIPs");
+        service.report(&Report::NameContested { why: String::new() });
+        service.report(&Report::RenewalsFail { why: String::new(), left });
+        service.report(&Report::RenewalsSucceed);
+        assert_eq!(service.status(), "holding 0 of 1 VIPs; this node's name is taken");
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 use turnip::config::{Reach, Sources};
-use turnip_core::VipName;
+use turnip_core::{NO_NEWS, VipName};
 
 use super::certificates;
 use super::cluster::{Cluster, beyond, block_on, unanswered};
@@ -137,18 +137,26 @@ fn daemon_here(local: &Local) -> String {
         names => format!("and holds {}\n", names.join(", ")),
     };
     let lease = how_long(local.lease_ms);
+    let is_without_news = local.etcd_says.as_deref() == Some(NO_NEWS);
     if let Some(why) = local.etcd_says.as_ref().filter(|_| local.etcd_away_ms.is_some()) {
-        text += &format!("the last renewal that failed: {why}\n");
+        text += &match is_without_news {
+            true => format!("no renewal is sent: {why}\n"),
+            false => format!("the last renewal that failed: {why}\n"),
+        };
     }
     let refuses = local.etcd_says.as_ref().is_some_and(|why| why.starts_with("etcd refuses"));
-    let verb = if refuses { "has refused every renewal" } else { "has not answered" };
+    let verb = match (is_without_news, refuses) {
+        (true, _) => "has not been followed",
+        (_, true) => "has refused every renewal",
+        _ => "has not answered",
+    };
     if let Some(away) = local.etcd_away_ms.map(how_long) {
         text += &match (local.by_consent, local.holds.is_empty()) {
             (true, true) => format!(
-                "etcd has not answered for {away}. All hosts hear each other, so they go on holding what they hold. Do not restart turnip now. If a host goes now, everybody's addresses go after at most a lease ({lease}), until etcd answers\n"
+                "etcd {verb} for {away}. All hosts hear each other, so they go on holding what they hold. Do not restart turnip now. If a host goes now, everybody's addresses go after at most a lease ({lease}), until etcd answers\n"
             ),
             (true, false) => format!(
-                "held by consent of all hosts; etcd has not answered for {away}. Do not restart turnip now. If a host goes now, its and everybody's addresses go after at most a lease ({lease}), until etcd answers\n"
+                "held by consent of all hosts; etcd {verb} for {away}. Do not restart turnip now. If a host goes now, its and everybody's addresses go after at most a lease ({lease}), until etcd answers\n"
             ),
             (false, _) => format!(
                 "etcd {verb} for {away}. Without it, and without consent of all hosts, addresses are held for at most a lease ({lease})\n"

@@ -60,7 +60,7 @@ fn overview() -> Overview {
         raft_leader: Some(true),
         raft_term: Some(4),
         repairs: 0,
-        heartbeats: Some("10.1.0.11:2378".parse().unwrap()),
+        heartbeats: Some("10.1.0.11:7746".parse().unwrap()),
         witnesses: BTreeSet::from([name("h2")]),
         version: Some("0.1.0".to_owned()),
     };

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use turnip::config::Sources;
+use turnip::redact;
 
 /// The unit of a usual installation.
 pub const UNIT_DEFAULT: &str = "turnip.service";
@@ -126,7 +127,12 @@ impl Unit {
         let variables = self.variables.iter();
         let variables = variables.map(|(name, set)| (name.clone(), source(&set.value))).collect();
         Sources::given(&arguments, &variables)
-            .map_err(|why| format!("{}: turnip run {}: {why}", self.name, self.arguments.join(" ")))
+            .map_err(|why| format!("{}: turnip run {}: {why}", self.name, self.arguments_shown()))
+    }
+
+    /// The arguments, without what may be secret.
+    pub fn arguments_shown(&self) -> String {
+        redact::arguments(&self.arguments).join(" ")
     }
 
     /// A path to a credential as the path to where it comes from.
@@ -146,11 +152,10 @@ impl Unit {
 
     /// What somebody with these variables sees otherwise than the daemon does.
     pub fn differences(&self, own: &BTreeMap<String, String>) -> Vec<String> {
-        let shown =
-            |name: &str, value: &str| match name.contains("PASSWORD") && !name.ends_with("_FILE") {
-                true => format!("{name} (hidden)"),
-                false => format!("{name} = {value:?}"),
-            };
+        let shown = |name: &str, value: &str| match redact::variable(name, value) {
+            hidden if hidden == redact::HIDDEN => format!("{name} {hidden}"),
+            shown => format!("{name} = {shown}"),
+        };
         let mut differences = Vec::new();
         for (name, set) in self.variables.iter().filter(|(name, _)| name.starts_with("TURNIP_")) {
             let (place, daemons) = (set.place.display(), shown(name, &set.value));
@@ -158,7 +163,7 @@ impl Unit {
                 Some(value) if *value == set.value => {}
                 Some(value) => differences.push(format!(
                     "the daemon gets {daemons} from {place}, and here it is {}",
-                    shown(name, value).trim_start_matches(&format!("{name} = "))
+                    redact::variable(name, value)
                 )),
                 None => differences.push(format!(
                     "the daemon gets {daemons} from {place}, and here it is not set"
@@ -280,7 +285,7 @@ mod tests {
     #[test]
     fn what_the_daemon_gets_otherwise_is_named_and_no_password_is() {
         let (unit, _directory) = unit(
-            "[Service]\nExecStart=turnip run\nEnvironment=TURNIP_LEASE=5s \"TURNIP_ETCD_PASSWORD=hunter2\" TURNIP_DEV=lo HOME=/\n",
+            "[Service]\nExecStart=turnip run\nEnvironment=TURNIP_LEASE=5s \"TURNIP_ETCD_PASSWORD=hunter2\" TURNIP_DEV=lo HOME=/ TURNIP_ENDPOINTS=http://root:hunter2@b:1 TURNIP_ETCD_PASWORD=hunter2\n",
         );
         let own = [("TURNIP_LEASE", "3s"), ("TURNIP_DEV", "lo"), ("TURNIP_NODE", "a")];
         let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -289,6 +294,8 @@ mod tests {
             "the daemon gets TURNIP_LEASE = \"5s\" from ",
             "and here it is \"3s\"",
             "TURNIP_ETCD_PASSWORD (hidden)",
+            "TURNIP_ENDPOINTS = \"http://(hidden)@b:1\"",
+            "TURNIP_ETCD_PASWORD (hidden)",
             "TURNIP_NODE = \"a\" is set here, and the daemon does not get it",
         ] {
             assert!(text.contains(words), "{text}\nlacks {words}");
@@ -297,6 +304,15 @@ mod tests {
             !text.contains("hunter2") && !text.contains("HOME") && !text.contains("DEV"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn arguments_that_the_daemon_would_not_understand_are_named_and_no_password_is() {
+        let (unit, _directory) = unit(
+            "[Service]\nExecStart=turnip run --lease 5s --etcd-password hunter2 --password=hunter2\n",
+        );
+        let why = unit.sources().unwrap_err();
+        assert!(why.contains("--etcd-password") && !why.contains("hunter2"), "{why}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::problem::Place;
 use super::section::{Given, Section};
 use super::values::nearest;
 use crate::etcd::Secret;
+use crate::redact;
 
 /// Where the configuration is.
 pub const FILE_DEFAULT: &str = "/etc/turnip/turnip.toml";
@@ -137,6 +138,19 @@ fn known_variables() -> impl Iterator<Item = &'static str> {
     OVERRIDES.iter().map(|(.., variable)| *variable).chain(ALONE)
 }
 
+/// Whether turnip has a variable of that name.
+pub fn is_variable(name: &str) -> bool {
+    known_variables().any(|known| known == name)
+}
+
+/// The variable behind a flag, which is given without its dashes.
+pub fn variable_of(flag: &str) -> Option<&'static str> {
+    let id = flag.replace('-', "_");
+    let variable =
+        OVERRIDES.iter().find(|(known, ..)| *known == id).map(|(.., variable)| *variable);
+    variable.or((flag == "config").then_some("TURNIP_CONFIG"))
+}
+
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Table {
     Top,
@@ -220,7 +234,15 @@ impl Sources {
         let command = clap::Command::new("turnip run").no_binary_name(true);
         let command = NodeArgs::augment_args(ReachArgs::augment_args(command));
         let command = command.mut_args(|arg| arg.env(None::<&'static str>));
-        let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
+        let matches = command.try_get_matches_from(arguments).map_err(|error| {
+            let shown = redact::arguments(arguments);
+            // The longest first: one may be a part of another.
+            let mut pairs: Vec<_> =
+                arguments.iter().zip(&shown).filter(|(is, as_)| is != as_).collect();
+            pairs.sort_by_key(|(is, _)| std::cmp::Reverse(is.len()));
+            let said = error.to_string();
+            pairs.into_iter().fold(said, |said, (is, as_)| said.replace(is.as_str(), as_))
+        })?;
         let environment = |name: &str| variables.get(name).cloned();
         Ok(Sources::new(&matches, environment).among(variables.keys().cloned()))
     }
@@ -235,8 +257,8 @@ impl Sources {
     /// Looks through the names of all variables that there are: one that is misspelt would be ignored in
     /// silence.
     pub fn among(mut self, names: impl IntoIterator<Item = String>) -> Self {
-        let is_known = |name: &str| known_variables().any(|known| known == name);
-        let unknown = names.into_iter().filter(|name| name.starts_with(PREFIX) && !is_known(name));
+        let unknown =
+            names.into_iter().filter(|name| name.starts_with(PREFIX) && !is_variable(name));
         self.unknown = unknown.collect();
         self.unknown.sort();
         self

@@ -93,11 +93,8 @@ fn local(
     }
 }
 
-/// A URL with a user in it may hold a password: it is not shown.
 fn refuse_endpoint(key: &str, given: &Given, what: String, problems: &mut Collector) {
-    let shown = given.shown();
-    let value = (!shown.contains('@')).then_some(shown);
-    problems.add(Problem::new(given.place.clone(), key, value, what));
+    problems.add(Problem::new(given.place.clone(), key, Some(given.shown()), what));
 }
 
 fn endpoint(given: &Given) -> Result<String, String> {

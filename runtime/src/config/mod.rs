@@ -33,7 +33,7 @@ use turnip_core::{
     Backstop, ClusterName, HeartbeatConfig, HostId, Lease, NodeConfig, NodeName, Policy,
 };
 
-pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources};
+pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources, is_variable, variable_of};
 pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
 pub use growth::{Compact, Growth};
 pub use peers::{Listen, Peers};

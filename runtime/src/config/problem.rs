@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::redact;
+
 /// Where a value was given.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Place {
@@ -34,15 +36,21 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// An error about `key`, which was given as `value` (absent when nothing was given, or when
-    /// it may be a secret) at `place`. `what` says what is wrong, and what would be right.
+    /// An error about `key`, which was given as `value` (absent when nothing was given) at `place`. What in
+    /// it may be a secret is not shown. `what` says what is wrong, and what would be right.
     pub fn new(
         place: Place,
         key: impl Into<String>,
         value: Option<String>,
         what: impl Into<String>,
     ) -> Self {
-        Problem { place, key: key.into(), value, what: what.into() }
+        let (key, what) = (key.into(), what.into());
+        let value = value.map(|value| match key.as_str() {
+            "etcd.password_file" | "etcd.key" => redact::secret_path(&value),
+            "etcd.user" => redact::user(&value),
+            _ => redact::value(&value),
+        });
+        Problem { place, key, value, what: redact::urls(&what).into_owned() }
     }
 
     /// The line in the file, counted from 1, when the value was given there.

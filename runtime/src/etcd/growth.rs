@@ -13,7 +13,8 @@ const OWN_PREFIXES: [&str; 2] = ["/turnip/", "/turnip-check/"];
 /// To this etcd's database may grow unless it was told otherwise.
 pub const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
 /// How much of the quota is told of, in percent, and how much it matters.
-const FULL_PERCENT: [(u64, Level); 3] = [(95, Level::Error), (85, Level::Warn), (70, Level::Warn)];
+pub(crate) const FULL_PERCENT: [(u64, Level); 3] =
+    [(95, Level::Error), (85, Level::Warn), (70, Level::Warn)];
 /// So many revisions are a day of three hosts with the default lease and a busy etcd.
 const REVISIONS_MANY: i64 = 3 * 2 * 86_400;
 /// When nobody has compacted for so long, nobody does.
@@ -53,6 +54,11 @@ pub struct Age {
     /// For how long nobody has compacted, at least.
     pub uncompacted_for: Duration,
 }
+
+/// What an alarm's kind begins with.
+pub const ALARM: &str = "alarm ";
+/// The kind of what concerns the history.
+pub const HISTORY: &str = "history";
 
 /// Something that an operator must know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,7 +122,7 @@ impl Database {
             format!("etcd says: {alarm}")
         };
         // Every member tells all alarms.
-        Concern { kind: format!("alarm {alarm}"), level: Level::Error, what }
+        Concern { kind: format!("{ALARM}{alarm}"), level: Level::Error, what }
     }
 }
 
@@ -138,7 +144,7 @@ impl Age {
             "etcd keeps {} revisions, and {how}: it grows until it is full. Run it with --auto-compaction-retention=1h, or let turnip compact: compact = \"1h\" under [etcd]",
             self.revisions
         );
-        Some(Concern { kind: "history".into(), level: Level::Warn, what })
+        Some(Concern { kind: HISTORY.into(), level: Level::Warn, what })
     }
 }
 

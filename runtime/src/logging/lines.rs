@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
+use turnip::redact;
 
 /// So many lines wait at most; what comes on top is lost, and counted. A burst of 10,000 VIPs fits.
 const WAITING_MAX: usize = 32_768;
@@ -75,6 +76,14 @@ fn write(receiver: &Receiver<Message>, counts: &Counts, mut out: impl Write) {
     }
 }
 
+/// The line without secrets.
+fn redacted(line: &[u8]) -> Vec<u8> {
+    match line.contains(&b'@') {
+        true => redact::urls(&String::from_utf8_lossy(line)).into_owned().into_bytes(),
+        false => line.to_vec(),
+    }
+}
+
 impl Write for Lines {
     /// Takes a whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -82,7 +91,7 @@ impl Write for Lines {
             self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         } else {
-            let _ = self.sender.send(Message::Line(line.to_vec()));
+            let _ = self.sender.send(Message::Line(redacted(line)));
         }
         Ok(line.len())
     }
@@ -146,6 +155,16 @@ mod tests {
         drop(flush);
         let taken = String::from_utf8(stuck.taken.lock().unwrap().clone()).unwrap();
         assert!(taken.contains("7 lines of the log are lost"), "{}", taken.len());
+    }
+
+    #[test]
+    fn no_password_of_a_url_gets_out() {
+        let out = Stuck::default();
+        let (mut lines, flush) = Lines::to(out.clone()).unwrap();
+        lines.write_all(b"cannot reach http://root:hunter2@etcd:2379\n").unwrap();
+        drop(flush);
+        let taken = out.taken.lock().unwrap();
+        assert_eq!(*taken, b"cannot reach http://(hidden)@etcd:2379\n");
     }
 
     #[test]

@@ -88,12 +88,15 @@ impl Cause {
 const OPERATIONS: [&str; 5] = ["list", "assume", "refresh", "withdraw", "remove-fence"];
 const KERNEL_CAUSES: [&str; 3] = ["no-interface", "too-late", "refused"];
 /// What goes wrong with the node as a whole.
-pub(super) const TROUBLES: [&str; 7] = [
+pub(super) const TROUBLES: [&str; 10] = [
     "session-lost",
     "watch-stale",
     "store-changed",
     "heartbeats-lost",
+    "consent-missing",
     "unreadable",
+    "no-own-member",
+    "session-replaced",
     "name-taken",
     "address-elsewhere",
 ];
@@ -207,7 +210,12 @@ impl Counters {
 
     /// Something goes wrong with the node as a whole: one of [`TROUBLES`].
     pub(super) fn trouble(&self, trouble: &'static str) {
-        self.troubles.get_or_create(&[("trouble", trouble)]).inc();
+        self.troubles(trouble, 1);
+    }
+
+    /// It has gone wrong so many times.
+    pub(super) fn troubles(&self, trouble: &'static str, count: u64) {
+        self.troubles.get_or_create(&[("trouble", trouble)]).inc_by(count);
     }
 
     /// So many addresses were announced.

@@ -168,6 +168,39 @@ fn what_has_happened_is_counted_by_reason_and_a_vip_of_two_addresses_once() {
 }
 
 #[test]
+fn what_goes_wrong_with_the_node_as_a_whole_is_counted_and_of_many_keys_each() {
+    let page = page();
+    let mut recorder = Recorder::new(page.metrics.counters.clone());
+    let why = || "why".to_owned();
+    let unreadable = || Report::Unreadable { key: "x".into(), why: why() };
+    for report in [
+        Report::NoOwnMember { why: why() },
+        Report::SessionReplaced { why: why() },
+        Report::ConsentMissing { nodes: Vec::new(), left: Duration::ZERO },
+        unreadable(),
+        unreadable(),
+        // So many by now; what was told one by one is among them.
+        Report::UnreadableKeys { count: 64 },
+        Report::UnreadableKeys { count: 128 },
+    ] {
+        recorder.report(&report);
+    }
+    let text = page.text(Look::Waiting);
+    let troubles = [
+        ("no-own-member", 1.0),
+        ("session-replaced", 1.0),
+        ("consent-missing", 1.0),
+        ("unreadable", 128.0),
+        ("name-taken", 0.0),
+    ];
+    for (trouble, expected) in troubles {
+        let labels = format!("cluster=\"main\",node=\"h1\",trouble=\"{trouble}\"");
+        let sample = format!("turnip_troubles_total{{{labels}}}");
+        assert_eq!(value(&text, &sample), expected, "{trouble}");
+    }
+}
+
+#[test]
 fn the_alerts_are_rules_and_pass_their_own_tests() {
     let check = ["check", "rules", "turnip-alerts.yml"];
     for arguments in [check, ["test", "rules", "turnip-alerts-test.yml"]] {
@@ -185,6 +218,19 @@ fn the_alerts_are_rules_and_pass_their_own_tests() {
         });
         assert!(raised, "no test raises {alert}");
     }
+}
+
+#[test]
+fn alerts_are_raised_from_as_much_on_as_the_log_warns_of() {
+    let rules = std::fs::read_to_string(dist().join("turnip-alerts.yml")).unwrap();
+    let of_etcd = rules.lines().filter(|line| line.contains("turnip_etcd_quota_bytes"));
+    let percents: Vec<f64> = of_etcd
+        .map(|line| line.rsplit(">= ").next().unwrap().parse::<f64>().unwrap() * 100.0)
+        .collect();
+    let warned: Vec<f64> =
+        crate::etcd::growth::FULL_PERCENT.iter().map(|(at, _)| *at as f64).collect();
+    let (first, last) = (warned.iter().copied().fold(100.0, f64::min), warned[0]);
+    assert_eq!(percents, [first, last]);
 }
 
 #[test]

@@ -50,8 +50,7 @@ pub fn check(unit: &Unit, is_checked: bool, findings: &mut Findings) {
         .collect();
     let mut differences = unit.differences(&own);
     if !is_checked && !unit.arguments.is_empty() {
-        differences
-            .push(format!("the daemon is started as turnip run {}", unit.arguments.join(" ")));
+        differences.push(format!("the daemon is started as turnip run {}", unit.arguments_shown()));
     }
     // By `--unit` this is what is wanted to be known; else it is what was not checked.
     let grade = if is_checked || differences.is_empty() { Grade::Ok } else { Grade::Warning };

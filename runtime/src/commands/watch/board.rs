@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 
+use turnip_core::Revision;
+
 use crate::commands::overview::Overview;
 use crate::commands::status;
 use crate::commands::table::{Table, how_long};
@@ -35,13 +37,13 @@ pub enum Flow {
 
 /// Everything on the screen.
 pub struct Board {
-    /// The cluster, and at which revision.
-    pub heading: String,
     /// VIPs, and nodes.
     pub panes: [Pane; 2],
     /// Which of them has the keys.
     pub focus: usize,
     cluster: String,
+    /// As of which revision, how many VIPs there were, and how many without owner.
+    counted: Option<(Revision, usize, usize)>,
     endpoints: String,
     lease: Duration,
     answered_at: Option<Instant>,
@@ -66,10 +68,10 @@ impl Board {
     /// An empty board.
     pub fn new(cluster: &str, endpoints: &[String]) -> Self {
         Board {
-            heading: format!("cluster {cluster}"),
             panes: [Pane::new(), Pane::new()],
             focus: 0,
             cluster: cluster.to_owned(),
+            counted: None,
             endpoints: endpoints.join(", "),
             lease: Duration::ZERO,
             answered_at: None,
@@ -81,15 +83,26 @@ impl Board {
     pub fn show(&mut self, overview: &Overview, lease: Duration, now: Instant) {
         self.lease = lease;
         let free = overview.vips.values().filter(|vip| vip.owner.is_none()).count();
-        let held = match (overview.vips.len(), free) {
-            (0, _) => "no VIP".to_owned(),
-            (_, 0) => "every VIP has an owner".to_owned(),
-            (all, free) => format!("{free} of {all} VIPs WITHOUT OWNER"),
-        };
-        self.heading =
-            format!("cluster {} at revision {}: {held}", self.cluster, overview.revision);
+        self.counted = Some((overview.revision, overview.vips.len(), free));
         self.panes[0].show(&status::vips(overview), now);
         self.panes[1].show(&status::nodes(overview), now);
+    }
+
+    /// The cluster, at which revision, and whether its VIPs have owners; or had, when that was known last.
+    pub fn heading(&self, now: Instant) -> String {
+        let cluster = &self.cluster;
+        let Some((revision, all, free)) = self.counted else { return format!("cluster {cluster}") };
+        let is_known = self.trouble(now).is_none();
+        let held = match (all, free, is_known) {
+            (0, ..) => "no VIP".to_owned(),
+            (_, 0, true) => "every VIP has an owner".to_owned(),
+            (_, 0, false) => "every VIP had an owner".to_owned(),
+            (_, _, true) => format!("{free} of {all} VIPs WITHOUT OWNER"),
+            (_, _, false) => format!("{free} of {all} VIPs were without owner"),
+        };
+        let silence = self.answered_at.map(|at| now.saturating_duration_since(at));
+        let as_of = silence.filter(|_| !is_known).map(|silence| format!(", {} ago", ago(silence)));
+        format!("cluster {cluster} at revision {revision}{}: {held}", as_of.unwrap_or_default())
     }
 
     /// etcd has answered.
@@ -106,7 +119,9 @@ impl Board {
     /// What is wrong with what is shown.
     pub fn trouble(&self, now: Instant) -> Option<String> {
         let silence = self.answered_at.map(|at| now.saturating_duration_since(at));
-        let as_of = silence.map(|silence| format!("; this is of {} ago", ago(silence)));
+        let as_of = silence.map(|silence| {
+            format!("; this is of {} ago, and what is now is not known", ago(silence))
+        });
         let as_of = as_of.unwrap_or_default();
         if let Some(why) = &self.trouble {
             return Some(format!("{why} ({}){as_of}", self.endpoints));

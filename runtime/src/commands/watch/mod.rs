@@ -1,6 +1,7 @@
 //! `turnip watch`: the tables of `turnip status`, live on a terminal.
 
 mod board;
+mod followed;
 mod view;
 
 use std::io::{self, IsTerminal};
@@ -13,18 +14,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::MissedTickBehavior;
 use turnip::config::{Reach, Sources};
-use turnip_core::{Keys, StoreError, Update};
 
-use super::cluster::{Cluster, ClusterState, block_on};
-use super::overview::WhatIf;
+use super::cluster::{Cluster, block_on};
 use super::{FAILED, OK, fail};
 use board::{Board, Flow, Key};
+use followed::Followed;
 
 /// What its help ends with.
 pub const AFTER_HELP: &str = "\
 Keys: q, Esc or Ctrl-C quit; Tab goes to the other table; s sorts it by the next column, r the other \
 way round; the arrows, Page Up and Page Down scroll. What has changed within the last ten seconds \
-has a star and another colour. It follows etcd and asks nobody anew.";
+has a star and another colour. It follows etcd, and asks once a second whether that is still there: while \
+it is not, the tables stay as they were, for who holds what is not known then.";
 
 /// Ages are shown anew so often.
 const TICK: Duration = Duration::from_millis(500);
@@ -60,6 +61,9 @@ async fn show(
     let (tell, mut told) = unbounded_channel();
     let follow = cluster.follow(tell);
     tokio::pin!(follow);
+    let (answer, mut answers) = unbounded_channel();
+    let ask = cluster.ask_again(answer);
+    tokio::pin!(ask);
     let mut keys = keys();
     let mut ends = [SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [Ok(terminate), Ok(hang_up)] = &mut ends else {
@@ -71,13 +75,15 @@ async fn show(
     loop {
         tokio::select! {
             () = &mut follow => {}
+            () = &mut ask => {}
             Some(update) = told.recv() => {
-                followed.take(&cluster.keys, update, &mut board);
+                followed.told(&cluster.keys, update, Instant::now());
                 // A burst of news is one picture.
                 while let Ok(update) = told.try_recv() {
-                    followed.take(&cluster.keys, update, &mut board);
+                    followed.told(&cluster.keys, update, Instant::now());
                 }
             }
+            Some(asked) = answers.recv() => followed.asked(&cluster.keys, asked),
             key = keys.recv() => match key.map(|key| board.press(key)) {
                 None | Some(Flow::Quit) => return Ok(()),
                 Some(Flow::Stay) => {}
@@ -86,43 +92,9 @@ async fn show(
             _ = terminate.recv() => return Ok(()),
             _ = hang_up.recv() => return Ok(()),
         }
-        followed.show(&cluster.keys, &mut board);
         let now = Instant::now();
+        followed.show(&cluster.keys, &mut board, now);
         terminal.draw(|frame| view::draw(&mut board, frame, now))?;
-    }
-}
-
-/// What is known of the cluster.
-#[derive(Default)]
-struct Followed {
-    state: Option<ClusterState>,
-    since: Option<Instant>,
-}
-
-impl Followed {
-    fn take(&mut self, keys: &Keys, update: Result<Update, StoreError>, board: &mut Board) {
-        let now = Instant::now();
-        match update {
-            Ok(Update::Snapshot(snapshot)) => {
-                self.state = Some(ClusterState::new(snapshot));
-                self.since = Some(now);
-            }
-            Ok(Update::Events(batch)) => {
-                if let Some(state) = &mut self.state {
-                    state.take(keys, batch);
-                }
-            }
-            Err(error) => return board.is_not_answered(error.to_string()),
-        }
-        board.is_answered(now);
-    }
-
-    /// The board shows what is known now.
-    fn show(&mut self, keys: &Keys, board: &mut Board) {
-        let (Some(state), Some(since)) = (&mut self.state, self.since) else { return };
-        state.observed_for(since.elapsed());
-        let lease = state.lease_longest(keys);
-        board.show(&state.overview(keys, &WhatIf::default()), lease, Instant::now());
     }
 }
 

@@ -31,7 +31,7 @@ pub fn draw(board: &mut Board, frame: &mut Frame<'_>, now: Instant) {
     ]);
     let [heading, warning, _, vips, _, nodes, keys] = areas.areas(frame.area());
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    frame.render_widget(Paragraph::new(board.heading.as_str()).style(bold), heading);
+    frame.render_widget(Paragraph::new(board.heading(now)).style(bold), heading);
     if let Some(trouble) = trouble {
         frame.render_widget(
             Paragraph::new(trouble).wrap(Wrap { trim: true }).style(bold.fg(Color::Red)),
