@@ -654,8 +654,11 @@ impl Cluster {
         }
         self.peers.own_write(own);
         let written = self.view.session(own.name()).map(|known| known.modified);
+        // What the watch has told stands behind these rules: to see them broken it counts at once.
+        let mutants =
+            [Mutant::CountsUntold, Mutant::DeadlineFromAnswer, Mutant::ActiveOutlivesSession];
         if let Some(written) = written
-            && (own.mutated(Mutant::CountsUntold) || own.mutated(Mutant::DeadlineFromAnswer))
+            && mutants.into_iter().any(|mutant| own.mutated(mutant))
         {
             self.own_write_told(own, written, out, now, news);
         }
