@@ -15,7 +15,7 @@ pub struct Heartbeat {
     pub process: u64,
     /// Counts the process's heartbeats: none is used twice.
     pub number: u64,
-    /// The newest mod_revision of its session that the sender knows to be committed.
+    /// The newest mod_revision of its session that the sender's watch has told it.
     pub modified: Revision,
     /// All that happened in the store up to here is known to the sender.
     pub complete_to: Revision,

@@ -93,14 +93,16 @@ mutants! {
     YieldsWhileHeld: "rule 4.10, interleaving 17",
     /// Who cannot hear goes on renewing.
     RenewWhileStale: "rule 9.3",
-    /// Who cannot hear assumes what he had when a late renewal lands.
-    AssumeWhileStale: "rule 9.3",
+    /// A renewal counts as soon as it is answered, by whichever store.
+    CountsUntold: "rule 9.3",
     /// A store that turned out to be another one changes nothing.
     KeepAfterRollback: "A2, rule 9.4",
     /// Addresses are assumed at once from a store that turned out to be another one.
     ResumeAfterRollback: "A2, rule 9.5, interleaving 15",
     /// A member that answers in an earlier raft term than it did changes nothing.
     EarlierTermIgnored: "A2, rule 9.7",
+    /// An answer that was under way when a member's later raft term was learnt is held against it.
+    OldTermAlarms: "A2, rule 9.7",
     /// A key at an earlier write than it was, or at one that never was, changes nothing.
     EarlierWriteIgnored: "A2, rule 9.8",
     /// A key that came to be anew without having been deleted changes nothing.
@@ -177,6 +179,8 @@ mutants! {
     AcknowledgeWhenLate: "rule 10.4",
     /// A session is acknowledged that was written as the own store never had it.
     OtherHistoryAcknowledged: "rule 10.4",
+    /// Who does not know of its write since the store changed is acknowledged.
+    UnawareAcknowledged: "rule 10.4",
     /// A session is acknowledged although an own expiry of it may land.
     AcknowledgedWhileExpiring: "rule 10.4",
     /// An own write of the session ends the doubt whether an expiry may land.

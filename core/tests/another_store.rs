@@ -212,11 +212,34 @@ fn what_is_late_and_what_a_new_member_says_is_no_other_store() {
     assert!(!world.said(1, "not the store that it was"), "{}", world.story());
 }
 
+/// Rule 9.7. A member fills the term into an answer some time after it has carried the request out: of two
+/// that are under way at once, the one that comes later may be of the earlier term.
+#[test]
+fn an_answer_that_was_under_way_when_a_later_term_was_learnt_is_of_the_same_store() {
+    for (mutant, alarms) in [(None, false), (Some(Mutant::OldTermAlarms), true)] {
+        let mut world = a_holds();
+        if let Some(mutant) = mutant {
+            world.hosts[1].node.set_mutant(mutant);
+        }
+        world.hosts[1].hold_commits = true;
+        world.run_until(SECOND, |world| world.hosts[1].commits.len() >= 2);
+        for term in [3, 2] {
+            world.etcd.raft_term = term;
+            world.deliver(1);
+        }
+        world.etcd.raft_term = 3;
+        world.hosts[1].hold_commits = false;
+        world.run(SECOND);
+        let is_alarm = world.said(1, "went back to raft term 2 from 3");
+        assert_eq!(is_alarm, alarms, "{mutant:?}: {}", world.story());
+    }
+}
+
 /// Rule 9.3. In the backup b has the address, and a's session is as it was: its renewal, sent when nothing
 /// was heard any more, lands when its lease has run out and b has the address.
 #[test]
 fn what_was_had_before_is_not_assumed_when_a_late_renewal_lands_while_news_are_stale() {
-    for (mutant, overlaps) in [(None, false), (Some(Mutant::AssumeWhileStale), true)] {
+    for (mutant, overlaps) in [(None, false), (Some(Mutant::CountsUntold), true)] {
         let mut world = a_holds();
         if let Some(mutant) = mutant {
             world.hosts[0].node.set_mutant(mutant);
@@ -243,5 +266,102 @@ fn what_was_had_before_is_not_assumed_when_a_late_renewal_lands_while_news_are_s
             lasts += u32::from(world.hosts[0].addresses.iter().any(|one| one.marked));
         }
         assert_eq!(lasts > 0, overlaps, "{mutant:?}: {}", world.story());
+    }
+}
+
+/// a's session is as it was in the backup, and b has the address there; b hears of it at once, and a may write.
+fn restore_with_the_address_at_b(world: &mut World) {
+    world.etcd.kvs = named_for_b(world, 1, 2);
+    world.etcd.revision += RAISED;
+    world.etcd.history.clear();
+    let now = world.now;
+    world.hosts[1].told = None;
+    world.hosts[1].node.handle_follow_failed(&StoreError::Unavailable("restored".into()), now);
+}
+
+/// Rule 9.3. Whatever a knows of its watch when its late renewal lands: that it is over for long, since only just
+/// now, or nothing.
+#[test]
+fn a_late_renewal_brings_nothing_back_before_the_watch_has_told_it() {
+    for (mutant, comes_back) in [(None, false), (Some(Mutant::CountsUntold), true)] {
+        for breaks_after in [Some(1_500), Some(2_700), None] {
+            let mut world = a_holds();
+            if let Some(mutant) = mutant {
+                world.hosts[0].node.set_mutant(mutant);
+            }
+            (world.hosts[0].hold_commits, world.hosts[0].watch_cut) = (true, true);
+            if let Some(after) = breaks_after {
+                world.run(after * MS);
+                let (now, broken) = (world.now, StoreError::Unavailable("cut".into()));
+                world.hosts[0].node.handle_follow_failed(&broken, now);
+            }
+            world.run_until(4 * SECOND, |world| world.holders().is_empty());
+            restore_with_the_address_at_b(&mut world);
+            let last = world.hosts[0].commits.pop_back().expect("a renewal is under way");
+            world.hosts[0].commits = [last].into();
+            world.deliver(0);
+            world.hosts[0].hold_commits = true;
+            let mut lasts = 0;
+            for _ in 0..2_000 {
+                world.run(MS);
+                lasts += u32::from(world.hosts[0].addresses.iter().any(|one| one.marked));
+            }
+            let story = world.story();
+            assert_eq!(lasts > 0, comes_back, "{mutant:?}, {breaks_after:?}: {lasts} ms: {story}");
+        }
+    }
+}
+
+/// Rules 9.3 and 9.5. a holds when the store is restored, its watch says nothing of that and does not break,
+/// and its renewals land: they keep nothing beyond what was renewed before.
+#[test]
+fn what_is_held_is_not_kept_by_renewals_that_the_watch_does_not_tell() {
+    for (mutant, overlaps) in [(None, false), (Some(Mutant::CountsUntold), true)] {
+        let mut world = a_holds();
+        if let Some(mutant) = mutant {
+            world.hosts[0].node.set_mutant(mutant);
+        }
+        world.hosts[0].watch_cut = true;
+        restore_with_the_address_at_b(&mut world);
+        let overlap = overlap(&mut world);
+        assert_eq!(overlap > 0, overlaps, "{mutant:?}: {overlap} ms: {}", world.story());
+    }
+}
+
+/// Rules 10.4 and 9.5. The same, and they hear each other: that a's session was written since the change does
+/// not show that a knows of it.
+#[test]
+fn who_does_not_know_that_the_store_changed_is_not_acknowledged_though_its_session_was_written_since()
+ {
+    for (mutant, overlaps) in [(None, false), (Some(Mutant::UnawareAcknowledged), true)] {
+        let mut world = World::hearing(&["a", "b"]);
+        assert_eq!(world.holders(), [0]);
+        if let Some(mutant) = mutant {
+            world.hosts[1].node.set_mutant(mutant);
+        }
+        world.hosts[0].watch_cut = true;
+        restore_with_the_address_at_b(&mut world);
+        let mut lasts = 0;
+        for _ in 0..10_000 {
+            world.run(MS);
+            lasts += u32::from(world.holders().len() > 1);
+        }
+        assert_eq!(lasts > 0, overlaps, "{mutant:?}: {lasts} ms: {}", world.story());
+        assert!(world.holders().contains(&1), "{}", world.story());
+    }
+}
+
+/// Rule 9.3. No news of a's renewals come, and the store is the same: a is silent before anybody takes over, and
+/// has the address again when they come.
+#[test]
+fn a_host_whose_watch_is_behind_holds_by_what_it_was_told_and_goes_on_when_it_is_told_more() {
+    let mut world = a_holds();
+    world.hosts[0].watch_cut = true;
+    world.run(SECOND);
+    assert_eq!(world.holders(), [0], "told a second ago");
+    world.hosts[0].watch_cut = false;
+    for _ in 0..6_000 {
+        world.run(MS);
+        assert_eq!(world.holders(), [0], "{}", world.story());
     }
 }

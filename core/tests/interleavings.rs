@@ -63,6 +63,8 @@ fn the_1st_a_deadline_counts_from_when_the_renewal_was_made_not_from_its_answer(
     let made = world.now;
     world.run(300 * MS);
     world.deliver(0);
+    assert_eq!(world.hosts[0].node.deadline(), before, "the watch has told nothing yet");
+    world.tell(0);
     assert_ne!(world.hosts[0].node.deadline(), before);
     assert_eq!(world.hosts[0].node.deadline(), Some(made + 2970 * MS));
 }
@@ -295,6 +297,8 @@ fn the_10th_every_attempt_has_a_nonce_of_its_own_and_the_one_that_landed_is_cred
         world.run(MS);
     }
     world.deliver(0);
+    world.hosts[0].watch_cut = false;
+    world.tell(0);
     assert_eq!(world.hosts[0].node.deadline(), Some(sent + 2970 * MS));
 }
 

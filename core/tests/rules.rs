@@ -136,6 +136,7 @@ fn an_unanswered_renewal_is_followed_by_another_before_it_has_failed() {
     for _ in 0..3 {
         world.deliver(0);
     }
+    world.tell(0);
     assert_eq!(world.hosts[0].node.deadline(), Some(first + 2970 * MS));
     assert_eq!(world.etcd.revision, before + 1, "one write");
     world.run_until(LIMIT, |w| count(w) == 1);

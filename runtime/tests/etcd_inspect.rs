@@ -11,6 +11,7 @@ use etcd_client::{Client, MemberAddOptions};
 use support::certificates::Certificates;
 use support::cluster::{Cluster, free_ports};
 use support::{PATIENCE, eventually, run, snapshot};
+use turnip::config::Compact;
 use turnip::etcd::growth::Source;
 use turnip::etcd::{Etcd, EtcdSettings, TlsSettings};
 use turnip::seams::Store;
@@ -192,8 +193,15 @@ fn keys_that_are_none_of_turnips_are_counted() {
         etcd.put(&format!("{PREFIX}k"), b"", PATIENCE).await.unwrap();
         etcd.put("/turnip/another/k", b"", PATIENCE).await.unwrap();
         assert_eq!(etcd.foreign_keys(PATIENCE).await, Ok(0));
+        assert_eq!(etcd.may_compact(Compact::Auto, PATIENCE).await, Ok(Ok(())));
         etcd.put("/registry/pods/p", b"", PATIENCE).await.unwrap();
         assert_eq!(etcd.foreign_keys(PATIENCE).await, Ok(1));
+        // Only who was told to compacts what others may need.
+        let why = etcd.may_compact(Compact::Auto, PATIENCE).await.unwrap().unwrap_err();
+        assert!(why.contains("others have keys"), "{why}");
+        let kept = Compact::Keep(Duration::from_secs(3600));
+        assert_eq!(etcd.may_compact(kept, PATIENCE).await, Ok(Ok(())));
+        assert!(etcd.may_compact(Compact::Never, PATIENCE).await.unwrap().is_err());
     });
 }
 

@@ -40,7 +40,7 @@ fn of_records(mutant: Mutant) -> Option<CoreTest> {
             "tests/another_store.rs",
             "a_key_at_an_earlier_write_is_noticed_however_high_the_revision_is"
         ),
-        Mutant::AssumeWhileStale => core_test!(
+        Mutant::CountsUntold => core_test!(
             "tests/another_store.rs",
             "what_was_had_before_is_not_assumed_when_a_late_renewal_lands_while_news_are_stale"
         ),
@@ -51,6 +51,14 @@ fn of_records(mutant: Mutant) -> Option<CoreTest> {
         Mutant::EarlierTermIgnored => core_test!(
             "tests/another_store.rs",
             "a_member_in_an_earlier_raft_term_is_noticed_when_all_that_is_known_fits"
+        ),
+        Mutant::UnawareAcknowledged => core_test!(
+            "tests/another_store.rs",
+            "who_does_not_know_that_the_store_changed_is_not_acknowledged_though_its_session_was_written_since"
+        ),
+        Mutant::OldTermAlarms => core_test!(
+            "tests/another_store.rs",
+            "an_answer_that_was_under_way_when_a_later_term_was_learnt_is_of_the_same_store"
         ),
         Mutant::RecreationIgnored => core_test!(
             "tests/another_store.rs",

@@ -174,7 +174,8 @@ impl Drawing<'_> {
             }
             Fault::CrashMember { member }
             | Fault::PauseMember { member }
-            | Fault::SlowDisk { member, .. } => vec![lane(params.site_of(*member))],
+            | Fault::SlowDisk { member, .. }
+            | Fault::SlowAnswers { member, .. } => vec![lane(params.site_of(*member))],
             Fault::MoveLeader
             | Fault::CrashLeader
             | Fault::FlapLeader { .. }

@@ -9,7 +9,7 @@ use super::outbox::{Outbox, PendingTxn, Purpose};
 use super::own::Own;
 use super::peers::{Peers, Silence, Silent};
 use super::session::{Answered, Join, OwnWrite, Session, Written};
-use super::store_identity::StoreIdentity;
+use super::store_identity::{Knowing, StoreIdentity};
 use super::unreadable::Unreadable;
 use super::watch::Watch;
 use crate::action::Action;
@@ -57,8 +57,6 @@ pub(super) enum News {
     KeepNothing,
     /// The own session lets this node hold until then. `was_late`: nothing could be held before.
     Extended { deadline: Instant, was_late: bool },
-    /// What is known is up to date again, where it may not have been.
-    UpToDate,
     /// A renewal was answered; `after_failing`: the first one again.
     RenewalAnswered { after_failing: bool },
     /// One failed.
@@ -98,6 +96,11 @@ impl Cluster {
         self.session.lease()
     }
 
+    /// What is known of the store, for what is asked of it now.
+    pub(super) fn knowing(&self) -> Knowing {
+        self.store.knowing(self.view.newest)
+    }
+
     // ---- timers
 
     /// A timer of this part fired.
@@ -121,7 +124,7 @@ impl Cluster {
             }
             Timer::Contest => {
                 if let Some((purpose, txn)) = self.session.expire_own_name(own, now) {
-                    out.commit(purpose, txn, self.view.newest, self.lease().renew());
+                    out.commit(purpose, txn, self.knowing(), self.lease().renew());
                 }
             }
             Timer::Quiet => self.store.end_quiet(),
@@ -130,7 +133,7 @@ impl Cluster {
     }
 
     fn follow(&mut self, own: &Own, elsewhere: bool, out: &mut Outbox, now: Instant) {
-        self.watch.follow(own, self.lease(), self.view.newest, elsewhere, out, now);
+        self.watch.follow(own, self.lease(), self.knowing(), elsewhere, out, now);
     }
 
     /// Following the store ended, or did not begin.
@@ -240,7 +243,7 @@ impl Cluster {
         };
         self.peers.renewal_sent(now);
         self.schedule_expiry(own, out);
-        out.commit(purpose, txn, self.view.newest, lease.renew());
+        out.commit(purpose, txn, self.knowing(), lease.renew());
     }
 
     /// A renewal that was made at `sent` was answered, or not.
@@ -363,9 +366,6 @@ impl Cluster {
                 for kv in &snapshot.kvs {
                     self.unreadable.report(&own.keys, &self.view, &kv.key, out);
                 }
-                if self.watch.is_outdated() {
-                    news.push(News::UpToDate);
-                }
                 let may_renew_again = self.watch.snapshot_came(out, now);
                 if may_renew_again && self.session.is_renewable() {
                     out.timers.set(Timer::Renew, now);
@@ -373,6 +373,10 @@ impl Cluster {
                 self.complete_to(snapshot.header.revision, out);
                 for change in changes {
                     self.changed(own, change, out, now, &mut news);
+                }
+                let own_key = own.keys.session(own.name());
+                if let Some(kv) = snapshot.kvs.iter().find(|kv| kv.key == own_key) {
+                    self.own_write_told(own, kv.mod_revision, out, now, &mut news);
                 }
             }
             Update::Events(events) => {
@@ -382,10 +386,11 @@ impl Cluster {
                 // A watch tells nothing of the term: a member that was started anew tells what it has
                 // read of its log so far.
                 let header = Header { raft_term: 0, ..events.header };
-                let why = self.store.contradiction(own, header, Revision(0));
+                let why = self.store.contradiction(own, header, Knowing::default());
                 if why.is_some_and(|why| self.is_another_store(own, why, out, now)) {
                     return vec![News::StoreChanged];
                 }
+                let own_key = own.keys.session(own.name());
                 for event in &events.events {
                     let (key, kv, at) = match event {
                         Event::Put(kv) => (&kv.key, Some(kv), kv.mod_revision),
@@ -396,6 +401,9 @@ impl Cluster {
                         return vec![News::StoreChanged];
                     }
                     self.learn(own, (key, kv, at), out, now, &mut news);
+                    if kv.is_some() && *key == own_key {
+                        self.own_write_told(own, at, out, now, &mut news);
+                    }
                 }
                 self.complete_to(events.header.revision, out);
             }
@@ -649,19 +657,34 @@ impl Cluster {
             self.peers.own_session_written(now);
         }
         self.peers.own_write(own);
-        if let Some(deadline) = self.session.deadline().filter(|_| write.extended) {
-            self.set_guard_timer(out);
-            // What it is about may be over when its answer comes.
-            if now < deadline {
-                if write.was_late {
-                    self.watch.renewed_late(own);
-                }
-                news.push(News::Extended { deadline, was_late: write.was_late });
-            }
-        }
         let written = self.view.session(own.name()).map(|known| known.modified);
+        // What the watch has told stands behind these rules: to see them broken it counts at once.
+        let mutants =
+            [Mutant::CountsUntold, Mutant::DeadlineFromAnswer, Mutant::ActiveOutlivesSession];
+        if let Some(written) = written
+            && mutants.into_iter().any(|mutant| own.mutated(mutant))
+        {
+            self.own_write_told(own, written, out, now, news);
+        }
         if let Some(written) = written.filter(|at| write.credited && self.view.complete_to < *at) {
             self.watch.expect(written, self.lease(), out, now);
+        }
+    }
+
+    /// The watch tells a write of the own session: all that came before it is known, so it counts (rule 9.3).
+    fn own_write_told(
+        &mut self,
+        own: &Own,
+        modified: Revision,
+        out: &mut Outbox,
+        now: Instant,
+        news: &mut Vec<News>,
+    ) {
+        let Some(was_late) = self.session.told(own, modified, now) else { return };
+        self.set_guard_timer(out);
+        // What it is about may be over when it is told.
+        if let Some(deadline) = self.session.deadline().filter(|deadline| now < *deadline) {
+            news.push(News::Extended { deadline, was_late });
         }
     }
 
@@ -690,7 +713,7 @@ impl Cluster {
         }
         let Some(txn) = self.session.deletion(own, &self.view) else { return false };
         out.timers.stop(Timer::Renew);
-        out.commit(Purpose::Close, txn, self.view.newest, self.lease().renew());
+        out.commit(Purpose::Close, txn, self.knowing(), self.lease().renew());
         true
     }
 

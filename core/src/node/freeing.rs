@@ -54,8 +54,8 @@ impl Freeing {
             let txn = transaction(situation, batch);
             let purpose = Purpose::Free { vips: batch.to_vec() };
             let told = told(situation, &not_configured(situation, batch), out);
-            let (newest, timeout) = (situation.view.newest, situation.timeout());
-            let id = out.commit_told(purpose, (txn, told), newest, timeout);
+            let (knowing, timeout) = (situation.knowing(), situation.timeout());
+            let id = out.commit_told(purpose, (txn, told), knowing, timeout);
             self.pending.extend(batch.iter().map(|vip| (vip.clone(), id)));
         }
     }

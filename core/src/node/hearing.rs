@@ -148,12 +148,11 @@ impl Cluster {
         if reached.is_empty() || is_late {
             return;
         }
-        let modified = self.view.session(own.name()).map(|known| known.modified);
         let heartbeat = Heartbeat {
             session,
             process: own.config.process,
             number: self.consent.make(lease, now),
-            modified: modified.unwrap_or_default(),
+            modified: self.session.told_write(),
             complete_to: self.known_and_held(own, unheld),
         };
         let datagram_to = |node: &NodeName| Datagram {
@@ -312,7 +311,7 @@ impl Cluster {
             success: vec![Op::Put { key: key.clone(), value: encode(&keys) }],
             failure: vec![Op::Get { key }],
         };
-        out.commit(Purpose::MakeKeys, txn, self.view.newest, self.lease().renew());
+        out.commit(Purpose::MakeKeys, txn, self.knowing(), self.lease().renew());
     }
 
     pub(super) fn use_keys(&self, out: &mut Outbox) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::own::VipIndex;
 use super::peers::Silence;
+use super::store_identity::Knowing;
 use crate::action::{Action, OpId, TxnId};
 use crate::history::HISTORY_SLOTS;
 use crate::kernel::{Assignment, KernelOp};
@@ -34,9 +35,8 @@ pub(super) struct Outbox {
 pub(super) struct PendingTxn {
     pub(super) purpose: Purpose,
     txn: Txn,
-    /// The newest revision known when it was sent: an answer from before that means that the
-    /// store went back (A2).
-    pub(super) sent_knowing: Revision,
+    /// What was known when it was sent: an answer from before that is of another store (A2).
+    pub(super) sent_knowing: Knowing,
 }
 
 /// What a transaction is for.
@@ -149,12 +149,12 @@ impl Outbox {
         self.actions.retain(|action| matches!(action, Action::Exit(_) | Action::Report(_)));
     }
 
-    /// Sends a transaction. `knowing` is the newest revision that is known.
+    /// Sends a transaction. `knowing` is what is known of the store.
     pub(super) fn commit(
         &mut self,
         purpose: Purpose,
         txn: Txn,
-        knowing: Revision,
+        knowing: Knowing,
         timeout: Duration,
     ) -> TxnId {
         self.commit_told(purpose, (txn, None), knowing, timeout)
@@ -166,7 +166,7 @@ impl Outbox {
         &mut self,
         purpose: Purpose,
         (txn, told): (Txn, Option<Op>),
-        knowing: Revision,
+        knowing: Knowing,
         timeout: Duration,
     ) -> TxnId {
         let id = TxnId(self.fresh_id());

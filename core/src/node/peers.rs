@@ -39,9 +39,9 @@ struct Peer {
     /// This node has decided to expire it as of that write: until a later one is known, nothing is
     /// acknowledged (rule 10.4).
     barred: Option<Revision>,
-    /// It was found after the store had changed (A2), and not written since: its node may hold by what
-    /// was true before, and not know.
-    is_of_before: bool,
+    /// It was found after the store had changed (A2), at this write: until its node says that it has heard
+    /// of a later one, it may hold by what was true before.
+    found: Option<Revision>,
     /// The newest revision at which a VIP was named for the session.
     named_at: Revision,
     /// What the session's node does not say that it knows and holds.
@@ -181,9 +181,9 @@ impl Peers {
             path_lost: before.as_ref().is_some_and(|before| before.path_lost),
             expired_by: ExpiredBy::of(own, known.readable()),
             barred: None,
-            is_of_before: match &before {
-                Some(before) => before.is_of_before && before.seen == known.modified,
-                None => self.store_changed,
+            found: match &before {
+                Some(before) => before.found,
+                None => self.store_changed.then_some(known.modified),
             },
             named_at: before.as_ref().map(|before| before.named_at).unwrap_or_default(),
             unheard: before.and_then(|before| before.unheard),
@@ -214,6 +214,8 @@ impl Peers {
         }
         peer.beat_at = Some(now);
         peer.hears = heartbeat.complete_to >= peer.seen;
+        let is_aware = heartbeat.modified == peer.seen || own.mutated(Mutant::UnawareAcknowledged);
+        peer.found = peer.found.filter(|found| !is_aware || peer.seen <= *found);
         peer.unheard = match peer.unheard {
             _ if heartbeat.complete_to >= peer.named_at => None,
             Some(unheard) if heartbeat.complete_to < unheard.at => Some(unheard),
@@ -233,7 +235,7 @@ impl Peers {
             && !own.mutated(Mutant::WithoutStoreForEver);
         let is_barred = peer.barred.is_some_and(|at| heartbeat.modified <= at)
             && !own.mutated(Mutant::AcknowledgedWhileExpiring);
-        !is_deaf && !is_unwritten && !is_barred && !peer.is_of_before
+        !is_deaf && !is_unwritten && !is_barred && peer.found.is_none()
     }
 
     /// A heartbeat of that session is acknowledged: its silence counts from here.

@@ -325,7 +325,7 @@ impl Publication {
         // From here on another node may take its addresses under another name.
         self.yielded.extend(yielded.into_iter().map(|index| (index, Yielded::Until(is))));
         self.pending = true;
-        out.commit(Purpose::Publish, txn, situation.view.newest, situation.timeout());
+        out.commit(Purpose::Publish, txn, situation.knowing(), situation.timeout());
     }
 
     pub(super) fn answered(&mut self, unknown: bool, situation: &Situation<'_>, out: &mut Outbox) {

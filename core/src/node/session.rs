@@ -59,6 +59,11 @@ pub(super) struct Session {
     /// When everything held must be silent.
     deadline: Option<Instant>,
     attempts: Vec<Attempt>,
+    /// Own writes that answers told of and the watch has not, and when they were made: they move the
+    /// deadline when it has (rule 9.3).
+    untold: Vec<(Revision, Instant)>,
+    /// The newest own write that the watch has told.
+    told: Revision,
     unknown: Option<Unknown>,
     /// Its deletion was sent, and may have landed (rule 10.9).
     is_closing: bool,
@@ -133,10 +138,6 @@ pub(super) struct OwnWrite {
     pub(super) resumed: bool,
     /// It is credited to an attempt that is remembered.
     pub(super) credited: bool,
-    /// It moved the deadline.
-    pub(super) extended: bool,
-    /// Nothing could be held before, for want of time.
-    pub(super) was_late: bool,
 }
 
 impl Session {
@@ -148,6 +149,8 @@ impl Session {
             lease,
             deadline: Some(now + lease.holding()),
             attempts: Vec::new(),
+            untold: Vec::new(),
+            told: Revision(0),
             unknown: None,
             is_closing: false,
             last_sent: None,
@@ -613,18 +616,38 @@ impl Session {
             (self.first_write, self.committed) = (Some(known.modified), None);
         }
         self.membership = Membership::Established { id };
-        let was_late = !self.in_time(own, now);
-        let extended = sent.is_some_and(|sent| self.credit(own, sent, now));
-        let credited = sent.is_some();
-        Written::Own(OwnWrite { opened, resumed, credited, extended, was_late })
+        if let Some(sent) = sent {
+            self.credit(own, (known.modified, sent), now);
+        }
+        Written::Own(OwnWrite { opened, resumed, credited: sent.is_some() })
     }
 
-    /// Credits the attempt that was made at `sent`; whether that moves the deadline. One that is no
-    /// longer remembered is older than a lease: it moves nothing.
-    fn credit(&mut self, own: &Own, sent: Instant, now: Instant) -> bool {
+    /// Credits the attempt that was made at `sent`. One that is no longer remembered is older than a lease:
+    /// it moves nothing.
+    fn credit(&mut self, own: &Own, (modified, sent): (Revision, Instant), now: Instant) {
         self.committed = self.committed.max(Some(sent));
         let sent = if own.mutated(Mutant::DeadlineFromAnswer) { now } else { sent };
         self.attempts.retain(|attempt| attempt.sent > sent);
+        self.untold.push((modified, sent));
+    }
+
+    /// The watch has told the write at `modified`. Whether nothing could be held before, where that moves
+    /// the deadline.
+    pub(super) fn told(&mut self, own: &Own, modified: Revision, now: Instant) -> Option<bool> {
+        self.told = self.told.max(modified);
+        let sent = self.untold.iter().find(|(at, _)| *at == modified).map(|(_, sent)| *sent);
+        self.untold.retain(|(at, _)| *at > modified);
+        let was_late = !self.in_time(own, now);
+        self.extend(own, sent?).then_some(was_late)
+    }
+
+    /// The newest own write that the watch has told.
+    pub(super) fn told_write(&self) -> Revision {
+        self.told
+    }
+
+    /// A write that was made at `sent` counts; whether that moves the deadline.
+    fn extend(&mut self, own: &Own, sent: Instant) -> bool {
         let holding = match own.mutated(Mutant::HolderIgnoresDrift) {
             true => self.lease.duration(),
             false => self.lease.holding(),
@@ -646,11 +669,17 @@ impl Session {
         self.lease = own.config.lease;
         self.deadline = None;
         (self.committed, self.first_write, self.by_consent) = (None, None, false);
+        self.forget_told();
     }
 
     /// The store is another one: no attempt can be credited any more (A2).
     pub(super) fn forget_attempts(&mut self) {
         self.attempts.clear();
+        self.forget_told();
+    }
+
+    fn forget_told(&mut self) {
+        (self.untold, self.told) = (Vec::new(), Revision(0));
     }
 
     /// It is not renewed any more.

@@ -7,8 +7,7 @@ use super::own::{Own, VipIndex};
 use super::peers::Peers;
 use super::session::Session;
 use super::shutdown::Shutdown;
-use super::store_identity::StoreIdentity;
-use super::watch::Watch;
+use super::store_identity::{Knowing, StoreIdentity};
 use crate::lease::Lease;
 use crate::name::{NodeName, Revision, SessionId};
 use crate::records::VipRecord;
@@ -49,7 +48,6 @@ pub(super) struct Situation<'a> {
     pub(super) session: &'a Session,
     pub(super) peers: &'a Peers,
     pub(super) store: &'a StoreIdentity,
-    pub(super) watch: &'a Watch,
     pub(super) shutdown: &'a Shutdown,
     /// The wall clock, for people who read `vips/`.
     pub(super) unix_ms: u64,
@@ -64,8 +62,8 @@ impl<'a> Situation<'a> {
         unix_ms: u64,
         now: Instant,
     ) -> Self {
-        let Cluster { view, store, session, peers, watch, .. } = cluster;
-        Situation { own, view, session, peers, store, watch, shutdown, unix_ms, now }
+        let Cluster { view, store, session, peers, .. } = cluster;
+        Situation { own, view, session, peers, store, shutdown, unix_ms, now }
     }
 
     pub(super) fn lease(&self) -> Lease {
@@ -75,6 +73,11 @@ impl<'a> Situation<'a> {
     /// When something that failed is tried again.
     pub(super) fn retry_at(&self) -> Instant {
         self.now + self.lease().retry_delay()
+    }
+
+    /// What is known of the store, for what is asked of it now.
+    pub(super) fn knowing(&self) -> Knowing {
+        self.store.knowing(self.view.newest)
     }
 
     /// How long a transaction may take.

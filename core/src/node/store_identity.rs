@@ -16,23 +16,39 @@ const MEMBERS_MAX: usize = 16;
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct StoreIdentity {
     cluster_id: Option<u64>,
-    /// The highest raft term in which each member has answered, and the lowest revision at which it did. One
-    /// member's only grows. Another member's may be lower: one that was sent a snapshot by its leader
+    /// The highest raft term in which each member has answered, and as which news of terms that was learnt.
+    /// One member's only grows. Another member's may be lower: one that was sent a snapshot by its leader
     /// answers by its old term for a while.
-    terms: BTreeMap<u64, (u64, Revision)>,
+    terms: BTreeMap<u64, (u64, u64)>,
+    /// So many times a member was met, or in a later term.
+    terms_learnt: u64,
     noticed_at: Option<Instant>,
     quiet_until: Option<Instant>,
 }
 
+/// What was known of the store when something was asked of it: the answer cannot be from before (A2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Knowing {
+    /// The highest revision.
+    newest: Revision,
+    /// So much of its members' raft terms.
+    terms_learnt: u64,
+}
+
 impl StoreIdentity {
+    /// What is known now; `newest` is the highest revision heard of.
+    pub(super) fn knowing(&self, newest: Revision) -> Knowing {
+        Knowing { newest, terms_learnt: self.terms_learnt }
+    }
+
     /// Why an answer shows that the store is not the one that it was: another cluster, a revision
-    /// below one that was `known` when the answer was asked for, or a member that is at a later revision
-    /// in an earlier raft term (rule 9.7).
+    /// below one that was `known` when the answer was asked for, or a member in an earlier raft term than
+    /// was known then (rule 9.7).
     pub(super) fn contradiction(
         &self,
         own: &Own,
         header: Header,
-        known: Revision,
+        known: Knowing,
     ) -> Option<String> {
         match self.cluster_id {
             Some(id) if id != header.cluster_id => {
@@ -41,18 +57,20 @@ impl StoreIdentity {
                     header.cluster_id
                 ));
             }
-            _ if header.revision < known => {
+            _ if header.revision < known.newest => {
                 return Some(format!(
-                    "etcd went back to revision {} from {known}",
-                    header.revision
+                    "etcd went back to revision {} from {}",
+                    header.revision, known.newest
                 ));
             }
             _ => {}
         }
-        // A member that was started only just now does not know. An answer from before comes late.
-        let Header { member_id, raft_term: term, revision, .. } = header;
-        let (before, at) = *self.terms.get(&member_id)?;
-        let is_earlier = 0 < term && term < before && revision > at;
+        // A member that was started only just now does not know.
+        let Header { member_id, raft_term: term, .. } = header;
+        let (before, learnt) = *self.terms.get(&member_id)?;
+        // Answers overtake each other: one that was under way already may be of the earlier term.
+        let is_sent_after = learnt <= known.terms_learnt || own.mutated(Mutant::OldTermAlarms);
+        let is_earlier = 0 < term && term < before && is_sent_after;
         (is_earlier && !own.mutated(Mutant::EarlierTermIgnored)).then(|| {
             format!("etcd's member {member_id:x} went back to raft term {term} from {before}")
         })
@@ -66,18 +84,14 @@ impl StoreIdentity {
 
     /// Takes note of the raft term in which a member answers.
     pub(super) fn learn_term(&mut self, header: Header) {
-        let Header { member_id, raft_term: term, revision, .. } = header;
-        if term == 0 {
-            return;
-        }
-        if let Some((known, at)) = self.terms.get_mut(&member_id) {
-            if term > *known {
-                (*known, *at) = (term, revision);
-            } else if term == *known {
-                *at = revision.min(*at);
-            }
-        } else if self.terms.len() < MEMBERS_MAX {
-            self.terms.insert(member_id, (term, revision));
+        let Header { member_id, raft_term: term, .. } = header;
+        let is_news = match self.terms.get(&member_id) {
+            Some((known, _)) => *known < term,
+            None => 0 < term && self.terms.len() < MEMBERS_MAX,
+        };
+        if is_news {
+            self.terms_learnt += 1;
+            self.terms.insert(member_id, (term, self.terms_learnt));
         }
     }
 
@@ -86,7 +100,7 @@ impl StoreIdentity {
     /// nothing claimed. `patience` is L(1 + rho) of the longest lease known.
     pub(super) fn forget(&mut self, patience: Duration, now: Instant) -> Instant {
         self.cluster_id = None;
-        self.terms.clear();
+        (self.terms, self.terms_learnt) = (BTreeMap::new(), 0);
         self.noticed_at = Some(now);
         let until = self.quiet_until.map_or(now + patience, |until| until.max(now + patience));
         self.quiet_until = Some(until);
@@ -134,11 +148,12 @@ mod tests {
     #[test]
     fn another_cluster_or_an_older_revision_than_was_known_contradicts() {
         let (own, mut store) = (own(), StoreIdentity::default());
-        assert_eq!(store.contradiction(&own, header(7, 1), Revision(0)), None);
+        let knowing = |newest| Knowing { newest: Revision(newest), terms_learnt: 0 };
+        assert_eq!(store.contradiction(&own, header(7, 1), knowing(0)), None);
         store.learn(header(7, 9));
-        assert_eq!(store.contradiction(&own, header(7, 9), Revision(9)), None);
-        assert!(store.contradiction(&own, header(7, 8), Revision(9)).is_some());
-        assert!(store.contradiction(&own, header(8, 10), Revision(9)).is_some());
+        assert_eq!(store.contradiction(&own, header(7, 9), knowing(9)), None);
+        assert!(store.contradiction(&own, header(7, 8), knowing(9)).is_some());
+        assert!(store.contradiction(&own, header(8, 10), knowing(9)).is_some());
     }
 
     /// Rule 9.7.
@@ -147,15 +162,18 @@ mod tests {
         let (own, mut store) = (own(), StoreIdentity::default());
         store.learn(in_term(1, 5));
         store.learn_term(in_term(2, 4));
+        let knowing = store.knowing(Revision(9));
         let contradiction =
-            |store: &StoreIdentity, header| store.contradiction(&own, header, Revision(9));
+            |store: &StoreIdentity, header| store.contradiction(&own, header, knowing);
         assert_eq!(contradiction(&store, in_term(1, 5)), None);
         assert_eq!(contradiction(&store, in_term(2, 4)), None, "it may lag behind");
         assert_eq!(contradiction(&store, in_term(3, 1)), None, "not known");
         assert_eq!(contradiction(&store, in_term(1, 0)), None, "it was only just started");
         let later = |header: Header| Header { revision: Revision(10), ..header };
         assert!(contradiction(&store, later(in_term(1, 4))).is_some());
-        assert_eq!(contradiction(&store, in_term(1, 4)), None, "it was answered before");
+        let before = StoreIdentity::default().knowing(Revision(9));
+        let answered_before = store.contradiction(&own, later(in_term(1, 4)), before);
+        assert_eq!(answered_before, None, "it was asked for before that term was learnt");
         store.forget(Duration::from_secs(3), Instant::from_nanos(1));
         assert_eq!(contradiction(&store, in_term(1, 2)), None, "whichever answers next");
     }
@@ -177,7 +195,7 @@ mod tests {
         assert_eq!(store.forget(Duration::from_secs(1), start), until);
         assert!(store.is_quiet(start) && !store.is_quiet(until));
         assert_eq!(
-            store.contradiction(&own, header(8, 1), Revision(0)),
+            store.contradiction(&own, header(8, 1), Knowing::default()),
             None,
             "whichever answers next"
         );

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::outbox::Outbox;
 use super::own::Own;
+use super::store_identity::Knowing;
 use crate::action::Action;
 use crate::causes::Causes;
 use crate::lease::Lease;
@@ -22,8 +23,6 @@ pub(super) struct Watch {
     stale: bool,
     /// It was told that for that reason the session is not renewed.
     is_stop_told: bool,
-    /// The lease ran out and was renewed while news were stale: what is known may be outdated.
-    outdated: bool,
     /// The revision of an own renewal that has not come back yet.
     expected: Option<Revision>,
     /// News are in doubt.
@@ -35,7 +34,7 @@ pub(super) struct Watch {
     /// How often in a row following afresh has brought nothing.
     tries: u32,
     /// What was known when the stream was asked for: its snapshot cannot be older (A2).
-    asked_knowing: Revision,
+    asked_knowing: Knowing,
 }
 
 impl Watch {
@@ -44,7 +43,7 @@ impl Watch {
         &mut self,
         own: &Own,
         lease: Lease,
-        knowing: Revision,
+        knowing: Knowing,
         elsewhere: bool,
         out: &mut Outbox,
         now: Instant,
@@ -66,26 +65,14 @@ impl Watch {
         !self.stale || own.mutated(Mutant::RenewWhileStale)
     }
 
-    /// A lease that had run out is renewed, by a request from before. Others may have had by then what is
-    /// known to be this node's, and in a store that was restored its session need not have ended for that.
-    pub(super) fn renewed_late(&mut self, own: &Own) {
-        self.outdated |= self.stale && !own.mutated(Mutant::AssumeWhileStale);
-    }
-
-    /// Whether what is known may be outdated, so that nothing may be assumed (rule 9.3).
-    pub(super) fn is_outdated(&self) -> bool {
-        self.outdated
-    }
-
-    /// Below this revision the snapshot that was asked for cannot be (A2).
-    pub(super) fn asked_knowing(&self) -> Revision {
+    /// From before this the snapshot that was asked for cannot be (A2).
+    pub(super) fn asked_knowing(&self) -> Knowing {
         self.asked_knowing
     }
 
     /// The snapshot has come; whether renewing may go on that had stopped.
     pub(super) fn snapshot_came(&mut self, out: &mut Outbox, now: Instant) -> bool {
         let was_stale = std::mem::take(&mut self.stale);
-        self.outdated = false;
         self.following = true;
         self.tries = 0;
         self.snapshot_at = Some(now);
@@ -161,7 +148,7 @@ impl Watch {
     /// of two clusters, each answer says the same (A2).
     pub(super) fn start_afresh(&mut self, lease: Lease, out: &mut Outbox, now: Instant) {
         self.following = false;
-        self.asked_knowing = Revision(0);
+        self.asked_knowing = Knowing::default();
         out.timers.set(Timer::Follow, now + lease.retry_delay());
     }
 }

@@ -232,7 +232,7 @@ impl Node {
                     self.publication.resumed(own, &self.cluster.view);
                     vips.resumed(own, &self.cluster.view, &self.publication);
                 }
-                News::KeepNothing | News::UpToDate => vips.mark_all_dirty(),
+                News::KeepNothing => vips.mark_all_dirty(),
                 News::Extended { deadline, was_late } => {
                     if was_late {
                         // What was taken away for want of time may come back.

@@ -390,6 +390,11 @@ impl World {
         true
     }
 
+    /// The watch of host `i` tells all that has happened.
+    pub fn tell(&mut self, i: usize) {
+        while self.deliver_events(i) {}
+    }
+
     // ---- the store
 
     /// The next held commit reaches the store, and its answer the node.

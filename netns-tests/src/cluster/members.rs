@@ -193,6 +193,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// Removes a member from etcd, as an operator does at another one; its process goes on.
+    ///
+    /// # Errors
+    /// When etcd refuses, or has no leader for long.
+    pub fn remove_member(&self, member: usize) -> Result<()> {
+        let id = self.members[member].status()?.id;
+        let others = (0..self.members.len()).filter(|&other| other != member).cycle();
+        let mut others = others.map(|other| &self.members[other]);
+        self.wait("etcd removes the member", || {
+            let via = others.next().context("there is another member")?;
+            let removed = via.ask(Duration::from_secs(5), |mut client| async move {
+                client.member_remove(id).await?;
+                Ok(())
+            });
+            Ok(removed.is_ok())
+        })
+    }
+
     /// Delivers everything from and to a member later, each way by so much.
     ///
     /// # Errors

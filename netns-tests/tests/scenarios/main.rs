@@ -17,6 +17,7 @@ mod heartbeats;
 mod history;
 mod hosts;
 mod logins;
+mod members;
 mod metrics;
 mod names;
 mod neighbours;

@@ -14,6 +14,9 @@ use crate::{VERY_LONG_LEASE, a_lease_passes};
 /// What one daemon may grow by when others' keys of 40 MiB have come by.
 const GROWTH_KIB_MAX: u64 = 8 << 10;
 
+/// A reason that begins lines and clears the screen.
+const TOLD_BY_A_STRANGER: &str = r#"{"v":1,"at_unix_ms":1,"transitions":[{"vips":["api"],"from":"stranger","why":"blocked","detail":"\u001b[2J\nb\u0000","after_ms":1}]}"#;
+
 fn one_host() -> Result<(Cluster, usize)> {
     let etcd = EtcdPlan::Apart(1, quick_elections());
     let plan = Plan { hosts: 1, etcd, ..Plan::default() }.with_lease(VERY_LONG_LEASE);
@@ -45,6 +48,9 @@ fn garbage_under_the_prefix_takes_no_address_away_and_is_told_on_lines_of_its_ow
     etcd.put(&key(&format!("intents/drain/{name}")), garbage)?;
     etcd.put(&key("nodes/stranger"), garbage)?;
     etcd.put(&key(&format!("what\n{garbage}")), garbage)?;
+    etcd.put(&key(&format!("history/{name}/{garbage}")), garbage)?;
+    etcd.put(&key("history/stranger/31"), TOLD_BY_A_STRANGER)?;
+    etcd.put(&key("intents/pin/api"), garbage)?;
     etcd.put(&key(&format!("sessions/{name}")), garbage)?;
     cluster.wait("the session is as it should be again", || {
         let value = cluster.members[0].value(&key(&format!("sessions/{name}")))?;
@@ -61,6 +67,13 @@ fn garbage_under_the_prefix_takes_no_address_away_and_is_told_on_lines_of_its_ow
         ensure!(!said.contains(char::is_control), "turnip {command}: {said:?}");
         ensure!(said.contains("is left alone"), "turnip {command}: {said}");
     }
+    for command in [&["history"][..], &["why", "api"]] {
+        let (_, said) = cluster.turnip_on(owner, command)?;
+        let said = said.replace('\n', " ");
+        ensure!(!said.contains(char::is_control), "turnip {command:?}: {said:?}");
+    }
+    let (_, said) = cluster.turnip_on(owner, &["history"])?;
+    ensure!(said.contains("[2J") && said.contains("stranger"), "it is shown: {said}");
     // What it declares is longer than anybody waits for.
     let endless =
         r#"{"v":1,"lease_ms":18446744073709551615,"host":"x","nonce":"0000000000000001-1"}"#;

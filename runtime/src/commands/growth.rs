@@ -7,13 +7,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use turnip::clock::HostClock;
-use turnip::config::{Compact, Growth};
+use turnip::config::Growth;
 use turnip::etcd::Etcd;
-use turnip::etcd::growth::{ALARM, Age, Concern, Database, HISTORY, Source};
+use turnip::etcd::growth::{ALARM, Age, Concern, Database, Databases, HISTORY, Source};
 use turnip::etcd::inspect::History;
 use turnip::metrics::{EtcdHealth, Outside};
 use turnip::seams::Clock;
-use turnip_core::{Compaction, Keys, Level, Revision, StoreError};
+use turnip_core::{Compaction, Keys, Level, Revision};
 
 /// How long etcd may take for each question.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -113,6 +113,8 @@ pub async fn watch(
     let mut watch = Watch {
         compaction: growth.compact.keep().map(Compaction::new),
         growth,
+        databases: Databases::default(),
+        old_history: None,
         oldest: None,
         told: None,
     };
@@ -124,11 +126,23 @@ pub async fn watch(
     }
 }
 
+/// The oldest revision that is kept.
+#[derive(Clone, Copy)]
+struct Oldest {
+    revision: Revision,
+    /// Since when it is that one, as far as was seen.
+    since: Instant,
+    /// It was seen to become that one.
+    was_seen: bool,
+}
+
 struct Watch {
     growth: Growth,
     compaction: Option<Compaction>,
-    /// The oldest revision that is kept, and since when it is that one, as far as was seen.
-    oldest: Option<(Revision, Instant)>,
+    databases: Databases,
+    /// What is wrong with the history, as it was told last.
+    old_history: Option<Concern>,
+    oldest: Option<Oldest>,
     /// Whether it compacts, and why not: told when it changes.
     told: Option<Result<(), String>>,
 }
@@ -141,23 +155,25 @@ impl Watch {
         clock: &HostClock,
         (concerns, outside): (&Concerns, &Outside),
     ) {
-        let databases = etcd.databases(self.growth.quota, TIMEOUT).await;
-        let mut amiss: Vec<Concern> =
-            databases.iter().flat_map(|database| database.concerns()).collect();
-        // Others say that etcd does not answer.
+        let told = etcd.databases(self.growth.quota, TIMEOUT).await;
+        let is_answered = !told.is_empty();
+        let endpoints: BTreeSet<String> = told.iter().map(|database| database.url.clone()).collect();
+        self.databases.take(told);
         let mut compacted_ago = None;
         let history = etcd.history(keys.prefix(), TIMEOUT).await;
         let answered = Answered {
-            endpoints: databases.iter().map(|database| database.url.as_str()).collect(),
+            endpoints: endpoints.iter().map(String::as_str).collect(),
             history: history.is_ok(),
         };
         if let Ok(history) = history {
             let age = self.age(history);
-            compacted_ago = age.ever_compacted.then_some(age.uncompacted_for);
-            amiss.extend(age.concern());
+            compacted_ago = age.compacted_ago();
+            self.old_history = age.concern();
             self.compact(etcd, history, clock).await;
         }
-        outside.set_etcd(fullest(&databases).map(|database| {
+        // That etcd does not answer is told by others.
+        let databases = self.databases.iter().filter(|_| is_answered);
+        outside.set_etcd(fullest(databases).map(|database| {
             EtcdHealth {
                 database_bytes: database.bytes,
                 // What is only assumed is no reason for an alert.
@@ -165,23 +181,30 @@ impl Watch {
                     .quota
                     .filter(|(_, source)| *source != Source::Assumed)
                     .map(|(quota, _)| quota),
-                alarms: alarms(&databases),
+                alarms: alarms(self.databases.iter()),
                 compacted_ago,
             }
         }));
+        let mut amiss = self.databases.concerns();
+        amiss.extend(self.old_history.clone());
         concerns.learn(amiss, &answered);
     }
 
     fn age(&mut self, history: History) -> Age {
-        let since = match self.oldest {
-            Some((oldest, since)) if oldest == history.oldest => since,
-            _ => Instant::now(),
+        let seen = match self.oldest {
+            Some(seen) if seen.revision == history.oldest => seen,
+            before => Oldest {
+                revision: history.oldest,
+                since: Instant::now(),
+                was_seen: before.is_some_and(|before| before.revision < history.oldest),
+            },
         };
-        self.oldest = Some((history.oldest, since));
+        self.oldest = Some(seen);
         Age {
             revisions: history.current.0 - history.oldest.0,
             ever_compacted: history.oldest.0 > 1,
-            uncompacted_for: since.elapsed(),
+            uncompacted_for: seen.since.elapsed(),
+            was_seen: seen.was_seen,
         }
     }
 
@@ -190,12 +213,8 @@ impl Watch {
         let Some(up_to) = compaction.due(history.current, history.oldest, clock.now()) else {
             return;
         };
-        let may = match self.growth.compact {
-            Compact::Auto => alone(etcd).await,
-            Compact::Keep(_) | Compact::Never => Ok(Ok(())),
-        };
         // Without an answer it is looked again.
-        let Ok(may) = may else { return };
+        let Ok(may) = etcd.may_compact(self.growth.compact, TIMEOUT).await else { return };
         self.tell(&may);
         if may.is_ok() {
             match etcd.compact(up_to, TIMEOUT).await {
@@ -224,32 +243,20 @@ impl Watch {
 }
 
 /// Their names, without the member that each is about.
-fn alarms(databases: &[Database]) -> Vec<String> {
+fn alarms<'a>(databases: impl Iterator<Item = &'a Database>) -> Vec<String> {
     let name = |alarm: &String| {
         alarm.rsplit_once("alarm:").map_or(alarm.as_str(), |(_, name)| name).trim().to_owned()
     };
-    let all: BTreeSet<String> = databases.iter().flat_map(|one| &one.alarms).map(name).collect();
+    let all: BTreeSet<String> = databases.flat_map(|one| &one.alarms).map(name).collect();
     all.into_iter().collect()
 }
 
 /// The member whose database has the least room.
-fn fullest(databases: &[Database]) -> Option<&Database> {
+fn fullest<'a>(databases: impl Iterator<Item = &'a Database>) -> Option<&'a Database> {
     let room = |database: &&Database| {
         database.quota.map_or(u64::MAX, |(quota, _)| quota.saturating_sub(database.bytes))
     };
-    databases.iter().min_by_key(room)
-}
-
-/// Whether etcd holds nothing but turnip's keys; else why that is not so, or not known.
-async fn alone(etcd: &Etcd) -> Result<Result<(), String>, StoreError> {
-    match etcd.foreign_keys(TIMEOUT).await {
-        Ok(0) => Ok(Ok(())),
-        Ok(_) => Ok(Err("others have keys in etcd, too".into())),
-        Err(StoreError::Refused(_)) => {
-            Ok(Err("its user may not see whether others have keys in etcd".into()))
-        }
-        Err(error) => Err(error),
-    }
+    databases.min_by_key(room)
 }
 
 #[cfg(test)]
@@ -265,7 +272,7 @@ mod tests {
             alarms: alarms.iter().map(|alarm| (*alarm).to_owned()).collect(),
         };
         let raised = ["memberID:10501334649042878790 alarm:NOSPACE ", "memberID:7 alarm:NOSPACE "];
-        assert_eq!(alarms(&[database(&raised), database(&[])]), ["NOSPACE"]);
+        assert_eq!(alarms([database(&raised), database(&[])].iter()), ["NOSPACE"]);
     }
 
     #[test]

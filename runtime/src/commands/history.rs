@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use turnip::config::{Reach, Sources};
 use turnip_core::records::decode;
+use turnip_core::text;
 use turnip_core::{
     HISTORY_SLOTS, HistoryRecord, KeyKind, KeyValue, Keys, NodeName, Revision, Transition, VipName,
     Why,
@@ -191,7 +192,7 @@ impl Entry {
             shown(self.what.from.as_ref()),
             shown(self.what.to.as_ref()),
             shown(self.held_ms.map(how_long)),
-            printable(&words(&self.what)),
+            words(&self.what),
         ]
     }
 }
@@ -208,7 +209,8 @@ fn names(vips: &[VipName]) -> String {
 fn words(what: &Transition) -> String {
     let name = |node: &Option<NodeName>| shown(node.as_ref());
     let (from, to) = (name(&what.from), name(&what.to));
-    let detail = what.detail.as_deref().unwrap_or("it does not say why");
+    // It is what another host's kernel said, or anybody.
+    let detail = text::shown(what.detail.as_deref().unwrap_or("it does not say why"));
     let why = match what.why {
         Why::Silent if what.vips.is_empty() => {
             return format!(
@@ -232,7 +234,7 @@ fn words(what: &Transition) -> String {
         Why::Drained => format!("an operator drains {from}"),
         Why::Stopped => format!("turnip on {from} stopped"),
         Why::Blocked => format!("{from} cannot hold it: {detail}"),
-        Why::Conflict => detail.to_owned(),
+        Why::Conflict => detail,
         Why::NotConfigured => format!("{from} is not configured with it any more"),
     };
     match what.after_ms {
@@ -243,11 +245,6 @@ fn words(what: &Transition) -> String {
 
 fn briefly(ms: u64) -> String {
     if ms < 1_000 { format!("{ms} ms") } else { how_long(ms) }
-}
-
-/// What others wrote may hold anything.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// How many transactions of each host are kept, as the help says it.

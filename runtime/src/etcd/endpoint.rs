@@ -17,7 +17,7 @@ use tower::util::BoxCloneSyncService;
 use turnip_core::StoreError;
 
 use super::certificates::Certificate;
-use super::dial::Dial;
+use super::dial::{Dial, Way};
 use super::failure::{self, Failure};
 use super::login::{Login, WithToken};
 use super::names::Names;
@@ -122,6 +122,11 @@ impl Endpoint {
         };
         endpoint.transport()?;
         Ok(endpoint)
+    }
+
+    /// A connection of its own to where the member is, over the same kept names.
+    pub(super) async fn dial(&self) -> Result<Box<dyn Way>, tower::BoxError> {
+        self.dial.clone().connect(self.url.parse()?).await
     }
 
     /// Where the member is.

@@ -1,12 +1,14 @@
 //! How large etcd grows, and what of that an operator must know: an etcd that is full takes no renewal, and
 //! then no host has an address.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions};
 use turnip_core::{Level, Revision, StoreError};
 
 use super::Etcd;
+use crate::config::Compact;
 
 /// All of turnip's keys, of whatever cluster, begin like this.
 const OWN_PREFIXES: [&str; 2] = ["/turnip/", "/turnip-check/"];
@@ -44,6 +46,42 @@ pub enum Source {
     Assumed,
 }
 
+/// The databases of all members, as each told last.
+#[derive(Clone, Default, Debug)]
+pub struct Databases(BTreeMap<String, Database>);
+
+impl Databases {
+    /// Takes what the members say that answer. Of one that does not, what it said before stays; so does the
+    /// quota of one that does not say it this time. Alarms are the whole cluster's: whoever answers knows.
+    pub fn take(&mut self, told: Vec<Database>) {
+        if !told.is_empty() {
+            self.0.values_mut().for_each(|database| database.alarms.clear());
+        }
+        for mut database in told {
+            let is_told = |quota: Option<(u64, Source)>| {
+                quota.is_none_or(|(_, source)| source == Source::Member)
+            };
+            if let Some(before) = self.0.get(&database.url)
+                && is_told(before.quota)
+                && !is_told(database.quota)
+            {
+                database.quota = before.quota;
+            }
+            self.0.insert(database.url.clone(), database);
+        }
+    }
+
+    /// What is wrong with them.
+    pub fn concerns(&self) -> Vec<Concern> {
+        self.0.values().flat_map(Database::concerns).collect()
+    }
+
+    /// What each told last.
+    pub fn iter(&self) -> impl Iterator<Item = &Database> {
+        self.0.values()
+    }
+}
+
 /// How old etcd's history is, as far as this process has seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Age {
@@ -53,6 +91,8 @@ pub struct Age {
     pub ever_compacted: bool,
     /// For how long nobody has compacted, at least.
     pub uncompacted_for: Duration,
+    /// That was when somebody did, and not when this process began to look.
+    pub was_seen: bool,
 }
 
 /// What an alarm's kind begins with.
@@ -127,6 +167,12 @@ impl Database {
 }
 
 impl Age {
+    /// How long ago somebody compacted last: as it was seen, or, where nobody does, at least.
+    pub fn compacted_ago(&self) -> Option<Duration> {
+        let is_long = self.uncompacted_for >= COMPACTED_WITHIN;
+        (self.was_seen || is_long).then_some(self.uncompacted_for)
+    }
+
     /// What is wrong with it, where turnip does not compact.
     pub fn concern(&self) -> Option<Concern> {
         let never = !self.ever_compacted && self.revisions > REVISIONS_MANY;
@@ -196,6 +242,30 @@ impl Etcd {
         Ok(u64::try_from(self.ask(timeout, ask).await?).unwrap_or(0))
     }
 
+    /// Whether turnip may compact; else why not.
+    ///
+    /// # Errors
+    /// When that is not known, because no endpoint answers within `timeout`.
+    pub async fn may_compact(
+        &self,
+        compact: Compact,
+        timeout: Duration,
+    ) -> Result<Result<(), String>, StoreError> {
+        let foreign = match compact {
+            Compact::Keep(_) => return Ok(Ok(())),
+            Compact::Never => return Ok(Err("it is configured so".into())),
+            Compact::Auto => self.foreign_keys(timeout).await,
+        };
+        match foreign {
+            Ok(0) => Ok(Ok(())),
+            Ok(_) => Ok(Err("others have keys in etcd, too".into())),
+            Err(StoreError::Refused(_)) => {
+                Ok(Err("its user may not see whether others have keys in etcd".into()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Gives up the history before `revision`.
     ///
     /// # Errors
@@ -263,10 +333,52 @@ mod tests {
             revisions,
             ever_compacted,
             uncompacted_for: Duration::from_secs(hours * 3600),
+            was_seen: false,
         };
         assert_eq!(age(1000, false, 0).concern(), None, "a young one");
         assert_eq!(age(600_000, true, 1).concern(), None, "somebody compacts");
         assert!(age(600_000, false, 0).concern().unwrap().what.contains("nobody has ever"));
         assert!(age(600_000, true, 30).concern().unwrap().what.contains("30 h"));
+    }
+
+    #[test]
+    fn when_etcd_was_compacted_last_is_not_known_to_a_process_that_has_only_begun_to_look() {
+        let hour = Duration::from_secs(3600);
+        let age = |hours, was_seen| {
+            let uncompacted_for = hour * hours;
+            Age { revisions: 9, ever_compacted: true, uncompacted_for, was_seen }.compacted_ago()
+        };
+        assert_eq!(age(0, false), None);
+        assert_eq!(age(2, true), Some(2 * hour));
+        assert_eq!(age(30, false), Some(30 * hour), "at least");
+    }
+
+    #[test]
+    fn what_a_member_said_last_stays_while_it_does_not_answer() {
+        let at = |url: &str, used, quota| Database { url: url.into(), ..database(used, quota) };
+        let full = || at("http://e:2379", 99, Some((100 * MIB, Source::Member)));
+        let mut databases = Databases::default();
+        databases.take(vec![full(), at("http://f:2379", 1, None)]);
+        let before = databases.concerns();
+        assert_eq!(before.len(), 1);
+        databases.take(vec![at("http://f:2379", 1, None)]);
+        assert_eq!(databases.concerns(), before, "nobody has said that it has room");
+        databases.take(Vec::new());
+        assert_eq!(databases.concerns(), before);
+        databases.take(vec![at("http://e:2379", 99, Some((2 << 30, Source::Assumed)))]);
+        assert_eq!(databases.concerns(), before, "its quota is what it said");
+        databases.take(vec![at("http://e:2379", 9, Some((100 * MIB, Source::Member)))]);
+        assert_eq!(databases.concerns(), []);
+    }
+
+    #[test]
+    fn an_alarm_is_over_when_a_member_that_answers_does_not_tell_it() {
+        let alarms = vec!["memberID:7 alarm:NOSPACE ".to_owned()];
+        let mut databases = Databases::default();
+        databases.take(vec![Database { alarms, ..database(1, None) }]);
+        databases.take(Vec::new());
+        assert_eq!(databases.concerns().len(), 1, "nobody has said that it is over");
+        databases.take(vec![Database { url: "http://f:2379".into(), ..database(1, None) }]);
+        assert_eq!(databases.concerns(), []);
     }
 }

@@ -8,12 +8,12 @@ use std::pin::Pin;
 
 use futures::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tonic::codegen::{Body, Service, http};
 use turnip_core::StoreError;
 
 use super::Etcd;
+use super::dial::Way;
 
 const QUOTA: &str = "etcd_server_quota_backend_bytes";
 /// More than all metrics of etcd have.
@@ -32,7 +32,11 @@ impl Etcd {
         let mut gauge = Gauge::named(QUOTA);
         let read = async {
             match url.split_once("://") {
-                Some(("http", authority)) => over_http_1(authority, &mut gauge).await,
+                Some(("http", authority)) => {
+                    // By the names that are kept: a resolver may be dead when it matters.
+                    let stream = endpoint.dial().await.map_err(io::Error::other)?;
+                    over_http_1(stream, authority, &mut gauge).await
+                }
                 _ => {
                     let channel = endpoint.channel(deadline).await.map_err(io::Error::other)?;
                     over_http_2(channel, url, &mut gauge).await
@@ -51,8 +55,11 @@ impl Etcd {
 }
 
 /// Without TLS etcd takes HTTP/2 for gRPC, whatever is asked.
-async fn over_http_1(authority: &str, gauge: &mut Gauge) -> io::Result<()> {
-    let mut stream = TcpStream::connect(authority).await?;
+async fn over_http_1(
+    mut stream: Box<dyn Way>,
+    authority: &str,
+    gauge: &mut Gauge,
+) -> io::Result<()> {
     // Of HTTP/1.0 the answer comes in one piece, and ends with the connection.
     let request = format!("GET /metrics HTTP/1.0\r\nHost: {authority}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

@@ -98,16 +98,21 @@ impl Host {
     }
 
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
+        let mut command = self.turnip(&["run"]);
+        command.envs(variables.iter().copied());
+        self.start_command(command)
+    }
+
+    /// Starts this, as systemd does.
+    pub fn start_command(&self, mut command: Command) -> Daemon {
         let path = self.directory.join("notify");
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_nonblocking(true).unwrap();
         let log = self.directory.join("turnip.log");
-        let mut command = self.turnip(&["run"]);
         command
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "200000")
-            .envs(variables.iter().copied())
             .stderr(std::fs::File::create(&log).unwrap());
         Daemon { child: command.spawn().unwrap(), socket, messages: String::new(), log }
     }

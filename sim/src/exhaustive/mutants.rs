@@ -79,7 +79,9 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         | Mutant::OtherContentIgnored
         | Mutant::PresenceIgnored
         | Mutant::OwnAbsenceIgnored
-        | Mutant::AssumeWhileStale
+        | Mutant::OldTermAlarms
+        | Mutant::CountsUntold
+        | Mutant::UnawareAcknowledged
         | Mutant::QuietByOwnLease => {
             return Err("the store never goes back here: A2 holds");
         }

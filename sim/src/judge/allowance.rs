@@ -469,6 +469,7 @@ pub fn is_of_the_store(fault: &Fault) -> bool {
                 | Fault::CrashMember { .. }
                 | Fault::PauseMember { .. }
                 | Fault::SlowDisk { .. }
+                | Fault::SlowAnswers { .. }
                 | Fault::MoveLeader
                 | Fault::CrashLeader
                 | Fault::FlapLeader { .. }

@@ -72,6 +72,9 @@ pub enum Fault {
     PauseMember { member: usize },
     /// A member's disk takes longer by so many ns.
     SlowDisk { member: usize, by: u64 },
+    /// A member takes up to so many ns from carrying a request out until it answers; what the answer says of
+    /// the raft term is from then.
+    SlowAnswers { member: usize, by: u64 },
     /// A majority of the members' processes is stopped by signals.
     LoseQuorum,
     /// etcd's quota is full: it answers, and refuses every transaction that puts a key.

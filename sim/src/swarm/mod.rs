@@ -1,6 +1,7 @@
 //! The swarm: whole plans drawn from seeds.
 
 mod announcing;
+mod answers;
 mod configs;
 mod draw;
 mod drills;

@@ -1,7 +1,7 @@
 //! Draws runs in which etcd is restored from a backup (A2), so that every daemon can notice: nobody starts
 //! after the backup, and everybody has written its session since.
 
-use crate::plan::{Fault, Plan, Step};
+use crate::plan::{Fault, Mishap, Plan, Step, TxnKind};
 use crate::rng::Rng;
 use crate::time::{MS, S, True};
 
@@ -29,6 +29,15 @@ pub fn draw(rng: &mut Rng, plan: &mut Plan) -> bool {
         let fault = ignorant(rng, plan);
         add(plan, at, rng.within(lease / 2..=6 * lease) * MS, fault);
     }
+    if rng.chance(400) {
+        // Of two attempts that compare the same write one landed before the backup or after it, and the other
+        // lands in what was restored, perhaps before anybody has heard of that.
+        let host = rng.index(plan.params.hosts);
+        let at = backup - rng.below(lease * MS);
+        let by = restore + lasts + rng.below(lease * MS) - at;
+        let (kind, mishap) = (TxnKind::Renew, Mishap::DelayRequest(by));
+        add(plan, at, S, Fault::Meddle { host, kind, skip: 0, count: 1, mishap });
+    }
     let fault = Fault::RestoreStore {
         other_cluster: rng.chance(200),
         raise: *rng.pick(&[0, 1, 20, 300, 1_000_000]),
@@ -54,10 +63,14 @@ fn moved(rng: &mut Rng, plan: &Plan) -> Fault {
 fn ignorant(rng: &mut Rng, plan: &Plan) -> Fault {
     let hosts = plan.params.hosts;
     let (host, to) = (rng.index(hosts), rng.index(hosts));
-    match rng.below(6) {
+    let member = rng.index(plan.params.members);
+    let lease = plan.params.lease_ms;
+    match rng.below(8) {
         0..=2 => Fault::CutStore { host },
         3 => Fault::Freeze { host },
         4 => Fault::CutPeers { from: host, to },
+        5 => Fault::WatchLag { host, by: rng.within(lease / 6..=2 * lease) * MS },
+        6 => Fault::CutEndpoint { host, member },
         _ => Fault::CutAnswers { host },
     }
 }

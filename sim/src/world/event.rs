@@ -18,6 +18,8 @@ pub enum Event {
     Member { member: MemberId, epoch: u32, event: MemberEvent },
     /// A client's request arrives at its member.
     Request { request: RequestId },
+    /// A member answers a request that it has carried out, unless it has crashed since.
+    Reply { request: RequestId, epoch: u32, response: Box<TxnResponse> },
     /// To a watch.
     Watch { watch: WatchId, event: WatchEvent },
     /// To a client of etcd.
@@ -41,7 +43,10 @@ impl Event {
     /// are other events.
     pub fn is_quiet(&self) -> bool {
         match self {
-            Event::Member { .. } | Event::Request { .. } | Event::Neighbour(_) => true,
+            Event::Member { .. }
+            | Event::Request { .. }
+            | Event::Reply { .. }
+            | Event::Neighbour(_) => true,
             Event::Watch { event, .. } => matches!(event, WatchEvent::Opens | WatchEvent::Probe),
             Event::Host { event, .. } => matches!(
                 event,

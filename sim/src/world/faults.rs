@@ -129,6 +129,7 @@ impl Inner {
             Fault::PauseMember { member } => self.etcd.pause(member, true, env),
             Fault::LoseQuorum => self.pause_majority(true),
             Fault::SlowDisk { member, by } => self.etcd.set_disk_slow(member, by),
+            Fault::SlowAnswers { member, by } => self.etcd.set_answers_slow(member, by),
             Fault::RefuseWrites => self.etcd.refuse_writes(true),
             Fault::ForgeAcknowledgements { host } => self.hosts.forge(host, true),
             Fault::MoveLeader => self.etcd.move_leader(env),
@@ -211,6 +212,7 @@ impl Inner {
             Fault::CrashMember { member } => self.start_member(member),
             Fault::PauseMember { member } => self.etcd.pause(member, false, env),
             Fault::SlowDisk { member, .. } => self.etcd.set_disk_slow(member, 0),
+            Fault::SlowAnswers { member, .. } => self.etcd.set_answers_slow(member, 0),
             Fault::CrashLeader => {
                 if !self.faults.crashed_leaders.is_empty() {
                     let member = self.faults.crashed_leaders.remove(0);

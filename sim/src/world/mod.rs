@@ -140,6 +140,9 @@ impl Inner {
                 let site = self.etcd.site(self.etcd.member_asked(request));
                 self.etcd.arrives(request, self.hosts.site_is_up(site), env);
             }
+            Event::Reply { request, epoch, response } => {
+                self.etcd.replies(request, epoch, *response, env);
+            }
             Event::Watch { watch, event } => self.etcd.watch_event(watch, event, env),
             Event::Client(event) => self.clients.event(event, &mut self.etcd, env),
             Event::Host { host, event: HostEvent::Start } => self.start_daemon(host),

@@ -105,10 +105,7 @@ impl Vips {
         } else if self.is_leaving_for_good(situation.own, index, modified) {
             // A hand-over of it may still land: only a new write makes it ours again (rule 5).
             tasks.claim.push(index);
-        } else if context.publication.may_assume(situation.own, index)
-            // It is all looked at again with the next snapshot.
-            && !situation.watch.is_outdated()
-        {
+        } else if context.publication.may_assume(situation.own, index) {
             self.vips[index].leaving = None;
             tasks.assume.push(index);
         }

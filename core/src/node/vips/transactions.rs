@@ -35,8 +35,8 @@ impl Vips {
             let txn = claims(situation, &batch, None);
             let purpose = Purpose::Claim { vips: batch.clone() };
             let told = told(situation, &self.tell_claims(situation, &batch, None), out);
-            let (newest, timeout) = (situation.view.newest, situation.timeout());
-            let id = out.commit_told(purpose, (txn, told), newest, timeout);
+            let (knowing, timeout) = (situation.knowing(), situation.timeout());
+            let id = out.commit_told(purpose, (txn, told), knowing, timeout);
             for index in batch {
                 self.go(index, Event::ClaimSent(id));
             }
@@ -74,8 +74,8 @@ impl Vips {
             let txn = hand_overs(situation, &with_successors);
             let told = told(situation, &self.tell_hand_overs(context, &with_successors), out);
             let purpose = Purpose::HandOver { vips: with_successors };
-            let (newest, timeout) = (situation.view.newest, situation.timeout());
-            let id = out.commit_told(purpose, (txn, told), newest, timeout);
+            let (knowing, timeout) = (situation.knowing(), situation.timeout());
+            let id = out.commit_told(purpose, (txn, told), knowing, timeout);
             for index in batch {
                 let modified = situation.vip_key(index).map(|known| known.modified);
                 let vip = &mut self.vips[index];
@@ -130,7 +130,7 @@ impl Vips {
         let (node, silence) = (silent.node.clone(), Some(silent.silence));
         let purpose = Purpose::Expire { node, silence, vips: share.clone() };
         let told = told(situation, &self.tell_claims(situation, &share, Some(silent)), out);
-        let id = out.commit_told(purpose, (txn, told), situation.view.newest, situation.timeout());
+        let id = out.commit_told(purpose, (txn, told), situation.knowing(), situation.timeout());
         for index in share {
             self.go(index, Event::ClaimSent(id));
         }

@@ -10,7 +10,7 @@ pub mod watches;
 
 use std::task::{Context, Poll};
 
-use turnip_core::{KeyValue, MemberStatus, Op, StoreError, Txn, Update};
+use turnip_core::{KeyValue, MemberStatus, Op, StoreError, Txn, TxnResponse, Update};
 
 use crate::plan::Params;
 
@@ -167,6 +167,18 @@ impl Etcd {
     /// What a write to a member's disk takes longer than usual, in ns.
     pub fn set_disk_slow(&mut self, member: MemberId, by: u64) {
         self.members.get_mut(member).disk_slow = by;
+    }
+
+    /// How long a member takes to answer what it has carried out, at most, in ns.
+    pub fn set_answers_slow(&mut self, member: MemberId, by: u64) {
+        self.service.set_slow(member, by);
+    }
+
+    /// A member answers what it has carried out.
+    pub fn replies(&mut self, id: RequestId, epoch: u32, response: TxnResponse, env: &mut Env) {
+        if self.members.get(self.member_asked(id)).epoch == epoch {
+            self.service.send(id, Ok(response), &self.members, env);
+        }
     }
 
     /// Whoever leads gives leadership to the member after it.

@@ -40,6 +40,8 @@ pub struct Service {
     applied: Vec<usize>,
     /// The term of the newest entry that each has carried out.
     terms: Vec<u64>,
+    /// How long each takes to answer what it has carried out, at most.
+    slow: Vec<u64>,
     /// What waits for a leader at each member.
     waiting: Vec<Vec<RequestId>>,
     /// What waits until a member has carried out so much.
@@ -58,6 +60,7 @@ impl Service {
             committed: Vec::new(),
             applied: vec![0; members],
             terms: vec![0; members],
+            slow: vec![0; members],
             waiting: vec![Vec::new(); members],
             reads: Vec::new(),
         }
@@ -93,6 +96,30 @@ impl Service {
 
     /// A client is sent its answer.
     pub fn answer(
+        &self,
+        id: RequestId,
+        answer: Result<TxnResponse, StoreError>,
+        members: &Members,
+        env: &mut Env,
+    ) {
+        let member = self.requests.get(id).member;
+        match (self.slow[member], answer) {
+            (most @ 1.., Ok(response)) => {
+                let (delay, epoch) = (env.rng.below(most), members.get(member).epoch);
+                let response = Box::new(response);
+                env.after(delay, Event::Reply { request: id, epoch, response });
+            }
+            (_, answer) => self.send(id, answer, members, env),
+        }
+    }
+
+    /// How long a member takes to answer what it has carried out, at most.
+    pub fn set_slow(&mut self, me: MemberId, by: u64) {
+        self.slow[me] = by;
+    }
+
+    /// An answer leaves its member, with what that says of itself now.
+    pub fn send(
         &self,
         id: RequestId,
         answer: Result<TxnResponse, StoreError>,
@@ -141,8 +168,10 @@ impl Service {
         self.watches.feed(id, &self.store, newest, members, env);
     }
 
-    /// A member's process has ended: what waited there is gone.
+    /// A member's process has ended: what waited there is gone, and of terms it knows nothing when it begins
+    /// again.
     pub fn crash(&mut self, me: MemberId) {
+        self.terms[me] = 0;
         self.waiting[me].clear();
         self.reads.retain(|read| read.0 != me);
     }
