@@ -26,27 +26,30 @@ impl Certificates {
     /// When a name cannot be in a certificate, or a file cannot be written.
     pub fn create(directory: &Path, server_names: Vec<String>) -> Result<Self> {
         let certificates = Certificates { directory: directory.to_owned(), server_names };
+        certificates.renew_authority(None)?;
         certificates.renew(None)?;
         Ok(certificates)
     }
 
-    /// Puts new certificates of authority, server and client in the place of those that are there, of the
-    /// same keys. They expire after so long; in some thousand years when that is absent.
+    /// Puts a new certificate of the authority in the place of the one that is there, of the same key. It
+    /// expires after so long; in some thousand years when that is absent. etcd reads it when it starts, and
+    /// never again.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn renew_authority(&self, valid_for: Option<Duration>) -> Result<()> {
+        let mut authority = authority()?;
+        ends(&mut authority, valid_for)?;
+        self.write("ca.pem", &authority.self_signed(&self.key("ca")?)?.pem())
+    }
+
+    /// Puts a new server's certificate and a new client's in the place of those that are there, of the
+    /// same keys and authority. They expire after so long; in some thousand years when that is absent.
     ///
     /// # Errors
     /// When a name cannot be in a certificate, or a file cannot be written.
     pub fn renew(&self, valid_for: Option<Duration>) -> Result<()> {
-        let not_after = match valid_for {
-            Some(valid_for) => {
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-                Some(date_time_ymd(1970, 1, 1) + now + valid_for)
-            }
-            None => None,
-        };
-        let mut authority = authority()?;
-        authority.not_after = not_after.unwrap_or(authority.not_after);
-        self.write("ca.pem", &authority.self_signed(&self.key("ca")?)?.pem())?;
-        let authority = Issuer::new(authority, self.key("ca")?);
+        let authority = Issuer::new(authority()?, self.key("ca")?);
         // etcd's own gateway comes with the server's certificate, as a client.
         let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         for (who, names, usages) in
@@ -55,7 +58,7 @@ impl Certificates {
             let mut params = CertificateParams::new(names)?;
             params.distinguished_name.push(DnType::CommonName, format!("a {who}"));
             params.extended_key_usages = usages.to_vec();
-            params.not_after = not_after.unwrap_or(params.not_after);
+            ends(&mut params, valid_for)?;
             let certificate = params.signed_by(&self.key(who)?, &authority)?;
             self.write(&format!("{who}.pem"), &certificate.pem())?;
         }
@@ -113,6 +116,15 @@ impl Certificates {
             .and_then(|mut open| open.write_all(text.as_bytes()));
         written.with_context(|| file.display().to_string())
     }
+}
+
+/// The certificate expires after so long from now, if that is said.
+fn ends(params: &mut CertificateParams, valid_for: Option<Duration>) -> Result<()> {
+    if let Some(valid_for) = valid_for {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        params.not_after = date_time_ymd(1970, 1, 1) + now + valid_for;
+    }
+    Ok(())
 }
 
 fn authority() -> Result<CertificateParams> {

@@ -50,6 +50,14 @@ impl Security {
         self.certificates.renew(valid_for)
     }
 
+    /// The same, of the authority.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn renew_authority(&self, valid_for: Option<Duration>) -> Result<()> {
+        self.certificates.renew_authority(valid_for)
+    }
+
     /// Puts another password for turnip into its file.
     ///
     /// # Errors

@@ -202,7 +202,13 @@ impl Node {
             Purpose::Publish => self.publication.answered(unknown, &situation, out),
             // Tried again after the usual delay, until the limit.
             Purpose::Close if unknown => out.timers.set(Timer::Close, retry_at),
-            Purpose::Close => self.shutdown.closing_ended(),
+            Purpose::Close => {
+                if !succeeded && self.shutdown.waits_for_store() {
+                    // A renewal that was under way has landed before it: there is time to ask once more.
+                    out.timers.set(Timer::StopLimit, now + self.cluster.lease().renew());
+                }
+                self.shutdown.closing_ended();
+            }
         }
         if is_about_vips {
             // The news of it may have come before the answer, which leaves nothing under way.

@@ -66,6 +66,14 @@ impl Cluster {
         self.security.as_ref().context("etcd has certificates")?.renew_certificates(valid_for)
     }
 
+    /// Puts a new certificate in the place of the authority's, valid for so long, or for good.
+    ///
+    /// # Errors
+    /// When etcd is without, or it cannot be written.
+    pub fn renew_authority(&self, valid_for: Option<Duration>) -> Result<()> {
+        self.security.as_ref().context("etcd has certificates")?.renew_authority(valid_for)
+    }
+
     /// Puts another password for turnip into its file.
     ///
     /// # Errors

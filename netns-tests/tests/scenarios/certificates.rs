@@ -36,6 +36,7 @@ fn certificates_that_end_within_a_month_a_week_and_a_day_are_named_everywhere_ea
         (DAY * 6, "ends in 5 days", "WARN", "warning"),
         (DAY / 2, "ends in 11 h", "ERROR", "error"),
     ] {
+        cluster.renew_authority(Some(valid_for))?;
         cluster.renew_certificates(Some(valid_for))?;
         let named = |said: &str, whose: &str, begin: &str| {
             let mut lines = said.lines();
