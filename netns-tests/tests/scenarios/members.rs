@@ -8,7 +8,7 @@ use turnip_netns_tests::plan::{EtcdPlan, Plan};
 #[test]
 fn a_member_that_was_removed_and_does_not_know_is_named_and_costs_no_address() -> Result<()> {
     let etcd = EtcdPlan::Apart(3, EtcdSettings::default());
-    let cluster = Cluster::start(Plan { hosts: 1, etcd, ..Plan::default() })?;
+    let mut cluster = Cluster::start(Plan { hosts: 1, etcd, ..Plan::default() })?;
     cluster.wait_until_settled()?;
     let from = cluster.note("the last member hears nothing of its peers, which remove it");
     cluster.cut_member_from_peers(2)?;
