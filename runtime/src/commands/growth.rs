@@ -157,7 +157,8 @@ impl Watch {
     ) {
         let told = etcd.databases(self.growth.quota, TIMEOUT).await;
         let is_answered = !told.is_empty();
-        let endpoints: BTreeSet<String> = told.iter().map(|database| database.url.clone()).collect();
+        let endpoints: BTreeSet<String> =
+            told.iter().map(|database| database.url.clone()).collect();
         self.databases.take(told);
         let mut compacted_ago = None;
         let history = etcd.history(keys.prefix(), TIMEOUT).await;
