@@ -81,8 +81,9 @@ fn two_hosts() -> Vec<SmallWorld> {
         world(
             "hear-unanswered",
             "nobody hears that b's expiry of a has landed",
-            Options { ticks_max: 6, slow_max: 1, stalled_watches_max: 2, ..two() },
-            hearing([NEVER, at(&[2, 4]), NEVER], [at(&[4]), at(&[5]), NEVER]),
+            Options { lease_ticks: 4, ticks_max: 8, slow_max: 1, stalled_watches_max: 2, ..two() },
+            // A write of b's counts when its watch tells it, before that stands still.
+            hearing([NEVER, at(&[3, 5]), NEVER], [at(&[5]), at(&[6]), NEVER]),
         ),
         world(
             "hear-kill",
