@@ -51,33 +51,6 @@ impl Concerns {
         over(&known, &now).iter().for_each(|what| tracing::info!("{what}"));
         *known = now;
     }
-
-    /// The same, with what was known of whom did not answer this time: that is not over.
-    fn learn(&self, mut concerns: Vec<Concern>, asked: &Answered<'_>) {
-        let known = self.0.borrow();
-        let lasting = known.values().filter(|concern| !asked.tells_of(&concern.kind)).cloned();
-        concerns.extend(lasting.collect::<Vec<_>>());
-        drop(known);
-        self.become_these(concerns);
-    }
-}
-
-/// Who has answered.
-struct Answered<'a> {
-    endpoints: BTreeSet<&'a str>,
-    history: bool,
-}
-
-impl Answered<'_> {
-    /// Whether it would be known of by now.
-    fn tells_of(&self, kind: &str) -> bool {
-        match subject(kind) {
-            HISTORY => self.history,
-            // Every member tells all alarms.
-            alarm if alarm.starts_with(ALARM) => !self.endpoints.is_empty(),
-            endpoint => self.endpoints.contains(endpoint),
-        }
-    }
 }
 
 /// What a concern is about, however much it matters.
@@ -157,16 +130,9 @@ impl Watch {
     ) {
         let told = etcd.databases(self.growth.quota, TIMEOUT).await;
         let is_answered = !told.is_empty();
-        let endpoints: BTreeSet<String> =
-            told.iter().map(|database| database.url.clone()).collect();
         self.databases.take(told);
         let mut compacted_ago = None;
-        let history = etcd.history(keys.prefix(), TIMEOUT).await;
-        let answered = Answered {
-            endpoints: endpoints.iter().map(String::as_str).collect(),
-            history: history.is_ok(),
-        };
-        if let Ok(history) = history {
+        if let Ok(history) = etcd.history(keys.prefix(), TIMEOUT).await {
             let age = self.age(history);
             compacted_ago = age.compacted_ago();
             self.old_history = age.concern();
@@ -188,7 +154,7 @@ impl Watch {
         }));
         let mut amiss = self.databases.concerns();
         amiss.extend(self.old_history.clone());
-        concerns.learn(amiss, &answered);
+        concerns.become_these(amiss);
     }
 
     fn age(&mut self, history: History) -> Age {
@@ -309,18 +275,5 @@ mod tests {
         assert_eq!(told, ["etcd has no alarm any more: alarm:NOSPACE", room]);
         assert!(over(&now, &now).is_empty());
         assert_eq!(over(&known(&["history"]), &known(&[])).len(), 1);
-    }
-
-    #[test]
-    fn what_a_member_that_does_not_answer_had_is_not_over() {
-        let concerns = Concerns::default();
-        let all = || known(&["http://a:1 85", "http://b:1 70", "alarm NOSPACE", "history"]);
-        concerns.become_these(all().into_values().collect());
-        let kinds = || concerns.0.borrow().keys().cloned().collect::<Vec<_>>();
-        concerns.learn(Vec::new(), &Answered { endpoints: BTreeSet::new(), history: false });
-        assert_eq!(kinds().len(), 4);
-        let answered = Answered { endpoints: ["http://b:1"].into(), history: false };
-        concerns.learn(Vec::new(), &answered);
-        assert_eq!(kinds(), ["history", "http://a:1 85"]);
     }
 }
