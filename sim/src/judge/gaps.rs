@@ -5,7 +5,7 @@
 //! of [allowances](super::allowance) says. Outside all episodes nothing moves, and no address is
 //! unanswered that some host could have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::{Move, Span};
 use crate::plan::config::VipSection;
@@ -284,20 +284,26 @@ impl Gaps<'_> {
             .all(|(name, _)| name == address / 2)
     }
 
-    /// Whether all hosts that know the name or one of the addresses mean the same addresses.
+    /// Whether all hosts that know the name or one of the addresses mean the same addresses, by whichever name:
+    /// where that name is another VIP's elsewhere, who has it cannot have these addresses.
     fn all_agree(&self, name: NameId, section: &VipSection, at: True) -> bool {
-        (0..self.plan.params.hosts).all(|host| {
-            let start =
-                self.inner.env.record.configs.iter().rfind(|one| one.host == host && one.at <= at);
-            start.is_none_or(|start| {
-                start.config.cluster == 0
-                    && start.config.vips.iter().all(|(other, theirs)| {
-                        let touches =
-                            *other == name || !theirs.addresses.is_disjoint(&section.addresses);
-                        !touches || theirs.addresses == section.addresses
-                    })
+        let starts = || {
+            (0..self.plan.params.hosts).filter_map(move |host| {
+                let configs = &self.inner.env.record.configs;
+                configs.iter().rfind(|one| one.host == host && one.at <= at)
             })
-        })
+        };
+        let sections = || starts().flat_map(|start| &start.config.vips);
+        let touches = |theirs: &VipSection| !theirs.addresses.is_disjoint(&section.addresses);
+        let names: BTreeSet<NameId> = sections()
+            .filter_map(|(other, theirs)| touches(theirs).then_some(*other))
+            .chain([name])
+            .collect();
+        let mut meant = sections()
+            .filter(|(other, theirs)| names.contains(other) || touches(theirs))
+            .map(|(_, theirs)| &theirs.addresses);
+        starts().all(|start| start.config.cluster == 0)
+            && meant.all(|addresses| *addresses == section.addresses)
     }
 }
 
