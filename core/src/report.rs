@@ -245,6 +245,8 @@ pub enum Report {
         /// Who answers.
         why: String,
     },
+    /// That is over: the etcd member on this host answers for itself.
+    OwnMemberAnswers,
     /// The store is not the one it was: everything starts over.
     StoreChanged {
         /// What showed it.
@@ -313,7 +315,7 @@ impl fmt::Display for Report {
             | Report::Expired { .. }
             | Report::SessionEnded { .. } => self.tell_of_sessions(f),
             Report::HeldByConsent => f.write_str(
-                "etcd does not answer; addresses are held by consent of all hosts: do not restart turnip meanwhile",
+                "etcd takes no renewals; addresses are held by consent of all hosts: do not restart turnip meanwhile",
             ),
             Report::PathsLost { nodes } => write!(
                 f,
@@ -368,11 +370,9 @@ impl fmt::Display for Report {
             }
             Report::Drained(true) => f.write_str("drained by an operator: holding nothing"),
             Report::Drained(false) => f.write_str("no longer drained"),
-            Report::RaftLeader(true) => f.write_str("the local etcd member is the raft leader"),
-            Report::RaftLeader(false) => {
-                f.write_str("the local etcd member is not the raft leader")
+            Report::RaftLeader(_) | Report::NoOwnMember { .. } | Report::OwnMemberAnswers => {
+                self.tell_of_own_member(f)
             }
-            Report::NoOwnMember { why } => no_own_member(f, why),
             Report::StoreChanged { why, quiet } => write!(
                 f,
                 "etcd is not the store that it was: {why}; dropping everything and starting over: nothing is held or claimed here for {:.1} s, for a host that does not know yet may hold as long",
@@ -392,6 +392,23 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// What is told of the etcd member on this host.
+    fn tell_of_own_member(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::RaftLeader(true) => f.write_str("the local etcd member is the raft leader"),
+            Report::RaftLeader(false) => {
+                f.write_str("the local etcd member is not the raft leader")
+            }
+            Report::NoOwnMember { why } => write!(
+                f,
+                "no VIP with the policy \"leader\" prefers this host, for its etcd.local is no member of its own: {why}"
+            ),
+            _ => f.write_str(
+                "the etcd member on this host answers for itself again: VIPs with the policy \"leader\" may prefer this host",
+            ),
+        }
+    }
+
     /// What is told of the own session that is not renewed, and of others' that are over.
     fn tell_of_sessions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -477,13 +494,6 @@ fn renewal_fails(
     }
     let left = left.as_secs_f64();
     write!(f, "renewal fails, {left:.1} s until addresses are taken away: {why}")
-}
-
-fn no_own_member(f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {
-    write!(
-        f,
-        "no VIP with the policy \"leader\" prefers this host, for its etcd.local is no member of its own: {why}"
-    )
 }
 
 /// The names, or the first of many with how many more there are.

@@ -191,7 +191,7 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::Unavailable(why) => write!(f, "etcd does not answer: {why}"),
+            StoreError::Unavailable(why) => write!(f, "etcd is unavailable: {why}"),
             StoreError::Refused(why) => write!(f, "etcd refuses: {why}"),
         }
     }

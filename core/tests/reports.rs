@@ -98,7 +98,7 @@ fn each_new_cause_of_an_outage_is_told_once() {
     }
     let fails = |world: &World| {
         told(world, 0, |report| match report {
-            Report::RenewalsFail { why, .. } => Some(why.replace("etcd does not answer: ", "")),
+            Report::RenewalsFail { why, .. } => Some(why.replace("etcd is unavailable: ", "")),
             _ => None,
         })
     };
@@ -118,7 +118,7 @@ fn each_cause_of_an_outage_has_its_own_end() {
     let now = world.now;
     world.hosts[0].node.handle_follow_failed(&StoreError::Unavailable("broken".into()), now);
     world.run_until(LIMIT, |w| w.said(0, "no news come from etcd"));
-    let is_failing = |w: &World| w.said(0, "etcd does not answer: cut");
+    let is_failing = |w: &World| w.said(0, "etcd is unavailable: cut");
     let last = world.hosts[0].commits.pop_back().expect("a renewal is under way");
     while let Some((lost, _)) = world.hosts[0].commits.pop_front() {
         world.fail(0, lost);

@@ -237,6 +237,7 @@ impl About {
             Report::RaftLeader(true) => event("raft-leader"),
             Report::RaftLeader(false) => event("no-raft-leader"),
             Report::NoOwnMember { .. } => event("no-own-member"),
+            Report::OwnMemberAnswers => event("own-member-answers"),
             Report::StoreChanged { .. } => event("store-changed"),
             Report::SessionReplaced { .. } => event("session-replaced"),
             Report::NameContested { .. } => event("name-contested"),

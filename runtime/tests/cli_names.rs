@@ -1,5 +1,5 @@
-//! What `check` says of the names of etcd's endpoints, on a host whose hosts file and resolver are those that
-//! are told. Needs root, iproute2 and util-linux, and fails without.
+//! What `check` says of the names of etcd's endpoints and members, on a host whose hosts file and resolver are
+//! those that are told. Needs root, iproute2, util-linux and etcd, and fails without.
 
 mod support;
 
@@ -7,24 +7,37 @@ use support::host::{Host, text};
 
 /// What `turnip check` says where etcd is at these endpoints.
 fn check(host: &Host, endpoints: &str, hosts: &str, resolver: &str) -> (Option<i32>, String) {
+    let configuration = format!(
+        "node = \"a\"\n[etcd]\nendpoints = [{endpoints}]\n[[vip]]\nname = \"api\"\naddress = \"10.0.0.50/32\"\ninterface = \"lo\"\n"
+    );
+    let path = host.directory.join("turnip.toml");
+    std::fs::write(&path, &configuration).unwrap();
+    check_with(host, (hosts, resolver), &["--config", path.to_str().unwrap()], &[])
+}
+
+/// What it says with these arguments and variables.
+fn check_with(
+    host: &Host,
+    (hosts, resolver): (&str, &str),
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> (Option<i32>, String) {
     let write = |name: &str, text: &str| {
         let path = host.directory.join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
-    let configuration = format!(
-        "node = \"a\"\n[etcd]\nendpoints = [{endpoints}]\n[[vip]]\nname = \"api\"\naddress = \"10.0.0.50/32\"\ninterface = \"lo\"\n"
-    );
     let script = r#"set -e
         mount --bind "$1" /etc/hosts
         mount --bind "$2" /etc/resolv.conf
         [ ! -d /run/systemd/resolve ] || mount -t tmpfs none /run/systemd/resolve
-        exec "$3" check --config "$4""#;
+        shift 2
+        exec "$@""#;
     let mut command = host.command("unshare");
     command.args(["--mount", "sh", "-c", script, "sh"]);
     command.args([write("hosts", hosts), write("resolv.conf", resolver)]);
-    command.arg(env!("CARGO_BIN_EXE_turnip")).arg(write("turnip.toml", &configuration));
-    let output = command.output().unwrap();
+    command.args([env!("CARGO_BIN_EXE_turnip"), "check"]).args(arguments);
+    let output = command.envs(variables.iter().copied()).output().unwrap();
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
@@ -64,4 +77,25 @@ fn a_resolver_that_does_not_answer_is_called_the_cause_and_not_etcd() {
     let (code, said) = check(&host, "\"http://etcd.lab:2379\"", "", resolver);
     line(&said, "error", &["etcd.lab", "look at /etc/resolv.conf"]);
     assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn a_member_whose_peers_reach_it_by_a_name_is_not_taken_for_another_by_a_dead_resolver() {
+    let host = Host::with_etcd();
+    let listed = text(&host.etcdctl(&["member", "list"]).stdout);
+    let id = listed.split(',').next().unwrap();
+    let updated = host.etcdctl(&["member", "update", id, "--peer-urls=http://etcd.peer:2380"]);
+    assert!(updated.status.success(), "{}", text(&updated.stderr));
+    let variables = [
+        ("TURNIP_IP", "10.0.0.50"),
+        ("TURNIP_NETMASK", "32"),
+        ("TURNIP_DEV", "lo"),
+        ("TURNIP_ID", "127.0.0.1"),
+    ];
+    let resolver = "options timeout:1 attempts:1\nnameserver 127.0.0.1\n";
+    let (_, said) = check_with(&host, ("", resolver), &[], &variables);
+    line(&said, "error", &["TURNIP_ID", "gives no address for etcd.peer"]);
+    assert!(!said.contains("belongs to no member"), "{said}");
+    let (_, said) = check_with(&host, ("127.0.0.1 etcd.peer\n", resolver), &[], &variables);
+    line(&said, "ok", &["TURNIP_ID", "127.0.0.1 is the member"]);
 }

@@ -47,8 +47,13 @@ impl OwnMember {
             self.tell(why, followed, out);
             return None;
         }
-        self.told = None;
-        self.unsettled.is_none().then(|| MemberRecord {
+        if self.unsettled.is_some() {
+            return None;
+        }
+        if self.told.take().is_some() && followed {
+            out.report(Report::OwnMemberAnswers);
+        }
+        Some(MemberRecord {
             id: format!("{:x}", status.member_id),
             leader: status.is_leader,
             term: status.term,
@@ -137,7 +142,8 @@ mod tests {
         ids.extend([1; BELIEVED_AFTER as usize]);
         let (leads, told) = leads(&ids);
         assert_eq!(leads.iter().filter(|leads| **leads).count(), 2, "the first, and the last");
-        assert_eq!((leads.last(), told.len()), (Some(&true), 1));
+        assert_eq!((leads.last(), told.len()), (Some(&true), 2));
+        assert!(told[1].contains("answers for itself again"), "{told:?}");
     }
 
     #[test]
@@ -148,6 +154,10 @@ mod tests {
             assert_eq!(own.answered(refused(), followed, &mut out), None);
         }
         assert_eq!(reports(&mut out).len(), 1);
+        for _ in 0..2 {
+            assert!(own.answered(status(1), true, &mut out).is_some());
+        }
+        assert_eq!(reports(&mut out).len(), 1, "its end, once");
         let mut unfollowed = OwnMember::default();
         unfollowed.answered(refused(), false, &mut out);
         assert!(reports(&mut out).is_empty());

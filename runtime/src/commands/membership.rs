@@ -13,7 +13,7 @@ use turnip_core::StoreError;
 ///
 /// # Errors
 /// `Refused` when it is another member, with the one that it is; `Unavailable` when it does not
-/// answer within `timeout`.
+/// answer within `timeout`, or only a name that cannot be resolved now could tell which one it is.
 pub async fn check(
     etcd: &Etcd,
     reach: &Reach,
@@ -25,10 +25,18 @@ pub async fn check(
     };
     let status = etcd.endpoint_status(local, timeout).await?;
     let members = etcd.members(timeout).await?;
-    let peers = members.iter().map(|member| (member, hosts(member)));
     let mut with_addresses = Vec::new();
-    for (member, hosts) in peers {
-        with_addresses.push((member, resolve(&hosts, timeout).await));
+    let mut unresolved = None;
+    for member in &members {
+        let (addresses, why) = resolve(etcd, &hosts(member), timeout).await;
+        if member.id == status.member_id && !addresses.contains(&ip) {
+            unresolved = why;
+        }
+        with_addresses.push((member, addresses));
+    }
+    // It may be that member all the same: only the resolver can tell.
+    if let Some(why) = unresolved {
+        return Err(StoreError::Unavailable(why));
     }
     judge(local, status.member_id, ip, &with_addresses).map_err(StoreError::Refused)
 }
@@ -48,7 +56,7 @@ pub async fn peer_addresses(
     let status = etcd.endpoint_status(local, timeout).await?;
     let members = etcd.members(timeout).await?;
     let own = members.iter().find(|member| member.id == status.member_id);
-    Ok(resolve(&own.map(hosts).unwrap_or_default(), timeout).await)
+    Ok(resolve(etcd, &own.map(hosts).unwrap_or_default(), timeout).await.0)
 }
 
 fn judge(
@@ -88,20 +96,20 @@ fn hosts(member: &Member) -> Vec<String> {
     member.peer_urls.iter().map(host).collect()
 }
 
-async fn resolve(hosts: &[String], timeout: Duration) -> Vec<IpAddr> {
-    let mut addresses = Vec::new();
+/// The hosts' addresses, and why there is none for one of them.
+async fn resolve(
+    etcd: &Etcd,
+    hosts: &[String],
+    timeout: Duration,
+) -> (Vec<IpAddr>, Option<String>) {
+    let (mut addresses, mut unresolved) = (Vec::new(), None);
     for host in hosts {
-        if let Ok(ip) = host.parse() {
-            addresses.push(ip);
-            continue;
-        }
-        // A name that cannot be resolved matches nothing; the error shows the URL.
-        let lookup = tokio::net::lookup_host((host.as_str(), 0));
-        if let Ok(Ok(found)) = tokio::time::timeout(timeout, lookup).await {
-            addresses.extend(found.map(|address| address.ip()));
+        match etcd.host_addresses(host, timeout).await {
+            Ok(found) => addresses.extend(found),
+            Err(why) => unresolved = Some(why),
         }
     }
-    addresses
+    (addresses, unresolved)
 }
 
 #[cfg(test)]

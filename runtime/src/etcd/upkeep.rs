@@ -75,6 +75,27 @@ impl Etcd {
         self.endpoint(url).map(Endpoint::known_addresses).unwrap_or_default()
     }
 
+    /// The addresses of a host that etcd names, such as a member's in its peer URLs: itself where it is an address,
+    /// and the resolver's answer or the last good one where it is a name.
+    ///
+    /// # Errors
+    /// With the name, and what the resolver says, when there is neither within `timeout`.
+    pub async fn host_addresses(
+        &self,
+        host: &str,
+        timeout: Duration,
+    ) -> Result<Vec<IpAddr>, String> {
+        if let Ok(ip) = host.parse() {
+            return Ok(vec![ip]);
+        }
+        let late = |_| format!("the resolver gives no address for {host} within {timeout:?}");
+        let found = tokio::time::timeout(timeout, self.names.addresses(host)).await;
+        let found = found.map_err(late)?.map_err(|error| error.to_string())?;
+        // The members reach each other by it.
+        self.names.note_good(host);
+        Ok(found)
+    }
+
     /// The addresses of an endpoint: the resolver's, or the last good ones.
     ///
     /// # Errors

@@ -68,6 +68,7 @@ impl Recorder {
             | Report::Drained(_)
             | Report::RaftLeader(_)
             // The end of something that was counted when it began.
+            | Report::OwnMemberAnswers
             | Report::RenewingGoesOn
             | Report::RenewalAnswered
             | Report::RenewalsSucceed

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{LinkUnspec, LinkVeth};
 use turnip::clock::HostClock;
@@ -60,6 +60,11 @@ impl Neighbour {
                 .unwrap()
                 .iter()
                 .any(|link| &*link.name == DEVICE && link.up)
+        })
+        .await;
+        // The kernel looks for duplicates in the background, or sees that it need not.
+        eventually("the host's own addresses to be in use", async || {
+            present().await.iter().all(|(message, _)| !is_tentative(message))
         })
         .await;
         neighbour
@@ -184,6 +189,13 @@ pub async fn remove(device: &str, address: &str) {
             handle().address().del(message).execute().await.unwrap();
         }
     }
+}
+
+fn is_tentative(message: &AddressMessage) -> bool {
+    message.attributes.iter().any(|attribute| {
+        matches!(attribute,
+            AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Tentative))
+    })
 }
 
 /// Every address of this namespace.

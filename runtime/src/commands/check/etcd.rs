@@ -44,7 +44,9 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
         match membership::check(&etcd, reach, ip, TIMEOUT).await {
             Ok(name) => findings.ok("TURNIP_ID", format!("{ip} is the member {name} on this host")),
             Err(StoreError::Refused(why)) => findings.error("TURNIP_ID", why),
-            Err(error) => findings.error("TURNIP_ID", format!("cannot be checked: {error}")),
+            Err(StoreError::Unavailable(why)) => {
+                findings.error("TURNIP_ID", format!("cannot be checked: {why}"));
+            }
         }
     }
     if !keys(&etcd, reach, findings).await {
