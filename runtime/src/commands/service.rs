@@ -34,7 +34,7 @@ impl Trouble {
     fn as_str(self) -> &'static str {
         match self {
             Trouble::NameTaken => "this node's name is taken",
-            Trouble::Unanswered => "etcd does not answer",
+            Trouble::Unanswered => "etcd takes no renewals",
             Trouble::WithoutNews => NO_NEWS,
         }
     }
@@ -181,7 +181,7 @@ mod tests {
         service.report(&opened());
         assert_eq!(service.status(), "holding 0 of 2 VIPs");
         service.report(&Report::RenewalsFail { why: String::new(), left: Duration::ZERO });
-        assert_eq!(service.status(), "holding 0 of 2 VIPs; etcd does not answer");
+        assert_eq!(service.status(), "holding 0 of 2 VIPs; etcd takes no renewals");
         service.report(&Report::RenewalsSucceed);
         let lost = Report::SessionLost { session: SessionId(Revision(7)), why: String::new() };
         service.report(&lost);

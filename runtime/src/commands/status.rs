@@ -148,7 +148,7 @@ fn daemon_here(local: &Local) -> String {
     let verb = match (is_without_news, refuses) {
         (true, _) => "has not been followed",
         (_, true) => "has refused every renewal",
-        _ => "has not answered",
+        _ => "has taken no renewal",
     };
     if let Some(away) = local.etcd_away_ms.map(how_long) {
         text += &match (local.by_consent, local.holds.is_empty()) {
