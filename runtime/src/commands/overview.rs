@@ -429,7 +429,7 @@ fn reference<'a>(
 #[cfg(test)]
 mod tests {
     use turnip_core::records::{DrainRecord, MemberRecord, Nonce, Record, encode};
-    use turnip_core::{HostId, Policy, SessionId, VipConfig};
+    use turnip_core::{HostId, Policy, SessionId, VipAddress, VipConfig};
 
     use super::*;
 
@@ -469,8 +469,7 @@ mod tests {
             let id = SessionId(self.put(self.keys.session(&node), &session));
             let vip = VipConfig {
                 name: "v".parse().unwrap(),
-                addresses: ["10.0.0.50/32".parse().unwrap()].into(),
-                interface: "lo".into(),
+                addresses: VipAddress::all_on("lo", ["10.0.0.50/32".parse().unwrap()]),
                 policy: self.policy,
                 defend: false,
                 require_carrier: true,

@@ -235,7 +235,7 @@ impl Gaps<'_> {
         }
         (0..self.plan.params.hosts).find(|&host| {
             let Some((name, section)) = self.section(host, address, at) else { return false };
-            let hit = |step: &&Step| is_hit(&step.fault, host, address, section.interface);
+            let hit = |step: &&Step| is_hit(&step.fault, host, address, section);
             !active.iter().any(hit) && !except.iter().any(hit) && self.all_agree(name, section, at)
         })
     }
@@ -272,7 +272,7 @@ impl Gaps<'_> {
         let sections = start.config.vips.iter();
         sections
             .map(|(name, section)| (*name, section))
-            .find(|(_, s)| s.addresses.contains(&address))
+            .find(|(_, s)| s.addresses.contains_key(&address))
     }
 
     /// Whether all hosts call the address's VIP by the same name: where not, nobody can be handed it, and
@@ -292,8 +292,8 @@ impl Gaps<'_> {
             start.is_none_or(|start| {
                 start.config.cluster == 0
                     && start.config.vips.iter().all(|(other, theirs)| {
-                        let touches =
-                            *other == name || !theirs.addresses.is_disjoint(&section.addresses);
+                        let is_theirs = |one: &AddressId| theirs.addresses.contains_key(one);
+                        let touches = *other == name || section.addresses.keys().any(is_theirs);
                         !touches || theirs.addresses == section.addresses
                     })
             })
@@ -306,8 +306,9 @@ fn after(steps: &[&Step]) -> String {
     format!("after {}", each.join(" and "))
 }
 
-/// Whether a fault keeps a host from having an address.
-fn is_hit(fault: &Fault, hit: usize, address: AddressId, on: usize) -> bool {
+/// Whether a fault keeps a host from having an address, with the rest of
+/// the VIP that this is of there. One on several interfaces needs them all.
+fn is_hit(fault: &Fault, hit: usize, address: AddressId, section: &VipSection) -> bool {
     match *fault {
         Fault::Kill { host }
         | Fault::Restart { host }
@@ -318,7 +319,7 @@ fn is_hit(fault: &Fault, hit: usize, address: AddressId, on: usize) -> bool {
         | Fault::CutStore { host }
         | Fault::Drain { host } => host == hit,
         Fault::LinkDown { host, interface } | Fault::LinkGone { host, interface } => {
-            host == hit && interface == on
+            host == hit && section.addresses.values().any(|on| *on == interface)
         }
         Fault::RefuseAddress { host, vip } | Fault::Double { host, vip } => {
             host == hit && vip == address / 2
