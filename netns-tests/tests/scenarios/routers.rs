@@ -73,7 +73,7 @@ fn routers(hosts: usize) -> Result<Cluster> {
         let namespace = cluster.host(host).namespace();
         let pair = ["link", "add", INSIDE, "type", "veth", "peer", "name", INSIDE_PEER];
         namespace.output("ip", &pair)?;
-        namespace.sysctl(&format!("net.ipv6.conf.{INSIDE}.accept_dad"), "0")?;
+        namespace.sysctl(&format!("ipv6/conf/{INSIDE}/accept_dad"), "0")?;
         namespace.set_link(INSIDE_PEER, LinkState::Up)?;
         namespace.set_link(INSIDE, LinkState::Up)?;
     }
@@ -230,7 +230,13 @@ fn an_address_with_a_virtual_mac_has_the_same_one_on_every_host_and_leaves_no_li
         ensure!(own_links(&cluster, host)?.len() == usize::from(host == last), "on h{}", host + 1);
     }
     let outcome = Outcome::gap_at_most(Duration::from_secs(10));
-    cluster.conclude(from, outcome.beside_a_silent_holder(2))
+    cluster.conclude(from, outcome.beside_a_silent_holder(2))?;
+    for setting in ["arp_ignore", "arp_announce"] {
+        let path = format!("/proc/sys/net/ipv4/conf/{LINK}/{setting}");
+        let value = cluster.host(last).namespace().output("cat", &[&path])?;
+        ensure!(value.trim() == "0", "{setting} stays {value}");
+    }
+    Ok(())
 }
 
 #[test]

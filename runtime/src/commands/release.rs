@@ -63,8 +63,8 @@ async fn clear(force: bool) -> Result<String, String> {
     for name in &released.promotions {
         said += &format!("set promote_secondaries of {name} back to 0\n");
     }
-    for name in &released.arp_ignores {
-        said += &format!("set arp_ignore of {name} back to 0\n");
+    for what in &released.settings {
+        said += &format!("set {what} back to 0\n");
     }
     if released.fence {
         said += "removed the fence\n";

@@ -228,7 +228,7 @@ fn ended(exit: Exit) -> Exit {
         return exit;
     }
     if let Err(error) = release::put_back(&runtime_directory()) {
-        tracing::warn!(%error, "promote_secondaries and arp_ignore may stay as they are");
+        tracing::warn!(%error, "what was set of interfaces may stay as it is");
     }
     exit
 }

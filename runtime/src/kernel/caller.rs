@@ -24,7 +24,7 @@ use super::record::{Entry, Record};
 use super::refusal::Refusal;
 use super::route::Route;
 use super::routes::Routes;
-use super::setting::{Setting, Which};
+use super::setting::Setting;
 use super::subnets::Subnets;
 use super::surroundings::Surroundings;
 use super::virtual_link::VirtualLinks;
@@ -356,8 +356,7 @@ impl Caller {
         };
         let marked = present.iter().filter(|found| found.marked).map(|found| found.slot.index);
         let used: HashSet<u32> = marked.chain(self.places.interfaces()).collect();
-        let back = self.promotion.put_back(&mut self.route, |index| used.contains(&index));
-        Setting::tell(Which::PromoteSecondaries, &back);
+        self.promotion.put_back_and_tell(&mut self.route, |index| used.contains(&index));
     }
 
     /// Takes them away from wherever they were put or found, whatever those interfaces are called by

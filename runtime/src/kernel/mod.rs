@@ -192,8 +192,8 @@ impl Netlink {
         let record = Record::open(&settings.runtime_directory, namespace);
         let setting = |which| Setting::open(which, &settings.runtime_directory, namespace);
         let promotion = setting(Which::PromoteSecondaries);
-        let arp_ignore = setting(Which::ArpIgnore);
-        let virtual_links = VirtualLinks::new(settings.virtual_links, arp_ignore, of_links);
+        let of_parents = Which::OF_PARENTS.map(setting);
+        let virtual_links = VirtualLinks::new(settings.virtual_links, of_parents, of_links);
         let shared = Arc::new(Shared::new(adapter, clock));
         let of_caller = liveness.clone();
         let caller = |route| Caller {

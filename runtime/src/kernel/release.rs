@@ -28,8 +28,8 @@ pub struct Released {
     pub fence: bool,
     /// The interfaces whose `promote_secondaries` is as it was before turnip.
     pub promotions: Vec<String>,
-    /// Those whose `arp_ignore` is.
-    pub arp_ignores: Vec<String>,
+    /// Other settings of interfaces that are so, as in `arp_ignore of eth0`.
+    pub settings: Vec<String>,
     /// The routes and rules that VIPs had.
     pub companions: Vec<String>,
     /// What the fence stays for: addresses that are not turnip's, and that it silences.
@@ -77,14 +77,14 @@ pub fn put_back(runtime_directory: &Path) -> io::Result<()> {
     let namespace = host::network_namespace()?;
     let record = Record::open(runtime_directory, namespace);
     let mut promotion = Setting::open(Which::PromoteSecondaries, runtime_directory, namespace);
-    let mut arp_ignore = Setting::open(Which::ArpIgnore, runtime_directory, namespace);
+    let of_parents =
+        Which::OF_PARENTS.map(|which| Setting::open(which, runtime_directory, namespace));
     route::briefly(|route| {
         let used: BTreeSet<u32> =
             find(route, &record)?.into_iter().map(|(slot, _)| slot.index).collect();
-        let back = promotion.put_back(route, |index| used.contains(&index));
-        Setting::tell(Which::PromoteSecondaries, &back);
+        promotion.put_back_and_tell(route, |index| used.contains(&index));
         if !route.links()?.values().any(|state| state.is_turnips) {
-            Setting::tell(Which::ArpIgnore, &arp_ignore.put_back(route, |_| false));
+            of_parents.into_iter().for_each(|mut one| one.put_back_and_tell(route, |_| false));
         }
         Ok(())
     })
@@ -95,8 +95,9 @@ fn release_addresses(runtime_directory: &Path) -> io::Result<Released> {
     let namespace = host::network_namespace()?;
     let mut record = Record::open(runtime_directory, namespace);
     let mut promotion = Setting::open(Which::PromoteSecondaries, runtime_directory, namespace);
-    let mut arp_ignore = Setting::open(Which::ArpIgnore, runtime_directory, namespace);
-    let (found, settings, companions) = route::briefly(|route| {
+    let of_parents =
+        Which::OF_PARENTS.map(|which| (which, Setting::open(which, runtime_directory, namespace)));
+    let (found, (promotions, settings), companions) = route::briefly(|route| {
         let found = find(route, &record)?;
         let companions = companions::release(route)?;
         take_away(route, &found, &mut promotion)?;
@@ -107,16 +108,18 @@ fn release_addresses(runtime_directory: &Path) -> io::Result<Released> {
         if !own.is_empty() {
             virtual_link::remove(route, &own)?;
         }
-        let settings =
-            (promotion.put_back(route, |_| false), arp_ignore.put_back(route, |_| false));
-        Ok((found, settings, companions))
+        let mut settings = Vec::new();
+        for (which, mut one) in of_parents {
+            let back = one.put_back(route, |_| false).into_iter();
+            settings.extend(back.map(|name| format!("{} of {name}", which.name())));
+        }
+        Ok((found, (promotion.put_back(route, |_| false), settings), companions))
     })?;
     let addresses: Vec<_> = found.into_iter().map(|(_, present)| present).collect();
     let gone: BTreeSet<_> = addresses.iter().map(|one| one.address).collect();
     record.strike_everywhere(&gone);
-    let (promotions, arp_ignores) = settings;
     let (fence, silenced) = (false, Vec::new());
-    Ok(Released { addresses, fence, promotions, arp_ignores, companions, silenced })
+    Ok(Released { addresses, fence, promotions, settings, companions, silenced })
 }
 
 /// The addresses on this host that a fence knows as VIPs.

@@ -17,22 +17,32 @@ pub(super) enum Which {
     PromoteSecondaries,
     /// The interface does not answer ARP for addresses that others of the host's have.
     ArpIgnore,
+    /// The interface does not ask for neighbours in the name of an address that another of the host's
+    /// has, with its own hardware address.
+    ArpAnnounce,
 }
 
 impl Which {
+    /// What is set of an interface while one with a virtual hardware address is on it: neighbours would
+    /// learn its own hardware address for the VIP.
+    pub const OF_PARENTS: [Which; 2] = [Which::ArpIgnore, Which::ArpAnnounce];
+
     /// As the kernel calls it.
     pub fn name(self) -> &'static str {
         match self {
             Which::PromoteSecondaries => "promote_secondaries",
             Which::ArpIgnore => "arp_ignore",
+            Which::ArpAnnounce => "arp_announce",
         }
     }
 
-    /// IPV4_DEVCONF_PROMOTE_SECONDARIES, IPV4_DEVCONF_ARP_IGNORE.
-    fn number(self) -> u16 {
+    /// The message's part that sets it: IPV4_DEVCONF_PROMOTE_SECONDARIES, _ARP_IGNORE or _ARP_ANNOUNCE,
+    /// with the value.
+    fn setting(self) -> (u16, u32) {
         match self {
-            Which::PromoteSecondaries => 20,
-            Which::ArpIgnore => 19,
+            Which::PromoteSecondaries => (20, 1),
+            Which::ArpIgnore => (19, 1),
+            Which::ArpAnnounce => (18, 2),
         }
     }
 
@@ -40,6 +50,7 @@ impl Which {
         match self {
             Which::PromoteSecondaries => "promote",
             Which::ArpIgnore => "arp-ignore",
+            Which::ArpAnnounce => "arp-announce",
         }
     }
 
@@ -49,7 +60,7 @@ impl Which {
             Which::PromoteSecondaries => {
                 "taking one address of a subnet away may take others with it, which are then put back"
             }
-            Which::ArpIgnore => {
+            Which::ArpIgnore | Which::ArpAnnounce => {
                 "neighbours may learn the interface's own hardware address for a VIP"
             }
         }
@@ -83,10 +94,10 @@ impl Setting {
         Setting { which, path, set, keeps: HashMap::new(), complained: false }
     }
 
-    /// Tells of interfaces on which it was put back.
-    pub fn tell(which: Which, names: &[String]) {
-        for name in names {
-            tracing::info!(interface = %name, "{} is 0 again, as it was before turnip", which.name());
+    /// Puts it back wherever no address of turnip's is left, and tells of that.
+    pub fn put_back_and_tell(&mut self, route: &mut Route, in_use: impl Fn(u32) -> bool) {
+        for name in self.put_back(route, in_use) {
+            tracing::info!(interface = %name, "{} is 0 again, as it was before turnip", self.which.name());
         }
     }
 
@@ -122,7 +133,7 @@ impl Setting {
             // What it was is not known, so it is not put back.
             Err(error) => tracing::debug!(%name, %error, "cannot read {}", self.which.name()),
         }
-        Ok(route.set(index, &[(self.which.number(), 1)])??)
+        Ok(route.set(index, &[self.which.setting()])??)
     }
 
     /// Whether turnip has set it nowhere.
@@ -143,9 +154,9 @@ impl Setting {
             if nix::net::if_::if_indextoname(*index).is_err() {
                 return false;
             }
-            match route.set(*index, &[(which.number(), 0)]).and_then(|answer| Ok(answer?)) {
+            match route.set(*index, &[(which.setting().0, 0)]).and_then(|answer| Ok(answer?)) {
                 Ok(()) => back.push(name.clone()),
-                Err(why) => tracing::warn!(%name, %why, "{} stays at 1", which.name()),
+                Err(why) => tracing::warn!(%name, %why, "{} stays as it is", which.name()),
             }
             false
         });

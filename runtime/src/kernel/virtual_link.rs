@@ -11,16 +11,16 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use rtnetlink::LinkMacVlan;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::MacVlanMode;
+use rtnetlink::{LinkMacVlan, LinkUnspec};
 use turnip_core::{ClusterName, KernelError, Mac, VipName, virtual_link_name, virtual_mac};
 
 use super::address::{self, LinkState};
 use super::neighbourhood::Neighbourhood;
 use super::route::Route;
-use super::setting::{Setting, Which};
+use super::setting::Setting;
 
 /// What the alias of each begins with.
 pub(super) const ALIAS: &str = "turnip: ";
@@ -60,20 +60,20 @@ pub(super) struct VirtualLinks {
     configured: BTreeMap<Arc<str>, VirtualLink>,
     /// The indices of those that there are.
     there: BTreeSet<u32>,
-    /// That the host's interfaces do not answer ARP for the addresses on these.
-    arp_ignore: Setting,
+    /// That neighbours learn no other hardware address for what is on these.
+    of_parents: [Setting; 2],
     neighbourhood: Neighbourhood,
 }
 
 impl VirtualLinks {
     pub fn new(
         configured: Vec<VirtualLink>,
-        arp_ignore: Setting,
+        of_parents: [Setting; 2],
         neighbourhood: Neighbourhood,
     ) -> Self {
         let configured =
             configured.into_iter().map(|link| (Arc::clone(&link.name), link)).collect();
-        VirtualLinks { configured, there: BTreeSet::new(), arp_ignore, neighbourhood }
+        VirtualLinks { configured, there: BTreeSet::new(), of_parents, neighbourhood }
     }
 
     /// Makes those of these interfaces that are configured and missing. Says why one cannot be.
@@ -88,14 +88,16 @@ impl VirtualLinks {
         }
         for name in interfaces.into_iter().collect::<BTreeSet<_>>() {
             let Some(link) = self.configured.get(name) else { continue };
-            if let Ok(index) = if_nametoindex(&**name) {
-                self.there.insert(index);
+            let existing = if_nametoindex(&**name).ok();
+            if existing.is_some_and(|index| self.there.contains(&index)) {
                 continue;
             }
-            match make(route, link) {
+            match make(route, link, existing) {
                 Ok((index, parent)) => {
                     self.there.insert(index);
-                    self.arp_ignore.keep(route, parent);
+                    for setting in &mut self.of_parents {
+                        setting.keep(route, parent);
+                    }
                     // Before it is heard of: what is on it is announced on it.
                     self.neighbourhood.tell();
                 }
@@ -114,9 +116,11 @@ impl VirtualLinks {
         links: &BTreeMap<u32, LinkState>,
         has_addresses: impl Fn(u32) -> bool,
     ) {
-        let own = links.values().filter(|state| state.is_turnips).map(|state| state.index);
-        self.there = own.collect();
-        self.arp_ignore.look_again();
+        // A process that was killed while it made one had not yet said whose it is.
+        let is_own =
+            |state: &&LinkState| state.is_turnips || self.configured.contains_key(&state.name);
+        self.there = links.values().filter(is_own).map(|state| state.index).collect();
+        self.of_parents.iter_mut().for_each(Setting::look_again);
         self.remove_unused(route, has_addresses);
     }
 
@@ -142,14 +146,20 @@ impl VirtualLinks {
 
     /// Puts back what was set of the host's interfaces.
     pub fn put_back(&mut self, route: &mut Route) {
-        if self.there.is_empty() && !self.arp_ignore.is_untouched() {
-            Setting::tell(Which::ArpIgnore, &self.arp_ignore.put_back(route, |_| false));
+        if self.there.is_empty() {
+            for setting in &mut self.of_parents {
+                setting.put_back_and_tell(route, |_| false);
+            }
         }
     }
 }
 
-/// Makes the interface, and gives its index and that of its parent.
-fn make(route: &mut Route, link: &VirtualLink) -> Result<(u32, u32), KernelError> {
+/// Makes the interface, if it does not exist, and gives its index and that of its parent.
+fn make(
+    route: &mut Route,
+    link: &VirtualLink,
+    existing: Option<u32>,
+) -> Result<(u32, u32), KernelError> {
     let refused = |why: String| {
         KernelError::Refused(format!(
             "cannot make the interface {} on {}: {why}",
@@ -158,10 +168,13 @@ fn make(route: &mut Route, link: &VirtualLink) -> Result<(u32, u32), KernelError
     };
     let parent = route.index_of(&link.parent).map_err(|error| refused(error.to_string()))?;
     let parent = parent.ok_or(KernelError::NoInterface)?;
+    if let Some(index) = existing {
+        let set_up = set_up(route, link, index).map_err(|error| refused(error.to_string()));
+        return set_up.map(|()| (index, parent));
+    }
     // Private: what else is on the parent is reached as before, by the parent.
     let message = LinkMacVlan::new(&link.name, parent, MacVlanMode::Private)
         .address(link.mac.0.to_vec())
-        .alias(link.alias.clone())
         .build();
     request(route, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
         .map_err(|error| refused(error.to_string()))?;
@@ -176,7 +189,10 @@ fn make(route: &mut Route, link: &VirtualLink) -> Result<(u32, u32), KernelError
     Ok((index, parent))
 }
 
+/// Says whose the interface is, which the kernel takes only of one that exists, and sets it up.
 fn set_up(route: &mut Route, link: &VirtualLink, index: u32) -> io::Result<()> {
+    let named = LinkUnspec::new_with_index(index).alias(link.alias.clone()).build();
+    request(route, RouteNetlinkMessage::SetLink(named), 0)?;
     let mut settings = vec![ARP_IGNORE];
     if ["all", &link.name].iter().any(|name| rp_filter(name) == Some(RP_FILTER_STRICT)) {
         settings.push(RP_FILTER_LOOSE);
@@ -192,7 +208,7 @@ fn set_up(route: &mut Route, link: &VirtualLink, index: u32) -> io::Result<()> {
     if let Err(error) = std::fs::write(accept_ra(&link.name), "0") {
         tracing::debug!(%error, "an interface may follow router advertisements");
     }
-    let up = rtnetlink::LinkUnspec::new_with_index(index).up().build();
+    let up = LinkUnspec::new_with_index(index).up().build();
     request(route, RouteNetlinkMessage::SetLink(up), 0)
 }
 
