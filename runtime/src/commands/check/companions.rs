@@ -1,11 +1,13 @@
 //! What `turnip check` finds out about what comes with VIPs: routes, rules, hardware addresses.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use turnip::config::{Config, Vip};
+use turnip::config::Config;
 use turnip::kernel::{Companion, VipRoute};
+use turnip_core::VipAddress;
 
 use super::Findings;
 
@@ -21,7 +23,7 @@ pub fn check(config: &Config, own: &[(Arc<str>, IpNet)], findings: &mut Findings
         for (what, _) in &vip.companions {
             match what {
                 Companion::Rule(rule) => rules.push(rule.to_string()),
-                Companion::Route(route) => match unreachable(vip, route, own) {
+                Companion::Route(route) => match unreachable(&vip.config.addresses, route, own) {
                     None => well.push(route.to_string()),
                     Some(why) => {
                         findings.error(ROUTES, format!("{}: {route}: {why}", vip.config.name))
@@ -40,12 +42,16 @@ pub fn check(config: &Config, own: &[(Arc<str>, IpNet)], findings: &mut Findings
 }
 
 /// Why the kernel would refuse the route by its gateway, if it would.
-fn unreachable(vip: &Vip, route: &VipRoute, own: &[(Arc<str>, IpNet)]) -> Option<String> {
+fn unreachable(
+    vip: &BTreeSet<VipAddress>,
+    route: &VipRoute,
+    own: &[(Arc<str>, IpNet)],
+) -> Option<String> {
     let via = route.via?;
     if matches!(via, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
         return None;
     }
-    let vips = vip.config.addresses.iter().map(|one| (&one.interface, &one.net));
+    let vips = vip.iter().map(|one| (&one.interface, &one.net));
     let own = own.iter().map(|(interface, net)| (interface, net));
     let is_on_link = |(interface, net): (&Arc<str>, &IpNet)| {
         let by_it = route.dev.as_ref().is_none_or(|dev| dev == interface);
@@ -98,5 +104,43 @@ fn follows_advertisements() -> bool {
         (Some(0) | None, _) => false,
         // 2: also on a router.
         (Some(accepts), forwards) => accepts > 1 || forwards == Some(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(via: &str, dev: Option<&str>) -> Option<String> {
+        let to = if via.contains(':') { "::/0" } else { "0.0.0.0/0" };
+        let route = VipRoute {
+            to: to.parse().unwrap(),
+            via: Some(via.parse().unwrap()),
+            dev: dev.map(Into::into),
+            table: 254,
+            metric: 0,
+            src: None,
+            blackhole: false,
+        };
+        let vip = ["203.0.113.2/29", "10.0.0.50/32"].map(|net| net.parse().unwrap());
+        let own = [("eth0".into(), "192.0.2.11/24".parse().unwrap())];
+        unreachable(&VipAddress::all_on("wan0", vip), &route, &own)
+    }
+
+    #[test]
+    fn a_gateway_is_in_a_subnet_of_the_vip_or_of_the_host_and_by_the_interface_that_is_named() {
+        assert_eq!(why("203.0.113.1", None), None);
+        assert_eq!(why("203.0.113.1", Some("wan0")), None);
+        assert_eq!(why("192.0.2.1", None), None);
+        assert_eq!(why("fe80::1", Some("wan0")), None, "each link has one");
+        for (via, dev) in [
+            ("203.0.113.9", None),
+            ("203.0.113.2", None),
+            ("10.0.0.1", None),
+            ("192.0.2.1", Some("wan0")),
+        ] {
+            let why = why(via, dev).unwrap_or_else(|| panic!("{via} is no gateway"));
+            assert!(why.contains(via) && why.contains("the kernel refuses the route"), "{why}");
+        }
     }
 }
