@@ -155,9 +155,9 @@ priority = 1001
         "the route default via 203.0.113.1 metric 50 src 203.0.113.2",
         "the route default (IPv6) via fe80::1 dev wan0 table 100",
         "the route blackhole 10.9.0.0/16",
-        "the rule 1000: from 10.0.100.0/24 lookup 100",
-        "the rule 1001: from all fwmark 0x7/0xff lookup 100",
-        "the rule 1001: from all (IPv6) fwmark 0x7/0xff lookup 100",
+        r#"the rule "1000: from 10.0.100.0/24 lookup 100""#,
+        r#"the rule "1001: from all fwmark 0x7/0xff lookup 100""#,
+        r#"the rule "1001: from all (IPv6) fwmark 0x7/0xff lookup 100""#,
     ];
     assert_eq!(companions(text), expected);
 }

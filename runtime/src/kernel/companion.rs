@@ -120,7 +120,7 @@ impl fmt::Display for Companion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Companion::Route(route) => write!(f, "the route {route}"),
-            Companion::Rule(rule) => write!(f, "the rule {rule}"),
+            Companion::Rule(rule) => write!(f, "the rule \"{rule}\""),
         }
     }
 }

@@ -376,7 +376,7 @@ pub(super) fn delete(route: &mut Route, strays: &[Found]) -> io::Result<Vec<Stri
     for (stray, answer) in strays.iter().zip(answers) {
         let what = match stray {
             Found::Route(found) => format!("the route {found}"),
-            Found::Rule(rule) => format!("the rule {rule}"),
+            Found::Rule(rule) => format!("the rule \"{rule}\""),
         };
         match answer {
             Ok(()) => gone.push(what),
