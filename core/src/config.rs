@@ -1,6 +1,6 @@
 //! What a node is configured with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::kernel::Assignment;
 use crate::lease::{Backstop, Lease};
 use crate::name::{ClusterName, HostId, NodeName, VipName};
+use crate::records::LinkLocal;
 
 /// Whether every link may have the address.
 pub(crate) fn is_link_local(address: IpAddr) -> bool {
@@ -181,8 +182,8 @@ impl VipConfig {
 
     /// The interfaces of its link-local addresses, with these. There the interface says which address
     /// is meant: every link may have the same (rule 4.7).
-    pub fn link_local(&self) -> BTreeMap<Arc<str>, BTreeSet<IpAddr>> {
-        let mut on = BTreeMap::<Arc<str>, BTreeSet<IpAddr>>::new();
+    pub fn link_local(&self) -> LinkLocal {
+        let mut on = LinkLocal::new();
         for one in self.addresses.iter().filter(|one| is_link_local(one.ip())) {
             on.entry(Arc::clone(one.link())).or_default().insert(one.ip());
         }

@@ -142,6 +142,9 @@ pub struct NodeRecord {
     pub version: String,
 }
 
+/// Interfaces, with the link-local addresses that each has.
+pub type LinkLocal = BTreeMap<Arc<str>, BTreeSet<IpAddr>>;
+
 /// What a node publishes of one of its VIPs.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct VipOffer {
@@ -155,7 +158,7 @@ pub struct VipOffer {
     pub interface: Option<Arc<str>>,
     /// The same where they are on several: which of them each of these has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub links: BTreeMap<Arc<str>, BTreeSet<IpAddr>>,
+    pub links: LinkLocal,
     /// Its policy: for people and programs that ask who should own it and have no definition.
     pub policy: SharedPolicy,
     /// This node's under the policy `priority`.
@@ -234,7 +237,7 @@ impl VipOffer {
 }
 
 /// Where the VIP's link-local addresses are: the one interface, or which of several each is on.
-fn links(vip: &VipConfig) -> (Option<Arc<str>>, BTreeMap<Arc<str>, BTreeSet<IpAddr>>) {
+fn links(vip: &VipConfig) -> (Option<Arc<str>>, LinkLocal) {
     let mut all = vip.link_local();
     match all.len() {
         0 | 1 => (all.pop_first().map(|(interface, _)| interface), BTreeMap::new()),
