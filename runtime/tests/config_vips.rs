@@ -177,6 +177,8 @@ fn a_route_that_leads_nowhere_or_is_somebody_elses_is_refused() {
         to,
         "one or the other",
     );
+    let via = "to = \"10.9.0.0/16\"\nvia = \"gw\"";
+    refused(&route(via), "vip.route.via", "not an IP address");
     let src = "to = \"10.9.0.0/16\"\ndev = \"wan0\"\nsrc = \"203.0.113.9\"";
     refused(&route(src), "vip.route.src", "not an address of this VIP");
     let table = "to = \"10.9.0.0/16\"\ndev = \"wan0\"\ntable = \"no-such\"";

@@ -152,55 +152,54 @@ fn route(
             parsed.map_err(|what| reader.refuse("to", given, what)).ok()
         }
     };
-    if let Some(to) = to {
-        let given = to_given.as_ref().expect("it was parsed");
-        let is_other = |ip: &IpAddr| ip.is_ipv4() != to.addr().is_ipv4();
-        for (key, other) in [("via", via), ("src", src)] {
-            if let Some(ip) = other.filter(is_other) {
-                let what = format!("of another family than {key} = \"{ip}\"; write both of one");
-                reader.refuse("to", given, what);
-            }
-        }
-        if to.addr().is_ipv6() && metric == METRIC_OF_SUBNETS && via.is_none() && !blackhole {
-            reader.refuse(
-                "to",
-                given,
-                "with the metric 257, which turnip has for the subnets of IPv6 VIPs; write another",
-            );
-        }
-        if blackhole && (via.is_some() || dev.is_some() || src.is_some()) {
-            reader.refuse(
-                "to",
-                given,
-                "with blackhole = true and via, dev or src besides; write one or the other",
-            );
-        }
-        if !blackhole && via.is_none() && dev.is_none() {
-            reader.refuse(
-                "to",
-                given,
-                "by no way; write via = the gateway, dev = the interface, or blackhole = true",
-            );
-        }
-        if let Some(via) = via
-            && matches!(via, IpAddr::V6(ip) if ip.is_unicast_link_local())
-            && dev.is_none()
-        {
-            reader.refuse("to", given, "by a link-local gateway, which every link may have; write dev = the interface, too");
-        }
-        if let Some(first) = seen.routes.get(&(to, table, metric)) {
-            let what = format!(
+    let dev = dev.map(Arc::from);
+    let route = to.map(|to| VipRoute { to, via, dev, table, metric, src, blackhole });
+    // What is wrong by itself has been said.
+    if let (Some(route), Some(given), true) = (&route, &to_given, reader.sound) {
+        let mut wrong = objections(route);
+        match seen.routes.get(&(route.to, table, metric)) {
+            Some(first) => wrong.push(format!(
                 "to the same destination, in the same table and with the same metric as the route {}; write another metric",
                 at(first)
-            );
-            reader.refuse("to", given, what);
-        } else {
-            seen.routes.insert((to, table, metric), place.clone());
+            )),
+            None => {
+                seen.routes.insert((route.to, table, metric), place.clone());
+            }
         }
+        wrong.into_iter().for_each(|what| reader.refuse("to", given, what));
     }
     let sound = reader.finish();
-    let dev = dev.map(Arc::from);
-    Some(VipRoute { to: to?, via, dev, table, metric, src, blackhole }).filter(|_| sound)
+    route.filter(|_| sound)
+}
+
+/// What of a route does not fit the rest of it.
+fn objections(route: &VipRoute) -> Vec<String> {
+    let VipRoute { to, via, dev, metric, src, blackhole, .. } = route;
+    let is_other = |ip: &&IpAddr| ip.is_ipv4() != to.addr().is_ipv4();
+    let mut wrong = Vec::new();
+    for (key, other) in [("via", via), ("src", src)] {
+        if let Some(ip) = other.as_ref().filter(is_other) {
+            wrong.push(format!("of another family than {key} = \"{ip}\"; write both of one"));
+        }
+    }
+    let mut object = |holds: bool, what: &str| wrong.extend(holds.then(|| what.to_owned()));
+    object(
+        to.addr().is_ipv6() && *metric == METRIC_OF_SUBNETS && via.is_none() && !blackhole,
+        "with the metric 257, which turnip has for the subnets of IPv6 VIPs; write another",
+    );
+    object(
+        *blackhole && (via.is_some() || dev.is_some() || src.is_some()),
+        "with blackhole = true and via, dev or src besides; write one or the other",
+    );
+    object(
+        !blackhole && via.is_none() && dev.is_none(),
+        "by no way; write via = the gateway, dev = the interface, or blackhole = true",
+    );
+    object(
+        matches!(via, Some(IpAddr::V6(ip)) if ip.is_unicast_link_local()) && dev.is_none(),
+        "by a link-local gateway, which every link may have; write dev = the interface, too",
+    );
+    wrong
 }
 
 /// `default`, or a prefix.
