@@ -114,21 +114,24 @@ fn an_address_with_a_virtual_mac_is_on_an_interface_of_its_own_which_goes_with_i
         listen();
         let cluster = "main".parse().unwrap();
         let link = VirtualLink::new(&cluster, &"v".parse().unwrap(), &DEVICE.into());
-        // Alone, so that the way back is by the other interface.
-        let vip = [on(&link.name, "10.0.0.50/32")];
-        let address = vip[0].address.addr();
+        // The one alone, so that the way back is by the other interface.
+        let vips = ["10.0.0.50/32", "fd00::50/64"].map(|vip| on(&link.name, vip));
         // As distributions have it.
         std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
-        let host = Host::accompanied(&vip, Default::default(), vec![link.clone()]);
-        assert_eq!(host.assume(&vip, host.after(10_000)).await, done());
+        let host = Host::accompanied(&vips, Default::default(), vec![link.clone()]);
+        assert_eq!(host.assume(&vips, host.after(10_000)).await, done());
         assert_eq!(mac_of(&link.name).await, link.mac.0);
         assert!(ip(&format!("link show {}", link.name)).contains("alias turnip: VIP v"));
-        assert!(!ip(&format!("-6 address show dev {}", link.name)).contains("inet6"));
-        assert!(neighbour.reaches(address));
-        assert_eq!(neighbour.cached(address), Some(link.mac.0.to_vec()), "and no other");
-        assert_eq!(host.withdraw(&vip).await, done());
+        assert!(!ip(&format!("-6 address show dev {}", link.name)).contains("fe80"));
+        for address in vips.each_ref().map(|vip| vip.address.addr()) {
+            assert!(neighbour.reaches(address), "{address}");
+            assert_eq!(neighbour.cached(address), Some(link.mac.0.to_vec()), "and no other");
+        }
+        assert_eq!(host.withdraw(&vips[..1]).await, done());
+        assert!(ip("link show").contains(&*link.name), "it has an address still");
+        assert_eq!(host.withdraw(&vips).await, done());
         assert!(!ip("link show").contains(&*link.name));
-        assert!(!neighbour.reaches(address));
+        assert!(!neighbour.reaches(vips[0].address.addr()));
     });
 }
 
