@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::kernel::Assignment;
 use crate::lease::{Backstop, Lease};
 use crate::name::{ClusterName, HostId, NodeName, VipName};
+use crate::records::LinkLocal;
 
 /// Whether every link may have the address.
 pub(crate) fn is_link_local(address: IpAddr) -> bool {
@@ -62,10 +63,8 @@ pub struct HeartbeatConfig {
 pub struct VipConfig {
     /// Its name, the same on all nodes.
     pub name: VipName,
-    /// Its addresses; they move as one.
-    pub addresses: BTreeSet<IpNet>,
-    /// The interface that carries them on this node.
-    pub interface: Arc<str>,
+    /// Its addresses with the interfaces that carry them; they move as one.
+    pub addresses: BTreeSet<VipAddress>,
     /// Who should own it.
     pub policy: Policy,
     /// Whether it is announced against another machine that claims one of its addresses (rule 8.18).
@@ -74,6 +73,37 @@ pub struct VipConfig {
     pub require_carrier: bool,
     /// Whether connections through its addresses are left alone when it has left this node.
     pub keep_connections: bool,
+}
+
+/// One address of a VIP, as one node has it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VipAddress {
+    /// Address and prefix length.
+    pub net: IpNet,
+    /// The interface that carries it on this node.
+    pub interface: Arc<str>,
+    /// Where that is one of turnip's own, for a virtual hardware address: the host's interface that it
+    /// is on.
+    pub parent: Option<Arc<str>>,
+}
+
+impl VipAddress {
+    /// Addresses that the host's interface of this name carries itself.
+    pub fn all_on(interface: &str, nets: impl IntoIterator<Item = IpNet>) -> BTreeSet<Self> {
+        let interface: Arc<str> = interface.into();
+        let one = |net| VipAddress { net, interface: Arc::clone(&interface), parent: None };
+        nets.into_iter().map(one).collect()
+    }
+
+    /// The address without its prefix length.
+    pub fn ip(&self) -> IpAddr {
+        self.net.addr()
+    }
+
+    /// The host's interface that must be there, up and with a carrier.
+    pub fn link(&self) -> &Arc<str> {
+        self.parent.as_ref().unwrap_or(&self.interface)
+    }
 }
 
 /// Who should own a VIP.
@@ -106,44 +136,66 @@ impl Policy {
 impl VipConfig {
     /// Whether the address on that interface is one that turnip puts there for it.
     pub fn belongs_on(&self, interface: &str, address: IpNet) -> bool {
-        *self.interface == *interface && self.addresses.contains(&address)
+        self.addresses.iter().any(|own| own.net == address && *own.interface == *interface)
     }
 
     /// Whether an address on that interface has the IP of one of the VIP's, and is none that turnip
     /// puts there: it is on another interface, or has another prefix length.
     pub fn has_double(&self, interface: &str, address: IpNet) -> bool {
-        let is_here = *self.interface == *interface;
+        let is_here =
+            |own: &VipAddress| [&own.interface, own.link()].iter().any(|one| ***one == *interface);
         // A link-local address on another link is another address.
-        let is_same =
-            |own: &IpNet| own.addr() == address.addr() && (is_here || !is_link_local(own.addr()));
+        let is_same = |own: &VipAddress| {
+            own.ip() == address.addr() && (is_here(own) || !is_link_local(own.ip()))
+        };
         !self.belongs_on(interface, address) && self.addresses.iter().any(is_same)
     }
 
     /// What must be the same on two hosts for one to hand the VIP to the other: its addresses and
-    /// its policy, not the interface, not the priority, and not how it is announced.
+    /// its policy, not the interfaces, not the priority, and not how it is announced.
     pub fn digest(&self) -> String {
         let mut text = format!("{} {}", self.name, self.policy.as_str());
         if let Policy::Priority { preempt, .. } = self.policy {
             text += &format!(" preempt={preempt}");
         }
         for address in &self.addresses {
-            text += &format!(" {address}");
+            text += &format!(" {}", address.net);
         }
         format!("{:016x}", xxh3_64(text.as_bytes()))
     }
 
-    /// The interface, where it says which address is meant: of link-local ones every link may have
-    /// the same (rule 4.7).
-    pub fn link(&self) -> Option<&Arc<str>> {
-        self.addresses.iter().any(|one| is_link_local(one.addr())).then_some(&self.interface)
+    /// Its addresses without their prefix lengths. A link-local one that is on several interfaces comes
+    /// several times.
+    pub fn ips(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.iter().map(VipAddress::ip)
     }
 
-    /// Its addresses with the interface that they belong on.
+    /// The host's interfaces that it needs, all of them.
+    pub fn links(&self) -> BTreeSet<&Arc<str>> {
+        self.addresses.iter().map(VipAddress::link).collect()
+    }
+
+    /// Whether the interface is one of turnip's own, which comes with the VIP.
+    pub fn makes(&self, interface: &str) -> bool {
+        self.addresses.iter().any(|one| one.parent.is_some() && *one.interface == *interface)
+    }
+
+    /// The interfaces of its link-local addresses, with these. There the interface says which address
+    /// is meant: every link may have the same (rule 4.7).
+    pub fn link_local(&self) -> LinkLocal {
+        let mut on = LinkLocal::new();
+        for one in self.addresses.iter().filter(|one| is_link_local(one.ip())) {
+            on.entry(Arc::clone(one.link())).or_default().insert(one.ip());
+        }
+        on
+    }
+
+    /// Its addresses with the interfaces that they belong on.
     pub fn assignments(&self) -> impl Iterator<Item = Assignment> + '_ {
-        self.addresses.iter().map(|&address| Assignment {
+        self.addresses.iter().map(|one| Assignment {
             vip: self.name.clone(),
-            interface: Arc::clone(&self.interface),
-            address,
+            interface: Arc::clone(&one.interface),
+            address: one.net,
         })
     }
 }
@@ -152,17 +204,53 @@ impl VipConfig {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_same_ip_on_another_interface_or_of_another_length_is_a_double() {
-        let vip = VipConfig {
+    fn vip(addresses: BTreeSet<VipAddress>) -> VipConfig {
+        VipConfig {
             name: "v".parse().unwrap(),
-            addresses: ["10.0.0.50/24", "fe80::1/64"].map(|net| net.parse().unwrap()).into(),
-            interface: "eth0".into(),
+            addresses,
             policy: Policy::Spread,
             defend: false,
             require_carrier: true,
             keep_connections: false,
-        };
+        }
+    }
+
+    fn on(interface: &str, net: &str) -> VipAddress {
+        VipAddress { net: net.parse().unwrap(), interface: interface.into(), parent: None }
+    }
+
+    #[test]
+    fn of_a_vip_on_several_interfaces_each_address_belongs_on_its_own_and_all_are_needed() {
+        let vip = vip([on("wan0", "203.0.113.2/29"), on("br100", "10.0.100.1/24")].into());
+        let belongs = |interface, net: &str| vip.belongs_on(interface, net.parse().unwrap());
+        assert!(belongs("wan0", "203.0.113.2/29") && belongs("br100", "10.0.100.1/24"));
+        assert!(!belongs("br100", "203.0.113.2/29") && !belongs("wan0", "10.0.100.1/24"));
+        assert!(vip.has_double("br100", "203.0.113.2/29".parse().unwrap()), "on the wrong one");
+        let links: Vec<&str> = vip.links().into_iter().map(|link| &**link).collect();
+        assert_eq!(links, ["br100", "wan0"]);
+    }
+
+    #[test]
+    fn hosts_whose_interfaces_differ_have_the_same_definition() {
+        let one = vip([on("wan0", "203.0.113.2/29"), on("br100", "10.0.100.1/24")].into());
+        let other = vip([on("eth7", "203.0.113.2/29"), on("eth7", "10.0.100.1/24")].into());
+        assert_eq!(one.digest(), other.digest());
+    }
+
+    #[test]
+    fn an_address_with_a_virtual_mac_needs_the_interface_that_its_own_is_on() {
+        let address = VipAddress { parent: Some("eth0".into()), ..on("tn1", "fe80::1/64") };
+        let vip = vip([address].into());
+        assert_eq!(vip.links(), [&Arc::from("eth0")].into());
+        assert_eq!(vip.link_local().into_keys().collect::<Vec<_>>(), ["eth0".into()]);
+        assert!(vip.belongs_on("tn1", "fe80::1/64".parse().unwrap()));
+        assert!(vip.has_double("eth0", "fe80::1/64".parse().unwrap()), "it is the same link");
+    }
+
+    #[test]
+    fn the_same_ip_on_another_interface_or_of_another_length_is_a_double() {
+        let nets = ["10.0.0.50/24", "fe80::1/64"].map(|net| net.parse().unwrap());
+        let vip = vip(VipAddress::all_on("eth0", nets));
         let on = |interface: &str, net: &str| {
             let net = net.parse().unwrap();
             (vip.belongs_on(interface, net), vip.has_double(interface, net))

@@ -56,12 +56,13 @@ mod time;
 mod timer;
 mod transition;
 mod view;
+mod virtual_mac;
 
 pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
 pub use causes::Causes;
 pub use compaction::Compaction;
-pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
+pub use config::{HeartbeatConfig, NodeConfig, Policy, VipAddress, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
 pub use history::{HISTORY_SLOTS, HistoryRecord, Transition, Why};
 pub use kernel::{
@@ -82,3 +83,4 @@ pub use store::{
 };
 pub use time::Instant;
 pub use transition::{Arrival, Departure};
+pub use virtual_mac::{virtual_link_name, virtual_mac};

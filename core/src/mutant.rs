@@ -83,6 +83,8 @@ mutants! {
     NoRepair: "rule 7.1",
     /// Nobody looks at how addresses stand beside the host's own.
     MisplacedLeft: "rule 7.8",
+    /// A VIP stays where one of its interfaces can carry it, and another cannot.
+    OneLinkSuffices: "rule 7.3",
     /// An owner that cannot hold a VIP keeps it for itself.
     SitsOnVip: "rule 7.4",
     /// A VIP is given up for a node whose kernel refused it the last time.

@@ -166,7 +166,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::VipConfig;
+    use crate::config::{VipAddress, VipConfig};
     use crate::records::VipOffer;
 
     fn node(name: &str) -> Candidate {
@@ -191,8 +191,7 @@ mod tests {
         let (name, vip): (NodeName, VipName) = ("a".parse().unwrap(), "v".parse().unwrap());
         let config = VipConfig {
             name: vip.clone(),
-            addresses: ["10.0.0.50/32".parse().unwrap()].into(),
-            interface: "lo".into(),
+            addresses: VipAddress::all_on("lo", ["10.0.0.50/32".parse().unwrap()]),
             policy: Policy::Priority { priority: 7, preempt: true },
             defend: false,
             require_carrier: true,

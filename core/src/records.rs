@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,6 +146,9 @@ pub struct NodeRecord {
     pub version: String,
 }
 
+/// Interfaces, with the link-local addresses that each has.
+pub type LinkLocal = BTreeMap<Arc<str>, BTreeSet<IpAddr>>;
+
 /// What a node publishes of one of its VIPs.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct VipOffer {
@@ -153,10 +156,13 @@ pub struct VipOffer {
     pub digest: String,
     /// The VIP's addresses.
     pub addresses: Vec<IpNet>,
-    /// The interface that has them, where one of them is link-local: then it says which is meant
-    /// of those that have this name (rule 4.7).
+    /// The interface that has those of them which are link-local: it says which is meant of those
+    /// that have this name (rule 4.7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<Arc<str>>,
+    /// The same where they are on several: which of them each of these has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: LinkLocal,
     /// Its policy: for people and programs that ask who should own it and have no definition.
     pub policy: SharedPolicy,
     /// This node's under the policy `priority`.
@@ -192,6 +198,23 @@ impl VipOffer {
         self.defined_at.unwrap_or(modified).min(modified).max(session)
     }
 
+    /// The interfaces of a link-local address; none from an older turnip, which does not tell.
+    pub fn links_of(&self, address: IpAddr) -> Option<Vec<&Arc<str>>> {
+        if self.links.is_empty() {
+            return Some(vec![self.interface.as_ref()?]);
+        }
+        let with_it = self.links.iter().filter(|(_, has)| has.contains(&address));
+        Some(with_it.map(|(link, _)| link).collect())
+    }
+
+    /// Whether it is of the interfaces that the VIP's link-local addresses are on. What an older turnip
+    /// wrote does not say, and so is `unsaid` of all.
+    pub fn has_links_of(&self, vip: &VipConfig, unsaid: bool) -> bool {
+        let says_nothing = self.interface.is_none() && self.links.is_empty();
+        let (interface, links) = links(vip);
+        (unsaid && says_nothing) || (self.interface == interface && self.links == links)
+    }
+
     /// The offer of a VIP that can be taken; `digest` is [`VipConfig::digest`], which takes a while
     /// for thousands.
     pub fn of(vip: &VipConfig, digest: String) -> Self {
@@ -199,10 +222,13 @@ impl VipOffer {
             Policy::Priority { priority, .. } => priority,
             _ => 0,
         };
+        let (interface, links) = links(vip);
+        let addresses: BTreeSet<IpNet> = vip.addresses.iter().map(|one| one.net).collect();
         VipOffer {
             digest,
-            addresses: vip.addresses.iter().copied().collect(),
-            interface: vip.link().cloned(),
+            addresses: addresses.into_iter().collect(),
+            interface,
+            links,
             policy: vip.policy.into(),
             priority,
             defined_at: None,
@@ -211,6 +237,15 @@ impl VipOffer {
             yields: false,
             failed_at: None,
         }
+    }
+}
+
+/// Where the VIP's link-local addresses are: the one interface, or which of several each is on.
+fn links(vip: &VipConfig) -> (Option<Arc<str>>, LinkLocal) {
+    let mut all = vip.link_local();
+    match all.len() {
+        0 | 1 => (all.pop_first().map(|(interface, _)| interface), BTreeMap::new()),
+        _ => (None, all),
     }
 }
 

@@ -339,8 +339,12 @@ impl Cluster {
         };
         match op {
             KernelOp::List => {
-                let configured: BTreeSet<IpNet> =
-                    host.config.vips.iter().flat_map(|v| v.addresses.iter().copied()).collect();
+                let configured: BTreeSet<IpNet> = host
+                    .config
+                    .vips
+                    .iter()
+                    .flat_map(|v| v.addresses.iter().map(|one| one.net))
+                    .collect();
                 let addresses = host.addresses.iter().cloned().map(|mut address| {
                     let is_fenced = configured.contains(&address.address);
                     address.marked = !is_fenced || machine.held.contains(&address.address);
@@ -701,7 +705,7 @@ impl Cluster {
         for (address, holders) in ADDRESSES.iter().zip(self.holders()) {
             let address: IpNet = address.parse().unwrap();
             let hosts = &self.world.hosts;
-            let has = |vip: &&VipConfig| vip.addresses.contains(&address);
+            let has = |vip: &&VipConfig| vip.addresses.iter().any(|one| one.net == address);
             let is_able =
                 |i: &usize| !ill.contains(i) && hosts[*i].config.vips.iter().any(|v| has(&v));
             let able = (0..HOSTS).filter(is_able).count();

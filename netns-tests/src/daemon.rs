@@ -33,6 +33,17 @@ pub struct Vip {
     pub addresses: Vec<IpNet>,
     /// The link that carries it on every host.
     pub interface: String,
+    /// More addresses of it, each with the link that carries it on every host.
+    pub elsewhere: Vec<(IpNet, String)>,
+    /// More lines of it, as they are written in the file.
+    pub lines: Vec<String>,
+}
+
+impl Vip {
+    /// All its addresses.
+    pub fn all_addresses(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.addresses.iter().copied().chain(self.elsewhere.iter().map(|(net, _)| *net))
+    }
 }
 
 /// Which daemon, and how it is set up.
@@ -374,11 +385,13 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
     let defend = if settings.defend { "defend = true\n" } else { "" };
     let more: String = settings.vip_lines.iter().map(|line| format!("{line}\n")).collect();
     for vip in vips {
-        let addresses: Vec<String> =
-            vip.addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        let own = vip.addresses.iter().map(|address| format!("\"{address}\""));
+        let elsewhere = vip.elsewhere.iter().map(|(net, link)| format!("\"{net} dev {link}\""));
+        let addresses: Vec<String> = own.chain(elsewhere).collect();
+        let lines: String = vip.lines.iter().map(|line| format!("{line}\n")).collect();
         let _ = write!(
             toml,
-            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}{defend}{more}",
+            "\n[[vip]]\nname = \"{}\"\naddresses = [{}]\ninterface = \"{}\"\n{policy}{defend}{more}{lines}",
             vip.name,
             addresses.join(", "),
             vip.interface,

@@ -122,5 +122,11 @@ impl Plan {
 /// When an address is none.
 pub fn vip(name: &str, addresses: &[&str]) -> Vip {
     let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-    Vip { name: name.into(), addresses, interface: LINK.into() }
+    Vip {
+        name: name.into(),
+        addresses,
+        interface: LINK.into(),
+        elsewhere: Vec::new(),
+        lines: Vec::new(),
+    }
 }

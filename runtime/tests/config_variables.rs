@@ -2,7 +2,7 @@
 
 use clap::Args;
 use turnip::config::{Config, NodeArgs, Problems, ReachArgs, Sources};
-use turnip_core::Policy;
+use turnip_core::{Policy, VipAddress};
 
 type Variables<'a> = &'a [(&'a str, &'a str)];
 
@@ -42,8 +42,8 @@ fn the_four_variables_alone_are_a_complete_configuration() {
     let vip = &config.vips[0].config;
     assert_eq!(config.node.as_str(), "10.0.0.1");
     assert_eq!(config.member_ip, Some("10.0.0.1".parse().unwrap()));
-    assert_eq!((vip.name.as_str(), &*vip.interface), ("10.0.0.50", "lo"));
-    assert_eq!(vip.addresses, ["10.0.0.50/32".parse().unwrap()].into());
+    assert_eq!(vip.name.as_str(), "10.0.0.50");
+    assert_eq!(vip.addresses, VipAddress::all_on("lo", ["10.0.0.50/32".parse().unwrap()]));
     assert_eq!(vip.policy, Policy::Leader);
     assert_eq!(config.reach.etcd.endpoints, ["http://127.0.0.1:2379"]);
     assert_eq!(config.reach.etcd.local.as_deref(), Some("http://127.0.0.1:2379"));
@@ -53,7 +53,10 @@ fn the_four_variables_alone_are_a_complete_configuration() {
 fn the_netmask_has_three_spellings_in_both_families() {
     for netmask in ["/24", "24", "255.255.255.0"] {
         let config = load_with("TURNIP_NETMASK", netmask).unwrap();
-        assert_eq!(config.vips[0].config.addresses, ["10.0.0.50/24".parse().unwrap()].into());
+        assert_eq!(
+            config.vips[0].config.addresses,
+            VipAddress::all_on("lo", ["10.0.0.50/24".parse().unwrap()])
+        );
     }
     for netmask in ["/64", "64", "ffff:ffff:ffff:ffff::"] {
         let variables = [
@@ -63,7 +66,10 @@ fn the_netmask_has_three_spellings_in_both_families() {
             ("TURNIP_ID", "fd00::1"),
         ];
         let config = load(&[], &variables).unwrap();
-        assert_eq!(config.vips[0].config.addresses, ["fd00::50/64".parse().unwrap()].into());
+        assert_eq!(
+            config.vips[0].config.addresses,
+            VipAddress::all_on("lo", ["fd00::50/64".parse().unwrap()])
+        );
         assert_eq!(config.node.as_str(), "fd00::1");
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
 use turnip_core::{
-    Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig, Report, VipConfig,
+    Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig, Report, VipAddress,
+    VipConfig,
 };
 
 use crate::naive;
@@ -81,10 +82,14 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
     let inner = world.inner();
     let (params, layout, hosts) = (&inner.env.plan.params, &inner.env.layout, &inner.hosts);
     let config = hosts.config(host);
+    let address = |(&id, &interface): (&usize, &usize)| VipAddress {
+        net: config::net(id),
+        interface: Arc::clone(&layout.interfaces[interface]),
+        parent: None,
+    };
     let vips = config.vips.iter().map(|(&name, section)| VipConfig {
         name: layout.names.vip(name).clone(),
-        addresses: section.addresses.iter().map(|&id| config::net(id)).collect(),
-        interface: Arc::clone(&layout.interfaces[section.interface]),
+        addresses: section.addresses.iter().map(address).collect(),
         policy: section.policy,
         defend: params.defend,
         require_carrier: true,

@@ -354,6 +354,7 @@ fn node_differs(before: Option<&Published>, now: Option<&Published>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::VipAddress;
     use crate::keys::Keys;
     use crate::node::testing;
     use crate::records::encode;
@@ -447,8 +448,7 @@ mod tests {
     fn a_link_local_address_is_contested_on_its_own_link_alone() {
         let mut config = testing::own_with_vips(2).config;
         for (vip, interface) in config.vips.iter_mut().zip(["br100", "br200"]) {
-            vip.addresses = ["fe80::1/64".parse().unwrap()].into();
-            vip.interface = interface.into();
+            vip.addresses = VipAddress::all_on(interface, ["fe80::1/64".parse().unwrap()]);
         }
         let own = Own::new(config);
         let (mut view, b) = (View::default(), "b".parse().unwrap());

@@ -1,6 +1,6 @@
 //! What the node is told at its start, with the ways to find things in it. It never changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,10 +46,13 @@ impl Own {
         let mut by_name = BTreeMap::new();
         for (index, vip) in config.vips.iter().enumerate() {
             by_name.insert(vip.name.clone(), index);
-            for address in &vip.addresses {
-                by_address.entry(address.addr()).or_default().push(index);
+            for ip in vip.ips().collect::<BTreeSet<_>>() {
+                by_address.entry(ip).or_default().push(index);
             }
-            by_interface.entry(Arc::clone(&vip.interface)).or_default().push(index);
+            let own = vip.addresses.iter().map(|one| &one.interface);
+            for interface in own.chain(vip.links()).collect::<BTreeSet<_>>() {
+                by_interface.entry(Arc::clone(interface)).or_default().push(index);
+            }
         }
         Own {
             keys: Keys::new(&config.cluster),
@@ -114,8 +117,11 @@ impl Own {
         (name, offer): (&VipName, &VipOffer),
     ) -> bool {
         is_link_local(address)
-            && match &offer.interface {
-                Some(interface) => *interface != self.vip(index).interface,
+            && match offer.links_of(address) {
+                Some(theirs) => {
+                    let own = self.vip(index).addresses.iter().filter(|own| own.ip() == address);
+                    own.map(|own| own.link()).all(|own| !theirs.contains(&own))
+                }
                 None => self.vips_with(address).iter().any(|one| self.vip(*one).name == *name),
             }
     }
@@ -132,7 +138,7 @@ impl Own {
         with_its_ip.find(|index| self.vip(*index).has_double(interface, address))
     }
 
-    /// The VIPs that an interface carries.
+    /// The VIPs that an interface carries, or a part of them.
     pub(super) fn vips_on(&self, interface: &str) -> &[VipIndex] {
         self.by_interface.get(interface).map_or(&[], Vec::as_slice)
     }

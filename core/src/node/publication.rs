@@ -91,9 +91,8 @@ impl Publication {
     pub(super) fn defined_at(&self, own: &Own, index: VipIndex) -> Option<Revision> {
         let (offer, modified) = self.offer(own, index)?;
         let vip = own.vip(index);
-        // An older turnip does not tell the interface.
-        let covered = vip.addresses.iter().all(|address| offer.addresses.contains(address))
-            && (offer.interface.is_none() || offer.interface.as_ref() == vip.link());
+        let covered = vip.addresses.iter().all(|one| offer.addresses.contains(&one.net))
+            && offer.has_links_of(vip, true);
         (covered && !offer.yields).then(|| offer.defined_since(self.session_began, modified))
     }
 
@@ -166,8 +165,8 @@ impl Publication {
                 let vip = own.vip(index);
                 record.vips.get(&vip.name).is_some_and(|offer| {
                     offer.digest == own.digest(index)
-                        && offer.interface.as_ref() == vip.link()
-                        && offer.addresses.iter().copied().collect::<BTreeSet<_>>() == vip.addresses
+                        && offer.has_links_of(vip, false)
+                        && offer.addresses == VipOffer::of(vip, String::new()).addresses
                 })
             });
         let since = |offer: &VipOffer| offer.defined_since(self.session_began, *modified);

@@ -1,7 +1,7 @@
 //! What the tests of several parts start with.
 
 use super::own::Own;
-use crate::config::{NodeConfig, Policy, VipConfig};
+use crate::config::{NodeConfig, Policy, VipAddress, VipConfig};
 use crate::lease::{Backstop, Lease};
 use crate::name::HostId;
 use crate::records::{Nonce, SessionRecord};
@@ -15,8 +15,10 @@ pub(super) fn own(lease: Lease) -> Own {
 pub(super) fn own_with_vips(count: usize) -> Own {
     let vip = |number: usize| VipConfig {
         name: format!("v{number}").parse().unwrap(),
-        addresses: [format!("10.0.0.{}/32", number + 1).parse().unwrap()].into(),
-        interface: "eth0".into(),
+        addresses: VipAddress::all_on(
+            "eth0",
+            [format!("10.0.0.{}/32", number + 1).parse().unwrap()],
+        ),
         policy: Policy::Spread,
         defend: false,
         require_carrier: true,

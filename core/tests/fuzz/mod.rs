@@ -336,7 +336,8 @@ fn take<T>(items: &mut Vec<T>, which: usize) -> Option<T> {
 /// What another node with the same VIPs publishes.
 fn offer_of(config: &NodeConfig) -> Vec<u8> {
     let offers = config.vips.iter().map(|vip| {
-        let addresses: Vec<String> = vip.addresses.iter().map(|a| format!("\"{a}\"")).collect();
+        let addresses: Vec<String> =
+            vip.addresses.iter().map(|a| format!("\"{}\"", a.net)).collect();
         format!(
             r#""{}":{{"digest":"{}","addresses":[{}],"policy":"priority"}}"#,
             vip.name,

@@ -109,8 +109,7 @@ pub struct World {
 pub fn vip(name: &str, address: &str, policy: Policy) -> VipConfig {
     VipConfig {
         name: name.parse().unwrap(),
-        addresses: address.split(' ').map(|a| a.parse().unwrap()).collect(),
-        interface: "eth0".into(),
+        addresses: VipAddress::all_on("eth0", address.split(' ').map(|a| a.parse().unwrap())),
         policy,
         defend: false,
         require_carrier: true,

@@ -27,7 +27,7 @@ use crate::plan::{EtcdPlan, Plan};
 use crate::probe::{Prober, Target, Transport};
 use crate::security::Security;
 
-pub use outcome::Outcome;
+pub use outcome::{OWN_LINK, Outcome, companions};
 pub use seen::Seen;
 pub use terminal::Terminal;
 

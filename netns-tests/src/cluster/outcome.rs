@@ -10,6 +10,7 @@ use super::{Cluster, Seen};
 use crate::daemon::{CLUSTER, runtime_directory};
 use crate::etcd::{self, Member};
 use crate::measure::Span;
+use crate::namespace::Namespace;
 
 /// A busy machine that runs tests may stop for so long: gaps up to this are not asserted. An address
 /// that was away for a microsecond shows in the kernel's events nonetheless.
@@ -207,7 +208,7 @@ impl Cluster {
     pub fn left_behind(&self, host: usize) -> Result<Vec<String>> {
         let namespace = self.hosts[host].namespace();
         let addresses: Vec<IpNet> =
-            self.plan.vips.iter().flat_map(|vip| vip.addresses.clone()).collect();
+            self.plan.vips.iter().flat_map(|vip| vip.all_addresses()).collect();
         let present = namespace.addresses()?;
         let there = addresses.iter().filter(|net| present.contains(&net.addr()));
         let mut left: Vec<String> = there.map(ToString::to_string).collect();
@@ -218,6 +219,8 @@ impl Cluster {
                 left.extend(lines.lines().filter(of_a_vip).map(str::to_owned));
             }
         }
+        left.extend(companions(namespace)?);
+        left.extend(namespace.link_names()?.into_iter().filter(|name| name.starts_with(OWN_LINK)));
         let tables = namespace.output("nft", &["list", "tables"])?;
         // As in `table inet turnip`, or `turnip_probe`.
         let name = |table: &str| table.split_whitespace().nth(2).map(str::to_owned);
@@ -272,4 +275,24 @@ fn is_about(line: &str, net: &IpNet) -> bool {
     let (address, anycast) = (net.addr().to_string(), net.network().to_string());
     let words: Vec<&str> = line.split_whitespace().collect();
     words.contains(&&*address) || words.starts_with(&["anycast", &anycast])
+}
+
+/// What the names of turnip's own links begin with.
+pub const OWN_LINK: &str = "tn";
+
+/// The routes and rules of a host that carry turnip's number.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn companions(namespace: &Namespace) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for family in ["-4", "-6"] {
+        let routes = ["route", "show", "table", "all", "proto", "116"];
+        let routes = namespace.output("ip", &[&[family][..], &routes].concat())?;
+        found.extend(routes.lines().map(|line| line.trim().to_owned()));
+        let rules = namespace.output("ip", &[family, "rule", "show"])?;
+        let own = rules.lines().filter(|line| line.contains("proto 116"));
+        found.extend(own.map(|line| line.trim().replace('\t', " ")));
+    }
+    Ok(found)
 }

@@ -27,6 +27,7 @@ mod own_addresses;
 mod own_interface;
 mod renames;
 mod rollback;
+mod routers;
 mod says;
 mod store;
 mod strangers;

@@ -46,7 +46,7 @@ pub struct Danger {
 pub fn vips_of(config: &Config) -> Vips {
     let of = |vip: &turnip::config::Vip| {
         let name = vip.config.name.clone();
-        let addresses: Vec<IpAddr> = vip.config.addresses.iter().map(|net| net.addr()).collect();
+        let addresses: Vec<IpAddr> = vip.config.ips().collect();
         addresses.into_iter().map(move |address| (address, name.clone()))
     };
     config.vips.iter().flat_map(of).collect()

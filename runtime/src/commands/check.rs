@@ -1,6 +1,7 @@
 //! `turnip check`: what works, what does not, and what to do about it.
 
 mod addresses;
+mod companions;
 mod etcd;
 mod host;
 mod hosts;

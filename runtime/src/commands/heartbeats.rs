@@ -105,11 +105,11 @@ pub async fn reached_at(config: &Config, etcd: &Etcd, timeout: Duration) -> BTre
 
 /// Whether others can reach this host by it, and it stays.
 fn is_usable(ip: IpAddr, config: &Config, socket: &Socket) -> bool {
-    let is_vip = |net: &ipnet::IpNet| net.addr() == ip;
+    let is_vip = |vip: IpAddr| vip == ip;
     socket.speaks(ip)
         && !ip.is_loopback()
         && !ip.is_unspecified()
-        && !config.vips.iter().any(|vip| vip.config.addresses.iter().any(is_vip))
+        && !config.vips.iter().any(|vip| vip.config.ips().any(is_vip))
 }
 
 /// The addresses from which packets go to etcd's endpoints, in the endpoints' order.

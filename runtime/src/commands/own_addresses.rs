@@ -179,15 +179,14 @@ pub async fn refuse(config: &Config, etcd: &Etcd, timeout: Duration) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use turnip_core::Policy;
+    use turnip_core::{Policy, VipAddress};
 
     use super::*;
 
     fn vip() -> VipConfig {
         VipConfig {
             name: "api".parse().unwrap(),
-            addresses: ["10.99.0.3/24".parse().unwrap()].into(),
-            interface: "eth0".into(),
+            addresses: VipAddress::all_on("eth0", ["10.99.0.3/24".parse().unwrap()]),
             policy: Policy::Spread,
             defend: false,
             require_carrier: true,
@@ -223,7 +222,8 @@ mod tests {
 
     #[test]
     fn an_own_address_is_the_hosts_although_turnip_has_put_another_one_of_the_vip_there() {
-        let addresses = ["10.99.0.3/24", "10.99.0.4/24"].map(|one| one.parse().unwrap()).into();
+        let nets = ["10.99.0.3/24", "10.99.0.4/24"].map(|one| one.parse().unwrap());
+        let addresses = VipAddress::all_on("eth0", nets);
         let vip = VipConfig { addresses, ..vip() };
         let present = [on("eth0", "10.99.0.3/24", true), on("eth0", "10.99.0.4/24", false)];
         let found = OwnAddresses::among(&[&vip], &present);

@@ -57,8 +57,14 @@ async fn clear(force: bool) -> Result<String, String> {
     for one in &released.addresses {
         said += &format!("removed {} from {}\n", one.address, one.interface);
     }
+    for what in &released.companions {
+        said += &format!("removed {what}\n");
+    }
     for name in &released.promotions {
         said += &format!("set promote_secondaries of {name} back to 0\n");
+    }
+    for what in &released.settings {
+        said += &format!("set {what} back to 0\n");
     }
     if released.fence {
         said += "removed the fence\n";

@@ -137,6 +137,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let settings = Settings {
         configured: config.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
         announce_on: config.announce_on(),
+        virtual_links: config.virtual_links(),
+        companions: config.companions(),
         backstop,
         runtime_directory: runtime_directory(),
     };
@@ -226,7 +228,7 @@ fn ended(exit: Exit) -> Exit {
         return exit;
     }
     if let Err(error) = release::put_back(&runtime_directory()) {
-        tracing::warn!(%error, "promote_secondaries may stay as it is");
+        tracing::warn!(%error, "what was set of interfaces may stay as it is");
     }
     exit
 }

@@ -56,5 +56,5 @@ pub(super) fn check(
 }
 
 fn vip_at(vips: &[Vip], address: IpAddr) -> Option<&Vip> {
-    vips.iter().find(|vip| vip.config.addresses.iter().any(|net| net.addr() == address))
+    vips.iter().find(|vip| vip.config.ips().any(|ip| ip == address))
 }

@@ -36,7 +36,7 @@ fn address(given: &Given, vips: &[Vip]) -> Result<SocketAddr, String> {
     if address.port() == 0 {
         return Err(format!("without a port; {RIGHT}"));
     }
-    let is_its = |vip: &&Vip| vip.config.addresses.iter().any(|net| net.addr() == address.ip());
+    let is_its = |vip: &&Vip| vip.config.ips().any(|ip| ip == address.ip());
     match vips.iter().find(is_its) {
         Some(vip) => Err(format!(
             "an address of the VIP {}, which moves; write one that stays on this host",

@@ -10,8 +10,10 @@
 //! An error names the key, its place, its value and what would be right, and all errors come at
 //! once ([`Problems`]).
 
+mod addresses;
 mod args;
 mod behind;
+mod companions;
 mod etcd;
 mod growth;
 mod lease;
@@ -20,12 +22,15 @@ mod peers;
 mod problem;
 mod section;
 mod size;
+mod tables;
 mod values;
 mod vips;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use turnip_core::lease::ANNOUNCE_EVERY;
@@ -42,7 +47,7 @@ pub use values::duration;
 pub use vips::Vip;
 
 use crate::etcd::EtcdSettings;
-use crate::kernel::AnnounceOn;
+use crate::kernel::{AnnounceOn, CompanionsOf, VirtualLink};
 use problem::Collector;
 use section::{Given, Section, Value};
 
@@ -180,24 +185,51 @@ impl Config {
         self.vips.iter().filter_map(named).collect()
     }
 
-    /// Whether a VIP's interface is one of `existing`, or is to be waited for.
-    pub fn serves_something(&self, existing: &[String]) -> bool {
-        let is_there = |vip: &Vip| existing.iter().any(|name| **name == *vip.config.interface);
-        self.vips.iter().any(|vip| vip.wait_for_interface || is_there(vip))
+    /// The interfaces of the VIPs with a virtual hardware address.
+    pub fn virtual_links(&self) -> Vec<VirtualLink> {
+        let cluster = &self.reach.cluster;
+        let of = |vip: &Vip| {
+            let name = vip.config.name.clone();
+            let parents: BTreeSet<_> =
+                vip.config.addresses.iter().filter_map(|one| one.parent.clone()).collect();
+            parents.into_iter().map(move |parent| VirtualLink::new(cluster, &name, &parent))
+        };
+        self.vips.iter().flat_map(of).collect()
     }
 
-    /// The VIPs whose interface is none of `existing`, as errors; and those announced on none of them.
+    /// The routes and rules of the VIPs that have some.
+    pub fn companions(&self) -> CompanionsOf {
+        let of = |vip: &Vip| {
+            let all = vip.companions.iter().map(|(what, _)| what.clone()).collect();
+            (vip.config.name.clone(), all)
+        };
+        self.vips.iter().filter(|vip| !vip.companions.is_empty()).map(of).collect()
+    }
+
+    /// Whether all interfaces of a VIP are among `existing`, or are to be waited for.
+    pub fn serves_something(&self, existing: &[String]) -> bool {
+        let exists = |link: &Arc<str>| existing.iter().any(|name| **name == **link);
+        let all_are_there = |vip: &Vip| vip.config.links().into_iter().all(exists);
+        self.vips.iter().any(|vip| vip.wait_for_interface || all_are_there(vip))
+    }
+
+    /// The interfaces of VIPs that are none of `existing`, as errors; and those announced on none of them.
     ///
     /// # Errors
     /// When there is one that is not to be waited for.
     pub fn check_interfaces(&self, existing: &[String]) -> Result<(), Problems> {
         let mut problems = Collector::default();
         for vip in self.vips.iter().filter(|vip| !vip.wait_for_interface) {
-            let own = [("interface", &vip.config.interface, &vip.interface_place)].into_iter();
+            let own = vip.config.links().into_iter();
+            let own = own.map(|name| ("interface", name, vip.place_of(name)));
             let announced_on = vip.announce_on.iter().flatten();
             let announced_on =
                 announced_on.map(|name| ("announce_on", name, &vip.announce_on_place));
-            for (key, name, place) in own.chain(announced_on) {
+            let led_by = vip.companions.iter();
+            let led_by = led_by.filter_map(|(what, place)| Some(("route.dev", what.dev()?, place)));
+            // Turnip's own come with the VIP.
+            let led_by = led_by.filter(|(_, dev, _)| !vip.config.makes(dev));
+            for (key, name, place) in own.chain(announced_on).chain(led_by) {
                 if existing.iter().any(|interface| **interface == **name) {
                     continue;
                 }
@@ -342,6 +374,7 @@ impl Loader {
             problems.add(Problem::new(top.place.clone(), key, None, what));
         }
         if let Some(reach) = &mut reach {
+            vips.iter_mut().for_each(|vip| vip.put_on_own_links(&reach.cluster));
             needs_local(&vips, reach, problems);
             behind::check(&vips, reach, etcd_places, problems);
         }

@@ -160,7 +160,7 @@ fn no_vip(listen: Listen, vips: &[Vip]) -> Result<Listen, String> {
 }
 
 fn owner(ip: IpAddr, vips: &[Vip]) -> Option<&turnip_core::VipName> {
-    let vip = vips.iter().find(|vip| vip.config.addresses.iter().any(|net| net.addr() == ip));
+    let vip = vips.iter().find(|vip| vip.config.ips().any(|own| own == ip));
     vip.map(|vip| &vip.config.name)
 }
 

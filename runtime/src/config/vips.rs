@@ -1,17 +1,18 @@
 //! The tables `[[vip]]`, and the VIP of the original's four variables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-use turnip_core::adapter::Fenced;
-use turnip_core::{NodeName, Policy, VipConfig, VipName};
+use turnip_core::{ClusterName, NodeName, Policy, VipAddress, VipConfig, VipName};
 
+use super::addresses::{self, Addresses, SeenAddresses};
 use super::args::Variables;
+use super::companions::{self, SeenCompanions};
 use super::problem::{Collector, Place, Problem};
 use super::section::{Given, Section, Value};
 use super::values;
+use crate::kernel::{Companion, VirtualLink};
 
 /// The priority of a node that gives none.
 const PRIORITY_DEFAULT: u32 = 100;
@@ -23,14 +24,44 @@ pub struct Vip {
     pub config: VipConfig,
     /// On which interfaces it is announced; absent where that follows from its addresses.
     pub announce_on: Option<Vec<Arc<str>>>,
+    /// Whether it has a hardware address of its own, on interfaces of turnip's own.
+    pub virtual_mac: bool,
+    /// The routes and rules that come and go with it, with the place of each.
+    pub companions: Vec<(Companion, Place)>,
     /// Whether an interface that does not exist yet is waited for; otherwise it is an error.
     pub wait_for_interface: bool,
-    /// Where the interface is named.
-    pub(super) interface_place: Place,
+    /// Where each of its interfaces is named.
+    pub(super) interface_places: BTreeMap<Arc<str>, Place>,
     /// Where those are named on which it is announced.
     pub(super) announce_on_place: Place,
     /// Where the policy is named.
     pub(super) policy_place: Place,
+}
+
+impl Vip {
+    /// Puts its addresses, and the routes by their interfaces, on interfaces of turnip's own, where it
+    /// has a hardware address of its own.
+    pub(super) fn put_on_own_links(&mut self, cluster: &ClusterName) {
+        if !self.virtual_mac {
+            return;
+        }
+        let name = |parent: &Arc<str>| VirtualLink::new(cluster, &self.config.name, parent).name;
+        let mut own = BTreeMap::new();
+        let addresses = self.config.addresses.iter().map(|one| {
+            own.insert(Arc::clone(&one.interface), name(&one.interface));
+            let parent = Some(Arc::clone(&one.interface));
+            VipAddress { net: one.net, interface: name(&one.interface), parent }
+        });
+        self.config.addresses = addresses.collect();
+        for (what, _) in &mut self.companions {
+            what.lead_by(&own);
+        }
+    }
+
+    /// Where an interface of it is named.
+    pub(super) fn place_of(&self, interface: &Arc<str>) -> &Place {
+        self.interface_places.get(interface).unwrap_or(&Place::Default)
+    }
 }
 
 /// What the original's variables define.
@@ -77,32 +108,23 @@ pub(super) fn read(given: Option<Given>, problems: &mut Collector) -> Vec<Vip> {
 #[derive(Default)]
 struct Seen {
     names: BTreeMap<VipName, Place>,
-    addresses: BTreeMap<Fenced, (String, Place)>,
+    addresses: SeenAddresses,
+    companions: SeenCompanions,
 }
 
-fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Option<Vip> {
+fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Vec<Vip> {
+    let name_given = section.place_of("name");
     let name = name(&mut section, seen, problems);
     let title = name.as_ref().map_or("another VIP".to_owned(), |name| format!("the VIP {name:?}"));
-    let interface_given = section.take("interface");
-    let carrier = interface_given.as_ref().and_then(|given| given.as_text().ok());
-    let addresses = addresses(&mut section, &title, carrier, seen, problems);
-    let interface = match &interface_given {
-        Some(given) => match given.as_text().and_then(values::interface) {
-            Ok(interface) => Some(interface),
-            Err(what) => {
-                section.refuse("interface", given, what, problems);
-                None
-            }
-        },
-        None => {
-            section.lacks(
-                "interface",
-                "name the one that carries the address, as in \"eth0\" or \"lo\"",
-                problems,
-            );
-            None
-        }
-    };
+    let addresses = addresses::read(&mut section, &title, &mut seen.addresses, problems);
+    let ips = addresses.iter().flat_map(|found| &found.all).map(VipAddress::ip).collect();
+    let companions = companions::read(&mut section, &ips, &mut seen.companions, problems);
+    if let Some((_, place)) = companions.first()
+        && addresses.as_ref().is_some_and(|found| found.each)
+    {
+        let what = "of no use with each = true, which makes a VIP of each address: write a [[vip]] with the routes and rules for itself";
+        problems.add(Problem::new(place.clone(), "vip.route", None, what));
+    }
     let (policy, policy_place) = policy(&mut section, problems);
     let (announce_on, announce_on_place) = announce_on(&mut section, problems);
     let mut flag = |key: &'static str, default: bool| {
@@ -112,23 +134,74 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
     let defend = flag("defend", false);
     let require_carrier = flag("require_carrier", true);
     let keep_connections = flag("keep_connections", false);
+    let virtual_mac = flag("virtual_mac", false);
+    if virtual_mac && addresses.as_ref().is_some_and(|found| found.each) {
+        let what = "of no use with each = true: each of the VIPs would have an interface; leave one of the two out";
+        let place = section.place.clone();
+        problems.add(Problem::new(place, "vip.virtual_mac", Some("true".into()), what));
+    }
+    if virtual_mac && announce_on.is_some() {
+        let what = "of no use with virtual_mac = true: it is announced from the VIP's own hardware address, on its own interface; leave one of the two out";
+        problems.add(Problem::new(announce_on_place.clone(), "vip.announce_on", None, what));
+    }
     section.finish(problems);
-    Some(Vip {
+    let (Some(name), Some(addresses), Some(policy)) = (name, addresses, policy) else {
+        return Vec::new();
+    };
+    let Addresses { all, each, interfaces } = addresses;
+    let vip = Vip {
         config: VipConfig {
-            name: name?,
-            addresses: addresses?,
-            interface: Arc::from(interface?),
-            policy: policy?,
+            name,
+            addresses: all,
+            policy,
             defend,
             require_carrier,
             keep_connections,
         },
         announce_on,
+        virtual_mac,
+        companions,
         wait_for_interface,
-        interface_place: interface_given?.place,
+        interface_places: interfaces,
         announce_on_place,
         policy_place,
-    })
+    };
+    match each {
+        true => of_each(vip, &name_given.unwrap_or(Place::Default), seen, problems),
+        false => vec![vip],
+    }
+}
+
+/// A VIP for each of the addresses, with its address in its name.
+fn of_each(all: Vip, place: &Place, seen: &mut Seen, problems: &mut Collector) -> Vec<Vip> {
+    let mut vips = Vec::with_capacity(all.config.addresses.len());
+    for address in &all.config.addresses {
+        let text = format!("{}-{}", all.config.name, address.ip());
+        let name = match text.parse::<VipName>() {
+            Ok(name) if !seen.names.contains_key(&name) => name,
+            taken => {
+                let why = match taken {
+                    Ok(_) => "and there is another VIP of that name".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                let what = format!(
+                    "with each = true the VIP of {} is called {text:?}, {why}",
+                    address.ip()
+                );
+                problems.add(Problem::new(
+                    place.clone(),
+                    "vip.name",
+                    Some(format!("{:?}", all.config.name.as_str())),
+                    what,
+                ));
+                break;
+            }
+        };
+        seen.names.insert(name.clone(), place.clone());
+        let config = VipConfig { name, addresses: [address.clone()].into(), ..all.config.clone() };
+        vips.push(Vip { config, ..all.clone() });
+    }
+    vips
 }
 
 /// The interfaces that are named, at least one, each once.
@@ -184,68 +257,7 @@ fn name(section: &mut Section, seen: &mut Seen, problems: &mut Collector) -> Opt
     }
 }
 
-fn addresses(
-    section: &mut Section,
-    title: &str,
-    interface: Option<&str>,
-    seen: &mut Seen,
-    problems: &mut Collector,
-) -> Option<BTreeSet<IpNet>> {
-    let interface = Arc::from(interface.unwrap_or_default());
-    let (one, several) = (section.take("address"), section.take("addresses"));
-    if let (Some(_), Some(given)) = (&one, &several) {
-        let what = "given beside `address`; write all of them here, or the only one there";
-        section.refuse("addresses", given, what, problems);
-    }
-    let (key, items) = match (one, several) {
-        (Some(given), _) => ("address", vec![given]),
-        (None, Some(given)) => match given.as_list() {
-            Ok(items) if items.is_empty() => {
-                section.refuse("addresses", &given, "empty; write at least one", problems);
-                return None;
-            }
-            Ok(items) => ("addresses", items),
-            Err(what) => {
-                section.refuse("addresses", &given, what, problems);
-                return None;
-            }
-        },
-        (None, None) => {
-            section.lacks("address", "write it as in \"10.0.0.50/32\"", problems);
-            return None;
-        }
-    };
-    let mut addresses = BTreeSet::new();
-    let mut sound = true;
-    for item in &items {
-        match item.as_text().and_then(values::host_address) {
-            Ok(address) => {
-                let fenced = Fenced::new(&interface, address.addr());
-                if let Some((owner, place)) = seen.addresses.get(&fenced) {
-                    sound = false;
-                    let once = match fenced {
-                        Fenced::Anywhere(_) => "an address belongs to one VIP, once",
-                        Fenced::On(..) => {
-                            "a link-local address belongs to one VIP on an interface, once"
-                        }
-                    };
-                    let what = format!("the address of {owner} too, {}; {once}", at(place));
-                    section.refuse(key, item, what, problems);
-                } else {
-                    seen.addresses.insert(fenced, (title.to_owned(), item.place.clone()));
-                    addresses.insert(address);
-                }
-            }
-            Err(what) => {
-                sound = false;
-                section.refuse(key, item, what, problems);
-            }
-        }
-    }
-    sound.then_some(addresses)
-}
-
-fn at(place: &Place) -> String {
+pub(super) fn at(place: &Place) -> String {
     match place {
         Place::File { line, .. } => format!("in line {line}"),
         _ => "elsewhere".into(),
@@ -359,21 +371,23 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
     let net = values::usable(address, prefix?)
         .map_err(|what| check("TURNIP_IP", &variables.ip, what))
         .ok();
-    let id = id?;
+    let (id, interface) = (id?, interface?);
+    let place = Place::Variable("TURNIP_DEV".into());
     Some(Original {
         vip: Vip {
             config: VipConfig {
                 name: address.to_string().parse().expect("an IP address is a name"),
-                addresses: BTreeSet::from([net?]),
-                interface: Arc::from(interface?),
+                addresses: VipAddress::all_on(&interface, [net?]),
                 policy: Policy::Leader,
                 defend: false,
                 require_carrier: true,
                 keep_connections: false,
             },
             announce_on: None,
+            virtual_mac: false,
+            companions: Vec::new(),
             wait_for_interface: false,
-            interface_place: Place::Variable("TURNIP_DEV".into()),
+            interface_places: [(Arc::from(interface), place)].into(),
             announce_on_place: Place::Default,
             policy_place: Place::Variable("TURNIP_IP".into()),
         },

@@ -16,6 +16,8 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::{AddressAddRequest, Handle};
 use turnip_core::Link;
 
+use super::virtual_link;
+
 /// The mark of turnip's addresses: their IFA_PROTO, which `ip address` shows as `proto 0x74`
 /// (a `t`). The kernel itself uses 1 to 3. Kernels before 5.18 do not keep it.
 pub const MARK: u8 = 0x74;
@@ -65,6 +67,8 @@ pub(super) struct LinkState {
     pub master: Option<u32>,
     /// Of a VRF, the table of its routes.
     pub table: Option<u32>,
+    /// Whether turnip has made it, for a virtual hardware address.
+    pub is_turnips: bool,
 }
 
 impl LinkState {
@@ -87,6 +91,7 @@ impl LinkState {
             resolves: true,
             master: None,
             table: None,
+            is_turnips: false,
         }
     }
 
@@ -201,6 +206,7 @@ pub(super) fn parse_link(message: &LinkMessage) -> Option<LinkState> {
             && !flags.intersects(silent),
         master,
         table: vrf_table(message),
+        is_turnips: message.attributes.iter().any(is_own_alias),
     })
 }
 
@@ -213,6 +219,11 @@ pub(super) fn wants_to_be_announced(message: &LinkMessage) -> bool {
             LinkAttribute::Event(LinkEvent::NotifyPeers | LinkEvent::BondingFailover)
         )
     })
+}
+
+/// Whether it says that turnip has made the interface.
+fn is_own_alias(attribute: &LinkAttribute) -> bool {
+    matches!(attribute, LinkAttribute::IfAlias(alias) if alias.starts_with(virtual_link::ALIAS))
 }
 
 /// The table of a VRF's routes.
@@ -231,25 +242,39 @@ fn vrf_table(message: &LinkMessage) -> Option<u32> {
     })
 }
 
-/// The message that makes the interface keep the other IPv4 addresses of a subnet when the first
-/// of them goes, or makes it drop them.
+/// The message that changes IPv4 settings of an interface, which the kernel knows by these numbers
+/// (`IPV4_DEVCONF_…`).
 ///
 /// By netlink and not by /proc/sys, which a service manager mounts read-only. The library can
 /// only set all of an interface's settings at once, so this one is made here.
-pub(super) fn promoting_secondaries(index: u32, keeps: bool) -> LinkMessage {
-    const IFLA_AF_SPEC: u16 = 26;
+pub(super) fn ipv4_settings(index: u32, settings: &[(u16, u32)]) -> LinkMessage {
     const AF_INET: u16 = 2;
     const IFLA_INET_CONF: u16 = 1;
-    const PROMOTE_SECONDARIES: u16 = 20;
-    let nest = |kind: u16, inner: DefaultNla| {
-        let mut value = vec![0; inner.buffer_len()];
-        inner.emit(&mut value);
-        DefaultNla::new(kind | NLA_F_NESTED, value)
-    };
-    let value = DefaultNla::new(PROMOTE_SECONDARIES, u32::from(keeps).to_ne_bytes().to_vec());
-    let specification = nest(IFLA_AF_SPEC, nest(AF_INET, nest(IFLA_INET_CONF, value)));
+    let values = settings.iter();
+    let values = values.map(|(kind, value)| DefaultNla::new(*kind, value.to_ne_bytes().to_vec()));
+    let all = nest(IFLA_INET_CONF, &values.collect::<Vec<_>>());
+    of_family(index, nest(AF_INET, &[all]))
+}
+
+/// The message that has an interface generate no link-local address.
+pub(super) fn without_link_local(index: u32) -> LinkMessage {
+    const AF_INET6: u16 = 10;
+    const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+    const NONE: u8 = 1;
+    let mode = DefaultNla::new(IFLA_INET6_ADDR_GEN_MODE, vec![NONE]);
+    of_family(index, nest(AF_INET6, &[mode]))
+}
+
+fn of_family(index: u32, settings: DefaultNla) -> LinkMessage {
+    const IFLA_AF_SPEC: u16 = 26;
     let mut message = LinkMessage::default();
     message.header.index = index;
-    message.attributes.push(LinkAttribute::Other(specification));
+    message.attributes.push(LinkAttribute::Other(nest(IFLA_AF_SPEC, &[settings])));
     message
+}
+
+fn nest(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
+    let mut value = vec![0; inner.buffer_len()];
+    inner.emit(&mut value);
+    DefaultNla::new(kind | NLA_F_NESTED, value)
 }

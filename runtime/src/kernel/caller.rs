@@ -10,22 +10,24 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use turnip_core::adapter::{Call, Reply, Transaction, TransactionError};
-use turnip_core::{Assignment, KernelError, Listing, PresentAddress};
+use turnip_core::{Assignment, KernelError, Listing, PresentAddress, VipName};
 
 use super::address::{Found, LinkState, Put, Slot};
+use super::companions::Companions;
 use super::configured::Configured;
 use super::expected::Expected;
 use super::fence::Fence;
 use super::ipv6_off;
 use super::liveness::Liveness;
 use super::places::Places;
-use super::promotion::{self, Promotion};
 use super::record::{Entry, Record};
 use super::refusal::Refusal;
 use super::route::Route;
 use super::routes::Routes;
+use super::setting::Setting;
 use super::subnets::Subnets;
 use super::surroundings::Surroundings;
+use super::virtual_link::VirtualLinks;
 
 /// How often the addresses are listed anew because one is on an interface that was not there.
 const LIST_ATTEMPTS: usize = 8;
@@ -42,10 +44,14 @@ pub(super) struct Caller {
     pub expected: Expected,
     pub liveness: Liveness,
     /// Which interfaces keep the other addresses of a subnet when the first goes.
-    pub promotion: Promotion,
+    pub promotion: Setting,
+    /// The interfaces with a virtual hardware address.
+    pub virtual_links: VirtualLinks,
     pub surroundings: Surroundings,
     pub routes: Routes,
     pub subnets: Subnets,
+    /// What comes and goes with VIPs besides addresses.
+    pub companions: Companions,
 }
 
 type Answer = Result<(), KernelError>;
@@ -155,6 +161,11 @@ impl Caller {
         let has_vips = |state: &&LinkState| self.configured.vips_on(state).next().is_some();
         let of_vips: Vec<u32> = links.values().filter(has_vips).map(|state| state.index).collect();
         self.look_around(told, of_vips, addresses);
+        let with_ours: BTreeSet<u32> =
+            present.iter().filter(|(_, _, marked)| *marked).map(|(slot, ..)| slot.index).collect();
+        self.virtual_links.found(&mut self.route, links, |index| with_ours.contains(&index));
+        let ours = present.iter().filter(|(_, _, marked)| *marked).map(|(_, entry, _)| entry);
+        self.companions.found(&mut self.route, ours);
         let misplaced = |slot| self.surroundings.is_misplaced(slot);
         let present = present.into_iter().map(|(slot, (interface, address), marked)| {
             PresentAddress { interface, address, marked, misplaced: misplaced(slot) }
@@ -178,6 +189,8 @@ impl Caller {
     }
 
     fn put(&mut self, addresses: &[Assignment], lifetime_secs: u32) -> Vec<Answer> {
+        let unmade =
+            self.virtual_links.make(&mut self.route, addresses.iter().map(|one| &one.interface));
         let found = match self.route.resolve(addresses) {
             Ok(found) => found,
             Err(error) => return all(addresses, &refused(&error)),
@@ -209,10 +222,14 @@ impl Caller {
         let taken = slots.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let there: Vec<Slot> = taken.map(|(slot, _)| *slot).collect();
         there.iter().for_each(|slot| self.surroundings.set_right(*slot));
-        self.subnets.keep_on_link((&mut self.route, &self.routes), there, lifetime_secs);
+        self.subnets.keep_on_link((&mut self.route, &self.routes), there.clone(), lifetime_secs);
+        self.accompany(addresses, &found, &there, &new);
         let mut answers = answers.into_iter();
-        let of_slot = |slot: &Option<Slot>| {
-            let Some(slot) = slot else { return Err(KernelError::NoInterface) };
+        let of_slot = |(one, slot): (&Assignment, &Option<Slot>)| {
+            let Some(slot) = slot else {
+                let why = unmade.get(&one.interface);
+                return Err(why.cloned().unwrap_or(KernelError::NoInterface));
+            };
             match answers.next() {
                 Some(Err(refusal)) => {
                     if new.contains(slot) {
@@ -223,7 +240,23 @@ impl Caller {
                 _ => Ok(()),
             }
         };
-        found.iter().map(of_slot).collect()
+        addresses.iter().zip(&found).map(of_slot).collect()
+    }
+
+    /// Makes what comes with the VIPs of these addresses, of which those in `there` were put there.
+    fn accompany(
+        &mut self,
+        addresses: &[Assignment],
+        found: &[Option<Slot>],
+        there: &[Slot],
+        new: &HashSet<Slot>,
+    ) {
+        let pairs = || addresses.iter().zip(found).filter_map(|(one, slot)| Some((one, (*slot)?)));
+        let is_there = |slot: &Slot| there.contains(slot);
+        let came = pairs().filter(|(_, slot)| is_there(slot)).map(|(one, _)| &one.vip);
+        let is_new =
+            |vip: &VipName| pairs().any(|(one, slot)| one.vip == *vip && new.contains(&slot));
+        self.companions.came(&mut self.route, came, is_new);
     }
 
     /// Finds out from the first address that was put there whether the kernel keeps marks.
@@ -310,6 +343,7 @@ impl Caller {
 
     /// Puts back what was changed of interfaces that have no address of turnip's any more.
     fn put_back(&mut self) {
+        self.virtual_links.put_back(&mut self.route);
         if self.promotion.is_untouched() {
             return;
         }
@@ -322,12 +356,13 @@ impl Caller {
         };
         let marked = present.iter().filter(|found| found.marked).map(|found| found.slot.index);
         let used: HashSet<u32> = marked.chain(self.places.interfaces()).collect();
-        promotion::tell(&self.promotion.put_back(&mut self.route, |index| used.contains(&index)));
+        self.promotion.put_back_and_tell(&mut self.route, |index| used.contains(&index));
     }
 
     /// Takes them away from wherever they were put or found, whatever those interfaces are called by
     /// now; and from those that have the names now.
     fn delete(&mut self, addresses: &[Assignment]) -> Vec<Answer> {
+        self.companions.go(&mut self.route, addresses.iter().map(|one| &one.vip));
         let named = match self.route.resolve(addresses) {
             Ok(named) => named,
             Err(error) => return all(addresses, &refused(&error)),
@@ -367,6 +402,8 @@ impl Caller {
         let gone: Vec<_> = gone.map(|(one, _)| entry(one)).collect();
         self.record.strike(&gone);
         self.subnets.let_go((&mut self.route, &self.routes), left);
+        let used: BTreeSet<u32> = self.places.interfaces().collect();
+        self.virtual_links.remove_unused(&mut self.route, |index| used.contains(&index));
         for (assignment, answer) in addresses.iter().zip(&answers) {
             if let Err(error) = answer {
                 tracing::debug!(%assignment, %error, "an address cannot be taken away");

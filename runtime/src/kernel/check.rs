@@ -11,7 +11,8 @@ use turnip_core::{Assignment, Link, PresentAddress};
 use super::address::{Found, LinkState};
 use super::configured::Configured;
 use super::record::Record;
-use super::{promotion, route};
+use super::route;
+use super::setting::Which;
 use crate::host;
 
 const CAP_NET_ADMIN: u32 = 12;
@@ -87,7 +88,7 @@ pub fn addresses(
 /// When there is no such interface, or /proc/sys is not there.
 pub fn promotes_secondaries(interface: &str) -> io::Result<bool> {
     let own_name = own_name(interface)?;
-    promotion::is_set(own_name.as_deref().unwrap_or(interface))
+    Which::PromoteSecondaries.is_set(own_name.as_deref().unwrap_or(interface))
 }
 
 /// The gateway to which packets to this address go at first; none when it is on a subnet of this host's.

@@ -19,6 +19,8 @@ pub(super) struct Configured {
     entries: BTreeSet<Entry>,
     addresses: BTreeSet<IpAddr>,
     by_interface: HashMap<Arc<str>, Vec<IpNet>>,
+    /// Interfaces that carry no address themselves, but one of turnip's own that does.
+    parents: BTreeSet<Arc<str>>,
 }
 
 impl Configured {
@@ -31,7 +33,12 @@ impl Configured {
         for (interface, address) in &entries {
             by_interface.entry(Arc::clone(interface)).or_default().push(*address);
         }
-        Configured { entries, addresses, by_interface }
+        Configured { entries, addresses, by_interface, parents: BTreeSet::new() }
+    }
+
+    /// The same, with interfaces of which core wants to know besides.
+    pub fn with_links(self, parents: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Configured { parents: parents.into_iter().collect(), ..self }
     }
 
     /// All addresses, with their prefix lengths.
@@ -69,7 +76,10 @@ impl Configured {
 
     /// The interface as core knows it: by its own name, and by each other one that is configured.
     pub fn links(&self, state: &LinkState) -> Vec<Link> {
-        let others = state.other_names.iter().filter(|name| self.by_interface.contains_key(*name));
+        let is_wanted = |name: &&Arc<str>| {
+            self.by_interface.contains_key(*name) || self.parents.contains(*name)
+        };
+        let others = state.other_names.iter().filter(is_wanted);
         std::iter::once(&state.name).chain(others).map(|name| state.by(name)).collect()
     }
 }

@@ -3,9 +3,10 @@
 //! ```text
 //!   driver -- perform --> core's Adapter <-- a thread --> Caller --+--> Fence (nftables)
 //!          <-- events --- Events <-- multicast                     +--> Route (rtnetlink)
-//!          -- announce -> Announcer (a thread) --+                 +--> Places, Record, Promotion
+//!          -- announce -> Announcer (a thread) --+                 +--> Places, Record, Setting
 //!          <-- conflicts - Listener (a thread) --+--> Neighbourhood
 //!                         Routes (a thread) <-- multicast, dumps <-+
+//!                     Companions (a thread) <-- multicast <--------+
 //!          -- end_connections -> Connections (a thread)
 //! ```
 //!
@@ -18,6 +19,9 @@ mod beside;
 mod caller;
 mod channel;
 pub mod check;
+mod companion;
+mod companions;
+mod companions_watch;
 mod configured;
 mod conflicts;
 mod connections;
@@ -36,7 +40,6 @@ mod nft;
 mod packets;
 mod places;
 mod prefix_route;
-mod promotion;
 mod record;
 mod refusal;
 pub mod release;
@@ -46,10 +49,12 @@ mod routes;
 mod rule;
 mod rules;
 mod sets;
+mod setting;
 mod subnets;
 mod surroundings;
 mod takeover;
 mod thread;
+mod virtual_link;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -68,8 +73,11 @@ use turnip_core::{
 };
 
 pub use address::MARK;
+pub use companion::{Companion, VipRoute, VipRule};
+pub use companions::CompanionsOf;
 pub use conflicts::{Claim, Conflicts};
 pub use neighbourhood::AnnounceOn;
+pub use virtual_link::VirtualLink;
 
 use crate::clock::HostClock;
 use crate::host;
@@ -77,6 +85,7 @@ use crate::seams::Kernel;
 use address::LinkState;
 use announce::Announcer;
 use caller::Caller;
+use companions::Companions;
 use configured::{Configured, OwnNames};
 use connections::Connections;
 use events::{Events, Followed};
@@ -87,13 +96,14 @@ use listen::Listener;
 use liveness::Liveness;
 use neighbourhood::Neighbourhood;
 use places::Places;
-use promotion::Promotion;
 use record::Record;
 use route::Route;
 use routes::Routes;
+use setting::{Setting, Which};
 use subnets::Subnets;
 use surroundings::{AddressNews, Surroundings};
 use thread::Shared;
+use virtual_link::VirtualLinks;
 
 /// What the kernel adapter is started with.
 #[derive(Clone, Debug)]
@@ -102,6 +112,10 @@ pub struct Settings {
     pub configured: Vec<Assignment>,
     /// On which interfaces VIPs are announced, where that is not to be found out.
     pub announce_on: AnnounceOn,
+    /// The interfaces of VIPs with a virtual hardware address, made while these are here.
+    pub virtual_links: Vec<VirtualLink>,
+    /// The routes and rules of VIPs that have some.
+    pub companions: CompanionsOf,
     /// Whether to make a fence. [`fence::probe`] tells whether that works here.
     pub backstop: Backstop,
     /// Where the record of addresses is kept for kernels without marks: `/run/turnip`.
@@ -149,7 +163,9 @@ impl Netlink {
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let fence_repairs = fence.as_ref().map(Fence::repairs).unwrap_or_default();
         let expected = Expected::default();
-        let configured = Arc::new(Configured::new(&settings.configured));
+        let parents = settings.virtual_links.iter().map(|link| Arc::clone(&link.parent));
+        let configured = Configured::new(&settings.configured).with_links(parents);
+        let configured = Arc::new(configured);
         let neighbourhood =
             Neighbourhood::new(&settings.configured, settings.announce_on, own_names.clone());
         let (liveness, address_news) = (Liveness::default(), AddressNews::default());
@@ -164,14 +180,20 @@ impl Netlink {
         let mut events = events.map_err(context("cannot follow changes of addresses"))?;
         let routes = Routes::watch(Arc::clone(&configured));
         let routes = routes.map_err(context("cannot follow changes of routes"))?;
+        let companions = Companions::watch(settings.companions, &settings.configured);
+        let companions = companions.map_err(context("cannot follow changes of rules"))?;
         let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
         let conflicts = Conflicts::default();
+        let of_links = neighbourhood.clone();
         let (_listener, claims) =
             Listener::start(neighbourhood, expected.clone(), conflicts.clone())?;
         let connections = Connections::start()?;
         let namespace = host::network_namespace()?;
         let record = Record::open(&settings.runtime_directory, namespace);
-        let promotion = Promotion::open(&settings.runtime_directory, namespace);
+        let setting = |which| Setting::open(which, &settings.runtime_directory, namespace);
+        let promotion = setting(Which::PromoteSecondaries);
+        let of_parents = Which::OF_PARENTS.map(setting);
+        let virtual_links = VirtualLinks::new(settings.virtual_links, of_parents, of_links);
         let shared = Arc::new(Shared::new(adapter, clock));
         let of_caller = liveness.clone();
         let caller = |route| Caller {
@@ -183,9 +205,11 @@ impl Netlink {
             expected,
             liveness: of_caller,
             promotion,
+            virtual_links,
             surroundings: Surroundings::new(address_news),
             routes,
             subnets: Subnets::default(),
+            companions,
         };
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);

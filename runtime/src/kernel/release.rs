@@ -10,11 +10,13 @@ use turnip_core::PresentAddress;
 use turnip_core::adapter::Fenced;
 
 use super::address::{Found, Slot};
+use super::companions;
 use super::fence;
 use super::prefix_route::PrefixRoute;
-use super::promotion::{self, Promotion};
 use super::record::Record;
 use super::route::{self, Route};
+use super::setting::{Setting, Which};
+use super::virtual_link;
 use crate::host;
 
 /// What was removed.
@@ -26,6 +28,10 @@ pub struct Released {
     pub fence: bool,
     /// The interfaces whose `promote_secondaries` is as it was before turnip.
     pub promotions: Vec<String>,
+    /// Other settings of interfaces that are so, as in `arp_ignore of eth0`.
+    pub settings: Vec<String>,
+    /// The routes and rules that VIPs had.
+    pub companions: Vec<String>,
     /// What the fence stays for: addresses that are not turnip's, and that it silences.
     pub silenced: Vec<PresentAddress>,
 }
@@ -47,10 +53,10 @@ pub fn marked(runtime_directory: &Path) -> io::Result<Vec<PresentAddress>> {
 /// # Errors
 /// When an address could not be removed; the fence then stays, so that it is silent.
 pub fn release(runtime_directory: &Path) -> io::Result<Released> {
-    let (addresses, promotions) = release_addresses(runtime_directory)?;
+    let released = release_addresses(runtime_directory)?;
     let silenced = silenced()?;
     let fence = silenced.is_empty() && fence::remove()?;
-    Ok(Released { addresses, fence, promotions, silenced })
+    Ok(Released { fence, silenced, ..released })
 }
 
 /// The same, and removes the fence whatever answers without it.
@@ -58,8 +64,8 @@ pub fn release(runtime_directory: &Path) -> io::Result<Released> {
 /// # Errors
 /// The same.
 pub fn release_all(runtime_directory: &Path) -> io::Result<Released> {
-    let (addresses, promotions) = release_addresses(runtime_directory)?;
-    Ok(Released { addresses, fence: fence::remove()?, promotions, silenced: Vec::new() })
+    let released = release_addresses(runtime_directory)?;
+    Ok(Released { fence: fence::remove()?, ..released })
 }
 
 /// Puts back what was set of interfaces that have no address of turnip's any more, where a daemon leaves
@@ -70,29 +76,50 @@ pub fn release_all(runtime_directory: &Path) -> io::Result<Released> {
 pub fn put_back(runtime_directory: &Path) -> io::Result<()> {
     let namespace = host::network_namespace()?;
     let record = Record::open(runtime_directory, namespace);
-    let mut promotion = Promotion::open(runtime_directory, namespace);
+    let mut promotion = Setting::open(Which::PromoteSecondaries, runtime_directory, namespace);
+    let of_parents =
+        Which::OF_PARENTS.map(|which| Setting::open(which, runtime_directory, namespace));
     route::briefly(|route| {
         let used: BTreeSet<u32> =
             find(route, &record)?.into_iter().map(|(slot, _)| slot.index).collect();
-        promotion::tell(&promotion.put_back(route, |index| used.contains(&index)));
+        promotion.put_back_and_tell(route, |index| used.contains(&index));
+        if !route.links()?.values().any(|state| state.is_turnips) {
+            of_parents.into_iter().for_each(|mut one| one.put_back_and_tell(route, |_| false));
+        }
         Ok(())
     })
 }
 
-fn release_addresses(runtime_directory: &Path) -> io::Result<(Vec<PresentAddress>, Vec<String>)> {
+/// All but the fence.
+fn release_addresses(runtime_directory: &Path) -> io::Result<Released> {
     let namespace = host::network_namespace()?;
     let mut record = Record::open(runtime_directory, namespace);
-    let mut promotion = Promotion::open(runtime_directory, namespace);
-    let (found, promotions) = route::briefly(|route| {
+    let mut promotion = Setting::open(Which::PromoteSecondaries, runtime_directory, namespace);
+    let of_parents =
+        Which::OF_PARENTS.map(|which| (which, Setting::open(which, runtime_directory, namespace)));
+    let (found, (promotions, settings), companions) = route::briefly(|route| {
         let found = find(route, &record)?;
+        let companions = companions::release(route)?;
         take_away(route, &found, &mut promotion)?;
         take_away_routes(route)?;
-        Ok((found, promotion.put_back(route, |_| false)))
+        let links = route.links()?;
+        let own: Vec<u32> =
+            links.values().filter(|state| state.is_turnips).map(|state| state.index).collect();
+        if !own.is_empty() {
+            virtual_link::remove(route, &own)?;
+        }
+        let mut settings = Vec::new();
+        for (which, mut one) in of_parents {
+            let back = one.put_back(route, |_| false).into_iter();
+            settings.extend(back.map(|name| format!("{} of {name}", which.name())));
+        }
+        Ok((found, (promotion.put_back(route, |_| false), settings), companions))
     })?;
     let addresses: Vec<_> = found.into_iter().map(|(_, present)| present).collect();
     let gone: BTreeSet<_> = addresses.iter().map(|one| one.address).collect();
     record.strike_everywhere(&gone);
-    Ok((addresses, promotions))
+    let (fence, silenced) = (false, Vec::new());
+    Ok(Released { addresses, fence, promotions, settings, companions, silenced })
 }
 
 /// The addresses on this host that a fence knows as VIPs.
@@ -120,7 +147,7 @@ fn silenced() -> io::Result<Vec<PresentAddress>> {
 fn take_away(
     route: &mut Route,
     found: &[(Slot, PresentAddress)],
-    promotion: &mut Promotion,
+    promotion: &mut Setting,
 ) -> io::Result<()> {
     let v4 = found.iter().filter(|(slot, _)| slot.address.addr().is_ipv4());
     for index in v4.map(|(slot, _)| slot.index) {

@@ -26,6 +26,7 @@ use rtnetlink::packet_core::{
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::{AsyncSocket, Socket, SocketAddr};
 use tokio::runtime::Runtime;
@@ -121,6 +122,27 @@ impl Route {
         })
     }
 
+    /// Makes other requests, each with its flags.
+    pub fn request(&mut self, all: Vec<(RouteNetlinkMessage, u16)>) -> Answers {
+        self.request_all(|handle| {
+            all.into_iter().map(move |(message, flags)| request(handle.clone(), message, flags))
+        })
+    }
+
+    /// The host's rules of a family, as `parse` gives them.
+    pub fn rules<T>(
+        &mut self,
+        family: AddressFamily,
+        mut parse: impl FnMut(&RuleMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
+        let mut message = RuleMessage::default();
+        message.header.family = family;
+        self.dump(&RouteNetlinkMessage::GetRule(message), |message| match message {
+            RouteNetlinkMessage::NewRule(message) => parse(&message),
+            _ => None,
+        })
+    }
+
     /// The host's routes of a family, as `parse` gives them.
     pub fn routes<T>(
         &mut self,
@@ -157,14 +179,9 @@ impl Route {
         })
     }
 
-    /// Makes the interface keep the other IPv4 addresses of a subnet when the first of them goes, or
-    /// drop them.
-    pub fn promote_secondaries(
-        &mut self,
-        index: u32,
-        keeps: bool,
-    ) -> io::Result<Result<(), Refusal>> {
-        let message = address::promoting_secondaries(index, keeps);
+    /// Changes settings of the interface, which the kernel knows by these numbers.
+    pub fn set(&mut self, index: u32, settings: &[(u16, u32)]) -> io::Result<Result<(), Refusal>> {
+        let message = address::ipv4_settings(index, settings);
         let request = |handle: Handle| std::iter::once(handle.link().set(message).execute());
         Ok(self.request_all(request)?.pop().unwrap_or(Ok(())))
     }
@@ -210,7 +227,7 @@ impl Route {
     }
 
     /// The index of the interface that has the name, be it another one than its own.
-    fn index_of(&mut self, name: &str) -> io::Result<Option<u32>> {
+    pub fn index_of(&mut self, name: &str) -> io::Result<Option<u32>> {
         // The call for it takes none that is longer than an interface's own name can be.
         if name.len() > OWN_NAME_MAX {
             let has_it = |state: &LinkState| state.names().any(|other| **other == *name);

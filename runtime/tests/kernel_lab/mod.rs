@@ -13,7 +13,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMe
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 use rtnetlink::{LinkUnspec, LinkVeth};
 use turnip::clock::HostClock;
-use turnip::kernel::{AnnounceOn, Netlink, Settings};
+use turnip::kernel::{AnnounceOn, CompanionsOf, Netlink, Settings, VirtualLink};
 use turnip::seams::{Clock, Kernel};
 use turnip_core::{Assignment, Backstop, Instant, KernelError, KernelOp, KernelOutcome, Listing};
 use turnip_netns_tests::lab::Lab;
@@ -259,13 +259,34 @@ impl Host {
         configured: &[Assignment],
         announce_on: AnnounceOn,
     ) -> Self {
-        let clock = HostClock::new();
-        let settings = Settings {
+        Self::start_as(Settings {
             configured: configured.to_vec(),
             announce_on,
+            virtual_links: Vec::new(),
+            companions: CompanionsOf::new(),
             backstop,
             runtime_directory: directory.into(),
-        };
+        })
+    }
+
+    /// With routes and rules of the VIP `v`, and the interfaces of those that have some of their own.
+    pub fn accompanied(
+        configured: &[Assignment],
+        companions: CompanionsOf,
+        virtual_links: Vec<VirtualLink>,
+    ) -> Self {
+        Self::start_as(Settings {
+            configured: configured.to_vec(),
+            announce_on: AnnounceOn::new(),
+            virtual_links,
+            companions,
+            backstop: Backstop::Fence,
+            runtime_directory: "/nonexistent/turnip".into(),
+        })
+    }
+
+    fn start_as(settings: Settings) -> Self {
+        let clock = HostClock::new();
         let kernel = Netlink::open(settings, clock.clone())
             .expect("this test needs CAP_NET_ADMIN and nftables");
         Host { kernel, clock }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 use turnip_core::adapter::Adapter;
-use turnip_core::{Policy, VipConfig};
+use turnip_core::{Policy, VipAddress, VipConfig};
 
 /// The interface of all VIPs.
 pub(super) const INTERFACE: &str = "eth0";
@@ -56,8 +56,7 @@ fn vip(name: &str, addresses: &[u8]) -> VipConfig {
     };
     VipConfig {
         name: name.parse().expect("a name"),
-        addresses: addresses.iter().map(address).collect(),
-        interface: INTERFACE.into(),
+        addresses: VipAddress::all_on(INTERFACE, addresses.iter().map(address)),
         policy: Policy::Priority { priority: 0, preempt: false },
         defend: false,
         require_carrier: true,

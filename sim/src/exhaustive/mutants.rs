@@ -99,6 +99,7 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
                 "lifetimes count seconds and here are tenths; the kernel's timers are true",
             );
         }
+        Mutant::OneLinkSuffices => return Err("a host has one interface here"),
         Mutant::RenewWhileStale => {
             return Err("whoever hears nothing is silent here: no move depends on it");
         }

@@ -60,7 +60,7 @@ impl World {
             }
             drains.push([write(Op::Delete { key: key.clone() }), write(Op::Put { key, value })]);
         }
-        let of_vip = |vip: &VipConfig| vip.addresses.iter().copied().collect::<Vec<_>>();
+        let of_vip = |vip: &VipConfig| vip.addresses.iter().map(|one| one.net).collect::<Vec<_>>();
         let of_file = |vips: &Vec<VipConfig>| vips.iter().flat_map(of_vip).collect();
         World {
             options,

@@ -235,7 +235,7 @@ impl Gaps<'_> {
         }
         (0..self.plan.params.hosts).find(|&host| {
             let Some((name, section)) = self.section(host, address, at) else { return false };
-            let hit = |step: &&Step| is_hit(&step.fault, host, address, section.interface);
+            let hit = |step: &&Step| is_hit(&step.fault, host, address, section);
             !active.iter().any(hit) && !except.iter().any(hit) && self.all_agree(name, section, at)
         })
     }
@@ -272,7 +272,7 @@ impl Gaps<'_> {
         let sections = start.config.vips.iter();
         sections
             .map(|(name, section)| (*name, section))
-            .find(|(_, s)| s.addresses.contains(&address))
+            .find(|(_, s)| s.addresses.contains_key(&address))
     }
 
     /// Whether all hosts call the address's VIP by the same name: where not, nobody can be handed it, and
@@ -294,16 +294,19 @@ impl Gaps<'_> {
             })
         };
         let sections = || starts().flat_map(|start| &start.config.vips);
-        let touches = |theirs: &VipSection| !theirs.addresses.is_disjoint(&section.addresses);
+        let mean_the_same =
+            |theirs: &VipSection| theirs.addresses.keys().eq(section.addresses.keys());
+        let touches = |theirs: &VipSection| {
+            theirs.addresses.keys().any(|one| section.addresses.contains_key(one))
+        };
         let names: BTreeSet<NameId> = sections()
             .filter_map(|(other, theirs)| touches(theirs).then_some(*other))
             .chain([name])
             .collect();
-        let mut meant = sections()
-            .filter(|(other, theirs)| names.contains(other) || touches(theirs))
-            .map(|(_, theirs)| &theirs.addresses);
         starts().all(|start| start.config.cluster == 0)
-            && meant.all(|addresses| *addresses == section.addresses)
+            && sections()
+                .filter(|(other, theirs)| names.contains(other) || touches(theirs))
+                .all(|(_, theirs)| mean_the_same(theirs))
     }
 }
 
@@ -312,8 +315,9 @@ fn after(steps: &[&Step]) -> String {
     format!("after {}", each.join(" and "))
 }
 
-/// Whether a fault keeps a host from having an address.
-fn is_hit(fault: &Fault, hit: usize, address: AddressId, on: usize) -> bool {
+/// Whether a fault keeps a host from having an address, with the rest of
+/// the VIP that this is of there. One on several interfaces needs them all.
+fn is_hit(fault: &Fault, hit: usize, address: AddressId, section: &VipSection) -> bool {
     match *fault {
         Fault::Kill { host }
         | Fault::Restart { host }
@@ -324,7 +328,7 @@ fn is_hit(fault: &Fault, hit: usize, address: AddressId, on: usize) -> bool {
         | Fault::CutStore { host }
         | Fault::Drain { host } => host == hit,
         Fault::LinkDown { host, interface } | Fault::LinkGone { host, interface } => {
-            host == hit && interface == on
+            host == hit && section.addresses.values().any(|on| *on == interface)
         }
         Fault::RefuseAddress { host, vip } | Fault::Double { host, vip } => {
             host == hit && vip == address / 2

@@ -1,7 +1,7 @@
 //! What a host's configuration file says: everybody's, with the changes that the plan makes to this
 //! host's. A daemon reads it when its process starts, and at no other time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use turnip_core::Policy;
@@ -49,10 +49,8 @@ pub struct HostConfig {
 /// A VIP in a configuration file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VipSection {
-    /// Its addresses; at least one.
-    pub addresses: BTreeSet<AddressId>,
-    /// Which of the host's interfaces carries them.
-    pub interface: usize,
+    /// Its addresses, each with which of the host's interfaces carries it; at least one.
+    pub addresses: BTreeMap<AddressId, usize>,
     /// The host's part in its policy.
     pub policy: Policy,
 }
@@ -128,6 +126,11 @@ impl Params {
         (0..self.vips[vip].addresses).map(move |number| 2 * vip + number)
     }
 
+    /// The addresses of the VIP `vip`, each with which of a host's interfaces carries it.
+    pub fn places_of(&self, vip: usize) -> BTreeMap<AddressId, usize> {
+        self.addresses_of(vip).zip(self.vips[vip].interfaces).collect()
+    }
+
     /// All addresses.
     pub fn addresses(&self) -> impl Iterator<Item = AddressId> + '_ {
         (0..self.vips.len()).flat_map(|vip| self.addresses_of(vip))
@@ -146,8 +149,7 @@ impl Params {
         changes: impl IntoIterator<Item = &'a Change>,
     ) -> HostConfig {
         let section = |vip: usize| VipSection {
-            addresses: self.addresses_of(vip).collect(),
-            interface: self.vips[vip].interface,
+            addresses: self.places_of(vip),
             policy: self.vips[vip].policy.of(host),
         };
         let mut config = HostConfig {
@@ -168,7 +170,7 @@ impl HostConfig {
     /// All addresses in the file.
     #[cfg(test)]
     pub fn addresses(&self) -> impl Iterator<Item = AddressId> + '_ {
-        self.vips.values().flat_map(|vip| vip.addresses.iter().copied())
+        self.vips.values().flat_map(|vip| vip.addresses.keys().copied())
     }
 
     fn change(&mut self, host: usize, change: &Change) {
@@ -232,6 +234,8 @@ impl HostConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn config(changes: &[Change]) -> HostConfig {
@@ -241,7 +245,7 @@ mod tests {
     }
 
     fn addresses(config: &HostConfig, vip: NameId) -> Vec<AddressId> {
-        config.vips.get(&vip).into_iter().flat_map(|vip| vip.addresses.iter().copied()).collect()
+        config.vips.get(&vip).into_iter().flat_map(|vip| vip.addresses.keys().copied()).collect()
     }
 
     #[test]

@@ -75,8 +75,8 @@ pub struct Params {
 pub struct VipParams {
     /// How many addresses move as one.
     pub addresses: usize,
-    /// Which of a host's interfaces carries them.
-    pub interface: usize,
+    /// Which of a host's interfaces carries the first, and the second.
+    pub interfaces: [usize; 2],
     /// Who should own it.
     pub policy: PolicyParams,
 }
@@ -241,7 +241,7 @@ impl Params {
             together: true,
             interfaces: 1,
             vips: vec![
-                VipParams { addresses: 1, interface: 0, policy: PolicyParams::Spread };
+                VipParams { addresses: 1, interfaces: [0; 2], policy: PolicyParams::Spread };
                 vips
             ],
             lease_ms: 3_000,

@@ -131,6 +131,13 @@ fn of_hosts() -> Vec<Scenario> {
             interface_down,
         ),
         scenario(
+            "one-of-two-interfaces-down",
+            "the interface of one of the VIP's two addresses goes down on host 0: it passes both on",
+            &[Mutant::OneLinkSuffices],
+            50 * MS,
+            one_of_two_interfaces_down,
+        ),
+        scenario(
             "stolen-address",
             "somebody takes the address away: it is put back",
             &[Mutant::NoRepair],
@@ -142,6 +149,7 @@ fn of_hosts() -> Vec<Scenario> {
         match scenario.name {
             "outage-of-a-lease" => scenario.holder_at = Some((11_900 * MS, 0)),
             "stale-watch" => scenario.holder_at = Some((20 * S, 1)),
+            "one-of-two-interfaces-down" => scenario.holder_at = Some((10 * S, 1)),
             _ => {}
         }
     }
@@ -294,6 +302,14 @@ fn stale_watch() -> Plan {
 fn interface_down() -> Plan {
     let mut plan = ranked();
     plan.fault(8_000, 10_000, Fault::LinkDown { host: 0, interface: 0 });
+    plan
+}
+
+fn one_of_two_interfaces_down() -> Plan {
+    let mut plan = ranked();
+    plan.params.interfaces = 2;
+    (plan.params.vips[0].addresses, plan.params.vips[0].interfaces) = (2, [0, 1]);
+    plan.fault(8_000, 10_000, Fault::LinkDown { host: 0, interface: 1 });
     plan
 }
 

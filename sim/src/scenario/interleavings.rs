@@ -227,7 +227,7 @@ fn unseen_session() -> Plan {
         together: false,
         vips: vec![VipParams {
             addresses: 1,
-            interface: 0,
+            interfaces: [0; 2],
             policy: PolicyParams::Priority { priorities: vec![100, 50, 25, 0], preempt: true },
         }],
         ..Params::plain(4, 3, 1)

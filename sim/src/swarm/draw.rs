@@ -103,7 +103,8 @@ fn vips(rng: &mut Rng, hosts: usize, interfaces: usize) -> Vec<VipParams> {
     (0..count)
         .map(|_| VipParams {
             addresses: if rng.chance(200) { 2 } else { 1 },
-            interface: rng.index(interfaces),
+            // A clone: what else is drawn stays as it was.
+            interfaces: [rng.index(interfaces), rng.clone().index(interfaces)],
             policy: if mixed { policy(rng) } else { common.clone() },
         })
         .collect()

@@ -79,7 +79,7 @@ fn many_addresses_of_both_families_on_several_interfaces_are_held_and_handed_ove
     plan.params.interfaces = 3;
     plan.params.vips = vec![plan.params.vips[0].clone(); 150];
     for (number, vip) in plan.params.vips.iter_mut().enumerate() {
-        (vip.addresses, vip.interface) = (1 + number % 2, number % 3);
+        (vip.addresses, vip.interfaces) = (1 + number % 2, [number % 3, number / 2 % 3]);
     }
     plan.fault(10_000, 8_000, Fault::PowerOff { host: 1 });
     plan.fault(12_000, 3_000, Fault::Drain { host: 0 });

@@ -23,8 +23,7 @@ impl Vips {
             self.vips[index].may_have_connections = false;
         }
         let ended = vips.iter().map(|&index| own.vip(index)).filter(|vip| !vip.keep_connections);
-        let addresses: Vec<_> =
-            ended.flat_map(|vip| vip.addresses.iter().map(|address| address.addr())).collect();
+        let addresses: Vec<_> = ended.flat_map(|vip| vip.ips()).collect();
         if !addresses.is_empty() {
             out.push(Action::EndConnections { addresses });
         }

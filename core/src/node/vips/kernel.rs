@@ -125,14 +125,14 @@ impl Vips {
                     self.agenda.announce_from(index, situation.now);
                     self.repeat_announcing(own, index, situation.now);
                 }
-                Some(KernelError::TooLate) if !self.kernel_is_slow(situation, index) => {
+                Some((_, KernelError::TooLate)) if !self.kernel_is_slow(situation, index) => {
                     // Too little of the lease is left, or the kernel is slow: at once it would be
                     // too late again.
                     self.vips[index].leaving = Some(Leaving::NeedsReinstall);
                     self.vips[index].retry_at = Some(situation.retry_at());
                 }
-                Some(error) => {
-                    self.refused(situation, index, error, out);
+                Some((on, error)) => {
+                    self.refused(situation, index, (on, error), out);
                     changed.push(index);
                 }
             }
@@ -166,12 +166,12 @@ impl Vips {
             out.timers.set(Timer::KeptUntil, until);
         }
         let mut changed = Vec::new();
-        for (name, error) in errors_by_vip(failed) {
+        for (name, (on, error)) in errors_by_vip(failed) {
             let index = own.index_of(name);
             let Some(index) = index.filter(|index| self.is_current(*index, id)) else { continue };
             self.agenda.mark_dirty([index]);
             if *error == KernelError::NoInterface {
-                self.refused(situation, index, error, out);
+                self.refused(situation, index, (on, error), out);
                 changed.push(index);
             } else {
                 // The kernel silenced it: it is taken away, and put back if that is still right.
@@ -228,7 +228,7 @@ impl Vips {
             }
             self.agenda.mark_dirty([index]);
             let vip = &mut self.vips[index];
-            if let Some(error) = error {
+            if let Some((_, error)) = error {
                 let why = format!("its address is not removed: {error}");
                 out.report(Report::KernelFails { vip: name.clone(), why });
                 vip.remove_again_at = Some(situation.now + REMOVE_AGAIN_AFTER);
@@ -250,7 +250,7 @@ impl Vips {
         &mut self,
         situation: &Situation<'_>,
         index: VipIndex,
-        error: &KernelError,
+        (on, error): (&Assignment, &KernelError),
         out: &mut Outbox,
     ) {
         let is_without_interface = |blocked: &Blocked| blocked.until.is_none();
@@ -259,7 +259,7 @@ impl Vips {
             return;
         }
         // Where nothing was told of a missing interface, nothing may be told of its return.
-        let why = format!("{error} ({})", situation.own.vip(index).interface);
+        let why = format!("{error} ({})", on.interface);
         let vip = &mut self.vips[index];
         let until = situation.now + lease::back_off(vip.refusals);
         vip.refusals += 1;
@@ -357,6 +357,7 @@ impl Vips {
     }
 }
 
-fn errors_by_vip(failed: &Failed) -> BTreeMap<&VipName, &KernelError> {
-    failed.iter().map(|(assignment, error)| (&assignment.vip, error)).collect()
+/// What went wrong with each VIP: with the last of its addresses with which something did.
+fn errors_by_vip(failed: &Failed) -> BTreeMap<&VipName, (&Assignment, &KernelError)> {
+    failed.iter().map(|(assignment, error)| (&assignment.vip, (assignment, error))).collect()
 }

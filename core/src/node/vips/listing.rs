@@ -1,6 +1,7 @@
 //! What the kernel says is there, held against what should be (rules 6 and 7).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::state::{Event, State};
 use super::vip::Blocked;
@@ -180,8 +181,7 @@ impl Vips {
         out: &mut Outbox,
     ) -> bool {
         let config = own.vip(index);
-        let interface = &config.interface;
-        let why = match interfaces.link(interface) {
+        let wrong = |interface: &Arc<str>| match interfaces.link(interface) {
             None => Some(format!("interface {interface} does not exist")),
             Some(link) if !link.up => Some(format!("interface {interface} is down")),
             Some(link) if !link.carrier && config.require_carrier => {
@@ -189,8 +189,13 @@ impl Vips {
             }
             Some(_) => None,
         };
+        // Each of them is needed: a router's outside is of no use without its inside.
+        let mut all: Vec<String> = config.links().into_iter().filter_map(wrong).collect();
+        if own.mutated(Mutant::OneLinkSuffices) && all.len() < config.links().len() {
+            all.clear();
+        }
         let vip = &mut self.vips[index];
-        match why {
+        match (!all.is_empty()).then(|| all.join(", ")) {
             Some(why) => {
                 // Another interface, another attempt.
                 vip.failed_at = None;

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use turnip::config::{Config, Vip};
 use turnip::kernel::{check as host, fence};
 use turnip::lock::{InstanceLock, LockError};
-use turnip_core::{Link, VipConfig};
+use turnip_core::Link;
 
-use super::Findings;
+use super::{Findings, companions};
 use crate::commands::needs::{self, Silencing, Unprivileged};
 
 /// Checks privileges, and what the configuration needs of the host.
@@ -33,9 +33,13 @@ pub async fn check(config: Option<&Config>, findings: &mut Findings) {
         Err(error) => findings.error("interfaces", format!("cannot be listed: {error}")),
     }
     secondaries(config, findings);
+    companions::virtual_links(config, findings);
     ipv6(&with_own_names(config), findings);
     match host::own_addresses() {
-        Ok(own) => own_addresses(&with_own_names(config), &own, findings),
+        Ok(own) => {
+            own_addresses(&with_own_names(config), &own, findings);
+            companions::check(config, &own, findings);
+        }
         Err(error) => findings.warning("addresses", format!("cannot be listed: {error}")),
     }
 }
@@ -65,7 +69,12 @@ pub fn with_own_names(config: &Config) -> Config {
     };
     let mut config = config.clone();
     for vip in &mut config.vips {
-        translate(&mut vip.config.interface);
+        let translated = std::mem::take(&mut vip.config.addresses).into_iter().map(|mut one| {
+            translate(&mut one.interface);
+            one.parent.iter_mut().for_each(&mut translate);
+            one
+        });
+        vip.config.addresses = translated.collect();
         vip.announce_on.iter_mut().flatten().for_each(&mut translate);
     }
     config
@@ -89,7 +98,7 @@ fn interfaces(config: &Config, links: &[Link], findings: &mut Findings) {
             findings.error("interfaces", problem.to_string());
         }
     }
-    let wanted: BTreeSet<Wanted<'_>> = config.vips.iter().map(Wanted::of).collect();
+    let wanted: BTreeSet<Wanted<'_>> = config.vips.iter().flat_map(Wanted::of).collect();
     for Wanted { name, waited_for, carrier } in wanted {
         // One that is named by another name than its own is shown with that.
         let shown = match host::own_name(name) {
@@ -126,19 +135,17 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(vip: &'a Vip) -> Self {
-        let VipConfig { interface, require_carrier, .. } = &vip.config;
-        let (waited_for, carrier) = (vip.wait_for_interface, *require_carrier);
-        Wanted { name: interface, waited_for, carrier }
+    fn of(vip: &'a Vip) -> impl Iterator<Item = Self> {
+        let (waited_for, carrier) = (vip.wait_for_interface, vip.config.require_carrier);
+        vip.config.links().into_iter().map(move |name| Wanted { name, waited_for, carrier })
     }
 }
 
 /// Without it, the kernel takes away every other address of a subnet together with the first one.
 fn secondaries(config: &Config, findings: &mut Findings) {
-    let in_subnets = config.vips.iter().filter(|vip| {
-        vip.config.addresses.iter().any(|net| net.addr().is_ipv4() && net.prefix_len() < 32)
-    });
-    let interfaces: BTreeSet<&str> = in_subnets.map(|vip| &*vip.config.interface).collect();
+    let all = config.vips.iter().flat_map(|vip| &vip.config.addresses);
+    let in_subnets = all.filter(|one| one.ip().is_ipv4() && one.net.prefix_len() < 32);
+    let interfaces: BTreeSet<&str> = in_subnets.map(|one| &*one.interface).collect();
     for name in interfaces {
         match host::promotes_secondaries(name) {
             Ok(true) => findings.ok("secondaries", format!("{name} promotes them")),
@@ -154,13 +161,11 @@ fn secondaries(config: &Config, findings: &mut Findings) {
 
 /// IPv6 that is switched off is noticed by nobody before an address is put there.
 fn ipv6(config: &Config, findings: &mut Findings) {
-    let with_ipv6 = config
-        .vips
-        .iter()
-        .filter(|vip| vip.config.addresses.iter().any(|net| net.addr().is_ipv6()));
-    let mut by_interface = BTreeMap::<&str, Vec<&str>>::new();
-    for vip in with_ipv6 {
-        by_interface.entry(&vip.config.interface).or_default().push(vip.config.name.as_str());
+    let mut by_interface = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for vip in &config.vips {
+        for one in vip.config.addresses.iter().filter(|one| one.ip().is_ipv6()) {
+            by_interface.entry(one.link()).or_default().insert(vip.config.name.as_str());
+        }
     }
     for (name, vips) in by_interface {
         let setting = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
@@ -172,7 +177,7 @@ fn ipv6(config: &Config, findings: &mut Findings) {
         if is_off {
             let what = format!(
                 "IPv6 is disabled on {name}, so this host can hold no IPv6 address, and so none of {}: set net.ipv6.conf.{name}.disable_ipv6 and net.ipv6.conf.all.disable_ipv6 to 0, and boot without ipv6.disable=1",
-                vips.join(", ")
+                vips.into_iter().collect::<Vec<_>>().join(", ")
             );
             findings.error("IPv6", what);
         }
@@ -182,31 +187,31 @@ fn ipv6(config: &Config, findings: &mut Findings) {
 /// A VIP with a subnet in which the host has an address of its own: either may be the source of the
 /// host's own connections, and turnip has to see to it that it is not the VIP.
 fn own_addresses(config: &Config, own: &[(Arc<str>, IpNet)], findings: &mut Findings) {
-    let is_vip = |own: &IpNet| config.vips.iter().any(|vip| vip.config.addresses.contains(own));
-    for vip in &config.vips {
-        for address in &vip.config.addresses {
-            if address.prefix_len() == address.max_prefix_len() {
-                continue;
-            }
-            let beside = own.iter().find(|(interface, own)| {
-                *interface == vip.config.interface
-                    && address.contains(&own.addr())
-                    && own.addr() != address.addr()
-                    && !is_vip(own)
-            });
-            if let Some((interface, own)) = beside {
-                let alone = IpNet::from(address.addr());
-                let why = match address {
-                    IpNet::V4(_) => {
-                        "turnip puts the VIP behind it each time that it comes back, which takes some ms"
-                    }
-                    IpNet::V6(_) => "turnip sees to it that the VIP is no source while it is there",
-                };
-                findings.warning(
+    let all = || config.vips.iter().flat_map(|vip| &vip.config.addresses);
+    let is_vip = |own: &IpNet| all().any(|one| one.net == *own);
+    for one in all() {
+        let address = one.net;
+        if address.prefix_len() == address.max_prefix_len() {
+            continue;
+        }
+        let beside = own.iter().find(|(interface, own)| {
+            interface == one.link()
+                && address.contains(&own.addr())
+                && own.addr() != address.addr()
+                && !is_vip(own)
+        });
+        if let Some((interface, own)) = beside {
+            let alone = IpNet::from(address.addr());
+            let why = match address {
+                IpNet::V4(_) => {
+                    "turnip puts the VIP behind it each time that it comes back, which takes some ms"
+                }
+                IpNet::V6(_) => "turnip sees to it that the VIP is no source while it is there",
+            };
+            findings.warning(
                     "addresses",
                     format!("{interface} has {own} of its own in the subnet of {address}: {why}; {alone} is better"),
                 );
-            }
         }
     }
 }

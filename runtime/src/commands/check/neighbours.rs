@@ -26,8 +26,7 @@ const SHOWN: usize = 5;
 
 /// Says where each VIP will be announced, and asks the neighbours for those that nobody holds.
 pub async fn check(config: &Config, findings: &mut Findings) {
-    let addresses = config.vips.iter().flat_map(|vip| &vip.config.addresses);
-    let addresses: BTreeSet<IpAddr> = addresses.map(|net| net.addr()).collect();
+    let addresses: BTreeSet<IpAddr> = config.vips.iter().flat_map(|vip| vip.config.ips()).collect();
     let surroundings = match Surroundings::look(&addresses) {
         Ok(surroundings) => surroundings,
         Err(error) => {
@@ -72,8 +71,8 @@ fn announcements(config: &Config, surroundings: &Surroundings, findings: &mut Fi
         proxies_neighbours: &|name| neighbours::proxies_neighbours(name).unwrap_or(true),
     };
     let mut alike: BTreeMap<Prospect, Vec<String>> = BTreeMap::new();
-    for vip in config.vips.iter().filter(|vip| surroundings.has(&vip.config.interface)) {
-        for assignment in vip.config.assignments() {
+    for vip in &config.vips {
+        for assignment in vip.config.assignments().filter(|one| surroundings.has(&one.interface)) {
             let chosen = vip.announce_on.as_deref();
             let places = surroundings.places(&assignment, chosen);
             for prospect in prospects(&assignment, chosen, places, &kernel) {
@@ -212,7 +211,7 @@ async fn claims(config: &Config, surroundings: &Surroundings, findings: &mut Fin
     // One may have been taken meanwhile, and then that host answered.
     let held = self::held(config).await.unwrap_or(held);
     for vip in config.vips.iter().filter(|vip| !held.contains(&vip.config.name)) {
-        for address in vip.config.addresses.iter().map(|net| net.addr()) {
+        for address in vip.config.ips() {
             if let Some(claimants) = found.get(&address) {
                 findings.warning(CLAIMED, claimed(address, claimants));
             }

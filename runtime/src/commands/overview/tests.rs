@@ -3,7 +3,7 @@ use turnip_core::records::{
     DrainRecord, MemberRecord, NodeRecord, Nonce, PinRecord, Record, SessionRecord, VipOffer,
     VipRecord, decode, encode,
 };
-use turnip_core::{HostId, Policy, SessionId, VipConfig};
+use turnip_core::{HostId, Policy, SessionId, VipAddress, VipConfig};
 
 use super::*;
 
@@ -38,8 +38,7 @@ impl Store {
         let id = SessionId(self.put(self.keys.session(&node), &session));
         let vip = VipConfig {
             name: "v".parse().unwrap(),
-            addresses: ["10.0.0.50/32".parse().unwrap()].into(),
-            interface: "lo".into(),
+            addresses: VipAddress::all_on("lo", ["10.0.0.50/32".parse().unwrap()]),
             policy: self.policy,
             defend: false,
             require_carrier: true,

@@ -406,11 +406,10 @@ fn fresh_kernel(params: &Params, interfaces: &[Arc<str>]) -> Kernel {
 fn assignments(config: &HostConfig, env: &Env) -> Vec<Assignment> {
     let layout = &env.layout;
     let of_section = |(&name, section): (&usize, &VipSection)| {
-        let (vip, interface) = (layout.names.vip(name).clone(), section.interface);
-        let interface = Arc::clone(&layout.interfaces[interface]);
-        let one = move |&id: &AddressId| Assignment {
+        let vip = layout.names.vip(name).clone();
+        let one = move |(&id, &interface): (&AddressId, &usize)| Assignment {
             vip: vip.clone(),
-            interface: Arc::clone(&interface),
+            interface: Arc::clone(&layout.interfaces[interface]),
             address: config::net(id),
         };
         section.addresses.iter().map(one).collect::<Vec<_>>()

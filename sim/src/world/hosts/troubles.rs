@@ -33,7 +33,7 @@ impl Hosts {
     pub fn plant(&mut self, host: HostId, vip: usize, env: &mut Env) {
         let target = &mut self.list[host];
         let net = config::net(2 * vip);
-        let interface = &env.layout.interfaces[env.plan.params.vips[vip].interface];
+        let interface = &env.layout.interfaces[env.plan.params.vips[vip].interfaces[0]];
         if target.kernel.plant(net, interface) {
             target.process.tell(KernelEvent::AddressChanged);
             self.kernel_changed(host, &Affected::Some(vec![net.addr()]), env);
@@ -101,7 +101,7 @@ impl Hosts {
 
     /// A host hears that a machine which knows nothing of turnip has the first address of a VIP.
     pub fn claim(&mut self, host: HostId, vip: usize, env: &mut Env) {
-        let interface = &env.layout.interfaces[env.plan.params.vips[vip].interface];
+        let interface = &env.layout.interfaces[env.plan.params.vips[vip].interfaces[0]];
         let assignment = Assignment {
             vip: env.layout.names.vip(vip).clone(),
             interface: Arc::clone(interface),
