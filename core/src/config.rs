@@ -104,6 +104,11 @@ impl Policy {
 }
 
 impl VipConfig {
+    /// Whether it puts the same addresses on the same interface as the other does.
+    pub fn is_where(&self, other: &VipConfig) -> bool {
+        self.interface == other.interface && self.addresses == other.addresses
+    }
+
     /// Whether the address on that interface is one that turnip puts there for it.
     pub fn belongs_on(&self, interface: &str, address: IpNet) -> bool {
         *self.interface == *interface && self.addresses.contains(&address)

@@ -243,6 +243,11 @@ pub enum Report {
         /// For how long nothing is held or claimed, at least.
         quiet: Duration,
     },
+    /// The node goes by another configuration, but for these VIPs, which wait until what was there is gone.
+    Reconfigured {
+        /// Today's VIPs that are on their way out.
+        waits_for: Vec<VipName>,
+    },
     /// A session that this very host has, and cannot go on with, is given up for a new one.
     SessionReplaced {
         /// Why it cannot go on.
@@ -365,6 +370,12 @@ impl fmt::Display for Report {
                 "etcd is not the store that it was: {why}; dropping everything and starting over: nothing is held or claimed here for {:.1} s, for a host that does not know yet may hold as long",
                 quiet.as_secs_f64()
             ),
+            Report::Reconfigured { waits_for } if waits_for.is_empty() => {
+                f.write_str("the new configuration holds")
+            }
+            Report::Reconfigured { waits_for } => {
+                write!(f, "the new configuration holds when these have left: {}", some_of(waits_for))
+            }
             Report::SessionReplaced { why } => {
                 write!(f, "{why}; nothing is held by it here, so it is deleted, and a new one opened")
             }

@@ -8,6 +8,7 @@ use crate::name::NodeName;
 use crate::node::freeing::Freeing;
 use crate::node::outbox::Outbox;
 use crate::node::own::VipIndex;
+use crate::node::reload::Retiring;
 use crate::time::Instant;
 
 /// What is to be done now, for many VIPs at once.
@@ -73,6 +74,10 @@ impl Vips {
     /// The kernel has acknowledged that the VIP is not here.
     fn reconcile_absent(&mut self, context: &Context<'_>, index: VipIndex, tasks: &mut Tasks) {
         let situation = &context.situation;
+        if situation.own.retiring(index) == Some(Retiring::InPlace) {
+            // It is about to be put here anew, otherwise.
+            return;
+        }
         if self.ends_connections(context, index) {
             tasks.end_connections.push(index);
         }
@@ -116,7 +121,7 @@ impl Vips {
 
     /// The most wanted other node, or nobody. While the address belongs to another VIP nobody can
     /// take it.
-    fn successor(&self, context: &Context<'_>, index: VipIndex) -> Option<NodeName> {
+    pub(super) fn successor(&self, context: &Context<'_>, index: VipIndex) -> Option<NodeName> {
         let Context { situation, candidates, .. } = context;
         if candidates.conflict(index).is_some() {
             return None;
