@@ -236,6 +236,7 @@ impl About {
             Report::RaftLeader(false) => event("no-raft-leader"),
             Report::NoOwnMember { .. } => event("no-own-member"),
             Report::StoreChanged { .. } => event("store-changed"),
+            Report::Reconfigured { .. } => event("reconfigured"),
             Report::SessionReplaced { .. } => event("session-replaced"),
             Report::NameContested { .. } => event("name-contested"),
         }

@@ -15,7 +15,7 @@ use crate::plan::Daemon;
 use crate::plan::config::{self, LeaseParams};
 use crate::record::Refusal;
 use crate::time::S;
-use crate::world::World;
+use crate::world::{Inner, World};
 use crate::world::layout::Layout;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
@@ -35,7 +35,7 @@ pub async fn run(world: Rc<World>, host: usize) {
         (KernelOutcome::Failed(error), _) => Err(error),
         (_, Daemon::Naive) => Ok(naive::run(&world, &seam, host).await),
         (_, Daemon::Turnip(mutant)) => {
-            let mut node = Node::new(node_config(&world, host), seam.now());
+            let mut node = Node::new(node_config(world.inner(), host), seam.now());
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }
@@ -77,8 +77,8 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
     driver::run(node, seam, seam, seam, seam, seam.commands(), observe).await
 }
 
-fn node_config(world: &World, host: usize) -> NodeConfig {
-    let inner = world.inner();
+/// What a host's node goes by.
+pub fn node_config(inner: &Inner, host: usize) -> NodeConfig {
     let (params, layout, hosts) = (&inner.env.plan.params, &inner.env.layout, &inner.hosts);
     let config = hosts.config(host);
     let vips = config.vips.iter().map(|(&name, section)| VipConfig {

@@ -5,14 +5,17 @@
 //! waited for, because at a power failure turnip starts before a quorum does; what does not get
 //! better by waiting (credentials, certificates, the wrong member) ends it.
 
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
 use turnip::clock::HostClock;
 use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
@@ -25,10 +28,12 @@ use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
 use turnip_core::{Backstop, Causes, Exit, Keys, Node, StoreError};
 
+use super::control::Control;
 use super::growth::{self, Concerns};
 use super::local::LocalStatus;
 use super::manager::Manager;
 use super::needs::{self, Silencing};
+use super::reload::{Progress, Reloader, Waiting};
 use super::service::{self, Service};
 use super::{FAILED, OK, behind, certificates, fail, heartbeats, membership, own_addresses};
 use crate::logging;
@@ -44,19 +49,27 @@ pub fn run(sources: &Sources) -> ExitCode {
         Ok(config) => config,
         Err(problems) => return super::refuse(&problems),
     };
-    let _flush = match logging::start(config.reach.log) {
+    let flush = match logging::start(config.reach.log) {
         Ok(flush) => flush,
         Err(error) => return fail(FAILED, format!("cannot start: {error}")),
     };
     for notice in &config.reach.notices {
         tracing::warn!("{notice}");
     }
-    let manager = Manager::new();
+    let (manager, again) = (Manager::new(), Cell::new(false));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime
         .map_err(|error| format!("cannot start: {error}"))
-        .and_then(|runtime| runtime.block_on(serve(&config, &manager)));
+        .and_then(|runtime| runtime.block_on(serve(&config, sources, &manager, &again)));
     match outcome {
+        Ok(Exit::Stopped) if again.get() => {
+            drop(flush);
+            start_anew()
+        }
+        Ok(Exit::Left) => {
+            tracing::info!("left addresses, fence and session to the next start");
+            ExitCode::from(OK)
+        }
         Ok(Exit::Stopped) => {
             tracing::info!("stopped");
             ExitCode::from(OK)
@@ -67,6 +80,16 @@ pub fn run(sources: &Sources) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// The same process, from its beginning: what it was started with reads the configuration anew.
+fn start_anew() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let mut command = std::process::Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    fail(FAILED, format!("cannot start anew: {}", command.args(arguments).exec()))
 }
 
 /// Where what outlives a boot is kept.
@@ -89,7 +112,7 @@ fn directory(variable: &str, default: &str) -> PathBuf {
 }
 
 /// The names of all interfaces.
-fn interfaces() -> Result<Vec<String>, String> {
+pub fn interfaces() -> Result<Vec<String>, String> {
     let links = check::links().map_err(|error| format!("cannot list the interfaces: {error}"))?;
     Ok(links.into_iter().map(|link| link.name.to_string()).collect())
 }
@@ -104,7 +127,12 @@ fn log_dangers(config: &Config, etcd: &Etcd) {
     }
 }
 
-async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
+async fn serve(
+    config: &Config,
+    sources: &Sources,
+    manager: &Manager,
+    again: &Cell<bool>,
+) -> Result<Exit, String> {
     needs::privileges().map_err(|why| why.to_string())?;
     serve_what_there_is(config, &interfaces()?, manager)?;
     let _lock = InstanceLock::take(config.node.as_str()).map_err(|error| error.to_string())?;
@@ -118,9 +146,15 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     }
     let metrics = super::metrics::start(config, backstop)?;
     let mut commands = Box::pin(commands(manager.clone())?);
+    let mut hangup = listen(SignalKind::hangup())?;
+    let control = Control::new(&runtime_directory(), &config.node);
+    let waiting = Waiting { sources, config, again, ends: Notify::new() };
     tokio::select! {
         waited = wait_for_etcd(&etcd, config, manager) => waited?,
         _ = commands.next() => return Ok(Exit::Stopped),
+        () = control.serve(async |request| waiting.act(request).await) => {}
+        () = on_each(&mut hangup, async || { let _ = waiting.reload(false); }) => {}
+        () = waiting.ends.notified() => return Ok(Exit::Stopped),
         () = super::metrics::wait(metrics.as_ref()) => {}
         () = service::watchdog(manager, None, config.lease.renew()) => {}
     }
@@ -154,12 +188,29 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let notes = local.notes();
     let certificate_notes = local.notes();
     let keys = Keys::new(&config.reach.cluster);
-    let node = config.node_config(host, process, backstop, heartbeats);
-    let node = Node::new(node, clock.now());
+    let started_with = config.node_config(host, process, backstop, heartbeats);
+    let node = Node::new(started_with.clone(), clock.now());
+    let (to_node, asked) = mpsc::unbounded_channel();
+    let asked = stream::unfold(asked, async |mut asked: mpsc::UnboundedReceiver<Command>| {
+        Some((asked.recv().await?, asked))
+    });
+    let progress = Progress::new();
 
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
-    let heartbeat = service.heartbeat();
+    let (heartbeat, configured) = (service.heartbeat(), service.configured());
+    let reloader = Reloader {
+        sources,
+        running: RefCell::new(config.clone()),
+        started_with,
+        to_node,
+        manager: manager.clone(),
+        kernel: &kernel,
+        etcd: &etcd,
+        progress: &progress,
+        configured: &configured,
+        again,
+    };
     let reports = logging::Reports::default();
     let observe = |observation: Observation<'_>| match observation {
         Observation::Turn => service.turn(),
@@ -170,6 +221,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
             reports.report(report);
             service.report(report);
             notes.report(report);
+            progress.report(report);
             recorder.iter_mut().for_each(|recorder| recorder.report(report));
         }
     };
@@ -178,6 +230,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let counters = || metrics.as_ref().map(|metrics| metrics.counters.clone());
     let store = MeteredStore::new(&etcd, counters(), keys.clone(), config.node.clone());
     let metered = MeteredKernel::new(&kernel, counters());
+    let commands = stream::select(commands, Box::pin(asked));
     let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
     let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
     tokio::select! {
@@ -190,6 +243,8 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         never = etcd.upkeep(keys.prefix()) => match never {},
         never = certificates::warn(&etcd, &certificate_notes, &outside) => match never {},
         () = local.serve() => Err("the status ended".into()),
+        () = control.serve(async |request| reloader.act(request).await) => Err("the control ended".into()),
+        () = on_each(&mut hangup, async || { let _ = reloader.reload(false, false).await; }) => Err("reloading ended".into()),
         () = reports.serve() => Err("the log ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
@@ -325,26 +380,42 @@ fn log_start(config: &Config, backstop: Backstop, heard_at: Option<SocketAddr>) 
     );
 }
 
-/// The first signal asks for an orderly stop, the second one does not wait.
+fn listen(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot wait for signals: {error}"))
+}
+
+/// Does it each time that the signal comes; never ends.
+async fn on_each(signal: &mut Signal, act: impl AsyncFn()) {
+    while signal.recv().await.is_some() {
+        act().await;
+    }
+    std::future::pending().await
+}
+
+/// The first signal asks for an orderly stop, or to leave all to the next start; the second one does not
+/// wait.
 fn commands(manager: Manager) -> Result<impl Stream<Item = Command>, String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
-    // A terminal that goes away is no reason to leave addresses behind.
-    let mut hangup = listen(SignalKind::hangup())?;
+    // The unit has the service manager send it for a restart.
+    let mut leave = listen(SignalKind::user_defined2())?;
     let next = async move |first: bool| {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
-        if first {
-            tracing::info!("stopping: handing over what is held");
-            manager.stopping();
-            Command::Stop
-        } else {
+        let leaves = tokio::select! {
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => false,
+            _ = leave.recv() => true,
+        };
+        if !first {
             tracing::warn!("stopping at once");
-            Command::StopNow
+            return Command::StopNow;
+        }
+        manager.stopping();
+        if leaves {
+            tracing::info!("stopping: leaving all to the next start, within the lease");
+            Command::Leave
+        } else {
+            tracing::info!("stopping: handing over what is held");
+            Command::Stop
         }
     };
     Ok(stream::unfold((next, true), async |(mut next, first)| {

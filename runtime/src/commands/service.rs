@@ -12,7 +12,7 @@ use super::manager::Manager;
 /// The daemon as the service manager sees it.
 pub struct Service {
     manager: Manager,
-    configured: usize,
+    configured: Rc<Cell<usize>>,
     held: BTreeSet<VipName>,
     has_session: bool,
     trouble: Option<&'static str>,
@@ -30,13 +30,18 @@ impl Service {
     pub fn new(configured: usize, manager: Manager) -> Self {
         Service {
             manager,
-            configured,
+            configured: Rc::new(Cell::new(configured)),
             held: BTreeSet::new(),
             has_session: false,
             trouble: None,
             changed: false,
             heartbeat: Heartbeat(Rc::new(Cell::new(Instant::now()))),
         }
+    }
+
+    /// How many VIPs there are: whoever changes the configuration says so.
+    pub fn configured(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.configured)
     }
 
     /// Shared with the watchdog.
@@ -67,6 +72,7 @@ impl Service {
                 self.held.remove(vip);
             }
             Report::SessionLost { .. } => self.has_session = false,
+            Report::Reconfigured { .. } => {}
             Report::RenewalsFail { .. } => self.trouble = Some("etcd does not answer"),
             Report::RenewalsSucceed => self.trouble = None,
             Report::NameContested { .. } => self.trouble = Some("this node's name is taken"),
@@ -85,7 +91,7 @@ impl Service {
     }
 
     fn status(&self) -> String {
-        let held = format!("holding {} of {} VIPs", self.held.len(), self.configured);
+        let held = format!("holding {} of {} VIPs", self.held.len(), self.configured.get());
         match (self.trouble, self.has_session) {
             (Some(trouble), _) => format!("{held}; {trouble}"),
             (None, true) => held,

@@ -12,6 +12,7 @@
 
 mod args;
 mod behind;
+mod difference;
 mod etcd;
 mod growth;
 mod lease;
@@ -34,6 +35,7 @@ use turnip_core::{
 };
 
 pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources};
+pub use difference::Difference;
 pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
 pub use growth::{Compact, Growth};
 pub use peers::{Listen, Peers};

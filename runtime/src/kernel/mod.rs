@@ -82,7 +82,7 @@ use connections::Connections;
 use events::{Events, Followed};
 use expected::Expected;
 use fence::Fence;
-use fence_names::FenceNames;
+use fence_names::{ByInterface, FenceNames};
 use listen::Listener;
 use liveness::Liveness;
 use neighbourhood::Neighbourhood;
@@ -98,7 +98,7 @@ use thread::Shared;
 /// What the kernel adapter is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Every address that this node may ever be asked to put there.
+    /// Every address that this node may be asked to put there, until it is told of others.
     pub configured: Vec<Assignment>,
     /// On which interfaces VIPs are announced, where that is not to be found out.
     pub announce_on: AnnounceOn,
@@ -115,7 +115,10 @@ pub struct Netlink {
     announcer: Announcer,
     conflicts: Conflicts,
     fence_repairs: Arc<AtomicU64>,
-    _listener: Listener,
+    listener: Listener,
+    configured: Arc<Configured>,
+    fenced_by_interface: ByInterface,
+    neighbourhood: Neighbourhood,
     connections: Connections,
     liveness: Liveness,
 }
@@ -138,6 +141,7 @@ impl Netlink {
             let links = links.map_err(context("cannot list the interfaces"))?;
             links.values().for_each(|state| own_names.learn(state));
         }
+        let fenced_by_interface = names.by_interface();
         let mut fence = match settings.backstop {
             Backstop::Fence => Some(Fence::open(names).map_err(&no_fence)?),
             Backstop::Lifetime => {
@@ -166,18 +170,18 @@ impl Netlink {
         let routes = routes.map_err(context("cannot follow changes of routes"))?;
         let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
         let conflicts = Conflicts::default();
-        let (_listener, claims) =
-            Listener::start(neighbourhood, expected.clone(), conflicts.clone())?;
+        let (listener, claims) =
+            Listener::start(neighbourhood.clone(), expected.clone(), conflicts.clone())?;
         let connections = Connections::start()?;
         let namespace = host::network_namespace()?;
         let record = Record::open(&settings.runtime_directory, namespace);
         let promotion = Promotion::open(&settings.runtime_directory, namespace);
         let shared = Arc::new(Shared::new(adapter, clock));
-        let of_caller = liveness.clone();
+        let (of_caller, of_thread) = (liveness.clone(), Arc::clone(&configured));
         let caller = |route| Caller {
             route,
             fence,
-            configured,
+            configured: of_thread,
             places: Places::default(),
             record,
             expected,
@@ -196,7 +200,10 @@ impl Netlink {
             announcer,
             conflicts,
             fence_repairs,
-            _listener,
+            listener,
+            configured,
+            fenced_by_interface,
+            neighbourhood,
             connections,
             liveness,
         })
@@ -205,6 +212,22 @@ impl Netlink {
     /// The machines that were heard with addresses which are held here, for who shows them.
     pub fn conflicts(&self) -> Conflicts {
         self.conflicts.clone()
+    }
+
+    /// On these interfaces VIPs are announced from now on, of those that name them.
+    pub fn announce_on(&self, announce_on: AnnounceOn) {
+        self.neighbourhood.announce_on(announce_on);
+    }
+
+    /// These are all addresses from now on, for whoever looks, listens and announces: the fence is the
+    /// adapter's affair, and behind what was asked before.
+    fn configure(&self, addresses: &[Assignment]) {
+        self.configured.replace(addresses);
+        self.fenced_by_interface.extend(addresses);
+        self.neighbourhood.configure(addresses);
+        if let Err(error) = self.listener.start_anew() {
+            tracing::warn!(%error, "machines that claim what is new in the configuration go unnoticed");
+        }
     }
 
     /// How often somebody else's changes of the fence were put right.
@@ -257,6 +280,9 @@ fn clear_earlier_fence(settings: &Settings) -> io::Result<()> {
 
 impl Kernel for Netlink {
     fn perform(&self, op: KernelOp) -> impl Future<Output = KernelOutcome> {
+        if let KernelOp::Configure { addresses } = &op {
+            self.configure(addresses);
+        }
         self.liveness.begin();
         let answer = self.shared.push(op);
         async move {

@@ -213,7 +213,11 @@ impl Gaps<'_> {
         let follows = self.plan.params.vips[address / 2].policy == PolicyParams::Leader;
         let moves_leadership = !matches!(
             step.fault,
-            Fault::StealAddress { .. } | Fault::OwnAddressReturns { .. } | Fault::Kill { .. }
+            Fault::StealAddress { .. }
+                | Fault::OwnAddressReturns { .. }
+                | Fault::Kill { .. }
+                | Fault::Leave { .. }
+                | Fault::Reload { .. }
         );
         if follows && moves_leadership { 4 } else { 0 }
     }
@@ -311,6 +315,7 @@ fn is_hit(fault: &Fault, hit: usize, address: AddressId, on: usize) -> bool {
     match *fault {
         Fault::Kill { host }
         | Fault::Restart { host }
+        | Fault::Leave { host }
         | Fault::Freeze { host }
         | Fault::PowerOff { host }
         | Fault::PauseHost { host }

@@ -7,6 +7,7 @@ mod drills;
 mod faults;
 mod hearing;
 mod patterns;
+mod reloads;
 mod rollbacks;
 pub mod runner;
 
