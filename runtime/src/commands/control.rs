@@ -181,7 +181,7 @@ mod tests {
                 let control = Control::new(&path, &"a".parse().unwrap());
                 begun.send(()).unwrap();
                 let stopped = std::cell::Cell::new(false);
-                let act = async |request| {
+                let act = async |request: Request| {
                     stopped.set(matches!(request, Request::Stop { .. }));
                     Answer { done: stopped.get(), said: format!("{request:?}") }
                 };

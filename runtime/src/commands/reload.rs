@@ -249,17 +249,8 @@ impl Reloader<'_> {
         let mut news = config.clone();
         news.vips.retain(|vip| !known(vip));
         news.check_interfaces(&interfaces()?).map_err(|problems| problems.to_string())?;
-        // An address that this host has by turnip's doing, under another name.
-        let had = |vip: &turnip::config::Vip| {
-            let has = |old: &turnip::config::Vip| {
-                vip.config.addresses.iter().all(|one| {
-                    old.config.addresses.iter().any(|had| had.addr() == one.addr())
-                })
-            };
-            running.vips.iter().any(has)
-        };
-        news.vips.retain(|vip| !had(vip));
-        own_addresses::refuse(&news, self.etcd, ANSWER_WITHIN).await?;
+        let refused = own_addresses::refuse(&news, self.etcd, ANSWER_WITHIN).await;
+        refused.map_err(|why| why.replacen("not starting, for it", "it", 1))?;
         Ok((config, difference))
     }
 }
