@@ -133,6 +133,6 @@ fn the_digest_of_a_definition_is_what_it_always_was() {
     .map(|vip| vip.digest());
     assert_eq!(
         digests,
-        ["DIGEST0", "DIGEST1", "DIGEST2", "DIGEST3"]
+        ["e06064e8a0113e0f", "f2d70de628daf244", "b11a3c9f26b794af", "ca4385ceb1095959"]
     );
 }

@@ -36,7 +36,12 @@ fn watch(world: &mut World, duration: Duration, ips: &[&str]) -> u32 {
         world.run(MS);
         for (ip, dark) in ips.iter().zip(&mut dark) {
             let holders = holders_of_ip(world, ip);
-            assert!(holders.len() <= 1, "{ip} on {holders:?} at {:?}\n{}", world.now, world.story());
+            assert!(
+                holders.len() <= 1,
+                "{ip} on {holders:?} at {:?}\n{}",
+                world.now,
+                world.story()
+            );
             *dark = if holders.is_empty() { *dark + 1 } else { 0 };
             longest = longest.max(*dark);
         }
@@ -47,7 +52,10 @@ fn watch(world: &mut World, duration: Duration, ips: &[&str]) -> u32 {
 /// Whether a host has taken something away.
 fn has_touched(world: &World, host: usize, from: usize) -> bool {
     let touches = |report: &Report| {
-        matches!(report, Report::Forfeiting { .. } | Report::Assuming { .. } | Report::Repairing { .. })
+        matches!(
+            report,
+            Report::Forfeiting { .. } | Report::Assuming { .. } | Report::Repairing { .. }
+        )
     };
     world.hosts[host].reports[from..].iter().any(touches)
 }
@@ -168,8 +176,7 @@ fn changes() -> Vec<Change> {
     ]
 }
 
-const ORDERS: [[usize; 3]; 6] =
-    [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
 /// Rules 11.2 and 11.5.
 #[test]
@@ -194,7 +201,8 @@ fn hosts_reloaded_in_any_order_end_in_one_state_without_an_overlap_or_a_long_gap
                 assert!(dark <= HAND_OVER_MAX, "dark for {dark} ms: {}", story());
                 for vip in &change.new {
                     let owner = world.owner(vip.name.as_str());
-                    let owner = owner.unwrap_or_else(|| panic!("nobody owns {}: {}", vip.name, story()));
+                    let owner =
+                        owner.unwrap_or_else(|| panic!("nobody owns {}: {}", vip.name, story()));
                     let host = ["a", "b", "c"].iter().position(|name| *name == owner).unwrap();
                     for one in vip.assignments() {
                         let holders = world.holder_of(&one.address.to_string());
@@ -281,21 +289,24 @@ fn overlaps_when_a_freeing_is_late(mutant: Option<Mutant>) -> bool {
     world.hosts[0].hold_commits = true;
     world.reload(0, new());
     let mut late = None;
-    for _ in 0..100 {
-        world.run(MS);
-        while let Some((_, txn)) = world.hosts[0].commits.front() {
-            if frees(txn) {
-                late.get_or_insert_with(|| txn.clone());
-                world.delay(0);
-            } else {
-                world.deliver(0);
+    let mut pass = |world: &mut World, millis: u32| {
+        for _ in 0..millis {
+            world.run(MS);
+            while let Some((_, txn)) = world.hosts[0].commits.front() {
+                if frees(txn) {
+                    late.get_or_insert_with(|| txn.clone());
+                    world.delay(0);
+                } else {
+                    world.deliver(0);
+                }
             }
         }
-    }
-    let late = late.expect("v is given free");
+    };
+    pass(&mut world, 100);
     assert_eq!(world.holder_of(X), [0], "as w\n{}", world.story());
     world.start(config("b", old()));
-    world.run(200 * MS);
+    pass(&mut world, 200);
+    let late = late.expect("v is given free");
     // The operator thinks better of it.
     world.hosts[0].hold_commits = false;
     world.reload(0, old());

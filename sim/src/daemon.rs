@@ -15,10 +15,10 @@ use crate::plan::Daemon;
 use crate::plan::config::{self, LeaseParams};
 use crate::record::Refusal;
 use crate::time::S;
-use crate::world::{Inner, World};
 use crate::world::layout::Layout;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
+use crate::world::{Inner, World};
 
 /// More turns of the loop than any run needs: a node that keeps itself busy is a bug.
 const TURNS_MAX: u64 = 3_000_000;
@@ -35,7 +35,8 @@ pub async fn run(world: Rc<World>, host: usize) {
         (KernelOutcome::Failed(error), _) => Err(error),
         (_, Daemon::Naive) => Ok(naive::run(&world, &seam, host).await),
         (_, Daemon::Turnip(mutant)) => {
-            let mut node = Node::new(node_config(world.inner(), host), seam.now());
+            let config = node_config(&world.inner(), host);
+            let mut node = Node::new(config, seam.now());
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }

@@ -76,7 +76,8 @@ impl Own {
 
     /// These VIPs are wanted. What differs in nothing that is on an interface holds at once.
     pub(super) fn want(&mut self, vips: Vec<VipConfig>) {
-        let mut own = Own::new(NodeConfig { vips: self.config.vips.clone(), ..self.config.clone() });
+        let mut own =
+            Own::new(NodeConfig { vips: self.config.vips.clone(), ..self.config.clone() });
         (own.mutant, own.number) = (self.mutant, self.number + 1);
         let mut wanted = vips;
         wanted.sort_by(|a, b| a.name.cmp(&b.name));

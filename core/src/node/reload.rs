@@ -106,10 +106,7 @@ fn names_of(vips: &[VipConfig]) -> BTreeMap<Ip, &VipName> {
 }
 
 /// How each of today's VIPs has to give way to what is wanted.
-pub(super) fn retiring(
-    today: &[VipConfig],
-    wanted: &[VipConfig],
-) -> BTreeMap<VipIndex, Retiring> {
+pub(super) fn retiring(today: &[VipConfig], wanted: &[VipConfig]) -> BTreeMap<VipIndex, Retiring> {
     let new: BTreeMap<&VipName, &VipConfig> = wanted.iter().map(|vip| (&vip.name, vip)).collect();
     let (had, has) = (names_of(today), names_of(wanted));
     let way = |vip: &VipConfig| match new.get(&vip.name) {
@@ -119,8 +116,8 @@ pub(super) fn retiring(
             let is_others = |names: &BTreeMap<Ip, &VipName>, ip: Ip| {
                 names.get(&ip).is_some_and(|name| **name != vip.name)
             };
-            let moves = ips(vip).any(|ip| is_others(&has, ip))
-                || ips(new).any(|ip| is_others(&had, ip));
+            let moves =
+                ips(vip).any(|ip| is_others(&has, ip)) || ips(new).any(|ip| is_others(&had, ip));
             Some(if moves { Retiring::PassedOn } else { Retiring::InPlace })
         }
     };
@@ -157,7 +154,8 @@ pub(super) fn next(
             waits.insert(&vip.name);
         }
     }
-    let new = wanted.iter().filter(|vip| !kept.contains_key(&vip.name) && !waits.contains(&vip.name));
+    let new =
+        wanted.iter().filter(|vip| !kept.contains_key(&vip.name) && !waits.contains(&vip.name));
     kept.values().copied().chain(new).cloned().collect()
 }
 
@@ -227,7 +225,8 @@ mod tests {
     fn vip(name: &str, interface: &str, addresses: &str) -> VipConfig {
         let addresses = addresses.split(' ').map(|one| one.parse().unwrap()).collect();
         let mut vip = testing::own_with_vips(1).config.vips.remove(0);
-        (vip.name, vip.interface, vip.addresses) = (name.parse().unwrap(), interface.into(), addresses);
+        (vip.name, vip.interface, vip.addresses) =
+            (name.parse().unwrap(), interface.into(), addresses);
         vip
     }
 

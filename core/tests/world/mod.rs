@@ -457,7 +457,10 @@ impl World {
             }
             KernelOp::Assume { addresses, deadline } => {
                 for assignment in addresses {
-                    assert!(host.fenced.contains(&assignment.address), "{assignment} is not fenced");
+                    assert!(
+                        host.fenced.contains(&assignment.address),
+                        "{assignment} is not fenced"
+                    );
                     if let Some(error) = host.refuse_assume.clone() {
                         failed.push((assignment, error));
                     } else if now >= deadline {

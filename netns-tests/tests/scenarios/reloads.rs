@@ -158,7 +158,8 @@ fn a_vip_is_renamed_and_gets_another_prefix_length_by_reloads_in_any_order() -> 
 }
 
 #[test]
-fn a_file_with_errors_changes_nothing_and_says_so_and_a_new_lease_takes_a_new_session() -> Result<()> {
+fn a_file_with_errors_changes_nothing_and_says_so_and_a_new_lease_takes_a_new_session() -> Result<()>
+{
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;
     let before = cluster.daemon(owner)?.id();
@@ -174,7 +175,8 @@ fn a_file_with_errors_changes_nothing_and_says_so_and_a_new_lease_takes_a_new_se
         let log = std::fs::read_to_string(cluster.host(owner).directory.join("daemon.log"))?;
         Ok(log.matches("not reloaded, and nothing has changed").count() == 2)
     })?;
-    cluster.set_up_daemons(TurnipSettings { lease: Some("5s".into()), ..TurnipSettings::default() });
+    cluster
+        .set_up_daemons(TurnipSettings { lease: Some("5s".into()), ..TurnipSettings::default() });
     cluster.write_configuration(owner)?;
     let (status, said) = cluster.ask_daemon(owner, &["reload"])?;
     assert_eq!(status, Some(1), "{said}");

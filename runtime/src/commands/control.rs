@@ -75,7 +75,9 @@ impl Control {
             std::fs::create_dir_all(directory).and_then(|()| UnixListener::bind(&socket));
         if let Err(error) = &listener {
             let at = socket.display();
-            tracing::warn!("`turnip reload` and `turnip stop` do not reach this daemon: {at}: {error}");
+            tracing::warn!(
+                "`turnip reload` and `turnip stop` do not reach this daemon: {at}: {error}"
+            );
         }
         Control { socket, listener: listener.ok(), waiting: RefCell::default() }
     }
@@ -156,7 +158,9 @@ fn connect(directory: &Path) -> Result<UnixStream, String> {
     let mut live = live.into_iter();
     match (live.next(), live.next()) {
         (Some((_, stream)), None) => Ok(stream),
-        (None, _) => Err(format!("no daemon runs here that could be asked, by what is in {at}{why}")),
+        (None, _) => {
+            Err(format!("no daemon runs here that could be asked, by what is in {at}{why}"))
+        }
         (Some((one, _)), Some((other, _))) => Err(format!(
             "more than one daemon runs here, {} and {}: say which by RUNTIME_DIRECTORY",
             one.display(),

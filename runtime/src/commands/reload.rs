@@ -71,7 +71,10 @@ pub fn reload(args: &ReloadArgs) -> ExitCode {
             return ExitCode::from(OK);
         }
     }
-    fail(FAILED, format!("there is no new session after {NEW_SESSION_WITHIN:?}: see the daemon's log"))
+    fail(
+        FAILED,
+        format!("there is no new session after {NEW_SESSION_WITHIN:?}: see the daemon's log"),
+    )
 }
 
 /// What the daemon says when it hands all over for a new session.
@@ -229,7 +232,8 @@ impl Reloader<'_> {
         if !is_done {
             let waits_for = self.progress.waits_for.borrow().clone().unwrap_or_default();
             let names: Vec<&str> = waits_for.iter().map(VipName::as_str).collect();
-            said += &format!("the rest follows when these have left this host: {}\n", names.join(", "));
+            said +=
+                &format!("the rest follows when these have left this host: {}\n", names.join(", "));
         }
         Ok(said)
     }

@@ -36,28 +36,36 @@ impl Difference {
         difference.taken.extend(change("weight", &before.weight, &after.weight));
         let (was, is) = (Shown(before.announce_every), Shown(after.announce_every));
         difference.taken.extend(change("announce_every", &was, &is));
-        difference.session.extend([
-            change("cluster", &reach.cluster.as_str(), &new.cluster.as_str()),
-            change("node", &before.node.as_str(), &after.node.as_str()),
-            change("lease", &before.lease.duration(), &after.lease.duration()),
-            change("renew", &before.lease.renew(), &after.lease.renew()),
-            change("guard", &before.lease.guard(), &after.lease.guard()),
-            change("drift, in ppm", &before.lease.drift_ppm(), &after.lease.drift_ppm()),
-            change("fence", &fence(before.fence), &fence(after.fence)),
-            change("etcd.endpoints", &reach.etcd.endpoints, &new.etcd.endpoints),
-            change("TURNIP_ID", &before.member_ip, &after.member_ip),
-        ].into_iter().flatten());
+        difference.session.extend(
+            [
+                change("cluster", &reach.cluster.as_str(), &new.cluster.as_str()),
+                change("node", &before.node.as_str(), &after.node.as_str()),
+                change("lease", &before.lease.duration(), &after.lease.duration()),
+                change("renew", &before.lease.renew(), &after.lease.renew()),
+                change("guard", &before.lease.guard(), &after.lease.guard()),
+                change("drift, in ppm", &before.lease.drift_ppm(), &after.lease.drift_ppm()),
+                change("fence", &fence(before.fence), &fence(after.fence)),
+                change("etcd.endpoints", &reach.etcd.endpoints, &new.etcd.endpoints),
+                change("TURNIP_ID", &before.member_ip, &after.member_ip),
+            ]
+            .into_iter()
+            .flatten(),
+        );
         // What is secret is compared, and not shown.
         let differs = |key: &str, differs: bool| differs.then(|| format!("{key} is another"));
-        difference.restart.extend([
-            change("etcd.local", &reach.etcd.local, &new.etcd.local),
-            change("etcd.ca, cert, key, server_name", &reach.etcd.tls, &new.etcd.tls),
-            differs("etcd.user", reach.etcd.user != new.etcd.user),
-            change("etcd.compact, quota", &before.growth, &after.growth),
-            change("peers", &before.peers, &after.peers),
-            change("metrics", &before.metrics, &after.metrics),
-            change("log", &reach.log, &new.log),
-        ].into_iter().flatten());
+        difference.restart.extend(
+            [
+                change("etcd.local", &reach.etcd.local, &new.etcd.local),
+                change("etcd.ca, cert, key, server_name", &reach.etcd.tls, &new.etcd.tls),
+                differs("etcd.user", reach.etcd.user != new.etcd.user),
+                change("etcd.compact, quota", &before.growth, &after.growth),
+                change("peers", &before.peers, &after.peers),
+                change("metrics", &before.metrics, &after.metrics),
+                change("log", &reach.log, &new.log),
+            ]
+            .into_iter()
+            .flatten(),
+        );
         difference
     }
 
@@ -69,7 +77,8 @@ impl Difference {
     /// Why a running daemon cannot go by the new configuration, if it cannot.
     pub fn beyond_a_reload(&self) -> Option<String> {
         if !self.session.is_empty() {
-            let all: Vec<&str> = self.session.iter().chain(&self.restart).map(String::as_str).collect();
+            let all: Vec<&str> =
+                self.session.iter().chain(&self.restart).map(String::as_str).collect();
             return Some(format!(
                 "this takes a new session, and all VIPs of this host move away for it: turnip reload --new-session\n  {}",
                 all.join("\n  ")
@@ -153,17 +162,24 @@ fn policy(policy: Policy) -> String {
 /// How the VIP differs; none where it does not.
 fn of_vip(before: &Vip, after: &Vip) -> Option<String> {
     let (old, new) = (&before.config, &after.config);
-    let change = |key: &str, was: String, is: String| {
-        (was != is).then(|| format!("{key} {was} -> {is}"))
-    };
+    let change =
+        |key: &str, was: String, is: String| (was != is).then(|| format!("{key} {was} -> {is}"));
     let known = [
         change("addresses", addresses(old), addresses(new)),
         change("interface", old.interface.to_string(), new.interface.to_string()),
         change("policy", policy(old.policy), policy(new.policy)),
         change("defend", old.defend.to_string(), new.defend.to_string()),
         change("require_carrier", old.require_carrier.to_string(), new.require_carrier.to_string()),
-        change("keep_connections", old.keep_connections.to_string(), new.keep_connections.to_string()),
-        change("announce_on", format!("{:?}", before.announce_on), format!("{:?}", after.announce_on)),
+        change(
+            "keep_connections",
+            old.keep_connections.to_string(),
+            new.keep_connections.to_string(),
+        ),
+        change(
+            "announce_on",
+            format!("{:?}", before.announce_on),
+            format!("{:?}", after.announce_on),
+        ),
     ];
     let known: Vec<String> = known.into_iter().flatten().collect();
     match known.is_empty() {

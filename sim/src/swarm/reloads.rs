@@ -69,10 +69,8 @@ fn change(rng: &mut Rng, plan: &Plan) -> Change {
     }
     loop {
         let change = configs::change(rng, &plan.params);
-        let takes_session = matches!(
-            change,
-            Change::Cluster { .. } | Change::NameOf { .. } | Change::Lease(_)
-        );
+        let takes_session =
+            matches!(change, Change::Cluster { .. } | Change::NameOf { .. } | Change::Lease(_));
         if !takes_session {
             return change;
         }

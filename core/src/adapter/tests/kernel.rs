@@ -153,9 +153,8 @@ impl Kernel {
         if transaction.guarded && self.changed {
             return Err(TransactionError::Changed);
         }
-        let lays_out = |change: &Change| {
-            matches!(change, Change::Layout { .. } | Change::LayoutAnew { .. })
-        };
+        let lays_out =
+            |change: &Change| matches!(change, Change::Layout { .. } | Change::LayoutAnew { .. });
         if self.refuses_layouts && transaction.changes.iter().any(lays_out) {
             return Err(TransactionError::Other("no".into()));
         }
