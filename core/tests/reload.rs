@@ -400,6 +400,27 @@ fn a_reload_in_the_middle_of_a_hand_over_that_lands_late_ends_with_one_holder() 
     }
 }
 
+/// Rules 4.10 and 11.2: the drained host has published the old name first.
+#[test]
+fn a_rename_that_is_rolled_out_past_a_drained_host_ends_with_one_holder() {
+    for drained in 0..3 {
+        let mut world = cluster(&[keep("v", X)]);
+        let name = ["a", "b", "c"][drained];
+        world.etcd.put(&format!("/turnip/main/intents/drain/{name}"), r#"{"v":1}"#);
+        watch(&mut world, 100 * MS, &["10.0.0.50"]);
+        for i in (0..3).filter(|i| *i != drained) {
+            world.reload(i, vec![keep("w", X)]);
+            watch(&mut world, 2_000 * MS, &["10.0.0.50"]);
+        }
+        // For as long as it is drained, and not only until its own turn comes.
+        let holders = world.holder_of(X);
+        assert!(holders.len() == 1 && holders != [drained], "{holders:?}\n{}", world.story());
+        world.reload(drained, vec![keep("w", X)]);
+        assert!(watch(&mut world, 2_000 * MS, &["10.0.0.50"]) <= HAND_OVER_MAX);
+        assert_eq!(world.holder_of(X), holders, "{}", world.story());
+    }
+}
+
 /// Rule 11.1.
 #[test]
 fn what_belongs_to_the_session_stays_as_it_was() {
