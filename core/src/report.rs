@@ -113,6 +113,13 @@ pub enum Report {
         /// when it was here all the time.
         gap: Option<Duration>,
     },
+    /// An address that an earlier process put there stays.
+    Kept {
+        /// The VIP.
+        vip: VipName,
+        /// The address.
+        assignment: Assignment,
+    },
     /// An address is being taken away.
     Forfeiting {
         /// The VIP.
@@ -322,6 +329,9 @@ impl fmt::Display for Report {
                 write!(f, "assuming {assignment} (token {token})")
             }
             Report::Assumed { assignment, .. } => write!(f, "assumed {assignment}"),
+            Report::Kept { assignment, .. } => {
+                write!(f, "going on with {assignment}, which an earlier process put there")
+            }
             Report::Forfeiting { assignment, why, .. } => {
                 write!(f, "forfeiting {assignment}, because {why}")
             }

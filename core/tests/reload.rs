@@ -459,6 +459,7 @@ fn who_leaves_has_just_renewed_and_the_next_process_goes_on_with_all_that_is_the
         world.run(4_000 * MS);
         assert_eq!((world.holders(), world.owner("v")), (vec![0], Some("a".into())));
         assert!(world.said(0, "resumed session"), "{}", world.story());
+        assert!(world.said(0, "going on with 10.0.0.50/32 on eth0"), "{}", world.story());
         assert!(!has_touched(&world, 1, from) && !world.said(1, "expired the session of a"));
     }
 }

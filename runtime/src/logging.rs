@@ -209,6 +209,7 @@ impl About {
                 About { token: Some(token.0), ..address("assuming", assignment) }
             }
             Report::Assumed { assignment, .. } => address("assumed", assignment),
+            Report::Kept { assignment, .. } => address("kept", assignment),
             Report::Forfeiting { assignment, .. } => address("forfeiting", assignment),
             Report::Forfeited { assignment, .. } => address("forfeited", assignment),
             Report::HandedOver { vip: name, to } => {

@@ -65,7 +65,7 @@ impl Service {
             Report::SessionOpened { .. } | Report::SessionResumed { .. } => {
                 (self.has_session, self.trouble) = (true, None);
             }
-            Report::Assumed { vip, .. } => {
+            Report::Assumed { vip, .. } | Report::Kept { vip, .. } => {
                 self.held.insert(vip.clone());
             }
             Report::Forfeited { vip, .. } => {

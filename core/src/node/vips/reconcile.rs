@@ -55,7 +55,9 @@ impl Vips {
         out: &mut Outbox,
     ) {
         self.prefer(context, index);
-        let Err(must_go) = self.may_hold(context, index) else { return };
+        let Err(must_go) = self.may_hold(context, index) else {
+            return self.tell_kept(&context.situation, index, out);
+        };
         if let Some(at) = self.vips[index].remove_again_at
             && at > context.situation.now
         {

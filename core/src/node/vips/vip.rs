@@ -110,6 +110,8 @@ pub(super) struct Vip {
     pub(super) too_late: u32,
     /// Since when nobody has held it: for people.
     pub(super) vacancy: Vacancy,
+    /// It is told that it is here.
+    pub(super) is_told: bool,
     /// Since connections through its addresses were ended here the last time, some may have come.
     pub(super) may_have_connections: bool,
 }
@@ -132,6 +134,7 @@ impl Vip {
             failed_at: None,
             too_late: 0,
             vacancy: Vacancy::default(),
+            is_told: false,
             // The process before may have been killed with its VIPs here.
             may_have_connections: true,
         }
