@@ -380,12 +380,7 @@ impl fmt::Display for Report {
                 "etcd is not the store that it was: {why}; dropping everything and starting over: nothing is held or claimed here for {:.1} s, for a host that does not know yet may hold as long",
                 quiet.as_secs_f64()
             ),
-            Report::Reconfigured { waits_for } if waits_for.is_empty() => {
-                f.write_str("the new configuration holds")
-            }
-            Report::Reconfigured { waits_for } => {
-                write!(f, "the new configuration holds when these have left: {}", some_of(waits_for))
-            }
+            Report::Reconfigured { waits_for } => reconfigured(f, waits_for),
             Report::SessionReplaced { why } => {
                 write!(f, "{why}; nothing is held by it here, so it is deleted, and a new one opened")
             }
@@ -467,6 +462,13 @@ impl Report {
             ),
             _ => Ok(()),
         }
+    }
+}
+
+fn reconfigured(f: &mut fmt::Formatter<'_>, waits_for: &[VipName]) -> fmt::Result {
+    match waits_for {
+        [] => f.write_str("the new configuration holds"),
+        some => write!(f, "the new configuration holds when these have left: {}", some_of(some)),
     }
 }
 

@@ -128,7 +128,8 @@ fn a_vip_is_added_and_removed_and_not_a_packet_of_another_is_lost() -> Result<()
     cluster.note("and gone again");
     for host in 0..cluster.size() {
         cluster.configure(host, of_both_families().vips);
-        reload(&cluster, host)?;
+        cluster.write_configuration(host)?;
+        cluster.daemon(host)?.signal(Signal::SIGHUP)?;
     }
     cluster.wait("the new VIP is nowhere", || Ok(cluster.holders_of(more)?.is_empty()))?;
     let (sent, lost) = pings.end();

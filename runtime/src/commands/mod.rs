@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod asked;
 pub mod behind;
 pub mod certificates;
 pub mod check;

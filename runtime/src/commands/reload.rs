@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -17,7 +18,7 @@ use turnip_core::{NodeConfig, Report, SessionId, VipName};
 
 use super::control::{self, Answer, Request};
 use super::manager::Manager;
-use super::run::{interfaces, runtime_directory};
+use super::run::{interfaces, log_dangers, runtime_directory};
 use super::{FAILED, OK, fail, own_addresses, print};
 
 /// What its help ends with.
@@ -84,11 +85,13 @@ const NEW_SESSION: &str = "handing all VIPs over for a new session";
 pub struct Progress {
     waits_for: watch::Sender<Option<Vec<VipName>>>,
     session: Cell<Option<SessionId>>,
+    /// How many VIPs there are, for the service manager's status.
+    configured: Rc<Cell<usize>>,
 }
 
 impl Progress {
-    pub fn new() -> Self {
-        Progress { waits_for: watch::channel(None).0, session: Cell::new(None) }
+    pub fn new(configured: Rc<Cell<usize>>) -> Self {
+        Progress { waits_for: watch::channel(None).0, session: Cell::new(None), configured }
     }
 
     /// Takes note of a transition.
@@ -152,8 +155,6 @@ pub struct Reloader<'a> {
     pub kernel: &'a Netlink,
     pub etcd: &'a Etcd,
     pub progress: &'a Progress,
-    /// How many VIPs there are, for the service manager's status.
-    pub configured: &'a Cell<usize>,
     /// When this process ends, another one is to go by what the file says.
     pub again: &'a Cell<bool>,
 }
@@ -212,6 +213,11 @@ impl Reloader<'_> {
         for notice in &config.reach.notices {
             tracing::warn!("{notice}");
         }
+        if difference.is_empty() {
+            *self.running.borrow_mut() = config;
+            return Ok(difference.to_string());
+        }
+        log_dangers(&config, self.etcd);
         let lease = config.lease.duration();
         let node = NodeConfig {
             weight: config.weight,
@@ -224,7 +230,7 @@ impl Reloader<'_> {
         // Before the node announces anything of it.
         self.kernel.announce_on(config.announce_on());
         let _ = self.to_node.send(Command::Configure(Box::new(node)));
-        self.configured.set(config.vips.len());
+        self.progress.configured.set(config.vips.len());
         *self.running.borrow_mut() = config;
         let is_done = told.wait_for(|waits_for| waits_for.as_ref().is_some_and(Vec::is_empty));
         let is_done = tokio::time::timeout(2 * lease, is_done).await.is_ok();

@@ -11,11 +11,11 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use futures::stream;
+use tokio::sync::Notify;
 use turnip::clock::HostClock;
 use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
@@ -25,10 +25,10 @@ use turnip::kernel::{Netlink, Settings, check, fence, release};
 use turnip::lock::InstanceLock;
 use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
-use turnip::seams::{Clock, Command};
+use turnip::seams::Clock;
 use turnip_core::{Backstop, Causes, Exit, Keys, Node, StoreError};
 
-use super::control::Control;
+use super::asked::{self, Asked};
 use super::growth::{self, Concerns};
 use super::local::LocalStatus;
 use super::manager::Manager;
@@ -56,7 +56,7 @@ pub fn run(sources: &Sources) -> ExitCode {
     for notice in &config.reach.notices {
         tracing::warn!("{notice}");
     }
-    let (manager, again) = (Manager::new(), Cell::new(false));
+    let (manager, again) = (Manager::new(), Rc::new(Cell::new(false)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime
         .map_err(|error| format!("cannot start: {error}"))
@@ -118,7 +118,7 @@ pub fn interfaces() -> Result<Vec<String>, String> {
 }
 
 /// Says what leads to etcd by way of a VIP.
-fn log_dangers(config: &Config, etcd: &Etcd) {
+pub fn log_dangers(config: &Config, etcd: &Etcd) {
     for danger in behind::look_at_known(config, etcd) {
         match danger.is_certain {
             true => tracing::error!("{}", danger.what),
@@ -131,7 +131,7 @@ async fn serve(
     config: &Config,
     sources: &Sources,
     manager: &Manager,
-    again: &Cell<bool>,
+    again: &Rc<Cell<bool>>,
 ) -> Result<Exit, String> {
     needs::privileges().map_err(|why| why.to_string())?;
     serve_what_there_is(config, &interfaces()?, manager)?;
@@ -140,41 +140,23 @@ async fn serve(
     let backstop = backstop(config)?;
     let etcd = Etcd::new(&config.reach.etcd).map_err(|error| error.to_string())?;
     manager.status("asking etcd");
-    let names = state_directory().join(config.node.as_str()).with_added_extension("names");
-    if let Err(error) = etcd.keep_names_in(names) {
-        tracing::warn!("the last good addresses of etcd's endpoints are not known: {error}");
-    }
+    keep_names(&etcd, config);
     let metrics = super::metrics::start(config, backstop)?;
-    let mut commands = Box::pin(commands(manager.clone())?);
-    let mut hangup = listen(SignalKind::hangup())?;
-    let control = Control::new(&runtime_directory(), &config.node);
+    let mut asked = Asked::new(config, manager, again)?;
     let waiting = Waiting { sources, config, again, ends: Notify::new() };
-    tokio::select! {
-        waited = wait_for_etcd(&etcd, config, manager) => waited?,
-        _ = commands.next() => return Ok(Exit::Stopped),
-        () = control.serve(async |request| waiting.act(request).await) => {}
-        () = on_each(&mut hangup, async || { let _ = waiting.reload(false); }) => {}
-        () = waiting.ends.notified() => return Ok(Exit::Stopped),
-        () = super::metrics::wait(metrics.as_ref()) => {}
-        () = service::watchdog(manager, None, config.lease.renew()) => {}
+    let waits = async {
+        tokio::select! {
+            waited = wait_for_etcd(&etcd, config, manager) => waited,
+            () = super::metrics::wait(metrics.as_ref()) => Ok(()),
+            () = service::watchdog(manager, None, config.lease.renew()) => Ok(()),
+        }
+    };
+    if !asked.wait(waits, &waiting).await? {
+        return Ok(Exit::Stopped);
     }
-    let heard_at = match &socket {
-        Some(socket) => heard_at(config, socket, &etcd).await,
-        None => None,
-    };
-    // Before the fence: it would silence them.
-    own_addresses::refuse(config, &etcd, ANSWER_WITHIN).await?;
-    log_start(config, backstop, heard_at);
-    log_dangers(config, &etcd);
-
+    let heard_at = look_around(config, socket.as_ref(), &etcd, backstop).await?;
     let clock = HostClock::new();
-    let settings = Settings {
-        configured: config.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
-        announce_on: config.announce_on(),
-        backstop,
-        runtime_directory: runtime_directory(),
-    };
-    let kernel = Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())?;
+    let kernel = open_kernel(config, backstop, &clock)?;
     let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
     let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
     let heartbeats = heard_at.map(heartbeats::node_config).transpose()?;
@@ -182,33 +164,26 @@ async fn serve(
     let peers = socket.map(|socket| peers(config, socket, process)).transpose()?;
     let watcher = peers.as_ref().map(UdpPeers::watcher);
     let concerns = Concerns::default();
-    let conflicts = kernel.conflicts();
-    let local =
-        LocalStatus::new(&runtime_directory(), config, watcher, conflicts, concerns.clone());
-    let notes = local.notes();
-    let certificate_notes = local.notes();
+    let (at, conflicts) = (runtime_directory(), kernel.conflicts());
+    let local = LocalStatus::new(&at, config, watcher, conflicts, concerns.clone());
+    let (notes, certificate_notes) = (local.notes(), local.notes());
     let keys = Keys::new(&config.reach.cluster);
     let started_with = config.node_config(host, process, backstop, heartbeats);
     let node = Node::new(started_with.clone(), clock.now());
-    let (to_node, asked) = mpsc::unbounded_channel();
-    let asked = stream::unfold(asked, async |mut asked: mpsc::UnboundedReceiver<Command>| {
-        Some((asked.recv().await?, asked))
-    });
-    let progress = Progress::new();
 
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
-    let (heartbeat, configured) = (service.heartbeat(), service.configured());
+    let heartbeat = service.heartbeat();
+    let progress = Progress::new(service.configured());
     let reloader = Reloader {
         sources,
         running: RefCell::new(config.clone()),
         started_with,
-        to_node,
+        to_node: asked.to_node.clone(),
         manager: manager.clone(),
         kernel: &kernel,
         etcd: &etcd,
         progress: &progress,
-        configured: &configured,
         again,
     };
     let reports = logging::Reports::default();
@@ -230,7 +205,7 @@ async fn serve(
     let counters = || metrics.as_ref().map(|metrics| metrics.counters.clone());
     let store = MeteredStore::new(&etcd, counters(), keys.clone(), config.node.clone());
     let metered = MeteredKernel::new(&kernel, counters());
-    let commands = stream::select(commands, Box::pin(asked));
+    let Asked { commands, control, mut hangup, .. } = asked;
     let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
     let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
     tokio::select! {
@@ -244,10 +219,46 @@ async fn serve(
         never = certificates::warn(&etcd, &certificate_notes, &outside) => match never {},
         () = local.serve() => Err("the status ended".into()),
         () = control.serve(async |request| reloader.act(request).await) => Err("the control ended".into()),
-        () = on_each(&mut hangup, async || { let _ = reloader.reload(false, false).await; }) => Err("reloading ended".into()),
+        () = asked::on_each(&mut hangup, async || { let _ = reloader.reload(false, false).await; }) => Err("reloading ended".into()),
         () = reports.serve() => Err("the log ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
+}
+
+/// The last good addresses of etcd's endpoints are for a start without a resolver.
+fn keep_names(etcd: &Etcd, config: &Config) {
+    let names = state_directory().join(config.node.as_str()).with_added_extension("names");
+    if let Err(error) = etcd.keep_names_in(names) {
+        tracing::warn!("the last good addresses of etcd's endpoints are not known: {error}");
+    }
+}
+
+/// Finds out where the others send heartbeats, and what stands against running here.
+async fn look_around(
+    config: &Config,
+    socket: Option<&Socket>,
+    etcd: &Etcd,
+    backstop: Backstop,
+) -> Result<Option<SocketAddr>, String> {
+    let heard_at = match socket {
+        Some(socket) => heard_at(config, socket, etcd).await,
+        None => None,
+    };
+    // Before the fence: it would silence them.
+    own_addresses::refuse(config, etcd, ANSWER_WITHIN).await?;
+    log_start(config, backstop, heard_at);
+    log_dangers(config, etcd);
+    Ok(heard_at)
+}
+
+fn open_kernel(config: &Config, backstop: Backstop, clock: &HostClock) -> Result<Netlink, String> {
+    let settings = Settings {
+        configured: config.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
+        announce_on: config.announce_on(),
+        backstop,
+        runtime_directory: runtime_directory(),
+    };
+    Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())
 }
 
 /// Begins to send heartbeats, and to hear those of others.
@@ -378,50 +389,6 @@ fn log_start(config: &Config, backstop: Backstop, heard_at: Option<SocketAddr>) 
         endpoints = config.reach.etcd.endpoints.join(","),
         "starting"
     );
-}
-
-fn listen(kind: SignalKind) -> Result<Signal, String> {
-    signal(kind).map_err(|error| format!("cannot wait for signals: {error}"))
-}
-
-/// Does it each time that the signal comes; never ends.
-async fn on_each(signal: &mut Signal, act: impl AsyncFn()) {
-    while signal.recv().await.is_some() {
-        act().await;
-    }
-    std::future::pending().await
-}
-
-/// The first signal asks for an orderly stop, or to leave all to the next start; the second one does not
-/// wait.
-fn commands(manager: Manager) -> Result<impl Stream<Item = Command>, String> {
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    // The unit has the service manager send it for a restart.
-    let mut leave = listen(SignalKind::user_defined2())?;
-    let next = async move |first: bool| {
-        let leaves = tokio::select! {
-            _ = terminate.recv() => false,
-            _ = interrupt.recv() => false,
-            _ = leave.recv() => true,
-        };
-        if !first {
-            tracing::warn!("stopping at once");
-            return Command::StopNow;
-        }
-        manager.stopping();
-        if leaves {
-            tracing::info!("stopping: leaving all to the next start, within the lease");
-            Command::Leave
-        } else {
-            tracing::info!("stopping: handing over what is held");
-            Command::Stop
-        }
-    };
-    Ok(stream::unfold((next, true), async |(mut next, first)| {
-        let command = next(first).await;
-        Some((command, (next, false)))
-    }))
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ pub const AFTER_HELP: &str = "\
 It returns when the daemon has ended. With --leave the daemon renews its session, and leaves addresses, \
 fence and session as they are: a daemon that is started again within the lease goes on with them, and not \
 a packet is lost. `systemctl restart turnip` does that. If none is started the kernel silences the addresses \
-when the lease is over, and others take them, as after a crash.";
+when the lease is over, and others take them, as after a crash. A service manager that starts turnip again whenever it ends \
+does so: `systemctl stop turnip` is a stop for good.";
 
 /// How to end.
 #[derive(Args)]

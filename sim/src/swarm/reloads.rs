@@ -30,11 +30,14 @@ fn rolled_out(rng: &mut Rng, plan: &mut Plan, mut at: True) {
     let lasts = if rng.chance(500) { None } else { Some(rng.within(1..=15_000) * MS) };
     let first = rng.index(plan.params.hosts);
     for number in 0..plan.params.hosts {
+        if at + MS >= plan.heal_at {
+            return;
+        }
         let host = (first + number) % plan.params.hosts;
         let fault = Fault::Reconfigure { host, change: change.clone() };
         plan.steps.push(Step { at, lasts, fault });
         plan.steps.push(told(host, at + 1));
-        if let Some(lasts) = lasts {
+        if let Some(lasts) = lasts.filter(|lasts| at + lasts + MS < plan.heal_at) {
             plan.steps.push(told(host, at + lasts + 1));
         }
         at += pause;
