@@ -25,7 +25,7 @@ pub fn draw(seed: u64) -> Plan {
         return plan;
     }
     if rng.chance(250) {
-        drills::draw(rng, of_hearing, &mut Rng::new(seed, "reloads"), &mut plan);
+        drills::draw(rng, of_hearing, &mut plan);
         return plan;
     }
     plan.heal_at = rng.within(40..=120) * S;

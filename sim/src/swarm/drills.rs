@@ -8,10 +8,10 @@ use crate::plan::{Change, Fault, Plan, Step};
 use crate::rng::Rng;
 use crate::time::{MS, S};
 
-use super::{hearing, reloads};
+use super::hearing;
 
 /// Makes a drill of a plan whose cluster is drawn.
-pub fn draw(rng: &mut Rng, of_hearing: &mut Rng, of_reloads: &mut Rng, plan: &mut Plan) {
+pub fn draw(rng: &mut Rng, of_hearing: &mut Rng, plan: &mut Plan) {
     plan.params.weather.tail_permille = 0;
     background(rng, plan);
     let durations = Durations::of(plan);
@@ -20,10 +20,6 @@ pub fn draw(rng: &mut Rng, of_hearing: &mut Rng, of_reloads: &mut Rng, plan: &mu
         // The plan's own healing is not known yet.
         plan.heal_at = u64::MAX;
         if let Some(over) = hearing::drill(of_hearing, plan, &durations, at) {
-            at = over + rng.within(500..=5_000) * MS;
-            continue;
-        }
-        if let Some(over) = reloads::drill(of_reloads, plan, &durations, at) {
             at = over + rng.within(500..=5_000) * MS;
             continue;
         }
