@@ -67,7 +67,7 @@ pub enum Action {
     UseKeys(HeartbeatKeys),
     /// Tell the operator.
     Report(Report),
-    /// The node is done and holds nothing; nothing follows.
+    /// The node is done, and holds nothing unless it was to leave that to the next; nothing follows.
     Exit(Exit),
 }
 
@@ -76,6 +76,8 @@ pub enum Action {
 pub enum Exit {
     /// As it was asked to.
     Stopped,
+    /// With addresses, fence and session left to the next process on this host (rule 11.6).
+    Left,
     /// It refuses to run, or to go on, for the reason given.
     Refused(String),
 }

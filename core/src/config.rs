@@ -134,6 +134,11 @@ impl Policy {
 }
 
 impl VipConfig {
+    /// Whether it puts the same addresses on the same interfaces as the other does.
+    pub fn is_where(&self, other: &VipConfig) -> bool {
+        self.addresses == other.addresses
+    }
+
     /// Whether the address on that interface is one that turnip puts there for it.
     pub fn belongs_on(&self, interface: &str, address: IpNet) -> bool {
         self.addresses.iter().any(|own| own.net == address && *own.interface == *interface)

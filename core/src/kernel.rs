@@ -95,6 +95,13 @@ pub enum KernelOp {
         /// The addresses.
         addresses: Vec<Assignment>,
     },
+    /// These are from now on all addresses that may ever be asked for (rule 11.3). What is silent until
+    /// it is held follows; what goes on does so. It is behind all that was asked before, and before all
+    /// that is asked after it.
+    Configure {
+        /// All addresses of all VIPs.
+        addresses: Vec<Assignment>,
+    },
     /// Remove the fence: the last step of an orderly stop, when no address is left.
     RemoveFence,
 }
@@ -108,7 +115,10 @@ impl KernelOp {
                 matches!(waiting, KernelOp::Assume { .. } | KernelOp::Refresh { .. })
             }
             KernelOp::Refresh { .. } => matches!(waiting, KernelOp::Assume { .. }),
-            KernelOp::List | KernelOp::Assume { .. } | KernelOp::RemoveFence => false,
+            KernelOp::List
+            | KernelOp::Assume { .. }
+            | KernelOp::Configure { .. }
+            | KernelOp::RemoveFence => false,
         }
     }
 
@@ -123,6 +133,7 @@ impl KernelOp {
             KernelOp::List
             | KernelOp::Refresh { .. }
             | KernelOp::Withdraw { .. }
+            | KernelOp::Configure { .. }
             | KernelOp::RemoveFence => Vec::new(),
         }
     }
@@ -131,7 +142,10 @@ impl KernelOp {
     pub fn addresses(&self) -> &[Assignment] {
         match self {
             KernelOp::Assume { addresses, .. } | KernelOp::Withdraw { addresses } => addresses,
-            KernelOp::List | KernelOp::Refresh { .. } | KernelOp::RemoveFence => &[],
+            KernelOp::List
+            | KernelOp::Refresh { .. }
+            | KernelOp::Configure { .. }
+            | KernelOp::RemoveFence => &[],
         }
     }
 }
@@ -242,13 +256,14 @@ mod tests {
         hosts.into_iter().map(assignment).collect()
     }
 
-    fn all() -> [KernelOp; 5] {
+    fn all() -> [KernelOp; 6] {
         let (addresses, deadline) = (assignments([1, 2]), Instant::ZERO);
         [
             KernelOp::List,
             KernelOp::Assume { addresses: addresses.clone(), deadline },
             KernelOp::Refresh { deadline },
-            KernelOp::Withdraw { addresses },
+            KernelOp::Withdraw { addresses: addresses.clone() },
+            KernelOp::Configure { addresses },
             KernelOp::RemoveFence,
         ]
     }
@@ -256,11 +271,11 @@ mod tests {
     #[test]
     fn a_withdrawal_overtakes_what_lets_addresses_answer_and_a_refresh_what_puts_them_there() {
         let overtaken = |op: &KernelOp| all().map(|waiting| op.overtakes(&waiting));
-        let [list, assume, refresh, withdraw, remove_fence] = all();
-        assert_eq!(overtaken(&withdraw), [false, true, true, false, false]);
-        assert_eq!(overtaken(&refresh), [false, true, false, false, false]);
-        for op in [list, assume, remove_fence] {
-            assert_eq!(overtaken(&op), [false; 5]);
+        let [list, assume, refresh, withdraw, configure, remove_fence] = all();
+        assert_eq!(overtaken(&withdraw), [false, true, true, false, false, false]);
+        assert_eq!(overtaken(&refresh), [false, true, false, false, false, false]);
+        for op in [list, assume, configure, remove_fence] {
+            assert_eq!(overtaken(&op), [false; 6]);
         }
     }
 

@@ -122,6 +122,13 @@ pub enum Report {
         /// when it was here all the time.
         gap: Option<Duration>,
     },
+    /// An address that an earlier process put there stays.
+    Kept {
+        /// The VIP.
+        vip: VipName,
+        /// The address.
+        assignment: Assignment,
+    },
     /// An address is being taken away.
     Forfeiting {
         /// The VIP.
@@ -254,6 +261,11 @@ pub enum Report {
         /// For how long nothing is held or claimed, at least.
         quiet: Duration,
     },
+    /// The node goes by another configuration, but for these VIPs, which wait until what was there is gone.
+    Reconfigured {
+        /// Today's VIPs that are on their way out.
+        waits_for: Vec<VipName>,
+    },
     /// A session that this very host has, and cannot go on with, is given up for a new one.
     SessionReplaced {
         /// Why it cannot go on.
@@ -332,6 +344,9 @@ impl fmt::Display for Report {
                 write!(f, "assuming {assignment} (token {token})")
             }
             Report::Assumed { assignment, .. } => write!(f, "assumed {assignment}"),
+            Report::Kept { assignment, .. } => {
+                write!(f, "going on with {assignment}, which an earlier process put there")
+            }
             Report::Forfeiting { assignment, why, .. } => {
                 write!(f, "forfeiting {assignment}, because {why}")
             }
@@ -378,6 +393,7 @@ impl fmt::Display for Report {
                 "etcd is not the store that it was: {why}; dropping everything and starting over: nothing is held or claimed here for {:.1} s, for a host that does not know yet may hold as long",
                 quiet.as_secs_f64()
             ),
+            Report::Reconfigured { waits_for } => reconfigured(f, waits_for),
             Report::SessionReplaced { why } => {
                 write!(f, "{why}; nothing is held by it here, so it is deleted, and a new one opened")
             }
@@ -478,6 +494,13 @@ impl Report {
             ),
             _ => Ok(()),
         }
+    }
+}
+
+fn reconfigured(f: &mut fmt::Formatter<'_>, waits_for: &[VipName]) -> fmt::Result {
+    match waits_for {
+        [] => f.write_str("the new configuration holds"),
+        some => write!(f, "the new configuration holds when these have left: {}", some_of(some)),
     }
 }
 

@@ -37,10 +37,12 @@ pub(crate) enum Timer {
     Quiet = 14,
     /// When the next heartbeat is made (rule 10).
     Beat = 15,
+    /// When a node that leaves all to the next process waits no longer (rule 11.6).
+    Leave = 16,
 }
 
 impl Timer {
-    const COUNT: usize = 16;
+    const COUNT: usize = 17;
 
     pub(crate) const ALL: [Timer; Self::COUNT] = [
         Timer::Renew,
@@ -59,6 +61,7 @@ impl Timer {
         Timer::KeptUntil,
         Timer::Quiet,
         Timer::Beat,
+        Timer::Leave,
     ];
 }
 

@@ -49,6 +49,8 @@ pub enum Departure {
     AddressConflict,
     /// The node has published it otherwise.
     Redefined,
+    /// The node's configuration has changed, and has it no more, or otherwise.
+    Reconfigured,
     /// The node has given up its place as the first with its addresses.
     Yielded,
     /// Another node owns it.
@@ -67,7 +69,7 @@ pub enum Departure {
 
 impl Departure {
     /// All of them.
-    pub const ALL: [Departure; 15] = [
+    pub const ALL: [Departure; 16] = [
         Departure::NotRenewed,
         Departure::NoSession,
         Departure::KernelLate,
@@ -76,6 +78,7 @@ impl Departure {
         Departure::Blocked,
         Departure::AddressConflict,
         Departure::Redefined,
+        Departure::Reconfigured,
         Departure::Yielded,
         Departure::OwnedElsewhere,
         Departure::Unreadable,
@@ -89,7 +92,11 @@ impl Departure {
     pub fn is_orderly(self) -> bool {
         matches!(
             self,
-            Departure::Ending | Departure::Drained | Departure::HandingOver | Departure::Preferred
+            Departure::Ending
+                | Departure::Drained
+                | Departure::Reconfigured
+                | Departure::HandingOver
+                | Departure::Preferred
         )
     }
 
@@ -104,6 +111,7 @@ impl Departure {
             Departure::Blocked => "blocked",
             Departure::AddressConflict => "address-conflict",
             Departure::Redefined => "redefined",
+            Departure::Reconfigured => "reconfigured",
             Departure::Yielded => "yielded",
             Departure::OwnedElsewhere => "owned-elsewhere",
             Departure::Unreadable => "unreadable",

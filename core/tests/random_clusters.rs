@@ -1,7 +1,8 @@
 //! Whole clusters under random faults, drawn from a seed: at no instant do two hosts answer for one
 //! address, and when faults end somebody does, and goes on doing so.
 //!
-//! Hosts are configured differently and are started again with other configurations; requests come
+//! Hosts are configured differently and are started again with other configurations, or told of them while
+//! they run (rule 11); requests come
 //! late, after their process is gone, or never; watches lag; daemons are killed, frozen and
 //! stopped; kernels are slow and refuse. In every other cluster the hosts hear each other (rule 10), by
 //! datagrams that are lost, late, doubled and out of order, and etcd is away for a while. Kernels silence what they hold at the deadline, as the fence
@@ -70,6 +71,8 @@ struct Machine {
     /// Until when what is in `held` passes.
     gate: Option<Instant>,
     held: BTreeSet<IpNet>,
+    /// What is silent unless it is held.
+    fenced: BTreeSet<IpNet>,
     /// Silenced when the gate was opened anew, and not told yet.
     left_out: BTreeSet<IpNet>,
     flights: Vec<Flight>,
@@ -143,7 +146,8 @@ impl Cluster {
             cluster.world.hosts[host].hold_ops = true;
             cluster.world.hosts[host].sluggish = true;
             cluster.world.hosts[host].hold_beats = true;
-            cluster.machines.push(Machine::default());
+            let fenced = fenced(&cluster.world.hosts[host].config);
+            cluster.machines.push(Machine { fenced, ..Machine::default() });
         }
         cluster
     }
@@ -339,14 +343,8 @@ impl Cluster {
         };
         match op {
             KernelOp::List => {
-                let configured: BTreeSet<IpNet> = host
-                    .config
-                    .vips
-                    .iter()
-                    .flat_map(|v| v.addresses.iter().map(|one| one.net))
-                    .collect();
                 let addresses = host.addresses.iter().cloned().map(|mut address| {
-                    let is_fenced = configured.contains(&address.address);
+                    let is_fenced = machine.fenced.contains(&address.address);
                     address.marked = !is_fenced || machine.held.contains(&address.address);
                     address
                 });
@@ -367,6 +365,7 @@ impl Cluster {
                     }
                     machine.gate = Some(deadline);
                     for one in &addresses {
+                        assert!(machine.fenced.contains(&one.address), "{one} is not fenced");
                         machine.held.insert(one.address);
                         machine.left_out.remove(&one.address);
                         host.addresses.insert(present(one));
@@ -396,6 +395,9 @@ impl Cluster {
                         }
                     }
                 }
+            }
+            KernelOp::Configure { addresses } => {
+                machine.fenced = addresses.into_iter().map(|one| one.address).collect();
             }
             KernelOp::RemoveFence => {
                 machine.held.clear();
@@ -488,7 +490,21 @@ impl Cluster {
         // Not sent yet: it never was.
         drop(under_way);
         self.machines[i].ops.clear();
+        self.machines[i].fenced = fenced(&self.world.hosts[i].config);
         self.machines[i].thawed_at = None;
+    }
+
+    /// Tells a host of another configuration while it runs.
+    fn reload(&mut self, i: usize) {
+        let before = self.world.hosts[i].config.clone();
+        let drawn = self.draw(before.clone());
+        let config = NodeConfig { vips: drawn.vips, ..before };
+        let vips = config.vips.iter().map(|v| format!("{}={:?}", v.name, v.addresses));
+        let names: Vec<String> = vips.collect();
+        self.say(format!("reload {i} with {names:?}"));
+        let now = self.world.now;
+        self.world.hosts[i].config = config.clone();
+        self.world.hosts[i].node.handle_configured(config, now);
     }
 
     fn upset(&mut self) {
@@ -498,7 +514,12 @@ impl Cluster {
         if self.without_store.is_some() && self.random.one_in(4) {
             return self.upset_hearing(i);
         }
-        match self.random.below(17) {
+        match self.random.below(22) {
+            17..=20 => self.reload(i),
+            21 => {
+                self.say(format!("{i} leaves"));
+                self.world.hosts[i].node.handle_leave(now);
+            }
             0 | 1 => self.restart(i),
             2 => {
                 self.say(format!("freeze {i}"));
@@ -738,6 +759,11 @@ impl Cluster {
     fn holders(&self) -> Vec<Vec<usize>> {
         ADDRESSES.map(|a| (0..HOSTS).filter(|&i| self.answers(i, a)).collect()).to_vec()
     }
+}
+
+/// What the fence of a host with that configuration knows.
+fn fenced(config: &NodeConfig) -> BTreeSet<IpNet> {
+    config.vips.iter().flat_map(|vip| vip.addresses.iter().map(|one| one.net)).collect()
 }
 
 #[cfg(feature = "mutants")]

@@ -115,6 +115,8 @@ pub async fn run(
             Input::Answer(Answer::Announced) => {}
             Input::Datagram(from, datagram) => node.handle_datagram(&from, &datagram, now),
             Input::Event(event) => node.handle_kernel_event(event, now),
+            Input::Command(Command::Configure(config)) => node.handle_configured(*config, now),
+            Input::Command(Command::Leave) => node.handle_leave(now),
             Input::Command(Command::Stop) => node.handle_stop(now),
             Input::Command(Command::StopNow) => node.handle_stop_now(now),
             Input::Command(Command::Look) => observe(Observation::Look(&node, now)),

@@ -211,6 +211,7 @@ impl About {
                 About { token: Some(token.0), ..address("assuming", assignment) }
             }
             Report::Assumed { assignment, .. } => address("assumed", assignment),
+            Report::Kept { assignment, .. } => address("kept", assignment),
             Report::Forfeiting { assignment, .. } => address("forfeiting", assignment),
             Report::Forfeited { assignment, .. } => address("forfeited", assignment),
             Report::HandedOver { vip: name, to } => {
@@ -239,6 +240,7 @@ impl About {
             Report::NoOwnMember { .. } => event("no-own-member"),
             Report::OwnMemberAnswers => event("own-member-answers"),
             Report::StoreChanged { .. } => event("store-changed"),
+            Report::Reconfigured { .. } => event("reconfigured"),
             Report::SessionReplaced { .. } => event("session-replaced"),
             Report::NameContested { .. } => event("name-contested"),
         }

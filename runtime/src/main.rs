@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
-use commands::{check, forget, history, intents, keys, release, run, status, wait, watch, why};
+use commands::{
+    check, forget, history, intents, keys, release, reload, run, status, stop, wait, watch, why,
+};
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
 #[derive(Parser)]
@@ -84,6 +86,18 @@ enum Command {
         #[command(flatten)]
         check: check::CheckArgs,
     },
+    /// Have the daemon on this host go by its configuration as it is now, without dropping anything
+    #[command(after_help = reload::AFTER_HELP)]
+    Reload {
+        #[command(flatten)]
+        reload: reload::ReloadArgs,
+    },
+    /// End the daemon on this host
+    #[command(after_help = stop::AFTER_HELP)]
+    Stop {
+        #[command(flatten)]
+        stop: stop::StopArgs,
+    },
     /// Take away what a killed daemon left on this host: its addresses, then its fence
     #[command(after_help = release::AFTER_HELP)]
     Release {
@@ -149,6 +163,8 @@ fn main() -> ExitCode {
         Command::Why { why, .. } => why::why(&sources, &why),
         Command::History { history, .. } => history::history(&sources, &history),
         Command::Check { check, .. } => check::check(&sources, &check),
+        Command::Reload { reload } => reload::reload(&reload),
+        Command::Stop { stop } => stop::stop(&stop),
         Command::Release { release } => release::release(&release),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),
         Command::RotateKey { .. } => keys::rotate(&sources),

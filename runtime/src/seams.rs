@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use turnip_core::{
     Addressee, Assignment, Datagram, HeartbeatKeys, Instant, KernelEvent, KernelOp, KernelOutcome,
-    MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
+    MemberStatus, NodeConfig, NodeName, StoreError, Txn, TxnResponse, Update,
 };
 
 /// The key-value store that all hosts share.
@@ -107,8 +107,12 @@ pub trait Clock {
 }
 
 /// What an operator, the service manager or a program that watches asks of the daemon.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
+    /// Go by another configuration (rule 11).
+    Configure(Box<NodeConfig>),
+    /// End, and leave everything to the next process on this host (rule 11.6).
+    Leave,
     /// Hand everything over, leave nothing behind, then end.
     Stop,
     /// Take the addresses away and end; do not wait for etcd.

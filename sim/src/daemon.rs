@@ -16,10 +16,10 @@ use crate::plan::Daemon;
 use crate::plan::config::{self, LeaseParams};
 use crate::record::Refusal;
 use crate::time::S;
-use crate::world::World;
 use crate::world::layout::Layout;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
+use crate::world::{Inner, World};
 
 /// More turns of the loop than any run needs: a node that keeps itself busy is a bug.
 const TURNS_MAX: u64 = 3_000_000;
@@ -36,7 +36,8 @@ pub async fn run(world: Rc<World>, host: usize) {
         (KernelOutcome::Failed(error), _) => Err(error),
         (_, Daemon::Naive) => Ok(naive::run(&world, &seam, host).await),
         (_, Daemon::Turnip(mutant)) => {
-            let mut node = Node::new(node_config(&world, host), seam.now());
+            let config = node_config(&world.inner(), host);
+            let mut node = Node::new(config, seam.now());
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }
@@ -78,8 +79,8 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
     driver::run(node, seam, seam, seam, seam, seam.commands(), observe).await
 }
 
-fn node_config(world: &World, host: usize) -> NodeConfig {
-    let inner = world.inner();
+/// What a host's node goes by.
+pub fn node_config(inner: &Inner, host: usize) -> NodeConfig {
     let (params, layout, hosts) = (&inner.env.plan.params, &inner.env.layout, &inner.hosts);
     let config = hosts.config(host);
     let address = |(&id, &interface): (&usize, &usize)| VipAddress {

@@ -29,7 +29,23 @@ macro_rules! core_test {
 
 /// The test of core that catches a mutant which clusters do not show.
 pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
-    of_records(mutant).or_else(|| of_order(mutant))
+    of_records(mutant).or_else(|| of_order(mutant)).or_else(|| of_reload(mutant))
+}
+
+/// Of a configuration that changes while a daemon runs.
+fn of_reload(mutant: Mutant) -> Option<CoreTest> {
+    match mutant {
+        // It costs a moment here and there, and no rule of the judge knows what would be untouched.
+        Mutant::UnchangedTouched => {
+            core_test!("tests/reload.rs", "what_did_not_change_is_not_touched")
+        }
+        // Two hosts must be told of one address within a watch's delay.
+        Mutant::AddedAtOnce => core_test!(
+            "tests/reload.rs",
+            "what_is_new_is_held_only_when_all_is_known_that_others_published_before"
+        ),
+        _ => None,
+    }
 }
 
 /// Of what another store, or a stranger, says in records.

@@ -215,6 +215,8 @@ impl Drawing<'_> {
             | Fault::LinkDown { host, .. }
             | Fault::LinkGone { host, .. }
             | Fault::Reconfigure { host, .. }
+            | Fault::Reload { host }
+            | Fault::Leave { host }
             | Fault::Drain { host }
             | Fault::Pin { host, .. }
             | Fault::Meddle { host, .. } => vec![*host],

@@ -36,12 +36,14 @@ pub(super) struct Fence {
     pub(super) gate: Gate,
     /// By an orderly stop: then it is not missing.
     pub(super) removed: bool,
+    /// It is not known to silence all that it should: that comes before anything is let through.
+    pub(super) lags: bool,
 }
 
 impl Fence {
     pub(super) fn new(vips: BTreeSet<Fenced>) -> Self {
         let (former, held) = (BTreeSet::new(), BTreeSet::new());
-        Fence { vips, former, held, gate: Gate::Closed, removed: false }
+        Fence { vips, former, held, gate: Gate::Closed, removed: false, lags: false }
     }
 
     /// Takes over what an earlier process left, and gives what must be held no more. What it had
@@ -57,6 +59,14 @@ impl Fence {
             self.former = earlier.filter(|one| !self.vips.contains(one)).cloned().collect();
         }
         found.held.difference(&self.vips).cloned().collect()
+    }
+
+    /// These are the VIPs from now on. What was one stays fenced until it is gone (rule 11.3).
+    pub(super) fn configure(&mut self, vips: BTreeSet<Fenced>) {
+        let before = std::mem::replace(&mut self.vips, vips);
+        self.former.extend(before);
+        self.former.retain(|one| !self.vips.contains(one));
+        self.lags = true;
     }
 
     /// Nothing is held and the gate is closed.

@@ -31,6 +31,8 @@ pub(super) enum Goal {
     Shut(Vec<Fenced>),
     /// Fence no longer what is not configured any more, but for what is present.
     Release(BTreeSet<Fenced>),
+    /// Silence what has become a VIP.
+    Configure,
     /// Remove it.
     Remove,
 }
@@ -146,6 +148,9 @@ impl FenceJob {
                 _ => return FenceNext::Ended(Ok(Done::AsAsked)),
             }
         }
+        if fence.lags && self.step == Step::Act && matches!(self.goal, Goal::Allow { .. }) {
+            self.step = Step::Read;
+        }
         match self.step {
             Step::Read => self.ask(Asked::Read, Call::ReadFence),
             Step::MakeAnew => self.change(Asked::MakeAnew, fence.made_anew()),
@@ -200,6 +205,9 @@ impl FenceJob {
 
     fn act_beside_the_gate(&mut self, fence: &mut Fence) -> FenceNext {
         match &self.goal {
+            // What others have done is noticed with the next renewal: to set that right may close the gate
+            // for a moment.
+            Goal::Configure => self.change_unguarded(Asked::Layout, vec![fence.layout()]),
             Goal::Start => {
                 let mut changes = vec![fence.layout()];
                 if !self.let_go.is_empty() {
@@ -301,6 +309,7 @@ impl FenceJob {
                 } else if fence.is_as_it_should_be(&found, now)
                     || mutant == Some(Mutant::ForeignChangesIgnored)
                 {
+                    fence.lags = false;
                     self.step = Step::Act;
                 } else {
                     self.step = Step::MakeAnew;
@@ -329,8 +338,13 @@ impl FenceJob {
 
     fn changed_as_asked(&mut self, fence: &mut Fence, asked: Asked, now: Instant) {
         match asked {
-            Asked::Layout | Asked::Shut => self.ended = Some(Ok(self.done)),
+            Asked::Layout => {
+                fence.lags = false;
+                self.ended = Some(Ok(self.done));
+            }
+            Asked::Shut => self.ended = Some(Ok(self.done)),
             Asked::MakeAnew => {
+                fence.lags = false;
                 fence.lose_gate();
                 match self.goal {
                     Goal::Start => self.ended = Some(Ok(self.done)),
@@ -396,7 +410,7 @@ impl FenceJob {
             }
             // Another shape, made by another version: then nothing passes until it is held anew.
             (Asked::Layout, TransactionError::Absent(_) | TransactionError::Other(_))
-                if fence.gate == Gate::Inherited =>
+                if fence.gate == Gate::Inherited && self.goal == Goal::Start =>
             {
                 fence.let_go();
                 self.step = Step::MakeAnew;

@@ -60,6 +60,8 @@ enum Work {
     List(ListJob),
     Put(PutJob),
     Withdraw(WithdrawJob),
+    /// Of these, until they are known; then why the fence could not follow, if it could not.
+    Configure(Option<Vec<Assignment>>, Option<KernelError>),
     /// Whether it was asked, and why it failed.
     RemoveFence {
         asked: bool,
@@ -76,6 +78,7 @@ impl Job {
             }
             KernelOp::Refresh { deadline } => Work::Put(PutJob::refresh(deadline)),
             KernelOp::Withdraw { addresses } => Work::Withdraw(WithdrawJob::new(addresses)),
+            KernelOp::Configure { addresses } => Work::Configure(Some(addresses), None),
             KernelOp::RemoveFence => Work::RemoveFence { asked: false, refused: None },
         };
         Job { id, cancelled, asked, work }
@@ -92,6 +95,10 @@ impl Job {
             Work::List(job) => job.poll(shared),
             Work::Put(job) => job.poll(shared, now, rate),
             Work::Withdraw(job) => job.poll(shared),
+            Work::Configure(addresses, refused) => match addresses.take() {
+                Some(addresses) => configure(shared, &addresses),
+                None => Next::Ended(done_unless(refused.take())),
+            },
             Work::RemoveFence { asked, refused } => {
                 if !std::mem::replace(asked, true) {
                     // Where there is no fence, something else may be left to set right.
@@ -100,10 +107,7 @@ impl Job {
                         None => Next::Call(Call::RemoveFence),
                     };
                 }
-                Next::Ended(match refused.take() {
-                    Some(error) => KernelOutcome::Failed(error),
-                    None => KernelOutcome::Done { failed: Vec::new(), until: None },
-                })
+                Next::Ended(done_unless(refused.take()))
             }
         }
     }
@@ -111,7 +115,9 @@ impl Job {
     pub(super) fn fence_ended(&mut self, shared: &mut Shared, ended: Ended) {
         match &mut self.work {
             Work::Put(job) => job.fence_ended(shared, ended),
-            Work::RemoveFence { refused, .. } => *refused = ended.err(),
+            Work::Configure(_, refused) | Work::RemoveFence { refused, .. } => {
+                *refused = ended.err();
+            }
             Work::List(_) | Work::Withdraw(_) => {}
         }
     }
@@ -121,12 +127,32 @@ impl Job {
             Work::List(job) => job.handle_reply(shared, reply),
             Work::Put(job) => job.handle_reply(shared, reply),
             Work::Withdraw(job) => job.handle_reply(reply),
+            Work::Configure(..) => {}
             Work::RemoveFence { refused, .. } => {
                 if let Reply::Failed(error) = reply {
                     *refused = Some(error);
                 }
             }
         }
+    }
+}
+
+fn done_unless(refused: Option<KernelError>) -> KernelOutcome {
+    match refused {
+        Some(error) => KernelOutcome::Failed(error),
+        None => KernelOutcome::Done { failed: Vec::new(), until: None },
+    }
+}
+
+/// These are all addresses from now on: the fence follows, before any of them is put there.
+fn configure(shared: &mut Shared, addresses: &[Assignment]) -> Next {
+    shared.configured = addresses.iter().map(|one| (place(one), one.vip.clone())).collect();
+    match &mut shared.fence {
+        Some(fence) => {
+            fence.configure(addresses.iter().map(Fenced::from).collect());
+            Next::Fence(Goal::Configure)
+        }
+        None => Next::Again,
     }
 }
 

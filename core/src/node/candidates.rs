@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::outbox::Outbox;
 use super::own::{Own, VipIndex};
 use super::publication::Publication;
+use super::reload::Step;
 use super::situation::Situation;
 use super::vips::Vips;
 use crate::config::Policy;
@@ -30,6 +31,16 @@ struct Published {
     session: Revision,
     /// An operator wants it to hold nothing.
     drained: bool,
+}
+
+impl Published {
+    /// Since when one of its VIPs has been defined so.
+    fn defined_at(&self, own: &Own, offer: &VipOffer) -> Revision {
+        match offer.defined_at {
+            Some(at) if own.mutated(Mutant::FirstBeforeSession) => at,
+            _ => offer.defined_since(self.session, self.modified),
+        }
+    }
 }
 
 /// Another node's VIP of another name that has an address of one of ours.
@@ -111,6 +122,22 @@ impl Candidates {
         self.stale.extend((0..own.vip_count()).filter(follows));
     }
 
+    /// Another configuration is today's: all is looked at again, by what the others have published.
+    pub(super) fn reconfigured(&mut self, step: &Step) {
+        let own = &step.after;
+        self.conflicts = step.moved.map(std::mem::take(&mut self.conflicts));
+        self.ranks = vec![Vec::new(); own.vip_count()];
+        self.rivals.clear();
+        for (node, published) in &self.published.clone() {
+            for (name, offer) in &published.record.vips {
+                let at = published.defined_at(own, offer);
+                self.rival(own, (node, name), Some(offer), Some(at));
+            }
+        }
+        (self.stale, self.unsure) = (BTreeSet::new(), BTreeSet::new());
+        self.mark_all_stale(own);
+    }
+
     /// Since when this node itself has published the VIP has changed, or what is known of others.
     pub(super) fn mark_unsure(&mut self, vips: impl IntoIterator<Item = VipIndex>) {
         self.unsure.extend(vips);
@@ -142,10 +169,7 @@ impl Candidates {
         let vips_before = offers_before.as_ref().map_or(&none, |record| &record.vips);
         let vips_now = offers_now.as_ref().map_or(&none, |record| &record.vips);
         let at = |p: &Option<Published>, offer: Option<&VipOffer>| {
-            offer.zip(p.as_ref()).map(|(offer, p)| match offer.defined_at {
-                Some(at) if own.mutated(Mutant::FirstBeforeSession) => at,
-                _ => offer.defined_since(p.session, p.modified),
-            })
+            offer.zip(p.as_ref()).map(|(offer, p)| p.defined_at(own, offer))
         };
         let names: BTreeSet<&VipName> = vips_before.keys().chain(vips_now.keys()).collect();
         for name in names {

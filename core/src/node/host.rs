@@ -3,10 +3,12 @@
 use super::interfaces::Interfaces;
 use super::outbox::{Outbox, PendingOp};
 use super::own::{Own, VipIndex};
+use super::reload::Step;
 use super::vips::{Context, Vips};
 use crate::action::OpId;
-use crate::kernel::{KernelEvent, KernelOutcome, Listing};
+use crate::kernel::{KernelEvent, KernelOp, KernelOutcome, Listing};
 use crate::time::Instant;
+use crate::view::View;
 
 /// Interfaces and VIPs.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -47,6 +49,25 @@ impl Host {
         self.interfaces.is_ready() && self.vips.nothing_is_there()
     }
 
+    /// Another configuration is today's: the kernel is told, and asked what is there of it.
+    pub(super) fn reconfigured(
+        &mut self,
+        step: &Step,
+        view: &View,
+        out: &mut Outbox,
+        now: Instant,
+    ) {
+        let own = &step.after;
+        let configured = step.is_about_addresses().then(|| {
+            let all: Vec<VipIndex> = (0..own.vip_count()).collect();
+            let op = KernelOp::Configure { addresses: own.assignments(&all) };
+            out.kernel(PendingOp::Configure, op)
+        });
+        self.vips.reconfigured(step, view, configured, out, now);
+        self.interfaces.look_at_all_again();
+        self.interfaces.list(out);
+    }
+
     /// What was waited for comes due.
     pub(super) fn wake_due(&mut self, own: &Own, out: &mut Outbox, now: Instant) -> HostNews {
         self.vips.wake_due(now);
@@ -73,7 +94,7 @@ impl Host {
                     PendingOp::Refresh => {
                         return self.vips.refresh_failed(situation, id, &error, out).into();
                     }
-                    PendingOp::List | PendingOp::RemoveFence => Vec::new(),
+                    PendingOp::List | PendingOp::Configure | PendingOp::RemoveFence => Vec::new(),
                 };
                 (addresses.into_iter().map(|one| (one, error.clone())).collect(), None)
             }
@@ -95,6 +116,8 @@ impl Host {
                 let failed = failed.first().map(|(one, error)| (one, error.to_string()));
                 self.interfaces.strays_withdrawn(failed, out, now);
             }
+            // Where the kernel refused it, so it does each address until the fence is as it should be.
+            PendingOp::Configure => {}
             PendingOp::RemoveFence => {
                 return HostNews { fence_removed: true, ..HostNews::default() };
             }
@@ -118,7 +141,9 @@ impl Host {
         if compared.is_outdated {
             self.interfaces.list_soon(out, now);
         }
-        self.interfaces.withdraw_strays(&compared.strays, out);
+        if !self.vips.is_before_configuration(id) {
+            self.interfaces.withdraw_strays(&compared.strays, out);
+        }
         news.repairs = compared.repairs;
         news.ability_changed.extend(compared.doubles);
         news

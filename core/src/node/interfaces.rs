@@ -20,7 +20,7 @@ pub(super) struct Interfaces {
     links: BTreeMap<Arc<str>, Link>,
     /// The kernel has been listed, and strays of an earlier configuration are gone.
     ready: bool,
-    /// It has been listed once at least.
+    /// It has been listed since the interfaces of VIPs were known.
     listed: bool,
     listing: Option<OpId>,
     list_again: bool,
@@ -44,6 +44,11 @@ impl Interfaces {
             return;
         }
         self.listing = Some(out.kernel(PendingOp::List, KernelOp::List));
+    }
+
+    /// VIPs may be on other interfaces than before: the next listing says how all are.
+    pub(super) fn look_at_all_again(&mut self) {
+        self.listed = false;
     }
 
     /// The same in a while, where what was listed is older than what was done since.

@@ -7,11 +7,13 @@ mod freeing;
 mod hearing;
 mod host;
 mod interfaces;
+mod leave;
 mod outbox;
 mod own;
 mod own_member;
 mod peers;
 mod publication;
+mod reload;
 mod session;
 mod shutdown;
 mod situation;
@@ -41,6 +43,7 @@ use candidates::Candidates;
 use cluster::Cluster;
 use freeing::Freeing;
 use host::Host;
+use leave::Leaving;
 use outbox::Outbox;
 use own::Own;
 use own_member::OwnMember;
@@ -64,7 +67,7 @@ pub use vips::state::transitions_in_markdown;
 /// in any order, late, or never; an answer to something that was never asked is ignored.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node {
-    /// What it was told at its start.
+    /// What it was told, at its start and since.
     own: Arc<Own>,
     /// What it knows of the store, its own session, and the others'.
     cluster: Cluster,
@@ -80,6 +83,8 @@ pub struct Node {
     freeing: Freeing,
     /// How far it is on the way to its end.
     shutdown: Shutdown,
+    /// It leaves all to the next process.
+    leaving: Option<Leaving>,
     unix_ms: u64,
     /// What it asks of the world, and waits for.
     out: Outbox,
@@ -97,6 +102,7 @@ impl Node {
             candidates: Candidates::new(&own),
             freeing: Freeing::default(),
             shutdown: Shutdown::default(),
+            leaving: None,
             unix_ms: 0,
             out,
             own,
@@ -183,6 +189,21 @@ impl Node {
         self.settle(now);
     }
 
+    /// An operator has changed the configuration: VIPs, their settings, the node's weight, how often it
+    /// announces. What belongs to the session, or to the process, stays as it was at the start, whatever
+    /// is said of it here (rule 11).
+    pub fn handle_configured(&mut self, config: NodeConfig, now: Instant) {
+        self.configured(config, now);
+        self.settle(now);
+    }
+
+    /// An operator wants the node to end, and to leave what it has to the next process on this host
+    /// (rule 11.6).
+    pub fn handle_leave(&mut self, now: Instant) {
+        self.leave(now);
+        self.settle(now);
+    }
+
     /// An operator wants the node to hand everything over and end.
     pub fn handle_stop(&mut self, now: Instant) {
         self.stop(Shutdown::Orderly, now);
@@ -239,7 +260,8 @@ impl Node {
     /// 1. timers fire and what was waited for comes due, so that no step below acts on a time that is
     ///    over;
     /// 2. a session is opened or resumed, once the kernel and the store are known;
-    /// 3. conflicts and ranks follow from what has changed, before anything is decided by them;
+    /// 3. conflicts and ranks follow from what has changed, before anything is decided by them; what of
+    ///    another configuration can be today's becomes so;
     /// 4. VIPs are taken away, handed over, claimed, assumed, in this order: nothing waits for
     ///    removals but safety; what is not configured here is given free, once nothing is left over;
     /// 5. `nodes/<node>` is written, with the reasons that came up above;
@@ -252,6 +274,7 @@ impl Node {
         self.fire_timers(now);
         self.join(now);
         self.review(now);
+        self.adopt(now);
         let context = context!(self, now);
         self.host.vips.reconcile(&context, &mut self.out);
         if self.host.vips.is_settling() {
@@ -262,5 +285,6 @@ impl Node {
         self.publication.publish(&situation, &self.host.vips, &self.candidates, &mut self.out);
         self.host.vips.announce_due(&context!(self, now), &mut self.out);
         self.advance_shutdown(now);
+        self.advance_leaving(now);
     }
 }

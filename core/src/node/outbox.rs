@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::own::VipIndex;
 use super::peers::Silence;
+use super::reload::Moved;
 use super::store_identity::Knowing;
 use crate::action::{Action, OpId, TxnId};
 use crate::history::HISTORY_SLOTS;
@@ -69,7 +70,16 @@ pub(super) enum PendingOp {
     Refresh,
     Withdraw(Vec<VipIndex>),
     WithdrawStrays(Vec<Assignment>),
+    Configure,
     RemoveFence,
+}
+
+impl PendingOp {
+    fn moved(&mut self, moved: &Moved) {
+        if let PendingOp::Assume(vips) | PendingOp::Withdraw(vips) = self {
+            *vips = moved.all(std::mem::take(vips));
+        }
+    }
 }
 
 impl Purpose {
@@ -79,6 +89,19 @@ impl Purpose {
             Purpose::Claim { vips } | Purpose::Expire { vips, .. } => vips.clone(),
             Purpose::HandOver { vips } => vips.iter().map(|(index, _)| *index).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    fn moved(&mut self, moved: &Moved) {
+        match self {
+            Purpose::Claim { vips } | Purpose::Expire { vips, .. } => {
+                *vips = moved.all(std::mem::take(vips));
+            }
+            Purpose::HandOver { vips } => {
+                let old = std::mem::take(vips).into_iter();
+                *vips = old.filter_map(|(index, to)| Some((moved.to(index)?, to))).collect();
+            }
+            _ => {}
         }
     }
 
@@ -194,6 +217,17 @@ impl Outbox {
     /// No answer to what was sent so far matters any more (A2).
     pub(super) fn forget_txns(&mut self) {
         self.txns.clear();
+    }
+
+    /// Another configuration holds: answers that are still to come are about the VIPs at their new places.
+    pub(super) fn moved(&mut self, moved: &Moved) {
+        self.txns.values_mut().for_each(|pending| pending.purpose.moved(moved));
+        self.ops.values_mut().for_each(|pending| pending.moved(moved));
+    }
+
+    /// Whether the kernel has not answered yet.
+    pub(super) fn asks_kernel(&self) -> bool {
+        !self.ops.is_empty()
     }
 
     /// Whether another transaction about VIPs may be sent now: beyond so many they would only queue

@@ -1,4 +1,5 @@
-//! What the node is told at its start, with the ways to find things in it. It never changes.
+//! What the node is told, with the ways to find things in it. Nobody changes it: when the node is told
+//! otherwise, another one takes its place (rule 11).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::reload::{self, Retiring};
 use crate::config::{NodeConfig, Policy, VipConfig, is_link_local};
 use crate::kernel::Assignment;
 use crate::keys::Keys;
@@ -29,12 +31,19 @@ pub(super) struct Own {
     by_address: BTreeMap<IpAddr, Vec<VipIndex>>,
     by_interface: BTreeMap<Arc<str>, Vec<VipIndex>>,
     mutant: Option<Mutant>,
+    /// The VIPs that it is on the way to.
+    wanted: Option<Vec<VipConfig>>,
+    /// Those of today's that must give way for that.
+    retiring: BTreeMap<VipIndex, Retiring>,
+    /// How often it was made anew.
+    number: u64,
 }
 
-/// No two processes have the same number: it stands for all that the process was told.
+/// No two processes have the same number: it stands, with how often it was told otherwise, for all that
+/// the process was told.
 impl Hash for Own {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.config.process, &self.config.name, self.mutant).hash(state);
+        (self.config.process, &self.config.name, self.mutant, self.number).hash(state);
     }
 }
 
@@ -61,8 +70,49 @@ impl Own {
             by_address,
             by_interface,
             mutant: None,
+            wanted: None,
+            retiring: BTreeMap::new(),
+            number: 0,
             config,
         }
+    }
+
+    /// These VIPs are wanted. What differs in nothing that is on an interface holds at once.
+    pub(super) fn want(&mut self, vips: Vec<VipConfig>) {
+        let mut own =
+            Own::new(NodeConfig { vips: self.config.vips.clone(), ..self.config.clone() });
+        (own.mutant, own.number) = (self.mutant, self.number + 1);
+        let mut wanted = vips;
+        wanted.sort_by(|a, b| a.name.cmp(&b.name));
+        for new in &wanted {
+            if let Some(index) = own.index_of(&new.name)
+                && own.vip(index).is_where(new)
+            {
+                own.config.vips[index] = new.clone();
+                own.digests[index] = new.digest();
+            }
+        }
+        own.retiring = reload::retiring(&own.config.vips, &wanted);
+        own.wanted = (own.config.vips != wanted).then_some(wanted);
+        *self = own;
+    }
+
+    /// Those VIPs are today's, on the way to what is wanted.
+    pub(super) fn with_vips(&self, vips: Vec<VipConfig>) -> Self {
+        let mut own = Own::new(NodeConfig { vips, ..self.config.clone() });
+        (own.mutant, own.number) = (self.mutant, self.number);
+        own.want(self.wanted.clone().unwrap_or_else(|| own.config.vips.clone()));
+        own
+    }
+
+    /// The VIPs that it is on the way to; none where it has them.
+    pub(super) fn wanted(&self) -> Option<&[VipConfig]> {
+        self.wanted.as_deref()
+    }
+
+    /// How the VIP has to give way for what is wanted, if it has to.
+    pub(super) fn retiring(&self, index: VipIndex) -> Option<Retiring> {
+        self.retiring.get(&index).copied()
     }
 
     #[cfg(feature = "mutants")]

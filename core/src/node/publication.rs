@@ -7,8 +7,10 @@ use std::sync::Arc;
 use super::candidates::Candidates;
 use super::outbox::{Outbox, Purpose};
 use super::own::{Own, VipIndex};
+use super::reload::{Retiring, Step};
 use super::situation::Situation;
 use super::vips::Vips;
+use crate::config::VipConfig;
 use crate::mutant::Mutant;
 use crate::name::Revision;
 use crate::records::{MemberRecord, NodeRecord, VipOffer, encode};
@@ -144,7 +146,9 @@ impl Publication {
             }
             let Some((offer, modified)) = offer else { continue };
             match self.yielded.get(&index) {
-                Some(Yielded::Until(compared)) if modified > *compared && !offer.yields => {
+                Some(Yielded::Until(compared))
+                    if modified > *compared && self.defined_at(own, index).is_some() =>
+                {
                     self.yielded.insert(index, Yielded::Renewed(modified));
                 }
                 None if offer.yields => {
@@ -203,6 +207,28 @@ impl Publication {
         (activated, renewed)
     }
 
+    /// Another configuration is today's. What is new in it is assumed when it was published, and all that
+    /// others had published before is known (rule 11.3): a request with another definition of it may be
+    /// under way, so that counts from a later write than the one that is known now.
+    pub(super) fn reconfigured(&mut self, step: &Step, view: &View) {
+        let (before, own) = (&step.before, &step.after);
+        let known = view.node_modified(own.name());
+        let mut yielded = BTreeMap::new();
+        for index in 0..own.vip_count() {
+            let old = before.index_of(&own.vip(index).name);
+            let covered = old.is_some_and(|old| covers(before.vip(old), own.vip(index)));
+            if let Some(so_far) = old.and_then(|old| self.yielded.get(&old)) {
+                yielded.insert(index, *so_far);
+            }
+            if !covered && !own.mutated(Mutant::AddedAtOnce) {
+                yielded.insert(index, Yielded::Until(known));
+            }
+        }
+        self.yielded = yielded;
+        self.complete_at = self.all_defined_at(own);
+        self.stale = true;
+    }
+
     /// The session is over: what was published belonged to it.
     pub(super) fn session_lost(&mut self, own: &Own) {
         if !own.mutated(Mutant::ActiveOutlivesSession) {
@@ -236,7 +262,10 @@ impl Publication {
                 let fits = reasons_bytes <= REASONS_BYTES_MAX;
                 if fits { why.to_owned() } else { REASON_BEYOND.to_owned() }
             };
-            let blocked = vips.blocked(index).or(candidates.conflict(index)).map(&mut reason);
+            let is_passed_on = own.retiring(index) == Some(Retiring::PassedOn);
+            let retiring = is_passed_on.then_some(Retiring::WHY);
+            let blocked = vips.blocked(index).or(candidates.conflict(index)).or(retiring);
+            let blocked = blocked.map(&mut reason);
             let notice = vips.double_beside(index).map(reason);
             let yields = vips.yields(situation, index);
             if yields {
@@ -352,6 +381,12 @@ impl Publication {
         self.stale = true;
         true
     }
+}
+
+/// Whether all that the new definition has was published with the old one.
+fn covers(old: &VipConfig, new: &VipConfig) -> bool {
+    let nets = |vip: &VipConfig| vip.addresses.iter().map(|one| one.net).collect::<BTreeSet<_>>();
+    nets(new).is_subset(&nets(old)) && new.link_local() == old.link_local()
 }
 
 /// Whether they say the same, but for the revision that a first publication does not know: its own.

@@ -129,6 +129,11 @@ impl Shutdown {
         Some(exit)
     }
 
+    /// Everything is left as it is to the next process: it is over.
+    pub(super) fn left(&mut self) {
+        *self = Shutdown::Exited;
+    }
+
     /// Why nothing is held any more, as an operator is told.
     pub(super) fn why(&self) -> Option<String> {
         match self {

@@ -31,6 +31,8 @@ impl Node {
                 Timer::Member => self.cluster.ask_member(&self.own, &mut self.out, now),
                 // `publish` looks at it by itself.
                 Timer::Publish => {}
+                // So does `advance_leaving`.
+                Timer::Leave => {}
                 Timer::StopLimit => {
                     if self.shutdown.limit_reached() {
                         self.cluster.close(&mut self.out);
@@ -320,7 +322,7 @@ impl Node {
     }
 
     /// The session, the drain or the end of this node itself: all its VIPs depend on it.
-    fn own_standing_changed(&mut self) {
+    pub(super) fn own_standing_changed(&mut self) {
         self.candidates.mark_all_stale(&self.own);
         self.publication.mark_stale();
         self.freeing.mark_stale();

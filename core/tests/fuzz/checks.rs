@@ -84,7 +84,7 @@ impl Fuzz {
                 let ours = self.addresses.values().any(|ours| *ours);
                 assert!(!ours, "the fence goes before an address:\n{}", self.transcript());
             }
-            KernelOp::List => {}
+            KernelOp::List | KernelOp::Configure { .. } => {}
         }
         self.ops.push_back((id, op));
     }

@@ -231,7 +231,7 @@ impl Fuzz {
                 all(addresses)
             }
             KernelOp::Refresh { .. } => all(&self.held()),
-            KernelOp::RemoveFence => Vec::new(),
+            KernelOp::Configure { .. } | KernelOp::RemoveFence => Vec::new(),
         };
         let outcome = KernelOutcome::Done { failed, until: None };
         self.node.handle_kernel_outcome(id, outcome, self.now);

@@ -70,6 +70,8 @@ pub struct Host {
     /// Through which addresses connections were to end, and when.
     pub connections_ended: Vec<(Instant, String)>,
     pub fence_removed: bool,
+    /// What the fence silences unless it is held.
+    pub fenced: BTreeSet<ipnet::IpNet>,
     pub exit: Option<Exit>,
     pub follows: u32,
     /// The history up to here has been told; none when the stream has not begun.
@@ -155,6 +157,11 @@ pub fn one_vip() -> Vec<VipConfig> {
     vec![vip("v", "10.0.0.50/32", Policy::Priority { priority: 0, preempt: false })]
 }
 
+/// What the fence of a process with that configuration silences.
+fn fenced(config: &NodeConfig) -> BTreeSet<ipnet::IpNet> {
+    config.vips.iter().flat_map(|vip| vip.addresses.iter().map(|one| one.net)).collect()
+}
+
 impl World {
     pub fn new(configs: Vec<NodeConfig>) -> Self {
         let mut world = World {
@@ -208,7 +215,7 @@ impl World {
     pub fn start(&mut self, config: NodeConfig) -> usize {
         self.hosts.push(Host {
             node: Node::new(config.clone(), self.now),
-            config,
+            config: config.clone(),
             addresses: BTreeSet::new(),
             links: BTreeMap::from([("eth0".to_owned(), true)]),
             commits: VecDeque::new(),
@@ -217,6 +224,7 @@ impl World {
             announced: Vec::new(),
             connections_ended: Vec::new(),
             fence_removed: false,
+            fenced: fenced(&config),
             exit: None,
             follows: 0,
             told: None,
@@ -244,6 +252,7 @@ impl World {
         let mut config = host.config.clone();
         config.process += 0x100;
         host.config = config.clone();
+        host.fenced = fenced(&config);
         host.node = Node::new(config, self.now);
         host.ops.clear();
         host.beats.clear();
@@ -251,6 +260,13 @@ impl World {
         host.exit = None;
         host.frozen = false;
         std::mem::take(&mut host.commits)
+    }
+
+    /// Host `i` is told that its VIPs are these from now on.
+    pub fn reload(&mut self, i: usize, vips: Vec<VipConfig>) {
+        self.hosts[i].config.vips = vips;
+        let config = self.hosts[i].config.clone();
+        self.hosts[i].node.handle_configured(config, self.now);
     }
 
     // ---- time
@@ -445,6 +461,10 @@ impl World {
             }
             KernelOp::Assume { addresses, deadline } => {
                 for assignment in addresses {
+                    assert!(
+                        host.fenced.contains(&assignment.address),
+                        "{assignment} is not fenced"
+                    );
                     if let Some(error) = host.refuse_assume.clone() {
                         failed.push((assignment, error));
                     } else if now >= deadline {
@@ -468,6 +488,9 @@ impl World {
                         host.addresses.retain(|there| !at(&assignment, there));
                     }
                 }
+            }
+            KernelOp::Configure { addresses } => {
+                host.fenced = addresses.into_iter().map(|one| one.address).collect();
             }
             KernelOp::RemoveFence => host.fence_removed = true,
             KernelOp::Refresh { .. } => {}

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -54,6 +55,31 @@ impl Cluster {
     /// # Errors
     /// When it cannot be started.
     pub fn start_daemon(&mut self, index: usize) -> Result<()> {
+        let command = self.daemon_command(index)?;
+        let host = &self.hosts[index];
+        let log = daemon_log(host);
+        let process = Process::start(command, &format!("daemon of {}", host.name), log)?;
+        self.hosts[index].daemon = Some(process);
+        Ok(())
+    }
+
+    /// Writes the configuration of a host as it is to be by now. Its daemon, if one runs, goes on with what it
+    /// has read.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_configuration(&self, host: usize) -> Result<()> {
+        self.daemon_command(host).map(drop)
+    }
+
+    /// Sets up the daemons in another way from now on, when they are started, or their configuration is
+    /// written.
+    pub fn set_up_daemons(&mut self, settings: TurnipSettings) {
+        self.plan.daemon = Daemon::Turnip(settings);
+    }
+
+    /// Writes the configuration of a host, and the command that runs its daemon.
+    fn daemon_command(&self, index: usize) -> Result<Command> {
         let has_member = matches!(self.plan.etcd, EtcdPlan::OnHosts(_));
         let host = &self.hosts[index];
         let place = Place {
@@ -65,11 +91,7 @@ impl Cluster {
             etcd: &self.etcd_addresses,
             security: self.security.as_ref(),
         };
-        let command = self.plan.daemon.command(place, &self.configured[index])?;
-        let log = daemon_log(host);
-        let process = Process::start(command, &format!("daemon of {}", host.name), log)?;
-        self.hosts[index].daemon = Some(process);
-        Ok(())
+        self.plan.daemon.command(place, &self.configured[index])
     }
 
     /// Gives the first VIP this name in the configuration of a host, with the addresses that it has. The

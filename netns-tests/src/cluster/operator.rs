@@ -38,6 +38,19 @@ impl Cluster {
         Ok((output.status.code(), printed(&output)))
     }
 
+    /// Asks the daemon on a host: `turnip reload` and `turnip stop` need no configuration. Its exit status, and
+    /// what it says.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn ask_daemon(&self, host: usize, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let host = &self.hosts[host];
+        let mut command = turnip_command(host.namespace())?;
+        command.args(arguments).env(RUNTIME_DIRECTORY, runtime_directory(&host.directory));
+        let output = command.output()?;
+        Ok((output.status.code(), printed(&output)))
+    }
+
     /// Runs turnip elsewhere, as an operator does: its exit status, and what it says.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod operators;
 mod own_address;
 mod own_addresses;
 mod own_interface;
+mod reloads;
 mod renames;
 mod rollback;
 mod routers;

@@ -231,7 +231,7 @@ impl Notes {
 impl State {
     fn report(&mut self, report: &Report) {
         match report {
-            Report::Assumed { vip, .. } => {
+            Report::Assumed { vip, .. } | Report::Kept { vip, .. } => {
                 self.holds.insert(vip.clone());
             }
             Report::Forfeited { vip, .. } => {

@@ -55,6 +55,20 @@ impl Manager {
         self.notify(&NotifyState::Status(status));
     }
 
+    /// The configuration is being read again.
+    pub fn reloading(&self) {
+        self.notify(&NotifyState::Reloading);
+        // Where the manager waits for the end of that it wants to know when it began.
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.notify(&now);
+        }
+    }
+
+    /// That is over, however it went.
+    pub fn reloaded(&self) {
+        self.notify(&NotifyState::Ready);
+    }
+
     /// The end is intended.
     pub fn stopping(&self) {
         if let Some(notifier) = &self.0 {

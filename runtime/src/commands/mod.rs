@@ -1,9 +1,11 @@
 //! The commands, one file each.
 
+pub mod asked;
 pub mod behind;
 pub mod certificates;
 pub mod check;
 pub mod cluster;
+pub mod control;
 pub mod forget;
 pub mod growth;
 pub mod heartbeats;
@@ -18,11 +20,13 @@ pub mod needs;
 pub mod overview;
 pub mod own_addresses;
 pub mod release;
+pub mod reload;
 pub mod run;
 pub mod service;
 pub mod status;
 #[cfg(test)]
 mod status_schema;
+pub mod stop;
 pub mod table;
 pub mod unit;
 pub mod vouching;

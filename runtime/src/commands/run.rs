@@ -5,14 +5,17 @@
 //! waited for, because at a power failure turnip starts before a quorum does; what does not get
 //! better by waiting (credentials, certificates, the wrong member) ends it.
 
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
-use tokio::signal::unix::{SignalKind, signal};
+use futures::stream;
+use tokio::sync::Notify;
 use turnip::clock::HostClock;
 use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
@@ -22,13 +25,15 @@ use turnip::kernel::{Netlink, Settings, check, fence, release};
 use turnip::lock::InstanceLock;
 use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
-use turnip::seams::{Clock, Command};
+use turnip::seams::Clock;
 use turnip_core::{Backstop, Causes, Exit, Keys, Node, StoreError};
 
+use super::asked::{self, Asked};
 use super::growth::{self, Concerns};
 use super::local::LocalStatus;
 use super::manager::Manager;
 use super::needs::{self, Silencing};
+use super::reload::{Progress, Reloader, Waiting};
 use super::service::{self, Service};
 use super::{FAILED, OK, behind, certificates, fail, heartbeats, membership, own_addresses};
 use crate::logging;
@@ -44,19 +49,27 @@ pub fn run(sources: &Sources) -> ExitCode {
         Ok(config) => config,
         Err(problems) => return super::refuse(&problems),
     };
-    let _flush = match logging::start(config.reach.log) {
+    let flush = match logging::start(config.reach.log) {
         Ok(flush) => flush,
         Err(error) => return fail(FAILED, format!("cannot start: {error}")),
     };
     for notice in &config.reach.notices {
         tracing::warn!("{notice}");
     }
-    let manager = Manager::new();
+    let (manager, again) = (Manager::new(), Rc::new(Cell::new(false)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime
         .map_err(|error| format!("cannot start: {error}"))
-        .and_then(|runtime| runtime.block_on(serve(&config, &manager)));
+        .and_then(|runtime| runtime.block_on(serve(&config, sources, &manager, &again)));
     match outcome {
+        Ok(Exit::Stopped) if again.get() => {
+            drop(flush);
+            start_anew()
+        }
+        Ok(Exit::Left) => {
+            tracing::info!("left addresses, fence and session to the next start");
+            ExitCode::from(OK)
+        }
         Ok(Exit::Stopped) => {
             tracing::info!("stopped");
             ExitCode::from(OK)
@@ -67,6 +80,16 @@ pub fn run(sources: &Sources) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// The same process, from its beginning: what it was started with reads the configuration anew.
+fn start_anew() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let mut command = std::process::Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    fail(FAILED, format!("cannot start anew: {}", command.args(arguments).exec()))
 }
 
 /// Where what outlives a boot is kept.
@@ -89,13 +112,13 @@ fn directory(variable: &str, default: &str) -> PathBuf {
 }
 
 /// The names of all interfaces.
-fn interfaces() -> Result<Vec<String>, String> {
+pub fn interfaces() -> Result<Vec<String>, String> {
     let links = check::links().map_err(|error| format!("cannot list the interfaces: {error}"))?;
     Ok(links.into_iter().map(|link| link.name.to_string()).collect())
 }
 
 /// Says what leads to etcd by way of a VIP.
-fn log_dangers(config: &Config, etcd: &Etcd) {
+pub fn log_dangers(config: &Config, etcd: &Etcd) {
     for danger in behind::look_at_known(config, etcd) {
         match danger.is_certain {
             true => tracing::error!("{}", danger.what),
@@ -104,7 +127,12 @@ fn log_dangers(config: &Config, etcd: &Etcd) {
     }
 }
 
-async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
+async fn serve(
+    config: &Config,
+    sources: &Sources,
+    manager: &Manager,
+    again: &Rc<Cell<bool>>,
+) -> Result<Exit, String> {
     needs::privileges().map_err(|why| why.to_string())?;
     serve_what_there_is(config, &interfaces()?, manager)?;
     let _lock = InstanceLock::take(config.node.as_str()).map_err(|error| error.to_string())?;
@@ -112,37 +140,23 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let backstop = backstop(config)?;
     let etcd = Etcd::new(&config.reach.etcd).map_err(|error| error.to_string())?;
     manager.status("asking etcd");
-    let names = state_directory().join(config.node.as_str()).with_added_extension("names");
-    if let Err(error) = etcd.keep_names_in(names) {
-        tracing::warn!("the last good addresses of etcd's endpoints are not known: {error}");
-    }
+    keep_names(&etcd, config);
     let metrics = super::metrics::start(config, backstop)?;
-    let mut commands = Box::pin(commands(manager.clone())?);
-    tokio::select! {
-        waited = wait_for_etcd(&etcd, config, manager) => waited?,
-        _ = commands.next() => return Ok(Exit::Stopped),
-        () = super::metrics::wait(metrics.as_ref()) => {}
-        () = service::watchdog(manager, None, config.lease.renew()) => {}
+    let mut asked = Asked::new(config, manager, again)?;
+    let waiting = Waiting { sources, config, again, ends: Notify::new() };
+    let waits = async {
+        tokio::select! {
+            waited = wait_for_etcd(&etcd, config, manager) => waited,
+            () = super::metrics::wait(metrics.as_ref()) => Ok(()),
+            () = service::watchdog(manager, None, config.lease.renew()) => Ok(()),
+        }
+    };
+    if !asked.wait(waits, &waiting).await? {
+        return Ok(Exit::Stopped);
     }
-    let heard_at = match &socket {
-        Some(socket) => heard_at(config, socket, &etcd).await,
-        None => None,
-    };
-    // Before the fence: it would silence them.
-    own_addresses::refuse(config, &etcd, ANSWER_WITHIN).await?;
-    log_start(config, backstop, heard_at);
-    log_dangers(config, &etcd);
-
+    let heard_at = look_around(config, socket.as_ref(), &etcd, backstop).await?;
     let clock = HostClock::new();
-    let settings = Settings {
-        configured: config.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
-        announce_on: config.announce_on(),
-        virtual_links: config.virtual_links(),
-        companions: config.companions(),
-        backstop,
-        runtime_directory: runtime_directory(),
-    };
-    let kernel = Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())?;
+    let kernel = open_kernel(config, backstop, &clock)?;
     let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
     let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
     let heartbeats = heard_at.map(heartbeats::node_config).transpose()?;
@@ -150,18 +164,28 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let peers = socket.map(|socket| peers(config, socket, process)).transpose()?;
     let watcher = peers.as_ref().map(UdpPeers::watcher);
     let concerns = Concerns::default();
-    let conflicts = kernel.conflicts();
-    let local =
-        LocalStatus::new(&runtime_directory(), config, watcher, conflicts, concerns.clone());
-    let notes = local.notes();
-    let certificate_notes = local.notes();
+    let (at, conflicts) = (runtime_directory(), kernel.conflicts());
+    let local = LocalStatus::new(&at, config, watcher, conflicts, concerns.clone());
+    let (notes, certificate_notes) = (local.notes(), local.notes());
     let keys = Keys::new(&config.reach.cluster);
-    let node = config.node_config(host, process, backstop, heartbeats);
-    let node = Node::new(node, clock.now());
+    let started_with = config.node_config(host, process, backstop, heartbeats);
+    let node = Node::new(started_with.clone(), clock.now());
 
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
     let heartbeat = service.heartbeat();
+    let progress = Progress::new(service.configured());
+    let reloader = Reloader {
+        sources,
+        running: RefCell::new(config.clone()),
+        started_with,
+        to_node: asked.to_node.clone(),
+        manager: manager.clone(),
+        kernel: &kernel,
+        etcd: &etcd,
+        progress: &progress,
+        again,
+    };
     let reports = logging::Reports::default();
     let observe = |observation: Observation<'_>| match observation {
         Observation::Turn => service.turn(),
@@ -172,6 +196,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
             reports.report(report);
             service.report(report);
             notes.report(report);
+            progress.report(report);
             recorder.iter_mut().for_each(|recorder| recorder.report(report));
         }
     };
@@ -180,6 +205,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let counters = || metrics.as_ref().map(|metrics| metrics.counters.clone());
     let store = MeteredStore::new(&etcd, counters(), keys.clone(), config.node.clone());
     let metered = MeteredKernel::new(&kernel, counters());
+    let Asked { commands, control, mut hangup, .. } = asked;
     let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
     let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
     tokio::select! {
@@ -192,8 +218,53 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         never = etcd.upkeep(keys.prefix()) => match never {},
         never = certificates::warn(&etcd, &certificate_notes, &outside) => match never {},
         () = local.serve() => Err("the status ended".into()),
+        () = control.serve(async |request| reloader.act(request).await) => Err("the control ended".into()),
+        () = asked::on_each(&mut hangup, async || { let _ = reloader.reload(false, false).await; }) => Err("reloading ended".into()),
         () = reports.serve() => Err("the log ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
+    }
+}
+
+/// The last good addresses of etcd's endpoints are for a start without a resolver.
+fn keep_names(etcd: &Etcd, config: &Config) {
+    let names = state_directory().join(config.node.as_str()).with_added_extension("names");
+    if let Err(error) = etcd.keep_names_in(names) {
+        tracing::warn!("the last good addresses of etcd's endpoints are not known: {error}");
+    }
+}
+
+/// Finds out where the others send heartbeats, and what stands against running here.
+async fn look_around(
+    config: &Config,
+    socket: Option<&Socket>,
+    etcd: &Etcd,
+    backstop: Backstop,
+) -> Result<Option<SocketAddr>, String> {
+    let heard_at = match socket {
+        Some(socket) => heard_at(config, socket, etcd).await,
+        None => None,
+    };
+    // Before the fence: it would silence them.
+    own_addresses::refuse(config, etcd, ANSWER_WITHIN).await?;
+    log_start(config, backstop, heard_at);
+    log_dangers(config, etcd);
+    Ok(heard_at)
+}
+
+fn open_kernel(config: &Config, backstop: Backstop, clock: &HostClock) -> Result<Netlink, String> {
+    let settings = kernel_settings(config, backstop);
+    Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())
+}
+
+/// What the kernel's adapter must know of the configuration.
+pub(super) fn kernel_settings(config: &Config, backstop: Backstop) -> Settings {
+    Settings {
+        configured: config.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
+        announce_on: config.announce_on(),
+        virtual_links: config.virtual_links(),
+        companions: config.companions(),
+        backstop,
+        runtime_directory: runtime_directory(),
     }
 }
 
@@ -325,34 +396,6 @@ fn log_start(config: &Config, backstop: Backstop, heard_at: Option<SocketAddr>) 
         endpoints = config.reach.etcd.endpoints.join(","),
         "starting"
     );
-}
-
-/// The first signal asks for an orderly stop, the second one does not wait.
-fn commands(manager: Manager) -> Result<impl Stream<Item = Command>, String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    // A terminal that goes away is no reason to leave addresses behind.
-    let mut hangup = listen(SignalKind::hangup())?;
-    let next = async move |first: bool| {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-        }
-        if first {
-            tracing::info!("stopping: handing over what is held");
-            manager.stopping();
-            Command::Stop
-        } else {
-            tracing::warn!("stopping at once");
-            Command::StopNow
-        }
-    };
-    Ok(stream::unfold((next, true), async |(mut next, first)| {
-        let command = next(first).await;
-        Some((command, (next, false)))
-    }))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::manager::Manager;
 /// The daemon as the service manager sees it.
 pub struct Service {
     manager: Manager,
-    configured: usize,
+    configured: Rc<Cell<usize>>,
     held: BTreeSet<VipName>,
     has_session: bool,
     /// What is amiss; each until that itself has ended.
@@ -49,13 +49,18 @@ impl Service {
     pub fn new(configured: usize, manager: Manager) -> Self {
         Service {
             manager,
-            configured,
+            configured: Rc::new(Cell::new(configured)),
             held: BTreeSet::new(),
             has_session: false,
             troubles: BTreeSet::new(),
             changed: false,
             heartbeat: Heartbeat(Rc::new(Cell::new(Instant::now()))),
         }
+    }
+
+    /// How many VIPs there are: whoever changes the configuration says so.
+    pub fn configured(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.configured)
     }
 
     /// Shared with the watchdog.
@@ -80,7 +85,7 @@ impl Service {
                 self.has_session = true;
                 self.troubles.clear();
             }
-            Report::Assumed { vip, .. } => {
+            Report::Assumed { vip, .. } | Report::Kept { vip, .. } => {
                 self.held.insert(vip.clone());
             }
             Report::Forfeited { vip, .. } => {
@@ -93,6 +98,7 @@ impl Service {
             Report::RenewalAnswered => drop(self.troubles.remove(&Trouble::Unanswered)),
             Report::RenewingGoesOn => drop(self.troubles.remove(&Trouble::WithoutNews)),
             Report::NameContested { .. } => drop(self.troubles.insert(Trouble::NameTaken)),
+            Report::Reconfigured { .. } => {}
             _ => return,
         }
         self.changed = true;
@@ -108,7 +114,7 @@ impl Service {
     }
 
     fn status(&self) -> String {
-        let held = format!("holding {} of {} VIPs", self.held.len(), self.configured);
+        let held = format!("holding {} of {} VIPs", self.held.len(), self.configured.get());
         match (self.troubles.first(), self.has_session) {
             (Some(trouble), _) => format!("{held}; {}", trouble.as_str()),
             (None, true) => held,

@@ -14,6 +14,7 @@ mod addresses;
 mod args;
 mod behind;
 mod companions;
+mod difference;
 mod etcd;
 mod growth;
 mod lease;
@@ -39,6 +40,7 @@ use turnip_core::{
 };
 
 pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources, is_variable, variable_of};
+pub use difference::Difference;
 pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
 pub use growth::{Compact, Growth};
 pub use peers::{Listen, Peers};

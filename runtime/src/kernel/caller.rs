@@ -51,7 +51,7 @@ pub(super) struct Caller {
     pub routes: Routes,
     pub subnets: Subnets,
     /// What comes and goes with VIPs besides addresses.
-    pub companions: Companions,
+    pub companions: Arc<Companions>,
 }
 
 type Answer = Result<(), KernelError>;

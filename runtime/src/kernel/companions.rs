@@ -29,7 +29,7 @@ pub type CompanionsOf = BTreeMap<VipName, Vec<Companion>>;
 pub(super) struct Companions {
     state: Arc<Mutex<State>>,
     /// A byte has the thread look.
-    nudge: UnixStream,
+    nudge: Mutex<UnixStream>,
 }
 
 /// What is wanted, and how far that is.
@@ -44,8 +44,11 @@ pub(super) struct State {
     listed: bool,
     /// A route could not be made because there is one: whose that is is not known.
     doubtful: bool,
+    /// There by turnip's doing, and not configured any more.
+    unwanted: Vec<Companion>,
 }
 
+#[derive(Clone)]
 struct Member {
     what: Companion,
     /// The kernel has it, by turnip's doing as far as is known.
@@ -60,10 +63,8 @@ impl Companions {
     /// # Errors
     /// When the kernel refuses.
     pub fn watch(all: CompanionsOf, configured: &[Assignment]) -> io::Result<Self> {
-        let (nudge, nudged) = UnixStream::pair()?;
-        nudge.set_nonblocking(true)?;
         let state = Arc::new(Mutex::new(State::new(all, configured)));
-        companions_watch::start(Arc::clone(&state), nudged)?;
+        let nudge = Mutex::new(start(&state)?);
         Ok(Companions { state, nudge })
     }
 
@@ -126,9 +127,29 @@ impl Companions {
         }
     }
 
+    /// These are all from now on, of VIPs that have these addresses. Those of a VIP that is not among
+    /// them stay until it leaves.
+    ///
+    /// # Errors
+    /// When there is no thread to be had for the first of them.
+    pub fn replace(&self, all: CompanionsOf, configured: &[Assignment]) -> io::Result<()> {
+        let was_empty = {
+            let mut state = self.lock();
+            let was_empty = state.is_empty();
+            state.replace(all, configured);
+            was_empty && !state.is_empty()
+        };
+        if was_empty {
+            // The one before has ended, or ends with its stream: it had nothing to look at.
+            *lock(&self.nudge) = start(&self.state)?;
+        }
+        self.look();
+        Ok(())
+    }
+
     fn look(&self) {
         // Where it cannot take one it has one waiting.
-        let _ = (&self.nudge).write(&[0]);
+        let _ = lock(&self.nudge).write(&[0]);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -136,7 +157,15 @@ impl Companions {
     }
 }
 
-pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+/// Starts the thread that puts them back.
+fn start(state: &Arc<Mutex<State>>) -> io::Result<UnixStream> {
+    let (nudge, nudged) = UnixStream::pair()?;
+    nudge.set_nonblocking(true)?;
+    companions_watch::start(Arc::clone(state), nudged)?;
+    Ok(nudge)
+}
+
+pub(super) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -153,7 +182,48 @@ impl State {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.vips.is_empty()
+        self.vips.is_empty() && self.unwanted.is_empty()
+    }
+
+    /// What is the same stays as it is; what is no longer wanted is owed to be taken away.
+    fn replace(&mut self, all: CompanionsOf, configured: &[Assignment]) {
+        let State { vips, of_entries, .. } = State::new(all, configured);
+        let names: BTreeSet<&VipName> = configured.iter().map(|one| &one.vip).collect();
+        for name in names {
+            let mut members = vips.get(name).map(Vec::as_slice).unwrap_or_default().to_vec();
+            for before in self.vips.remove(name).unwrap_or_default() {
+                match members.iter_mut().find(|member| member.what == before.what) {
+                    Some(member) => *member = before,
+                    None => self.unwanted.extend(before.is_there.then_some(before.what)),
+                }
+            }
+            if !members.is_empty() {
+                self.vips.insert(name.clone(), members);
+            }
+        }
+        self.of_entries.extend(of_entries);
+    }
+
+    /// Takes away what is no longer configured.
+    pub fn discard(&mut self, route: &mut Route) {
+        let unwanted = std::mem::take(&mut self.unwanted);
+        // The rules first, which lead to the routes.
+        let requests = unwanted.iter().rev().map(|what| what.delete(index(what).ok().flatten()));
+        match route.request(requests.collect()) {
+            Ok(answers) => {
+                for (what, answer) in unwanted.iter().rev().zip(answers) {
+                    if let Err(refusal) = answer
+                        && !is_gone(&refusal)
+                    {
+                        tracing::warn!(%refusal, "cannot take away {what}");
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "routes and rules that are not configured any more stay for now");
+                self.unwanted = unwanted;
+            }
+        }
     }
 
     fn is_complete(&self, vip: &VipName) -> bool {

@@ -85,6 +85,7 @@ impl Watcher {
                 is_clean = self.clean(&mut route);
             }
             let mut state = companions::lock(&self.state);
+            state.discard(&mut route);
             state.tidy(&mut route);
             state.repair(&mut route);
             drop(state);

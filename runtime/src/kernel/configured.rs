@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ipnet::IpNet;
 use turnip_core::{Assignment, Link};
@@ -14,8 +14,12 @@ use turnip_core::{Assignment, Link};
 use super::address::LinkState;
 use super::record::Entry;
 
-/// The addresses and interfaces of the configuration.
-pub(super) struct Configured {
+/// The addresses and interfaces of the configuration. It may change while it is looked at (rule 11.3):
+/// what is asked of it is as of that moment.
+pub(super) struct Configured(RwLock<Arc<Sets>>);
+
+#[derive(Clone)]
+struct Sets {
     entries: BTreeSet<Entry>,
     addresses: BTreeSet<IpAddr>,
     by_interface: HashMap<Arc<str>, Vec<IpNet>>,
@@ -23,9 +27,8 @@ pub(super) struct Configured {
     parents: BTreeSet<Arc<str>>,
 }
 
-impl Configured {
-    /// Of all that may ever be put there.
-    pub fn new<'a>(assignments: impl IntoIterator<Item = &'a Assignment>) -> Self {
+impl Sets {
+    fn new<'a>(assignments: impl IntoIterator<Item = &'a Assignment>) -> Self {
         let entry = |one: &Assignment| (Arc::clone(&one.interface), one.address);
         let entries: BTreeSet<Entry> = assignments.into_iter().map(entry).collect();
         let addresses = entries.iter().map(|(_, address)| address.addr()).collect();
@@ -33,51 +36,76 @@ impl Configured {
         for (interface, address) in &entries {
             by_interface.entry(Arc::clone(interface)).or_default().push(*address);
         }
-        Configured { entries, addresses, by_interface, parents: BTreeSet::new() }
+        Sets { entries, addresses, by_interface, parents: BTreeSet::new() }
+    }
+}
+
+impl Configured {
+    /// Of all that may be put there.
+    pub fn new<'a>(assignments: impl IntoIterator<Item = &'a Assignment>) -> Self {
+        Configured(RwLock::new(Arc::new(Sets::new(assignments))))
     }
 
-    /// The same, with interfaces of which core wants to know besides.
-    pub fn with_links(self, parents: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Configured { parents: parents.into_iter().collect(), ..self }
+    /// These may be put there from now on, and no others.
+    pub fn replace<'a>(&self, assignments: impl IntoIterator<Item = &'a Assignment>) {
+        let sets = Sets { parents: self.sets().parents.clone(), ..Sets::new(assignments) };
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sets);
+    }
+
+    /// Core wants to know of these interfaces as well.
+    pub fn learn_parents(&self, parents: impl IntoIterator<Item = Arc<str>>) {
+        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let known = sets.parents.iter().cloned();
+        let parents = known.chain(parents).collect();
+        let Sets { entries, addresses, by_interface, .. } = (**sets).clone();
+        *sets = Arc::new(Sets { entries, addresses, by_interface, parents });
+    }
+
+    fn sets(&self) -> Arc<Sets> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// All addresses, with their prefix lengths.
-    pub fn addresses(&self) -> impl Iterator<Item = IpNet> + '_ {
-        self.entries.iter().map(|(_, address)| *address)
+    pub fn addresses(&self) -> Vec<IpNet> {
+        self.sets().entries.iter().map(|(_, address)| *address).collect()
     }
 
     /// Whether a VIP has this IP, wherever and with whatever prefix length.
     pub fn has(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
+        self.sets().addresses.contains(&address)
     }
 
     /// Whether the address is one that turnip puts on the interface of this name.
     pub fn contains(&self, entry: &Entry) -> bool {
-        self.entries.contains(entry)
+        self.sets().entries.contains(entry)
     }
 
     /// The address on the interface, by the name by which it is configured there, else by the
     /// interface's own.
     pub fn entry(&self, state: &LinkState, address: IpNet) -> Entry {
+        let sets = self.sets();
         let by = |name: &Arc<str>| (Arc::clone(name), address);
-        let configured = state.names().map(by).find(|entry| self.entries.contains(entry));
+        let configured = state.names().map(by).find(|entry| sets.entries.contains(entry));
         // Else by the name by which a VIP with that IP is there, so that it is known to be beside it.
         let has_its_ip = |name: &&Arc<str>| {
-            let vips = self.by_interface.get(*name).into_iter().flatten();
+            let vips = sets.by_interface.get(*name).into_iter().flatten();
             vips.into_iter().any(|vip| vip.addr() == address.addr())
         };
         configured.unwrap_or_else(|| by(state.names().find(has_its_ip).unwrap_or(&state.name)))
     }
 
     /// The addresses of VIPs that turnip puts on the interface.
-    pub fn vips_on<'a>(&'a self, state: &'a LinkState) -> impl Iterator<Item = IpNet> + 'a {
-        state.names().filter_map(|name| self.by_interface.get(name)).flatten().copied()
+    pub fn vips_on(&self, state: &LinkState) -> impl Iterator<Item = IpNet> + use<> {
+        let sets = self.sets();
+        let vips = state.names().filter_map(|name| sets.by_interface.get(name)).flatten();
+        vips.copied().collect::<Vec<_>>().into_iter()
     }
 
     /// The interface as core knows it: by its own name, and by each other one that is configured.
     pub fn links(&self, state: &LinkState) -> Vec<Link> {
+        let sets = self.sets();
         let is_wanted = |name: &&Arc<str>| {
-            self.by_interface.contains_key(*name) || self.parents.contains(*name)
+            sets.by_interface.contains_key(*name) || sets.parents.contains(*name)
         };
         let others = state.other_names.iter().filter(is_wanted);
         std::iter::once(&state.name).chain(others).map(|name| state.by(name)).collect()

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use turnip_core::Assignment;
 use turnip_core::adapter::{Change, FenceContents, Fenced, Transaction};
@@ -11,11 +12,27 @@ use super::configured::OwnNames;
 /// Translates for one fence. Without configured link-local addresses there is nothing to translate.
 #[derive(Default)]
 pub(super) struct FenceNames {
-    /// The configured addresses that are fenced by their interface.
-    by_interface: Vec<Fenced>,
+    by_interface: ByInterface,
     own_names: OwnNames,
     /// How often names had changed when the fence was last read.
     seen: u64,
+}
+
+/// The addresses that are fenced by their interface: those that are configured, or were. Clones are the
+/// same.
+#[derive(Clone, Default)]
+pub(super) struct ByInterface(Arc<Mutex<BTreeSet<Fenced>>>);
+
+impl ByInterface {
+    /// These are configured as well.
+    pub fn extend<'a>(&self, configured: impl IntoIterator<Item = &'a Assignment>) {
+        let by_interface = |one: &Fenced| matches!(one, Fenced::On(..));
+        self.lock().extend(configured.into_iter().map(Fenced::from).filter(by_interface));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Fenced>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl FenceNames {
@@ -23,14 +40,19 @@ impl FenceNames {
         configured: impl IntoIterator<Item = &'a Assignment>,
         own_names: OwnNames,
     ) -> Self {
-        let by_interface = |one: &Fenced| matches!(one, Fenced::On(..));
-        let by_interface = configured.into_iter().map(Fenced::from).filter(by_interface).collect();
+        let by_interface = ByInterface::default();
+        by_interface.extend(configured);
         FenceNames { by_interface, own_names, seen: 0 }
+    }
+
+    /// The addresses that are fenced by their interface.
+    pub fn by_interface(&self) -> ByInterface {
+        self.by_interface.clone()
     }
 
     /// Whether there is anything to translate.
     pub fn are_needed(&self) -> bool {
-        !self.by_interface.is_empty()
+        !self.by_interface.lock().is_empty()
     }
 
     /// Whether an interface may have got another name since the fence was read: what is fenced there has to
@@ -65,8 +87,9 @@ impl FenceNames {
 
     /// The contents with the names that are configured.
     pub fn to_core(&self, mut contents: FenceContents) -> FenceContents {
+        let by_interface = self.by_interface.lock().clone();
         let configured: HashMap<Fenced, &Fenced> =
-            self.by_interface.iter().map(|one| (self.own(one), one)).collect();
+            by_interface.iter().map(|one| (self.own(one), one)).collect();
         if !configured.is_empty() {
             let back = |found: &Fenced| (*configured.get(found).unwrap_or(&found)).clone();
             let translate = |all: &BTreeSet<Fenced>| all.iter().map(back).collect();

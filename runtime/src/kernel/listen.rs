@@ -8,8 +8,8 @@
 use std::io::{self, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -37,10 +37,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 const AT_ONCE_MAX: usize = 256;
 const BUFFER_LEN: usize = 256;
 
-/// The thread; it ends when this is dropped.
-pub(super) struct Listener(Arc<AtomicBool>);
+/// The thread, and what it takes to start another one. It ends when this is dropped.
+pub(super) struct Listener {
+    thread: Mutex<Thread>,
+    neighbourhood: Neighbourhood,
+    expected: Expected,
+    conflicts: Conflicts,
+    sender: mpsc::Sender<Conflict>,
+}
 
-impl Drop for Listener {
+/// A thread that listens; it ends when this is dropped.
+struct Thread(Arc<AtomicBool>);
+
+impl Drop for Thread {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -66,11 +75,23 @@ impl Listener {
         conflicts: Conflicts,
     ) -> io::Result<(Self, mpsc::Receiver<Conflict>)> {
         let (sender, receiver) = mpsc::channel(QUEUE_LEN);
+        let thread = Mutex::new(Thread(Arc::default()));
+        let listener = Listener { thread, neighbourhood, expected, conflicts, sender };
+        listener.start_anew()?;
+        Ok((listener, receiver))
+    }
+
+    /// Listens for the addresses that are configured by now.
+    ///
+    /// # Errors
+    /// When there is no thread to be had: then the one before goes on.
+    pub fn start_anew(&self) -> io::Result<()> {
         let closed = Arc::new(AtomicBool::new(false));
-        let addresses: Vec<IpAddr> = neighbourhood.addresses().collect();
-        let sources = sources(&addresses);
+        let sources = sources(&self.neighbourhood.addresses());
         if !sources.is_empty() {
             let is_closed = Arc::clone(&closed);
+            let (neighbourhood, expected) = (self.neighbourhood.clone(), self.expected.clone());
+            let (conflicts, sender) = (self.conflicts.clone(), self.sender.clone());
             let tell = move |((address, mac), index): Claim| {
                 if let Some(conflict) = neighbourhood.conflict((address, mac), index, &expected)
                     && conflicts.heard(&conflict, Instant::now())
@@ -82,7 +103,8 @@ impl Listener {
             let listens = move || listen(&sources, &is_closed, tell);
             std::thread::Builder::new().name("listener".into()).spawn(listens)?;
         }
-        Ok((Listener(closed), receiver))
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Thread(closed);
+        Ok(())
     }
 }
 

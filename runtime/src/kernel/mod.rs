@@ -91,7 +91,7 @@ use connections::Connections;
 use events::{Events, Followed};
 use expected::Expected;
 use fence::Fence;
-use fence_names::FenceNames;
+use fence_names::{ByInterface, FenceNames};
 use listen::Listener;
 use liveness::Liveness;
 use neighbourhood::Neighbourhood;
@@ -103,12 +103,12 @@ use setting::{Setting, Which};
 use subnets::Subnets;
 use surroundings::{AddressNews, Surroundings};
 use thread::Shared;
-use virtual_link::VirtualLinks;
+use virtual_link::{ConfiguredLinks, VirtualLinks};
 
 /// What the kernel adapter is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Every address that this node may ever be asked to put there.
+    /// Every address that this node may be asked to put there, until it is told of others.
     pub configured: Vec<Assignment>,
     /// On which interfaces VIPs are announced, where that is not to be found out.
     pub announce_on: AnnounceOn,
@@ -129,7 +129,12 @@ pub struct Netlink {
     announcer: Announcer,
     conflicts: Conflicts,
     fence_repairs: Arc<AtomicU64>,
-    _listener: Listener,
+    listener: Listener,
+    configured: Arc<Configured>,
+    fenced_by_interface: ByInterface,
+    neighbourhood: Neighbourhood,
+    companions: Arc<Companions>,
+    configured_links: ConfiguredLinks,
     connections: Connections,
     liveness: Liveness,
 }
@@ -152,6 +157,7 @@ impl Netlink {
             let links = links.map_err(context("cannot list the interfaces"))?;
             links.values().for_each(|state| own_names.learn(state));
         }
+        let fenced_by_interface = names.by_interface();
         let mut fence = match settings.backstop {
             Backstop::Fence => Some(Fence::open(names).map_err(&no_fence)?),
             Backstop::Lifetime => {
@@ -164,8 +170,8 @@ impl Netlink {
         let fence_repairs = fence.as_ref().map(Fence::repairs).unwrap_or_default();
         let expected = Expected::default();
         let parents = settings.virtual_links.iter().map(|link| Arc::clone(&link.parent));
-        let configured = Configured::new(&settings.configured).with_links(parents);
-        let configured = Arc::new(configured);
+        let configured = Arc::new(Configured::new(&settings.configured));
+        configured.learn_parents(parents);
         let neighbourhood =
             Neighbourhood::new(&settings.configured, settings.announce_on, own_names.clone());
         let (liveness, address_news) = (Liveness::default(), AddressNews::default());
@@ -182,24 +188,28 @@ impl Netlink {
         let routes = routes.map_err(context("cannot follow changes of routes"))?;
         let companions = Companions::watch(settings.companions, &settings.configured);
         let companions = companions.map_err(context("cannot follow changes of rules"))?;
+        let companions = Arc::new(companions);
+        let configured_links = ConfiguredLinks::default();
+        configured_links.extend(settings.virtual_links);
         let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
         let conflicts = Conflicts::default();
         let of_links = neighbourhood.clone();
-        let (_listener, claims) =
-            Listener::start(neighbourhood, expected.clone(), conflicts.clone())?;
+        let (listener, claims) =
+            Listener::start(neighbourhood.clone(), expected.clone(), conflicts.clone())?;
         let connections = Connections::start()?;
         let namespace = host::network_namespace()?;
         let record = Record::open(&settings.runtime_directory, namespace);
         let setting = |which| Setting::open(which, &settings.runtime_directory, namespace);
         let promotion = setting(Which::PromoteSecondaries);
         let of_parents = Which::OF_PARENTS.map(setting);
-        let virtual_links = VirtualLinks::new(settings.virtual_links, of_parents, of_links);
+        let virtual_links = VirtualLinks::new(configured_links.clone(), of_parents, of_links);
         let shared = Arc::new(Shared::new(adapter, clock));
-        let of_caller = liveness.clone();
+        let (of_caller, of_thread) = (liveness.clone(), Arc::clone(&configured));
+        let of_caller_companions = Arc::clone(&companions);
         let caller = |route| Caller {
             route,
             fence,
-            configured,
+            configured: of_thread,
             places: Places::default(),
             record,
             expected,
@@ -209,7 +219,7 @@ impl Netlink {
             surroundings: Surroundings::new(address_news),
             routes,
             subnets: Subnets::default(),
-            companions,
+            companions: of_caller_companions,
         };
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
@@ -220,7 +230,12 @@ impl Netlink {
             announcer,
             conflicts,
             fence_repairs,
-            _listener,
+            listener,
+            configured,
+            fenced_by_interface,
+            neighbourhood,
+            companions,
+            configured_links,
             connections,
             liveness,
         })
@@ -229,6 +244,29 @@ impl Netlink {
     /// The machines that were heard with addresses which are held here, for who shows them.
     pub fn conflicts(&self) -> Conflicts {
         self.conflicts.clone()
+    }
+
+    /// What of the settings a reload may change is so from now on: where VIPs are announced, their routes
+    /// and rules, and interfaces with virtual hardware addresses. Which addresses may be put there, core says.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.neighbourhood.announce_on(settings.announce_on);
+        let parents = settings.virtual_links.iter().map(|link| Arc::clone(&link.parent));
+        self.configured.learn_parents(parents);
+        self.configured_links.extend(settings.virtual_links);
+        if let Err(error) = self.companions.replace(settings.companions, &settings.configured) {
+            tracing::warn!(%error, "routes and rules of VIPs are not put back when somebody takes them away");
+        }
+    }
+
+    /// These are all addresses from now on, for whoever looks, listens and announces: the fence is the
+    /// adapter's affair, and behind what was asked before.
+    fn configure(&self, addresses: &[Assignment]) {
+        self.configured.replace(addresses);
+        self.fenced_by_interface.extend(addresses);
+        self.neighbourhood.configure(addresses);
+        if let Err(error) = self.listener.start_anew() {
+            tracing::warn!(%error, "machines that claim what is new in the configuration go unnoticed");
+        }
     }
 
     /// How often somebody else's changes of the fence were put right.
@@ -281,6 +319,9 @@ fn clear_earlier_fence(settings: &Settings) -> io::Result<()> {
 
 impl Kernel for Netlink {
     fn perform(&self, op: KernelOp) -> impl Future<Output = KernelOutcome> {
+        if let KernelOp::Configure { addresses } = &op {
+            self.configure(addresses);
+        }
         self.liveness.begin();
         let answer = self.shared.push(op);
         async move {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -34,10 +34,20 @@ pub type AnnounceOn = BTreeMap<VipName, Vec<Arc<str>>>;
 #[derive(Clone, Default)]
 pub(super) struct Neighbourhood(Arc<Shared>);
 
+type ByAddress = HashMap<IpAddr, Vec<Assignment>>;
+
+fn by_address(configured: &[Assignment]) -> ByAddress {
+    let mut by_address = ByAddress::new();
+    for one in configured {
+        by_address.entry(one.address.addr()).or_default().push(one.clone());
+    }
+    by_address
+}
+
 #[derive(Default)]
 struct Shared {
-    configured: HashMap<IpAddr, Vec<Assignment>>,
-    announce_on: AnnounceOn,
+    configured: RwLock<Arc<ByAddress>>,
+    announce_on: RwLock<AnnounceOn>,
     own_names: OwnNames,
     /// How often something was heard of a link, or of an address that is no VIP.
     news: AtomicU64,
@@ -58,16 +68,31 @@ struct Known {
 
 impl Neighbourhood {
     pub fn new(configured: &[Assignment], announce_on: AnnounceOn, own_names: OwnNames) -> Self {
-        let mut by_address: HashMap<IpAddr, Vec<Assignment>> = HashMap::new();
-        for one in configured {
-            by_address.entry(one.address.addr()).or_default().push(one.clone());
-        }
         Neighbourhood(Arc::new(Shared {
-            configured: by_address,
-            announce_on,
+            configured: RwLock::new(Arc::new(by_address(configured))),
+            announce_on: RwLock::new(announce_on),
             own_names,
             ..Shared::default()
         }))
+    }
+
+    fn configured(&self) -> Arc<ByAddress> {
+        Arc::clone(&self.0.configured.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    // ---- another configuration
+
+    /// These are all addresses of VIPs from now on.
+    pub fn configure(&self, configured: &[Assignment]) {
+        let by_address = Arc::new(by_address(configured));
+        *self.0.configured.write().unwrap_or_else(PoisonError::into_inner) = by_address;
+        // What is known of devices leaves out the VIPs.
+        self.tell();
+    }
+
+    /// On these interfaces VIPs are announced from now on.
+    pub fn announce_on(&self, announce_on: AnnounceOn) {
+        *self.0.announce_on.write().unwrap_or_else(PoisonError::into_inner) = announce_on;
     }
 
     // ---- being told
@@ -103,8 +128,8 @@ impl Neighbourhood {
     // ---- looking
 
     /// The addresses that are VIPs'.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.0.configured.keys().copied()
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.configured().keys().copied().collect()
     }
 
     /// Where a VIP's address is announced.
@@ -121,8 +146,8 @@ impl Neighbourhood {
         Some(Slot { index, address: assignment.address })
     }
 
-    fn chosen(&self, vip: &VipName) -> Option<&[Arc<str>]> {
-        self.0.announce_on.get(vip).map(Vec::as_slice)
+    fn chosen(&self, vip: &VipName) -> Option<Vec<Arc<str>>> {
+        self.0.announce_on.read().unwrap_or_else(PoisonError::into_inner).get(vip).cloned()
     }
 
     /// The other interfaces of which VIPs were announced on this one.
@@ -144,7 +169,8 @@ impl Neighbourhood {
             true => BTreeSet::new(),
             false => self.announced_on(device).into_iter().collect(),
         };
-        let all = self.0.configured.values().flatten();
+        let configured = self.configured();
+        let all = configured.values().flatten();
         let concerned = all.filter(|one| {
             is_neighbour(one.address.addr(), subnet)
                 && self.0.own_names.of(&one.interface) != *device
@@ -170,7 +196,8 @@ impl Neighbourhood {
         {
             return Arc::clone(&known.devices);
         }
-        let devices = Devices::read(|address| self.0.configured.contains_key(&address));
+        let configured = self.configured();
+        let devices = Devices::read(|address| configured.contains_key(&address));
         let devices = Arc::new(devices.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot list the interfaces: addresses are not announced on them for now");
             Devices::default()
@@ -195,7 +222,8 @@ impl Neighbourhood {
         index: u32,
         expected: &Expected,
     ) -> Option<Conflict> {
-        let assignments = self.0.configured.get(&address)?;
+        let configured = self.configured();
+        let assignments = configured.get(&address)?;
         let (devices, is_own) = {
             let mut known = lock(&self.0.known);
             let devices = self.refresh(&mut known);

@@ -105,17 +105,13 @@ impl Watcher {
     ) -> io::Result<Self> {
         let mut events = Socket::new(NETLINK_ROUTE)?;
         events.bind(&SocketAddr::new(0, GROUPS))?;
-        let subnets = configured.addresses().filter_map(|address| match address {
-            IpNet::V6(net) => Some(net.trunc()),
-            IpNet::V4(_) => None,
-        });
         Ok(Watcher {
             known,
             events,
             ended,
             buffer: Vec::with_capacity(READ_BUFFER),
-            subnets: subnets.collect(),
-            vips: configured.addresses().map(|address| address.addr()).collect(),
+            subnets: BTreeSet::new(),
+            vips: BTreeSet::new(),
             configured,
             told: HashSet::new(),
         })
@@ -137,6 +133,14 @@ impl Watcher {
 
     /// Looks at all routes. Says after what time to look again, where one ends by itself.
     fn look(&mut self, route: &mut Route) -> io::Result<Option<Duration>> {
+        // Whoever puts an address there that was not configured before makes a route that is news.
+        let configured = self.configured.addresses();
+        let subnets = configured.iter().filter_map(|address| match address {
+            IpNet::V6(net) => Some(net.trunc()),
+            IpNet::V4(_) => None,
+        });
+        self.subnets = subnets.collect();
+        self.vips = configured.iter().map(IpNet::addr).collect();
         let links = route.links()?;
         let mut seen = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
@@ -55,9 +55,29 @@ impl VirtualLink {
     }
 }
 
+/// Those that are configured, or were, by their names. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct ConfiguredLinks(Arc<Mutex<BTreeMap<Arc<str>, VirtualLink>>>);
+
+impl ConfiguredLinks {
+    /// These are configured as well.
+    pub fn extend(&self, links: impl IntoIterator<Item = VirtualLink>) {
+        let links = links.into_iter().map(|link| (Arc::clone(&link.name), link));
+        self.lock().extend(links);
+    }
+
+    fn get(&self, name: &Arc<str>) -> Option<VirtualLink> {
+        self.lock().get(name).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, VirtualLink>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// All of them.
 pub(super) struct VirtualLinks {
-    configured: BTreeMap<Arc<str>, VirtualLink>,
+    configured: ConfiguredLinks,
     /// The indices of those that there are.
     there: BTreeSet<u32>,
     /// That neighbours learn no other hardware address for what is on these.
@@ -67,12 +87,10 @@ pub(super) struct VirtualLinks {
 
 impl VirtualLinks {
     pub fn new(
-        configured: Vec<VirtualLink>,
+        configured: ConfiguredLinks,
         of_parents: [Setting; 2],
         neighbourhood: Neighbourhood,
     ) -> Self {
-        let configured =
-            configured.into_iter().map(|link| (Arc::clone(&link.name), link)).collect();
         VirtualLinks { configured, there: BTreeSet::new(), of_parents, neighbourhood }
     }
 
@@ -83,7 +101,7 @@ impl VirtualLinks {
         interfaces: impl IntoIterator<Item = &'a Arc<str>>,
     ) -> BTreeMap<Arc<str>, KernelError> {
         let mut failed = BTreeMap::new();
-        if self.configured.is_empty() {
+        if self.configured.lock().is_empty() {
             return failed;
         }
         for name in interfaces.into_iter().collect::<BTreeSet<_>>() {
@@ -92,7 +110,7 @@ impl VirtualLinks {
             if existing.is_some_and(|index| self.there.contains(&index)) {
                 continue;
             }
-            match make(route, link, existing) {
+            match make(route, &link, existing) {
                 Ok((index, parent)) => {
                     self.there.insert(index);
                     for setting in &mut self.of_parents {
@@ -118,7 +136,7 @@ impl VirtualLinks {
     ) {
         // A process that was killed while it made one had not yet said whose it is.
         let is_own =
-            |state: &&LinkState| state.is_turnips || self.configured.contains_key(&state.name);
+            |state: &&LinkState| state.is_turnips || self.configured.get(&state.name).is_some();
         self.there = links.values().filter(is_own).map(|state| state.index).collect();
         self.of_parents.iter_mut().for_each(Setting::look_again);
         self.remove_unused(route, has_addresses);

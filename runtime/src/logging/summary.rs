@@ -141,6 +141,7 @@ fn about_one(report: &Report) -> Option<(&VipName, &'static str, Option<String>)
     Some(match report {
         Report::Assuming { vip, .. } => (vip, "assuming", None),
         Report::Assumed { vip, .. } => (vip, "assumed", None),
+        Report::Kept { vip, .. } => (vip, "kept", None),
         Report::Forfeiting { vip, why, .. } => (vip, "forfeiting", Some(format!("because {why}"))),
         Report::Forfeited { vip, .. } => (vip, "forfeited", None),
         Report::HandedOver { vip, to: Some(to) } => (vip, "handed over", Some(format!("to {to}"))),

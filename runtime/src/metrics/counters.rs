@@ -85,7 +85,8 @@ impl Cause {
     }
 }
 
-const OPERATIONS: [&str; 5] = ["list", "assume", "refresh", "withdraw", "remove-fence"];
+const OPERATIONS: [&str; 6] =
+    ["list", "assume", "refresh", "withdraw", "configure", "remove-fence"];
 const KERNEL_CAUSES: [&str; 3] = ["no-interface", "too-late", "refused"];
 /// What goes wrong with the node as a whole.
 pub(super) const TROUBLES: [&str; 10] = [
@@ -169,6 +170,7 @@ pub(super) fn operation(op: &KernelOp) -> &'static str {
         KernelOp::Assume { .. } => "assume",
         KernelOp::Refresh { .. } => "refresh",
         KernelOp::Withdraw { .. } => "withdraw",
+        KernelOp::Configure { .. } => "configure",
         KernelOp::RemoveFence => "remove-fence",
     }
 }

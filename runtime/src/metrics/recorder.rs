@@ -31,6 +31,10 @@ impl Recorder {
                     counters.arrived(*arrival, *gap);
                 }
             }
+            // It came here in an earlier process.
+            Report::Kept { vip, .. } => {
+                self.held.insert(vip.clone());
+            }
             Report::Forfeiting { vip, departure, .. } => {
                 // Asked for again when the kernel refused to take it away.
                 if self.leaving.insert(vip.clone()) {
@@ -85,6 +89,7 @@ impl Recorder {
             | Report::Misplaced { .. }
             | Report::FenceStays { .. }
             | Report::Stray { .. }
+            | Report::Reconfigured { .. }
             | Report::PinIgnored { .. } => {}
         }
     }

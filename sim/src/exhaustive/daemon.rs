@@ -258,7 +258,7 @@ impl Daemons {
             Action::Kernel { id, op } => {
                 Effect::Kernel { id: small(id.0), op: messages.ops.intern(op) }
             }
-            Action::Exit(exit) => Effect::Exit { refused: exit != Exit::Stopped },
+            Action::Exit(exit) => Effect::Exit { refused: matches!(exit, Exit::Refused(_)) },
             Action::Report(report) => {
                 if let Some(said) = &mut self.said {
                     said.push(report.to_string());

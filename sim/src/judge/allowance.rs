@@ -245,7 +245,10 @@ impl Durations {
         let resume = 4 * commit + 2 * self.kernel;
         Some(match fault {
             // What comes of it is told by the run: another configuration makes whatever it makes.
-            Fault::Kill { host } | Fault::Restart { host } | Fault::PowerOff { host }
+            Fault::Kill { host }
+            | Fault::Restart { host }
+            | Fault::Leave { host }
+            | Fault::PowerOff { host }
                 if changes(plan, *host) =>
             {
                 Allowance {
@@ -256,6 +259,11 @@ impl Durations {
             }
             // The kernel keeps the addresses until the lease ends, and a successor resumes.
             Fault::Kill { .. } if lasts + resume < bears => Self::unnoticed(resume),
+            // It waits for a renewal. If that takes longer than the step, it is the service manager that
+            // starts the next one, after 2 s.
+            Fault::Leave { .. } if lasts.max(2 * S) + 2 * renew + resume < bears => {
+                Self::unnoticed(2 * S + 2 * renew + resume)
+            }
             // Where hosts hear each other, it may be the next heartbeat that shows what is missing.
             Fault::Freeze { .. }
                 if lasts + 2 * commit + u64::from(self.expiry > 0) * renew < bears =>
@@ -281,7 +289,7 @@ impl Durations {
                 unsteady: true,
             },
             // The others wait for its lease. Who comes back is first in line again, after settling.
-            Fault::Kill { .. } | Fault::Freeze { .. } => Allowance {
+            Fault::Kill { .. } | Fault::Freeze { .. } | Fault::Leave { .. } => Allowance {
                 gap: self.death() + self.unlisted,
                 moves: 4,
                 after_begin: self.death() + settle,
@@ -419,6 +427,15 @@ impl Durations {
                 }
                 _ => Allowance { after_begin: 0, after_end: 0, gap: 0, moves: 0, unsteady: false },
             },
+            // Removed, published otherwise, claimed, put there; or handed over to who has it as it was. Other
+            // policies and weights move it, after settling.
+            Fault::Reload { .. } => Allowance {
+                gap: self.refusal() + self.hand_over,
+                moves: ANY,
+                after_begin: S + self.settle + self.claims,
+                after_end: 0,
+                unsteady: false,
+            },
             // A mishap waits for its transaction until everything heals.
             Fault::Meddle { .. } => {
                 Allowance { after_end: plan.heal_at, unsteady: true, ..Self::nothing_said() }
@@ -500,6 +517,7 @@ fn takes_consent(plan: &Plan, fault: &Fault) -> bool {
         Fault::Kill { host }
         | Fault::Freeze { host }
         | Fault::Restart { host }
+        | Fault::Leave { host }
         | Fault::PowerOff { host } => !changes(plan, host),
         Fault::CutPeers { .. } | Fault::LossyPeers { .. } => true,
         _ => false,
@@ -520,6 +538,7 @@ fn is_alone(plan: &Plan, step: &Step) -> bool {
     let host_of = |fault: &Fault| match *fault {
         Fault::Kill { host }
         | Fault::Restart { host }
+        | Fault::Leave { host }
         | Fault::Freeze { host }
         | Fault::PowerOff { host }
         | Fault::PauseHost { host }

@@ -104,13 +104,47 @@ impl Gaps<'_> {
         let planned = steps.iter().map(|step| self.follows_leader(gap.address, step)).max()?;
         let planned = planned.min(1) * self.durations.hand_over;
         let limit = allowance.gap.saturating_add(self.refusals(&steps)).max(planned);
-        if gap.length() > limit
-            && self.has_one_name(gap.address, at)
-            && self.able(gap.address, at, &steps).is_some()
-        {
+        if gap.length() <= limit {
+            return None;
+        }
+        // While a file is rolled out, hosts differ, and the address has two names.
+        let is_judged = match steps.iter().all(|step| is_reload(step)) {
+            true => self.is_rolled_out(gap),
+            false => {
+                self.has_one_name(gap.address, at) && self.able(gap.address, at, &steps).is_some()
+            }
+        };
+        if is_judged {
             return Some(Failure::Gap { span: *gap, limit, why: after(&steps) });
         }
         None
+    }
+
+    /// Whether all hosts have the address all the while, as an old file or a new one says, and nothing else is
+    /// amiss with any of them.
+    fn is_rolled_out(&self, gap: &Span) -> bool {
+        let is_harmless =
+            |step: &Step| is_reload(step) || matches!(step.fault, Fault::Reconfigure { .. });
+        if ![gap.from, gap.to].iter().all(|at| self.active(*at).all(is_harmless)) {
+            return false;
+        }
+        let mut files = BTreeSet::new();
+        for host in 0..self.plan.params.hosts {
+            let all = || self.inner.env.record.configs.iter().filter(|one| one.host == host);
+            let first = all().rfind(|one| one.at <= gap.from);
+            let later = all().filter(|one| gap.from < one.at && one.at <= gap.to);
+            for one in first.into_iter().chain(later) {
+                let vips = one.config.vips.iter();
+                let file: Vec<_> = vips.map(|(name, vip)| (*name, &vip.addresses)).collect();
+                if one.config.cluster != 0
+                    || !file.iter().any(|(_, addresses)| addresses.contains_key(&gap.address))
+                {
+                    return false;
+                }
+                files.insert(file);
+            }
+        }
+        files.len() <= 2
     }
 
     /// What of a gap is outside all episodes.
@@ -145,7 +179,12 @@ impl Gaps<'_> {
                 if follows(address / 2) || (deafens && any_follows) {
                     return None;
                 }
-                self.durations.of_several(self.plan, &steps)?
+                match steps[..] {
+                    [first, ..] if steps.iter().all(|step| is_reload(step)) => {
+                        self.durations.allowance(self.plan, first)
+                    }
+                    _ => self.durations.of_several(self.plan, &steps)?,
+                }
             }
         };
         Some((steps, allowance))
@@ -213,7 +252,11 @@ impl Gaps<'_> {
         let follows = self.plan.params.vips[address / 2].policy == PolicyParams::Leader;
         let moves_leadership = !matches!(
             step.fault,
-            Fault::StealAddress { .. } | Fault::OwnAddressReturns { .. } | Fault::Kill { .. }
+            Fault::StealAddress { .. }
+                | Fault::OwnAddressReturns { .. }
+                | Fault::Kill { .. }
+                | Fault::Leave { .. }
+                | Fault::Reload { .. }
         );
         if follows && moves_leadership { 4 } else { 0 }
     }
@@ -310,6 +353,10 @@ impl Gaps<'_> {
     }
 }
 
+fn is_reload(step: &Step) -> bool {
+    matches!(step.fault, Fault::Reload { .. })
+}
+
 fn after(steps: &[&Step]) -> String {
     let each: Vec<String> = steps.iter().map(ToString::to_string).collect();
     format!("after {}", each.join(" and "))
@@ -321,6 +368,7 @@ fn is_hit(fault: &Fault, hit: usize, address: AddressId, section: &VipSection) -
     match *fault {
         Fault::Kill { host }
         | Fault::Restart { host }
+        | Fault::Leave { host }
         | Fault::Freeze { host }
         | Fault::PowerOff { host }
         | Fault::PauseHost { host }

@@ -1,5 +1,5 @@
 //! What a host's configuration file says: everybody's, with the changes that the plan makes to this
-//! host's. A daemon reads it when its process starts, and at no other time.
+//! host's. A daemon reads it when its process starts, and when it is told to.
 
 use std::collections::BTreeMap;
 
@@ -83,6 +83,8 @@ pub enum Change {
     Priority { vip: NameId, priority: u32 },
     /// Another policy.
     Policy { vip: NameId, policy: PolicyParams },
+    /// A VIP is on another of the host's interfaces.
+    Interface { vip: NameId, interface: usize },
 }
 
 /// The address of a number.
@@ -207,6 +209,11 @@ impl HostConfig {
                     && let Policy::Priority { priority, .. } = &mut section.policy
                 {
                     *priority = *new;
+                }
+            }
+            Change::Interface { vip, interface } => {
+                if let Some(section) = self.vips.get_mut(vip) {
+                    section.addresses.values_mut().for_each(|on| *on = *interface);
                 }
             }
             Change::Policy { vip, policy } => {

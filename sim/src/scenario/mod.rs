@@ -6,6 +6,7 @@ mod found;
 mod hearing;
 mod interleavings;
 mod kernels;
+mod reloads;
 
 use turnip_core::Mutant;
 
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(configs::all());
     all.extend(kernels::all());
     all.extend(hearing::all());
+    all.extend(reloads::all());
     all
 }
 

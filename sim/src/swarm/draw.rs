@@ -7,7 +7,7 @@ use crate::rng::Rng;
 use crate::time::{MS, S, US};
 use crate::timing::{RaftTiming, Weather};
 
-use super::{announcing, answers, drills, faults, hearing, rollbacks};
+use super::{announcing, answers, drills, faults, hearing, reloads, rollbacks};
 
 /// The plan of a seed. Everything in it keeps to the assumptions A1 to A3; but etcd may be restored from a
 /// backup in a way that everybody notices (A2).
@@ -33,6 +33,7 @@ pub fn draw(seed: u64) -> Plan {
     hearing::faults(of_hearing, &mut plan);
     announcing::faults(of_announcing, &mut plan);
     answers::faults(&mut Rng::new(seed, "answers"), &mut plan);
+    reloads::faults(&mut Rng::new(seed, "reloads"), &mut plan);
     plan.lasting(plan.heal_at);
     plan
 }

@@ -8,6 +8,7 @@ mod drills;
 mod faults;
 mod hearing;
 mod patterns;
+mod reloads;
 mod rollbacks;
 pub mod runner;
 

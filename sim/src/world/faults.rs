@@ -107,7 +107,7 @@ impl Inner {
 
     /// Whether a step of the plan keeps a host's daemon down.
     pub fn is_kept_down(&self, host: HostId) -> bool {
-        let keeps_down = |fault: &Fault| matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } if *h == host);
+        let keeps_down = |fault: &Fault| matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } | Fault::Leave { host: h } if *h == host);
         let mut steps = self.env.plan.steps.iter().zip(&self.faults.active);
         steps.any(|(step, active)| *active && keeps_down(&step.fault))
     }
@@ -185,6 +185,8 @@ impl Inner {
                 self.hosts.set_link_there(host, interface, false, env);
             }
             Fault::Reconfigure { .. } => {}
+            Fault::Reload { host } => self.reload_daemon(host),
+            Fault::Leave { host } => self.leave_daemon(host),
             Fault::Drain { host } => {
                 let key = env.layout.names.drain(host);
                 let value = Some(encode(&DrainRecord {}));
@@ -219,7 +221,9 @@ impl Inner {
                     self.start_member(member);
                 }
             }
-            Fault::Kill { host } | Fault::Restart { host } => self.start_daemon(host),
+            Fault::Kill { host } | Fault::Restart { host } | Fault::Leave { host } => {
+                self.start_daemon(host);
+            }
             Fault::Freeze { host } => self.thaw(host),
             Fault::PowerOff { host } => self.power_on(host),
             Fault::PauseHost { host } => self.resume_host(host),
@@ -281,6 +285,7 @@ impl Inner {
             | Fault::ChangeRules { .. }
             | Fault::FlushRules { .. }
             | Fault::Reconfigure { .. }
+            | Fault::Reload { .. }
             | Fault::Meddle { .. } => {}
             ref link => env.net.apply(link, false, &env.plan.params),
         }

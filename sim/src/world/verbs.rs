@@ -3,6 +3,9 @@
 
 use turnip::seams::Command;
 
+use crate::daemon;
+use crate::plan::config::HostConfig;
+
 use super::Inner;
 use super::control::Control;
 use super::env::Env;
@@ -47,6 +50,23 @@ impl Inner {
             self.hosts.begin_daemon(host, config, &mut self.env);
             self.controls.push(Control::Start(host));
         }
+    }
+
+    /// Has a daemon read its file again: it goes by what of that takes no new session.
+    pub(super) fn reload_daemon(&mut self, host: HostId) {
+        if !self.hosts.is_running(host) {
+            return;
+        }
+        let HostConfig { weight, vips, .. } = self.config_of(host);
+        let config = HostConfig { weight, vips, ..self.hosts.config(host).clone() };
+        self.hosts.reconfigure(host, config, &mut self.env);
+        let config = daemon::node_config(self, host);
+        self.hosts.command(host, Command::Configure(Box::new(config)));
+    }
+
+    /// Asks a daemon to end, and to leave all to the next one.
+    pub(super) fn leave_daemon(&mut self, host: HostId) {
+        self.hosts.command(host, Command::Leave);
     }
 
     /// Asks a daemon to stop in an orderly way.

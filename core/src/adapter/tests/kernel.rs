@@ -66,6 +66,8 @@ pub(super) struct Kernel {
     pub(super) changed: bool,
     /// What it refuses to put there or to take away.
     pub(super) refuses: BTreeSet<Place>,
+    /// It refuses to make tables.
+    pub(super) refuses_layouts: bool,
     /// How much more time than its timers count passes, in parts per million.
     pub(super) slow_ppm: u32,
 }
@@ -150,6 +152,11 @@ impl Kernel {
     ) -> Result<(), TransactionError> {
         if transaction.guarded && self.changed {
             return Err(TransactionError::Changed);
+        }
+        let lays_out =
+            |change: &Change| matches!(change, Change::Layout { .. } | Change::LayoutAnew { .. });
+        if self.refuses_layouts && transaction.changes.iter().any(lays_out) {
+            return Err(TransactionError::Other("no".into()));
         }
         let is_live = |timeout: Option<Instant>| timeout.is_some_and(|until| until > now);
         let mut new = self.tables.clone();

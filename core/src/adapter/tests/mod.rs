@@ -1,5 +1,6 @@
 //! The adapter against a kernel that is a few sets. Rules have a test that breaks them too.
 
+mod configure;
 mod cost;
 mod fence;
 mod kernel;

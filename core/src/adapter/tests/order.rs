@@ -145,6 +145,7 @@ fn there_is_an_answer_to_everything_and_then_nothing_to_do() {
         withdraw(50..=150),
         assume([], at(9_000)),
         withdraw([]),
+        KernelOp::Configure { addresses: Vec::new() },
         KernelOp::RemoveFence,
     ];
     let ids: Vec<_> = ops.into_iter().map(|op| world.ask(op)).collect();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::lease::ANNOUNCE_AGAIN_AFTER;
 use crate::node::own::VipIndex;
+use crate::node::reload::Moved;
 use crate::time::Instant;
 
 /// Which VIPs to look at now, and which later.
@@ -42,6 +43,21 @@ impl Agenda {
     /// Another transaction may be sent.
     pub(super) fn look_at_crowded_out(&mut self) {
         self.dirty.append(&mut self.crowded_out);
+    }
+
+    /// Another configuration holds: what is known of VIPs that stay goes with them.
+    pub(super) fn moved(&mut self, moved: &Moved) {
+        let all = |set: &mut BTreeSet<(Instant, VipIndex)>| {
+            let old = std::mem::take(set).into_iter();
+            *set = old.filter_map(|(at, index)| Some((at, moved.to(index)?))).collect();
+        };
+        self.dirty.clear();
+        self.crowded_out.clear();
+        [&mut self.due, &mut self.announcements, &mut self.repetitions].into_iter().for_each(all);
+    }
+
+    pub(super) fn take_all_repetitions(&mut self) {
+        self.repetitions.clear();
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

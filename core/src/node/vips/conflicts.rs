@@ -12,6 +12,7 @@ use crate::kernel::{Conflict, Mac};
 use crate::lease::{CONFLICT_OVER_AFTER, DEFEND_AGAIN_AFTER};
 use crate::node::outbox::Outbox;
 use crate::node::own::{Own, VipIndex};
+use crate::node::reload::Moved;
 use crate::report::Report;
 use crate::time::Instant;
 
@@ -43,6 +44,14 @@ impl Conflicts {
             self.claims.insert((index, mac), now);
         }
         has_room
+    }
+
+    /// Another configuration holds: what was heard of VIPs that stay goes with them.
+    pub(super) fn moved(&mut self, moved: &Moved) {
+        let claims = std::mem::take(&mut self.claims).into_iter();
+        let to = |((index, mac), at)| Some(((moved.to(index)?, mac), at));
+        self.claims = claims.filter_map(to).collect();
+        self.defended = moved.map(std::mem::take(&mut self.defended));
     }
 
     /// Whether to announce the VIP against it. Once in a while only: two machines that answer each other

@@ -74,6 +74,24 @@ impl Vips {
         }
     }
 
+    /// Tells of a VIP that an earlier process put there, once it is known that it stays.
+    pub(super) fn tell_kept(
+        &mut self,
+        situation: &Situation<'_>,
+        index: VipIndex,
+        out: &mut Outbox,
+    ) {
+        let vip = &mut self.vips[index];
+        let is_kept = vip.state == State::Held && situation.session.id().is_some();
+        if !is_kept || std::mem::replace(&mut vip.is_told, true) {
+            return;
+        }
+        let vip = &situation.own.vip(index).name;
+        for assignment in situation.own.assignments(&[index]) {
+            out.report(Report::Kept { vip: vip.clone(), assignment });
+        }
+    }
+
     pub(super) fn report_withdrawing(
         own: &Own,
         index: VipIndex,
@@ -118,6 +136,7 @@ impl Vips {
                         changed.push(index);
                     }
                     self.vips[index].works();
+                    self.vips[index].is_told = true;
                     let (arrival, gap) = self.vips[index].vacancy.filled(situation.now);
                     for assignment in own.assignments(&[index]) {
                         out.report(Report::Assumed { vip: name.clone(), assignment, arrival, gap });
@@ -235,7 +254,7 @@ impl Vips {
                 vip.reinstall();
                 continue;
             }
-            vip.remove_again_at = None;
+            (vip.remove_again_at, vip.is_told) = (None, false);
             self.vacated(index, situation.now);
             for assignment in own.assignments(&[index]) {
                 out.report(Report::Forfeited { vip: name.clone(), assignment });

@@ -50,6 +50,8 @@ impl Vips {
     ) -> Compared {
         let own = context.situation.own;
         let (mut compared, mut misplaced) = (Compared::default(), Vec::new());
+        // What was taken away since, with an earlier configuration, may be in it still.
+        compared.is_outdated = id < self.configured;
         let mut found: BTreeMap<VipIndex, Found> = BTreeMap::new();
         let mut doubles: BTreeMap<VipIndex, Vec<&PresentAddress>> = BTreeMap::new();
         let addresses: BTreeSet<&PresentAddress> = listing.addresses.iter().collect();
@@ -61,6 +63,7 @@ impl Vips {
                     found.ours += usize::from(present.marked);
                     found.misplaced += usize::from(present.misplaced);
                 }
+                None if present.marked && id < self.configured => {}
                 None if present.marked => compared.strays.push(present.clone()),
                 None => {
                     if let Some(index) = own.index_by_double(&present.interface, present.address) {

@@ -4,7 +4,7 @@
 //! `state.rs` has the table of a VIP's states, `reconcile.rs` what is to be done about each,
 //! `transactions.rs` and `kernel.rs` how it is asked for and what the answers mean, `listing.rs` what
 //! the kernel says is there, `connections.rs` when connections end, `doubles.rs` what is there of a
-//! VIP's IPs that is not turnip's.
+//! VIP's IPs that is not turnip's, `reload.rs` what another configuration changes.
 
 mod agenda;
 mod conflicts;
@@ -13,6 +13,7 @@ mod doubles;
 mod kernel;
 mod listing;
 mod reconcile;
+mod reload;
 mod rhythm;
 pub(crate) mod state;
 mod telling;
@@ -59,6 +60,8 @@ pub(super) struct Vips {
     /// Those of which an IP is on this host in another way than turnip puts it there, and which that
     /// is, in words.
     doubles: BTreeMap<VipIndex, String>,
+    /// As of that operation today's addresses are those that are looked for.
+    configured: OpId,
 }
 
 /// The other parts that decide what becomes of a VIP.
@@ -80,6 +83,7 @@ impl Vips {
             settling: BTreeSet::new(),
             kept_until: None,
             doubles: BTreeMap::new(),
+            configured: OpId(0),
         }
     }
 
@@ -145,6 +149,9 @@ impl Vips {
         if let Some(why) = self.blocked(index) {
             return Some(Ineligible::Blocked(why.to_owned()));
         }
+        if situation.own.retiring(index).is_some() {
+            return Some(Ineligible::Retiring);
+        }
         candidates.conflict(index).map(|why| Ineligible::Conflict(why.to_owned()))
     }
 
@@ -188,7 +195,10 @@ impl Vips {
                 "the kernel could not be told in time to keep it",
             );
         }
-        if let Some(why) = self.ineligible(situation, context.candidates, index) {
+        let ineligible = self.ineligible(situation, context.candidates, index);
+        if let Some(why) = ineligible
+            && !(why == Ineligible::Retiring && self.stays_until_told(context, index))
+        {
             return Err(why.into());
         }
         if situation.session.is_inheriting() {

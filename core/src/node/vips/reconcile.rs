@@ -8,6 +8,7 @@ use crate::name::NodeName;
 use crate::node::freeing::Freeing;
 use crate::node::outbox::Outbox;
 use crate::node::own::VipIndex;
+use crate::node::reload::Retiring;
 use crate::time::Instant;
 
 /// What is to be done now, for many VIPs at once.
@@ -54,7 +55,9 @@ impl Vips {
         out: &mut Outbox,
     ) {
         self.prefer(context, index);
-        let Err(must_go) = self.may_hold(context, index) else { return };
+        let Err(must_go) = self.may_hold(context, index) else {
+            return self.tell_kept(&context.situation, index, out);
+        };
         if let Some(at) = self.vips[index].remove_again_at
             && at > context.situation.now
         {
@@ -73,6 +76,10 @@ impl Vips {
     /// The kernel has acknowledged that the VIP is not here.
     fn reconcile_absent(&mut self, context: &Context<'_>, index: VipIndex, tasks: &mut Tasks) {
         let situation = &context.situation;
+        if situation.own.retiring(index) == Some(Retiring::InPlace) {
+            // It is about to be put here anew, otherwise.
+            return;
+        }
         if self.ends_connections(context, index) {
             tasks.end_connections.push(index);
         }
@@ -113,7 +120,7 @@ impl Vips {
 
     /// The most wanted other node, or nobody. While the address belongs to another VIP nobody can
     /// take it.
-    fn successor(&self, context: &Context<'_>, index: VipIndex) -> Option<NodeName> {
+    pub(super) fn successor(&self, context: &Context<'_>, index: VipIndex) -> Option<NodeName> {
         let Context { situation, candidates, .. } = context;
         if candidates.conflict(index).is_some() {
             return None;

@@ -84,6 +84,7 @@ impl Vips {
             Some(Ineligible::Ending(_)) => (Why::Stopped, None),
             Some(Ineligible::Drained) => (Why::Drained, None),
             Some(Ineligible::Blocked(why)) => (Why::Blocked, Some(history::detail(why))),
+            Some(Ineligible::Retiring) => (Why::NotConfigured, None),
             Some(Ineligible::Conflict(why)) => (Why::Conflict, Some(history::detail(why))),
             None => {
                 let pin = situation.view.pinned(&situation.own.vip(index).name);

@@ -6,6 +6,7 @@ use super::state::State;
 use super::vacancy::Vacancy;
 use crate::action::OpId;
 use crate::name::{NodeName, Revision};
+use crate::node::reload::Retiring;
 use crate::time::Instant;
 use crate::transition::Departure;
 
@@ -46,6 +47,7 @@ impl From<Ineligible> for MustGo {
             Ineligible::Ending(_) => Departure::Ending,
             Ineligible::Drained => Departure::Drained,
             Ineligible::Blocked(_) => Departure::Blocked,
+            Ineligible::Retiring => Departure::Reconfigured,
             Ineligible::Conflict(_) => Departure::AddressConflict,
         };
         MustGo::new(departure, why.to_string())
@@ -61,6 +63,8 @@ pub(in crate::node) enum Ineligible {
     Drained,
     /// The kernel cannot hold the VIP.
     Blocked(String),
+    /// As it is here, it is not configured any more (rule 11.2).
+    Retiring,
     /// Another VIP has one of its addresses.
     Conflict(String),
 }
@@ -69,6 +73,7 @@ impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Ineligible::Drained => "an operator drains this node",
+            Ineligible::Retiring => Retiring::WHY,
             Ineligible::Ending(why) | Ineligible::Blocked(why) | Ineligible::Conflict(why) => why,
         })
     }
@@ -105,6 +110,8 @@ pub(super) struct Vip {
     pub(super) too_late: u32,
     /// Since when nobody has held it: for people.
     pub(super) vacancy: Vacancy,
+    /// It is told that it is here.
+    pub(super) is_told: bool,
     /// Since connections through its addresses were ended here the last time, some may have come.
     pub(super) may_have_connections: bool,
 }
@@ -127,6 +134,7 @@ impl Vip {
             failed_at: None,
             too_late: 0,
             vacancy: Vacancy::default(),
+            is_told: false,
             // The process before may have been killed with its VIPs here.
             may_have_connections: true,
         }

@@ -94,6 +94,9 @@ impl Hosts {
         if matches!(op, KernelOp::Refresh { .. }) {
             env.checker.goes_on(host);
         }
+        if let KernelOp::Configure { addresses } = &op {
+            line.configured = addresses.iter().map(|one| one.address).collect();
+        }
         let id = OpId(line.next);
         line.next += 1;
         line.waits.insert(id, (slot, env.record.is_tracing().then(|| op.clone())));

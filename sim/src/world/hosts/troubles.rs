@@ -140,6 +140,13 @@ impl Hosts {
         target.kernel.new_process();
     }
 
+    /// A daemon goes by another configuration from now on.
+    pub fn reconfigure(&mut self, host: HostId, config: HostConfig, env: &mut Env) {
+        let at = env.now();
+        env.record.configs.push(Configured { at, host, config: config.clone() });
+        self.list[host].config = config;
+    }
+
     /// A daemon's process ends.
     pub fn end_daemon(&mut self, host: HostId) {
         self.list[host].process.end();
