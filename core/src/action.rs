@@ -76,7 +76,7 @@ pub enum Action {
 pub enum Exit {
     /// As it was asked to.
     Stopped,
-    /// With addresses, fence and session left to the next process on this host (rule 11.6).
+    /// With addresses, fence and session left to the next process on this host (rule 14.6).
     Left,
     /// It refuses to run, or to go on, for the reason given.
     Refused(String),

@@ -95,7 +95,7 @@ pub enum KernelOp {
         /// The addresses.
         addresses: Vec<Assignment>,
     },
-    /// These are from now on all addresses that may ever be asked for (rule 11.3). What is silent until
+    /// These are from now on all addresses that may ever be asked for (rule 14.3). What is silent until
     /// it is held follows; what goes on does so. It is behind all that was asked before, and before all
     /// that is asked after it.
     Configure {

@@ -218,11 +218,11 @@ mutants! {
     /// A node that does not hear of its VIPs is acknowledged.
     DeafAcknowledged: "rule 10.10",
     /// Another configuration takes the place of what is still on an interface.
-    RedefinedWhileHeld: "rule 11.2, interleaving 22",
+    RedefinedWhileHeld: "rule 14.2, interleaving 22",
     /// What is new in the configuration is assumed before all that was published earlier is known.
-    AddedAtOnce: "rule 11.3",
+    AddedAtOnce: "rule 14.3",
     /// A VIP that is configured again is held without a look at what this process still has under way.
-    ReaddedTrusted: "rule 11.4, interleaving 23",
+    ReaddedTrusted: "rule 14.4, interleaving 23",
     /// What did not change in the configuration is put there anew.
-    UnchangedTouched: "rule 11.1",
+    UnchangedTouched: "rule 14.1",
 }

@@ -383,8 +383,7 @@ impl fmt::Display for Report {
             Report::PinIgnored { vip, node, why } => {
                 write!(f, "ignoring the pin of {vip} to {node}: {why}")
             }
-            Report::Drained(true) => f.write_str("drained by an operator: holding nothing"),
-            Report::Drained(false) => f.write_str("no longer drained"),
+            Report::Drained(is) => f.write_str(drained(*is)),
             Report::RaftLeader(_) | Report::NoOwnMember { .. } | Report::OwnMemberAnswers => {
                 self.tell_of_own_member(f)
             }
@@ -495,6 +494,10 @@ impl Report {
             _ => Ok(()),
         }
     }
+}
+
+fn drained(is: bool) -> &'static str {
+    if is { "drained by an operator: holding nothing" } else { "no longer drained" }
 }
 
 fn reconfigured(f: &mut fmt::Formatter<'_>, waits_for: &[VipName]) -> fmt::Result {

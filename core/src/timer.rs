@@ -37,7 +37,7 @@ pub(crate) enum Timer {
     Quiet = 14,
     /// When the next heartbeat is made (rule 10).
     Beat = 15,
-    /// When a node that leaves all to the next process waits no longer (rule 11.6).
+    /// When a node that leaves all to the next process waits no longer (rule 14.6).
     Leave = 16,
 }
 

@@ -1,5 +1,5 @@
 //! Records as each version of turnip that was given out wrote them: a newer daemon reads all of them, for
-//! it finds them after an upgrade (rule 11.6), and what today's writes is the newest of them, byte by byte.
+//! it finds them after an upgrade (rule 14.6), and what today's writes is the newest of them, byte by byte.
 //! Who changes what is written adds an entry, and changes none.
 
 #![allow(missing_docs, reason = "the tests' names say it")]
@@ -87,7 +87,7 @@ fn again(kind: &str, value: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Rule 11.6.
+/// Rule 14.6.
 #[test]
 fn what_every_version_wrote_is_read_and_what_is_written_is_among_it() {
     for one in ALL {

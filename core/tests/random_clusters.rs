@@ -2,7 +2,7 @@
 //! address, and when faults end somebody does, and goes on doing so.
 //!
 //! Hosts are configured differently and are started again with other configurations, or told of them while
-//! they run (rule 11); requests come
+//! they run (rule 14); requests come
 //! late, after their process is gone, or never; watches lag; daemons are killed, frozen and
 //! stopped; kernels are slow and refuse. In every other cluster the hosts hear each other (rule 10), by
 //! datagrams that are lost, late, doubled and out of order, and etcd is away for a while. Kernels silence what they hold at the deadline, as the fence

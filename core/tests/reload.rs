@@ -1,4 +1,4 @@
-//! Another configuration while the node runs (rule 11): in whatever order hosts are told, no address is on
+//! Another configuration while the node runs (rule 14): in whatever order hosts are told, no address is on
 //! two of them, and none is dark for longer than a hand-over takes.
 
 #![allow(missing_docs, reason = "the tests' names say it")]
@@ -70,7 +70,7 @@ fn cluster(vips: &[VipConfig]) -> World {
     world
 }
 
-/// Rule 11.1.
+/// Rule 14.1.
 fn touches_what_did_not_change(mutant: Option<Mutant>) -> bool {
     let mut world = cluster(&[keep("u", Y), keep("v", X)]);
     assert_eq!(world.holder_of(X), [0]);
@@ -98,14 +98,14 @@ fn touches_what_did_not_change(mutant: Option<Mutant>) -> bool {
     dark > 0 || world.hosts[0].reports[from..].iter().any(|report| of_v(&report))
 }
 
-/// Rule 11.1.
+/// Rule 14.1.
 #[test]
 fn what_did_not_change_is_not_touched() {
     assert!(!touches_what_did_not_change(None));
     assert!(touches_what_did_not_change(Some(Mutant::UnchangedTouched)));
 }
 
-/// Rule 11.1.
+/// Rule 14.1.
 #[test]
 fn the_same_configuration_once_more_changes_nothing_and_writes_nothing() {
     let mut world = cluster(&[keep("v", X)]);
@@ -181,7 +181,7 @@ fn changes() -> Vec<Change> {
 
 const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-/// Rules 11.2 and 11.5.
+/// Rules 14.2 and 14.5.
 #[test]
 fn hosts_reloaded_in_any_order_end_in_one_state_without_an_overlap_or_a_long_gap() {
     for change in changes() {
@@ -219,7 +219,7 @@ fn hosts_reloaded_in_any_order_end_in_one_state_without_an_overlap_or_a_long_gap
     }
 }
 
-/// Rule 11.2.
+/// Rule 14.2.
 #[test]
 fn a_vip_that_is_removed_on_one_host_goes_on_where_it_is_still_configured_by_one_hand_over() {
     let mut world = cluster(&[keep("v", X)]);
@@ -232,7 +232,7 @@ fn a_vip_that_is_removed_on_one_host_goes_on_where_it_is_still_configured_by_one
     assert_eq!(world.holder_of(Y), [0], "what is new is there as well");
 }
 
-/// Rule 11.2.
+/// Rule 14.2.
 #[test]
 fn while_the_store_is_away_what_is_held_stays_as_it_was() {
     let mut world = cluster(&[keep("v", X)]);
@@ -243,7 +243,7 @@ fn while_the_store_is_away_what_is_held_stays_as_it_was() {
     assert!(watch(&mut world, 1_000 * MS, &["10.0.0.50"]) <= 2, "{}", world.story());
 }
 
-/// Rule 11.2, interleaving 22.
+/// Rule 14.2, interleaving 22.
 fn overlaps_when_the_kernel_is_slow_to_remove(mutant: Option<Mutant>) -> bool {
     let (old, new) = (vec![keep("v", X), keep("z", Y)], vec![keep("v", Y), keep("w", X)]);
     let mut world = World::new(Vec::new());
@@ -279,7 +279,7 @@ fn the_22nd_another_definition_waits_until_the_kernel_has_taken_the_old_one_away
     assert!(overlaps_when_the_kernel_is_slow_to_remove(Some(Mutant::RedefinedWhileHeld)));
 }
 
-/// Rule 11.4, interleaving 23.
+/// Rule 14.4, interleaving 23.
 fn overlaps_when_a_freeing_is_late(mutant: Option<Mutant>) -> bool {
     let (old, new) = (|| vec![keep("v", X)], || vec![keep("w", X)]);
     let mut world = World::new(vec![config("a", old())]);
@@ -332,7 +332,7 @@ fn the_23rd_a_vip_that_is_configured_again_is_put_anew_before_it_is_held() {
     assert!(overlaps_when_a_freeing_is_late(Some(Mutant::ReaddedTrusted)));
 }
 
-/// Rule 11.3: B has published x under another name a moment before, and A has not heard of it.
+/// Rule 14.3: B has published x under another name a moment before, and A has not heard of it.
 fn overlaps_when_two_get_one_address_at_once(mutant: Option<Mutant>) -> bool {
     let mut world = World::new(Vec::new());
     for name in ["a", "b"] {
@@ -358,14 +358,14 @@ fn overlaps_when_two_get_one_address_at_once(mutant: Option<Mutant>) -> bool {
     overlapped
 }
 
-/// Rule 11.3.
+/// Rule 14.3.
 #[test]
 fn what_is_new_is_held_only_when_all_is_known_that_others_published_before() {
     assert!(!overlaps_when_two_get_one_address_at_once(None));
     assert!(overlaps_when_two_get_one_address_at_once(Some(Mutant::AddedAtOnce)));
 }
 
-/// Rule 11.2: the hand-over of v was sent, and its answer is lost, when its configuration changes.
+/// Rule 14.2: the hand-over of v was sent, and its answer is lost, when its configuration changes.
 #[test]
 fn a_reload_in_the_middle_of_a_hand_over_that_lands_late_ends_with_one_holder() {
     for back in [false, true] {
@@ -403,7 +403,7 @@ fn a_reload_in_the_middle_of_a_hand_over_that_lands_late_ends_with_one_holder() 
     }
 }
 
-/// Rules 4.10 and 11.2: the drained host has published the old name first.
+/// Rules 4.10 and 14.2: the drained host has published the old name first.
 #[test]
 fn a_rename_that_is_rolled_out_past_a_drained_host_ends_with_one_holder() {
     for drained in 0..3 {
@@ -424,7 +424,7 @@ fn a_rename_that_is_rolled_out_past_a_drained_host_ends_with_one_holder() {
     }
 }
 
-/// Rule 11.1.
+/// Rule 14.1.
 #[test]
 fn what_belongs_to_the_session_stays_as_it_was() {
     let mut world = cluster(&[keep("v", X)]);
@@ -437,7 +437,7 @@ fn what_belongs_to_the_session_stays_as_it_was() {
     assert_eq!(world.owner("v").as_deref(), Some("a"));
 }
 
-/// Rule 11.6.
+/// Rule 14.6.
 #[test]
 fn who_leaves_has_just_renewed_and_the_next_process_goes_on_with_all_that_is_there() {
     for hears in [false, true] {
@@ -467,7 +467,7 @@ fn who_leaves_has_just_renewed_and_the_next_process_goes_on_with_all_that_is_the
     }
 }
 
-/// Rule 11.6.
+/// Rule 14.6.
 #[test]
 fn who_leaves_waits_for_one_request_of_a_store_that_is_gone() {
     let mut world = cluster(&[keep("v", X)]);

@@ -109,9 +109,9 @@ pub trait Clock {
 /// What an operator, the service manager or a program that watches asks of the daemon.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Go by another configuration (rule 11).
+    /// Go by another configuration (rule 14).
     Configure(Box<NodeConfig>),
-    /// End, and leave everything to the next process on this host (rule 11.6).
+    /// End, and leave everything to the next process on this host (rule 14.6).
     Leave,
     /// Hand everything over, leave nothing behind, then end.
     Stop,

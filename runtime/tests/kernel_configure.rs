@@ -1,4 +1,4 @@
-//! Other addresses than before, on the real kernel (rule 11.3). Needs root.
+//! Other addresses than before, on the real kernel (rule 14.3). Needs root.
 
 mod kernel_lab;
 

@@ -61,7 +61,7 @@ impl Fence {
         found.held.difference(&self.vips).cloned().collect()
     }
 
-    /// These are the VIPs from now on. What was one stays fenced until it is gone (rule 11.3).
+    /// These are the VIPs from now on. What was one stays fenced until it is gone (rule 14.3).
     pub(super) fn configure(&mut self, vips: BTreeSet<Fenced>) {
         let before = std::mem::replace(&mut self.vips, vips);
         self.former.extend(before);

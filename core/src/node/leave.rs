@@ -1,4 +1,4 @@
-//! Ending with addresses, fence and session left to the next process on this host (rule 11.6).
+//! Ending with addresses, fence and session left to the next process on this host (rule 14.6).
 //!
 //! It is as after a kill, at a good moment: the session has just been renewed, so the next process has a whole
 //! lease to go on from it, and the kernel keeps what is held for as long and no longer.

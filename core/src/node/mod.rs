@@ -191,14 +191,14 @@ impl Node {
 
     /// An operator has changed the configuration: VIPs, their settings, the node's weight, how often it
     /// announces. What belongs to the session, or to the process, stays as it was at the start, whatever
-    /// is said of it here (rule 11).
+    /// is said of it here (rule 14).
     pub fn handle_configured(&mut self, config: NodeConfig, now: Instant) {
         self.configured(config, now);
         self.settle(now);
     }
 
     /// An operator wants the node to end, and to leave what it has to the next process on this host
-    /// (rule 11.6).
+    /// (rule 14.6).
     pub fn handle_leave(&mut self, now: Instant) {
         self.leave(now);
         self.settle(now);

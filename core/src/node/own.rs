@@ -1,5 +1,5 @@
 //! What the node is told, with the ways to find things in it. Nobody changes it: when the node is told
-//! otherwise, another one takes its place (rule 11).
+//! otherwise, another one takes its place (rule 14).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};

@@ -208,7 +208,7 @@ impl Publication {
     }
 
     /// Another configuration is today's. What is new in it is assumed when it was published, and all that
-    /// others had published before is known (rule 11.3): a request with another definition of it may be
+    /// others had published before is known (rule 14.3): a request with another definition of it may be
     /// under way, so that counts from a later write than the one that is known now.
     pub(super) fn reconfigured(&mut self, step: &Step, view: &View) {
         let (before, own) = (&step.before, &step.after);

@@ -1,4 +1,4 @@
-//! Taking another configuration while the node runs (rule 11).
+//! Taking another configuration while the node runs (rule 14).
 //!
 //! The node goes by *today's* configuration ([`Own::config`]) and, while the new one does not hold in
 //! full, towards a *wanted* one. Today's changes VIP by VIP: one whose addresses and interface stay is
@@ -248,7 +248,7 @@ mod tests {
         own.towards(NodeConfig { vips: wanted, ..config })
     }
 
-    /// Rule 11.2.
+    /// Rule 14.2.
     #[test]
     fn what_keeps_its_ips_is_put_anew_here_and_what_moves_between_names_is_passed_on() {
         let today = [
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(retiring(&today, &wanted), expected.into());
     }
 
-    /// Rule 11.2.
+    /// Rule 14.2.
     #[test]
     fn an_address_is_never_two_vips_while_the_configuration_changes() {
         let exchanged = || {
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(at(&[0, 1]), ["a=10.0.0.2/32", "b=10.0.0.1/32"]);
     }
 
-    /// Rule 11.2.
+    /// Rule 14.2.
     #[test]
     fn who_waits_for_one_that_waits_waits_too_and_the_rest_does_not() {
         let today = vec![

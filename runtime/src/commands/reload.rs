@@ -1,4 +1,4 @@
-//! `turnip reload`: the daemon goes by what its configuration says now (rule 11).
+//! `turnip reload`: the daemon goes by what its configuration says now (rule 14).
 //!
 //! The daemon reads its own sources again: the file, under what it was started with of flags and variables.
 //! Everything is checked before anything is changed.

@@ -1,4 +1,4 @@
-//! What differs between two configurations of one node, and what it takes to go by the second (rule 11).
+//! What differs between two configurations of one node, and what it takes to go by the second (rule 14).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

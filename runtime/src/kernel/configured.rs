@@ -14,7 +14,7 @@ use turnip_core::{Assignment, Link};
 use super::address::LinkState;
 use super::record::Entry;
 
-/// The addresses and interfaces of the configuration. It may change while it is looked at (rule 11.3):
+/// The addresses and interfaces of the configuration. It may change while it is looked at (rule 14.3):
 /// what is asked of it is as of that moment.
 pub(super) struct Configured(RwLock<Arc<Sets>>);
 

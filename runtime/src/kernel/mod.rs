@@ -169,9 +169,8 @@ impl Netlink {
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let fence_repairs = fence.as_ref().map(Fence::repairs).unwrap_or_default();
         let expected = Expected::default();
-        let parents = settings.virtual_links.iter().map(|link| Arc::clone(&link.parent));
         let configured = Arc::new(Configured::new(&settings.configured));
-        configured.learn_parents(parents);
+        configured.learn_parents(parents(&settings.virtual_links));
         let neighbourhood =
             Neighbourhood::new(&settings.configured, settings.announce_on, own_names.clone());
         let (liveness, address_news) = (Liveness::default(), AddressNews::default());
@@ -187,8 +186,7 @@ impl Netlink {
         let routes = Routes::watch(Arc::clone(&configured));
         let routes = routes.map_err(context("cannot follow changes of routes"))?;
         let companions = Companions::watch(settings.companions, &settings.configured);
-        let companions = companions.map_err(context("cannot follow changes of rules"))?;
-        let companions = Arc::new(companions);
+        let companions = Arc::new(companions.map_err(context("cannot follow changes of rules"))?);
         let configured_links = ConfiguredLinks::default();
         configured_links.extend(settings.virtual_links);
         let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
@@ -204,22 +202,21 @@ impl Netlink {
         let of_parents = Which::OF_PARENTS.map(setting);
         let virtual_links = VirtualLinks::new(configured_links.clone(), of_parents, of_links);
         let shared = Arc::new(Shared::new(adapter, clock));
-        let (of_caller, of_thread) = (liveness.clone(), Arc::clone(&configured));
-        let of_caller_companions = Arc::clone(&companions);
+        let of_caller = (liveness.clone(), Arc::clone(&configured), Arc::clone(&companions));
         let caller = |route| Caller {
             route,
             fence,
-            configured: of_thread,
+            configured: of_caller.1,
             places: Places::default(),
             record,
             expected,
-            liveness: of_caller,
+            liveness: of_caller.0,
             promotion,
             virtual_links,
             surroundings: Surroundings::new(address_news),
             routes,
             subnets: Subnets::default(),
-            companions: of_caller_companions,
+            companions: of_caller.2,
         };
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
@@ -250,8 +247,7 @@ impl Netlink {
     /// and rules, and interfaces with virtual hardware addresses. Which addresses may be put there, core says.
     pub fn reconfigure(&self, settings: Settings) {
         self.neighbourhood.announce_on(settings.announce_on);
-        let parents = settings.virtual_links.iter().map(|link| Arc::clone(&link.parent));
-        self.configured.learn_parents(parents);
+        self.configured.learn_parents(parents(&settings.virtual_links));
         self.configured_links.extend(settings.virtual_links);
         if let Err(error) = self.companions.replace(settings.companions, &settings.configured) {
             tracing::warn!(%error, "routes and rules of VIPs are not put back when somebody takes them away");
@@ -280,6 +276,11 @@ impl Netlink {
     pub async fn failure(&self, lease: Duration) -> String {
         self.liveness.failure(lease).await
     }
+}
+
+/// The host's interfaces that they are on.
+fn parents(links: &[VirtualLink]) -> Vec<Arc<str>> {
+    links.iter().map(|link| Arc::clone(&link.parent)).collect()
 }
 
 /// Starts the thread, which alone may block on its connection to rtnetlink; gives the interfaces

@@ -159,9 +159,9 @@ pub enum Fault {
     /// A host's configuration file changes, and back at the end. Its daemon goes on with what it read
     /// when it was started.
     Reconfigure { host: usize, change: Change },
-    /// A host's daemon reads its file again while it runs (rule 11): VIPs and weight.
+    /// A host's daemon reads its file again while it runs (rule 14): VIPs and weight.
     Reload { host: usize },
-    /// A host's daemon ends, and leaves all to the next one (rule 11.6), which is started at the end.
+    /// A host's daemon ends, and leaves all to the next one (rule 14.6), which is started at the end.
     Leave { host: usize },
     /// Of a host's transactions of one kind, the next `count` after `skip` have a mishap.
     Meddle { host: usize, kind: TxnKind, skip: u32, count: u32, mishap: Mishap },

@@ -1,4 +1,4 @@
-//! Configurations that change while daemons run (rule 11), and daemons that leave all to the next.
+//! Configurations that change while daemons run (rule 14), and daemons that leave all to the next.
 
 use turnip_core::Mutant;
 

@@ -1,4 +1,4 @@
-//! Draws configurations that change while daemons run (rule 11), and daemons that leave all to the next.
+//! Draws configurations that change while daemons run (rule 14), and daemons that leave all to the next.
 
 use crate::plan::{Change, Fault, Plan, Step};
 use crate::rng::Rng;

@@ -1,4 +1,4 @@
-//! Other addresses than before (rule 11.3).
+//! Other addresses than before (rule 14.3).
 
 use super::super::{Call, Change, Fenced};
 use super::kernel::*;
@@ -9,7 +9,7 @@ fn configure(hosts: impl IntoIterator<Item = u32>) -> KernelOp {
     KernelOp::Configure { addresses: addresses(hosts) }
 }
 
-/// Rule 11.3.
+/// Rule 14.3.
 #[test]
 fn what_is_held_goes_on_and_what_has_become_a_vip_is_silent_until_it_is_held() {
     let mut world = World::new(Fence, 2, None);
@@ -30,7 +30,7 @@ fn what_is_held_goes_on_and_what_has_become_a_vip_is_silent_until_it_is_held() {
     assert!(world.answers(1) && world.answers(3));
 }
 
-/// Rule 11.3.
+/// Rule 14.3.
 #[test]
 fn what_is_no_vip_any_more_is_silent_until_it_is_gone() {
     let mut world = World::new(Fence, 2, None);
@@ -45,7 +45,7 @@ fn what_is_no_vip_any_more_is_silent_until_it_is_gone() {
     assert!(!world.tables().vips.contains(&fenced));
 }
 
-/// Rule 11.3.
+/// Rule 14.3.
 #[test]
 fn where_the_fence_could_not_follow_nothing_is_put_there_before_it_has() {
     let mut world = World::new(Fence, 1, None);

@@ -1,4 +1,4 @@
-//! What becomes of the VIPs when the configuration changes (rule 11).
+//! What becomes of the VIPs when the configuration changes (rule 14).
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::view::View;
 
 impl Vips {
     /// Whether the VIP, as it is today, can give way: nothing of it is here or on its way here, and
-    /// nobody is left who could go on with it as it is (rule 11.2).
+    /// nobody is left who could go on with it as it is (rule 14.2).
     pub(in crate::node) fn is_clear(&self, context: &Context<'_>, index: VipIndex) -> bool {
         let own = context.situation.own;
         if own.mutated(Mutant::RedefinedWhileHeld) {
@@ -112,7 +112,7 @@ impl Vips {
 
 /// A VIP that is new, or is defined otherwise than `old`. A request of this process may be under way that
 /// gives it free, or passes it on: so if its key names this session, as of the revision `named`, it is put
-/// anew first (rule 11.4). A listing that was asked for before says nothing of it.
+/// anew first (rule 14.4). A listing that was asked for before says nothing of it.
 fn new_vip(old: Option<&Vip>, named: Revision, configured: Option<OpId>) -> Vip {
     let mut vip = Vip::new();
     vip.touched = configured.unwrap_or(vip.touched);

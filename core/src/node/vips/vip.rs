@@ -63,7 +63,7 @@ pub(in crate::node) enum Ineligible {
     Drained,
     /// The kernel cannot hold the VIP.
     Blocked(String),
-    /// As it is here, it is not configured any more (rule 11.2).
+    /// As it is here, it is not configured any more (rule 14.2).
     Retiring,
     /// Another VIP has one of its addresses.
     Conflict(String),
