@@ -8,9 +8,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::check::{CheckConfig, LastResort};
 use crate::kernel::Assignment;
 use crate::lease::{Backstop, Lease};
-use crate::name::{ClusterName, HostId, NodeName, VipName};
+use crate::name::{CheckName, ClusterName, HostId, NodeName, VipName};
 
 /// Whether every link may have the address.
 pub(crate) fn is_link_local(address: IpAddr) -> bool {
@@ -37,6 +38,8 @@ pub struct NodeConfig {
     /// The VIPs that it can take; no name and no address twice, but a link-local address once on
     /// each interface.
     pub vips: Vec<VipConfig>,
+    /// The checks of what stands behind them; no name twice.
+    pub checks: Vec<CheckConfig>,
     /// How often what it holds is announced again (rule 8.16); none for never.
     pub announce_every: Option<Duration>,
     /// How it hears the others past the store; none where it does not (rule 10).
@@ -74,6 +77,10 @@ pub struct VipConfig {
     pub require_carrier: bool,
     /// Whether connections through its addresses are left alone when it has left this node.
     pub keep_connections: bool,
+    /// The checks on which it depends, beside those of the whole node.
+    pub checks: BTreeSet<CheckName>,
+    /// What becomes of it when they fail wherever it could be.
+    pub last_resort: LastResort,
 }
 
 /// Who should own a VIP.
@@ -162,6 +169,8 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            checks: BTreeSet::new(),
+            last_resort: LastResort::Keep,
         };
         let on = |interface: &str, net: &str| {
             let net = net.parse().unwrap();

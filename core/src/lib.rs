@@ -32,6 +32,7 @@
 mod action;
 pub mod adapter;
 mod causes;
+mod check;
 pub mod compaction;
 mod config;
 mod contradiction;
@@ -60,6 +61,7 @@ mod view;
 pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
 pub use causes::Causes;
+pub use check::{Attempt, CheckConfig, CheckState, Initial, LastResort};
 pub use compaction::Compaction;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
@@ -72,8 +74,8 @@ pub use keys::{KeyKind, Keys};
 pub use lease::{Backstop, Lease, LeaseError};
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
-pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
-pub use node::{Node, NodeStanding, VipStanding, transitions_in_markdown};
+pub use name::{CheckName, ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
+pub use node::{CheckStanding, Node, NodeStanding, VipStanding, transitions_in_markdown};
 pub use report::{Level, Report};
 pub use silenced::Silenced;
 pub use store::{

@@ -211,4 +211,20 @@ mutants! {
     UnheldTakenForHeld: "rule 10.10",
     /// A node that does not hear of its VIPs is acknowledged.
     DeafAcknowledged: "rule 10.10",
+    /// An interface that comes and goes is trusted as soon as it is there.
+    FlapsForgotten: "rule 7.7",
+    /// One attempt makes a check up or down.
+    OneAttemptIsEnough: "rule 11.1",
+    /// A check that was not tried yet is as good as one that passes.
+    UntriedTakenForUp: "rule 11.2",
+    /// A check that falls again and again is believed as soon as it passes.
+    HoldDownIgnored: "rule 11.3",
+    /// A check that fails changes nothing.
+    ChecksIgnored: "rule 11.4",
+    /// A VIP whose checks fail everywhere is given free although it is to be kept.
+    LastResortIgnored: "rule 11.4",
+    /// A VIP whose checks fail is given up for a host where they fail as well.
+    FailingLeftForFailing: "rule 11.4",
+    /// The weight of a check that fails is not taken from anything.
+    WeightIgnored: "rule 11.5",
 }

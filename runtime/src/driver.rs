@@ -117,6 +117,7 @@ pub async fn run(
             Input::Event(event) => node.handle_kernel_event(event, now),
             Input::Command(Command::Stop) => node.handle_stop(now),
             Input::Command(Command::StopNow) => node.handle_stop_now(now),
+            Input::Command(Command::Attempt(attempt)) => node.handle_attempt(&attempt, now),
             Input::Command(Command::Look) => observe(Observation::Look(&node, now)),
             Input::Update(Some(Ok(update))) => node.handle_update(update, now),
             Input::Update(ended) => {

@@ -1,5 +1,6 @@
 //! turnip's daemon as a library: the seams, the driver, and the adapters.
 
+pub mod checks;
 pub mod clock;
 pub mod config;
 pub mod driver;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
-    Addressee, Assignment, Datagram, HeartbeatKeys, Instant, KernelEvent, KernelOp, KernelOutcome,
+    Addressee, Assignment, Attempt, Datagram, HeartbeatKeys, Instant, KernelEvent, KernelOp, KernelOutcome,
     MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
 };
 
@@ -106,8 +106,8 @@ pub trait Clock {
     fn unix_ms(&self) -> u64;
 }
 
-/// What an operator, the service manager or a program that watches asks of the daemon.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What an operator, the service manager or a program that watches asks of the daemon, and what checks say.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Hand everything over, leave nothing behind, then end.
     Stop,
@@ -115,4 +115,6 @@ pub enum Command {
     StopNow,
     /// Show the node to who watches the driver.
     Look,
+    /// An attempt of a check is over.
+    Attempt(Attempt),
 }

@@ -4,6 +4,7 @@ mod candidates;
 mod cluster;
 mod consent;
 mod freeing;
+mod health;
 mod hearing;
 mod host;
 mod interfaces;
@@ -27,6 +28,7 @@ mod wiring;
 use std::sync::Arc;
 
 use crate::action::{Action, Exit, OpId, TxnId};
+use crate::check::Attempt;
 use crate::config::NodeConfig;
 use crate::heartbeat::Datagram;
 use crate::kernel::{KernelEvent, KernelOutcome};
@@ -40,7 +42,8 @@ use crate::timer::Timer;
 use candidates::Candidates;
 use cluster::Cluster;
 use freeing::Freeing;
-use host::Host;
+use health::Health;
+use host::{Host, HostNews};
 use outbox::Outbox;
 use own::Own;
 use own_member::OwnMember;
@@ -48,7 +51,7 @@ use publication::Publication;
 use shutdown::Shutdown;
 use situation::{context, situation};
 
-pub use standing::{NodeStanding, VipStanding};
+pub use standing::{CheckStanding, NodeStanding, VipStanding};
 pub use vips::state::transitions_in_markdown;
 
 /// One host's part in the protocol: which addresses it holds, and what it writes.
@@ -74,6 +77,8 @@ pub struct Node {
     publication: Publication,
     /// Who should own what.
     candidates: Candidates,
+    /// The checks of what stands behind the VIPs.
+    health: Health,
     /// The interfaces of this host, and the VIPs on them.
     host: Host,
     /// VIPs that are not configured any more.
@@ -95,6 +100,7 @@ impl Node {
             own_member: OwnMember::default(),
             publication: Publication::default(),
             candidates: Candidates::new(&own),
+            health: Health::new(&own),
             freeing: Freeing::default(),
             shutdown: Shutdown::default(),
             unix_ms: 0,
@@ -171,8 +177,18 @@ impl Node {
 
     /// The kernel told something unasked.
     pub fn handle_kernel_event(&mut self, event: KernelEvent, now: Instant) {
-        let news = self.host.told(&self.own, event, &mut self.out, now);
+        let newest = self.cluster.view.newest;
+        let news = self.host.told(&self.own, event, (now, newest), &mut self.out);
         self.pass_on_from_host(news);
+        self.settle(now);
+    }
+
+    /// A check was tried (rule 11).
+    pub fn handle_attempt(&mut self, attempt: &Attempt, now: Instant) {
+        let at = (now, self.unix_ms);
+        let concerned = self.health.tried(&self.own, attempt, at, &mut self.out);
+        self.host.vips.mark_dirty(concerned.iter().copied());
+        self.pass_on_from_host(HostNews::from(concerned));
         self.settle(now);
     }
 

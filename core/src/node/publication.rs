@@ -237,7 +237,11 @@ impl Publication {
                 let fits = reasons_bytes <= REASONS_BYTES_MAX;
                 if fits { why.to_owned() } else { REASON_BEYOND.to_owned() }
             };
-            let blocked = vips.blocked(index).or(candidates.conflict(index)).map(&mut reason);
+            let unwell = vips.unwell(situation, index).map(|unwell| unwell.why);
+            let blocked = vips.blocked(index).or(candidates.conflict(index)).or(unwell.as_deref());
+            let blocked = blocked.map(&mut reason);
+            let is_last_resort =
+                candidates.conflict(index).is_none() && vips.is_last_resort(situation, index);
             let notice = vips.double_beside(index).map(reason);
             let yields = vips.yields(situation, index);
             if yields {
@@ -250,13 +254,16 @@ impl Publication {
                 notice,
                 yields,
                 failed_at: vips.failed_at(index),
-                ..VipOffer::of(vip, own.digest(index).to_owned())
+                last_resort: is_last_resort,
+                ..situation.health.offer(own, index)
             };
             (vip.name.clone(), offer)
         });
         let record = NodeRecord {
             vips: offers.collect(),
-            weight: own.config.weight,
+            checks: situation.health.records(own),
+            weighs_vips: true,
+            weight: situation.health.weigh_node(own),
             // Who stops is nobody's successor, or what it hands over would come right back.
             drained: situation.is_drained() || situation.shutdown.has_begun(),
             member: self.member.clone(),

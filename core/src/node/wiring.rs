@@ -302,7 +302,8 @@ impl Node {
         let is_drained = view.drained(self.own.name());
         let owns_something =
             session.id().is_none_or(|session| view.vips_of(session).next().is_some());
-        if self.host.vips.may_yield(vips, is_drained && !owns_something) {
+        let health = (&*self.own, &self.health);
+        if self.host.vips.may_yield(health, vips, is_drained && !owns_something) {
             self.publication.mark_stale();
         }
     }

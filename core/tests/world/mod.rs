@@ -115,6 +115,8 @@ pub fn vip(name: &str, address: &str, policy: Policy) -> VipConfig {
         defend: false,
         require_carrier: true,
         keep_connections: false,
+        checks: BTreeSet::new(),
+        last_resort: LastResort::Keep,
     }
 }
 
@@ -132,6 +134,7 @@ pub fn config(name: &str, vips: Vec<VipConfig>) -> NodeConfig {
         backstop: Backstop::Fence,
         weight: 100,
         vips,
+        checks: Vec::new(),
         announce_every: None,
         heartbeats: None,
         version: "test".into(),

@@ -9,10 +9,11 @@ use serde::Serialize;
 use turnip::etcd::certificates::CertificateEnd;
 use turnip_core::placement::{Candidate, Pin, Unfit, candidate, rank};
 use turnip_core::records::{
-    DrainRecord, NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer, VipRecord, decode,
+    CheckRecord, DrainRecord, NodeRecord, PinRecord, SessionRecord, SharedPolicy, VipOffer,
+    VipRecord, decode,
 };
 use turnip_core::text::shown;
-use turnip_core::{HeartbeatKeys, KeyKind, KeyValue, Keys, NodeName, Revision, VipName};
+use turnip_core::{CheckName, HeartbeatKeys, KeyKind, KeyValue, Keys, NodeName, Revision, VipName};
 
 /// The state of a cluster at one revision.
 #[derive(Serialize, Debug)]
@@ -90,6 +91,8 @@ pub struct Node {
     pub blocked: BTreeMap<VipName, String>,
     /// What an operator should see to on it, of VIPs that it can take all the same.
     pub notices: BTreeMap<VipName, String>,
+    /// Its checks of what stands behind VIPs.
+    pub checks: BTreeMap<CheckName, CheckRecord>,
     /// Its share under `spread`.
     pub weight: Option<u32>,
     /// The etcd member on its host.
@@ -291,7 +294,7 @@ impl Read {
         let digest = reference.map_or("", |offer| &offer.digest);
         let pin = self.pins.get(name);
         let pin_ignored = pin.and_then(|pin| match self.candidate(&pin.node, name, digest) {
-            Ok(candidate) => candidate.fails(Some(pin)).then_some(Unfit::LastAttemptFailed),
+            Ok(candidate) => candidate.behind(Some(pin)),
             Err(unfit) => Some(unfit),
         });
         let mut vip = Vip {
@@ -401,6 +404,7 @@ impl Read {
                 .collect(),
             blocked,
             notices,
+            checks: record.map(checks).unwrap_or_default(),
             weight: record.map(|record| record.weight),
             member: member.map(|member| shown(&member.id)),
             raft_leader: member.map(|member| member.leader),
@@ -411,6 +415,12 @@ impl Read {
             version: record.map(|record| shown(&record.version)),
         }
     }
+}
+
+/// Its checks, as what others wrote may be shown.
+fn checks(record: &NodeRecord) -> BTreeMap<CheckName, CheckRecord> {
+    let check = |check: &CheckRecord| CheckRecord { reason: shown(&check.reason), ..check.clone() };
+    record.checks.iter().map(|(name, one)| (name.clone(), check(one))).collect()
 }
 
 /// The definition that counts: the owner's, else the one that most nodes have.
@@ -475,11 +485,15 @@ mod tests {
                 defend: false,
                 require_carrier: true,
                 keep_connections: false,
+                checks: BTreeSet::new(),
+                last_resort: turnip_core::LastResort::Keep,
             };
             let offer =
                 VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };
             let record = NodeRecord {
                 vips: [(vip.name.clone(), offer)].into(),
+                checks: BTreeMap::new(),
+                weighs_vips: true,
                 weight: 100,
                 drained: false,
                 member: Some(MemberRecord { id: "1".into(), leader, term: 4 }),

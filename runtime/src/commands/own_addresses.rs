@@ -192,6 +192,8 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            checks: BTreeSet::new(),
+            last_resort: turnip_core::LastResort::Keep,
         }
     }
 

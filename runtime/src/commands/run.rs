@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use tokio::signal::unix::{SignalKind, signal};
+use turnip::checks;
 use turnip::clock::HostClock;
 use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
@@ -179,6 +180,10 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let store = MeteredStore::new(&etcd, counters(), keys.clone(), config.node.clone());
     let metered = MeteredKernel::new(&kernel, counters());
     let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
+    // Dropped when the daemon ends, and with it what checks have begun.
+    let (_checks, attempts) = checks::start(config.checks.clone())
+        .map_err(|error| format!("cannot begin to check: {error}"))?;
+    let commands = stream::select(commands, attempts.map(Command::Attempt));
     let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(ended(exit)),

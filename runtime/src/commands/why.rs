@@ -11,7 +11,7 @@ use turnip_core::{NodeName, VipName};
 
 use super::intents::{finish, known, overview};
 use super::overview::{Overview, Vip, WhatIf};
-use super::status::{policy, shown, since};
+use super::status::{checks_down, policy, shown, since};
 use super::table::how_long;
 
 /// What its help ends with.
@@ -85,7 +85,7 @@ fn text(name: &VipName, now: &Overview, then: &Overview, what_if: &WhatIf) -> St
     for note in &vip_then.notes {
         text += &format!("{indent}{note}\n");
     }
-    text
+    text + &checks_down(now)
 }
 
 fn heading(name: &VipName, vip: &Vip) -> String {
@@ -125,7 +125,10 @@ fn merits(vip: &Vip, candidate: &Candidate) -> Vec<String> {
         (Some(SharedPolicy::Priority | SharedPolicy::PriorityNoPreempt), _) => {
             format!("priority {}", candidate.priority)
         }
-        _ => format!("weight {}", candidate.weight),
+        _ => {
+            let weight = candidate.weight;
+            format!("weight {}", weight.of_vip.unwrap_or(weight.of_node))
+        }
     }];
     if vip.pinned.as_ref() == Some(&candidate.name) {
         merits.push("pinned to it".to_owned());
@@ -133,8 +136,12 @@ fn merits(vip: &Vip, candidate: &Candidate) -> Vec<String> {
     if vip.owner.as_ref() == Some(&candidate.name) {
         merits.push("the owner".to_owned());
     }
-    if candidate.fails(vip.pin.as_ref()) {
-        merits.push(format!("after all that can, for {}", Unfit::LastAttemptFailed));
+    match candidate.behind(vip.pin.as_ref()) {
+        Some(Unfit::LastResort(why)) => {
+            merits.push(format!("only where nobody is better, for {why}"));
+        }
+        Some(behind) => merits.push(format!("after all that can, for {behind}")),
+        None => {}
     }
     merits
 }
@@ -180,7 +187,14 @@ mod tests {
 
     fn candidate(name: &str, priority: u32) -> Candidate {
         let name = name.parse().unwrap();
-        Candidate { name, weight: 100, priority, leads_term: None, failed_at: None }
+        Candidate {
+            name,
+            weight: 100.into(),
+            priority,
+            unwell: None,
+            leads_term: None,
+            failed_at: None,
+        }
     }
 
     /// A VIP with priorities, owned by `owner`.

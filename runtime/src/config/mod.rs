@@ -12,6 +12,7 @@
 
 mod args;
 mod behind;
+mod checks;
 mod etcd;
 mod growth;
 mod lease;
@@ -41,6 +42,7 @@ pub use problem::{Place, Problem, Problems};
 pub use values::duration;
 pub use vips::Vip;
 
+use crate::checks::Check;
 use crate::etcd::EtcdSettings;
 use crate::kernel::AnnounceOn;
 use problem::Collector;
@@ -71,6 +73,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// At least one; no name and no address twice.
     pub vips: Vec<Vip>,
+    /// The checks of what stands behind them.
+    pub checks: Vec<Check>,
     /// `TURNIP_ID`: the local etcd member must have this peer address.
     pub member_ip: Option<IpAddr>,
 }
@@ -163,6 +167,7 @@ impl Config {
             backstop,
             weight: self.weight,
             vips: self.vips.iter().map(|vip| vip.config.clone()).collect(),
+            checks: self.checks.iter().map(|check| check.config.clone()).collect(),
             announce_every: self.announce_every,
             heartbeats,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -318,7 +323,9 @@ impl Loader {
         let announce_every = announce_every(&mut top, problems);
         let tables = top.take("vip");
         let had_tables = tables.is_some();
-        let mut vips = vips::read(tables, problems);
+        let (checks, mut known) = checks::read(top.take("check"), problems);
+        let mut vips = vips::read(tables, &mut known, problems);
+        known.finish(problems);
         let member_ip = original.as_ref().map(|original| original.id);
         let node = node(node_given, original.as_ref(), problems);
         let variables_given = sources.variables.ip.is_some()
@@ -360,6 +367,7 @@ impl Loader {
             announce_every: announce_every?,
             metrics: metrics?,
             vips,
+            checks,
             member_ip,
         })
     }

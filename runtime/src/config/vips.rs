@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use turnip_core::adapter::Fenced;
-use turnip_core::{NodeName, Policy, VipConfig, VipName};
+use turnip_core::{LastResort, NodeName, Policy, VipConfig, VipName};
 
 use super::args::Variables;
+use super::checks::{self, Known};
 use super::problem::{Collector, Place, Problem};
 use super::section::{Given, Section, Value};
 use super::values;
@@ -42,7 +43,11 @@ pub(super) struct Original {
 }
 
 /// Reads the tables; where a name or an address comes twice, the later one is the error.
-pub(super) fn read(given: Option<Given>, problems: &mut Collector) -> Vec<Vip> {
+pub(super) fn read(
+    given: Option<Given>,
+    checks: &mut Known,
+    problems: &mut Collector,
+) -> Vec<Vip> {
     let Some(given) = given else { return Vec::new() };
     let tables = match given.value {
         Value::List(tables) => tables,
@@ -62,7 +67,7 @@ pub(super) fn read(given: Option<Given>, problems: &mut Collector) -> Vec<Vip> {
     for table in tables {
         match table.value {
             Value::Table(section) => {
-                vips.extend(vip(section.with_prefix("vip."), &mut seen, problems))
+                vips.extend(vip(section.with_prefix("vip."), &mut seen, checks, problems))
             }
             _ => {
                 let shown = Some(table.shown());
@@ -80,7 +85,12 @@ struct Seen {
     addresses: BTreeMap<Fenced, (String, Place)>,
 }
 
-fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Option<Vip> {
+fn vip(
+    mut section: Section,
+    seen: &mut Seen,
+    known: &mut Known,
+    problems: &mut Collector,
+) -> Option<Vip> {
     let name = name(&mut section, seen, problems);
     let title = name.as_ref().map_or("another VIP".to_owned(), |name| format!("the VIP {name:?}"));
     let interface_given = section.take("interface");
@@ -105,6 +115,7 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
     };
     let (policy, policy_place) = policy(&mut section, problems);
     let (announce_on, announce_on_place) = announce_on(&mut section, problems);
+    let (checks, last_resort) = checks::of_vip(&mut section, policy, known, problems);
     let mut flag = |key: &'static str, default: bool| {
         section.read(key, problems, Given::as_bool).unwrap_or(default)
     };
@@ -122,6 +133,8 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Optio
             defend,
             require_carrier,
             keep_connections,
+            checks,
+            last_resort,
         },
         announce_on,
         wait_for_interface,
@@ -370,6 +383,8 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
                 defend: false,
                 require_carrier: true,
                 keep_connections: false,
+                checks: BTreeSet::new(),
+                last_resort: LastResort::default(),
             },
             announce_on: None,
             wait_for_interface: false,

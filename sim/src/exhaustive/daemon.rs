@@ -316,6 +316,7 @@ impl Daemons {
             backstop: Backstop::Fence,
             weight: 100,
             vips: self.files[usize::from(file)].clone(),
+            checks: Vec::new(),
             // Nobody learns from announcements here, and their times would set states apart.
             announce_every: None,
             heartbeats: self.hearing_of(host).map(|hearing| hearing.config(host)),

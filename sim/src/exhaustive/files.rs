@@ -62,5 +62,7 @@ fn vip(name: &str, addresses: &[u8]) -> VipConfig {
         defend: false,
         require_carrier: true,
         keep_connections: false,
+        checks: [].into(),
+        last_resort: turnip_core::LastResort::Keep,
     }
 }

@@ -159,7 +159,8 @@ fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
         .filter(able)
         .map(|host| Candidate {
             name: inner.env.layout.names.node(host).clone(),
-            weight: params.weights[host],
+            weight: params.weights[host].into(),
+            unwell: None,
             priority: match policy {
                 PolicyParams::Priority { priorities, .. } => priorities[host],
                 _ => 0,

@@ -264,7 +264,7 @@ impl Vips {
         let until = situation.now + lease::back_off(vip.refusals);
         vip.refusals += 1;
         if !situation.own.mutated(Mutant::FailureForgotten) {
-            vip.failed_at = Some(situation.view.newest);
+            (vip.failed_at, vip.steady_at) = (Some(situation.view.newest), None);
         }
         self.agenda.wake(index, until);
         let blocked = Blocked { why, until: Some(until) };

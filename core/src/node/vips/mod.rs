@@ -24,12 +24,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
 use super::cluster::Cluster;
+use super::health::{Health, Unwell};
 use super::own::{Own, VipIndex};
 use super::publication::Publication;
 use super::situation::Situation;
 use crate::action::{OpId, TxnId};
+use crate::check::LastResort;
 use crate::mutant::Mutant;
-use crate::name::{Revision, VipName};
+use crate::name::{NodeName, Revision, VipName};
 use crate::time::Instant;
 use crate::transition::Departure;
 use crate::view::View;
@@ -124,6 +126,35 @@ impl Vips {
         blocked.or_else(|| self.hindering_double(index))
     }
 
+    /// What the checks say against the VIP. That one was not tried yet says nothing against what is here
+    /// already, as an earlier process left it (rule 11.2).
+    pub(super) fn unwell(&self, situation: &Situation<'_>, index: VipIndex) -> Option<Unwell> {
+        let unwell = situation.health.unwell(situation.own, index)?;
+        let is_unknown_here = unwell.is_waiting && self.vips[index].state.may_be_there();
+        (!is_unknown_here).then_some(unwell)
+    }
+
+    /// Whether this node would hold the VIP although its checks fail, if nobody else were better.
+    pub(super) fn is_last_resort(&self, situation: &Situation<'_>, index: VipIndex) -> bool {
+        let own = situation.own;
+        own.vip(index).last_resort == LastResort::Keep
+            && self.blocked(index).is_none()
+            && self.unwell(situation, index).is_some_and(|unwell| !unwell.is_waiting)
+            && !own.mutated(Mutant::LastResortIgnored)
+    }
+
+    /// Those of `vips` of which nothing is here any more, and nobody knows whether they would work.
+    pub(in crate::node) fn unknown_now(
+        &self,
+        situation: &Situation<'_>,
+        vips: &[VipIndex],
+    ) -> Vec<VipIndex> {
+        let is_unknown = |index: &VipIndex| {
+            self.unwell(situation, *index).is_some_and(|unwell| unwell.is_waiting)
+        };
+        vips.iter().copied().filter(is_unknown).collect()
+    }
+
     /// The kernel refused it when it was last tried, as of this revision.
     pub(super) fn failed_at(&self, index: VipIndex) -> Option<Revision> {
         self.vips[index].failed_at
@@ -131,6 +162,27 @@ impl Vips {
 
     /// Why this node would not hold the VIP even if it owned it (rule 7.4).
     pub(super) fn ineligible(
+        &self,
+        situation: &Situation<'_>,
+        candidates: &Candidates,
+        index: VipIndex,
+    ) -> Option<Ineligible> {
+        let unable = self.unable(situation, candidates, index);
+        if unable.is_some() || !self.is_last_resort(situation, index) {
+            return unable;
+        }
+        let (own, lease, now) = (situation.own, situation.lease(), situation.now);
+        let better = match own.mutated(Mutant::FailingLeftForFailing) {
+            true => candidates.rank(index),
+            false => candidates.well(index),
+        };
+        let is_alive = |node: &&NodeName| situation.peers.heard_lately(node, lease, now);
+        let better = better.iter().filter(|node| *node != own.name()).find(is_alive);
+        better.and_then(|_| self.unwell(situation, index)).map(|it| Ineligible::Unwell(it.why))
+    }
+
+    /// The same, whoever else could hold it.
+    pub(super) fn unable(
         &self,
         situation: &Situation<'_>,
         candidates: &Candidates,
@@ -145,12 +197,25 @@ impl Vips {
         if let Some(why) = self.blocked(index) {
             return Some(Ineligible::Blocked(why.to_owned()));
         }
+        if let Some(unwell) = self.unwell(situation, index)
+            && !self.is_last_resort(situation, index)
+        {
+            return Some(Ineligible::Unwell(unwell.why));
+        }
         candidates.conflict(index).map(|why| Ineligible::Conflict(why.to_owned()))
     }
 
     /// Whether one of `vips` may be yielded now, or all of them may be; see [`Self::yields`].
-    pub(super) fn may_yield(&self, vips: &[VipIndex], all: bool) -> bool {
-        vips.iter().any(|&index| self.blocked(index).is_some()) || (all && self.nothing_is_there())
+    pub(super) fn may_yield(
+        &self,
+        (own, health): (&Own, &Health),
+        vips: &[VipIndex],
+        all: bool,
+    ) -> bool {
+        let has_reason = |index: &VipIndex| {
+            self.blocked(*index).is_some() || health.unwell(own, *index).is_some()
+        };
+        vips.iter().any(has_reason) || (all && self.nothing_is_there())
     }
 
     /// Whether this node gives up its place as the first with the VIP's addresses: it cannot hold
@@ -164,7 +229,10 @@ impl Vips {
             return false;
         }
         let is_drained = situation.is_drained() && self.nothing_is_there();
-        let is_blocked = self.blocked(index).is_some();
+        // What an attempt that is still to come may say is waited for.
+        let is_unwell = self.unwell(situation, index).is_some_and(|unwell| !unwell.is_waiting)
+            && !self.is_last_resort(situation, index);
+        let is_blocked = self.blocked(index).is_some() || is_unwell;
         let is_gone = self.vips[index].state == State::Absent && situation.owned(index).is_none();
         if own.mutated(Mutant::YieldsWhileHeld) {
             return situation.is_drained() || is_blocked;
@@ -282,7 +350,7 @@ impl Vips {
 
     /// An operator drained this node, and no longer does: whatever was wrong may be tried again.
     pub(super) fn forget_failures(&mut self) {
-        self.vips.iter_mut().for_each(|vip| vip.failed_at = None);
+        self.vips.iter_mut().for_each(Vip::forget_failure);
     }
 
     /// A renewal was answered: what has settled may move.

@@ -54,7 +54,9 @@ impl Vips {
         out: &mut Outbox,
     ) {
         self.prefer(context, index);
-        let Err(must_go) = self.may_hold(context, index) else { return };
+        let Err(must_go) = self.may_hold(context, index) else {
+            return self.wait_for_better(context, index);
+        };
         if let Some(at) = self.vips[index].remove_again_at
             && at > context.situation.now
         {
@@ -68,6 +70,14 @@ impl Vips {
             tasks.hand_over.push((index, self.successor(context, index)));
         }
         tasks.withdraw.push(index);
+    }
+
+    /// What is here as a last resort goes when somebody who is better is heard again.
+    fn wait_for_better(&mut self, context: &Context<'_>, index: VipIndex) {
+        let Context { situation, candidates, .. } = context;
+        if !candidates.well(index).is_empty() && self.is_last_resort(situation, index) {
+            self.agenda.wake(index, situation.now + situation.lease().renew());
+        }
     }
 
     /// The kernel has acknowledged that the VIP is not here.

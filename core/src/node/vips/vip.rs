@@ -5,6 +5,7 @@ use std::fmt;
 use super::state::State;
 use super::vacancy::Vacancy;
 use crate::action::OpId;
+use crate::check::Damping;
 use crate::name::{NodeName, Revision};
 use crate::time::Instant;
 use crate::transition::Departure;
@@ -46,6 +47,7 @@ impl From<Ineligible> for MustGo {
             Ineligible::Ending(_) => Departure::Ending,
             Ineligible::Drained => Departure::Drained,
             Ineligible::Blocked(_) => Departure::Blocked,
+            Ineligible::Unwell(_) => Departure::Unwell,
             Ineligible::Conflict(_) => Departure::AddressConflict,
         };
         MustGo::new(departure, why.to_string())
@@ -61,6 +63,8 @@ pub(in crate::node) enum Ineligible {
     Drained,
     /// The kernel cannot hold the VIP.
     Blocked(String),
+    /// A check of what stands behind the VIP fails, or was not tried yet.
+    Unwell(String),
     /// Another VIP has one of its addresses.
     Conflict(String),
 }
@@ -69,7 +73,10 @@ impl fmt::Display for Ineligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Ineligible::Drained => "an operator drains this node",
-            Ineligible::Ending(why) | Ineligible::Blocked(why) | Ineligible::Conflict(why) => why,
+            Ineligible::Ending(why)
+            | Ineligible::Blocked(why)
+            | Ineligible::Unwell(why)
+            | Ineligible::Conflict(why) => why,
         })
     }
 }
@@ -101,6 +108,10 @@ pub(super) struct Vip {
     pub(super) refusals: u32,
     /// Since the kernel refused it the last time it has not been held, as of this revision.
     pub(super) failed_at: Option<Revision>,
+    /// When an interface that came and went has stayed for so long that this failure is forgotten.
+    pub(super) steady_at: Option<Instant>,
+    /// How often the interface went lately.
+    pub(super) interface: Damping,
     /// Assumptions in a row that came too late although renewals were answered.
     pub(super) too_late: u32,
     /// Since when nobody has held it: for people.
@@ -125,6 +136,8 @@ impl Vip {
             remove_again_at: None,
             refusals: 0,
             failed_at: None,
+            steady_at: None,
+            interface: Damping::default(),
             too_late: 0,
             vacancy: Vacancy::default(),
             // The process before may have been killed with its VIPs here.
@@ -143,6 +156,12 @@ impl Vip {
 
     /// It works here.
     pub(super) fn works(&mut self) {
-        (self.refusals, self.too_late, self.failed_at) = (0, 0, None);
+        (self.refusals, self.too_late) = (0, 0);
+        self.forget_failure();
+    }
+
+    /// It may be tried here again, as if it never had been.
+    pub(super) fn forget_failure(&mut self) {
+        (self.failed_at, self.steady_at) = (None, None);
     }
 }
