@@ -193,6 +193,9 @@ pub struct VipOffer {
     /// gives up a VIP that works for such a node (rule 7.7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Revision>,
+    /// That is for an interface that comes and goes, and is over by itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unsteady: bool,
 }
 
 impl VipOffer {
@@ -223,6 +226,7 @@ impl VipOffer {
             notice: None,
             yields: false,
             failed_at: None,
+            unsteady: false,
         }
     }
 }

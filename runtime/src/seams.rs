@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
-    Addressee, Assignment, Attempt, Datagram, HeartbeatKeys, Instant, KernelEvent, KernelOp, KernelOutcome,
-    MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
+    Addressee, Assignment, Attempt, Datagram, HeartbeatKeys, Instant, KernelEvent, KernelOp,
+    KernelOutcome, MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
 };
 
 /// The key-value store that all hosts share.

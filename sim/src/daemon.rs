@@ -7,18 +7,19 @@ use std::time::Duration;
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
 use turnip_core::{
-    Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig, Report, VipConfig,
+    CheckConfig, Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig, Report,
+    VipConfig,
 };
 
 use crate::naive;
-use crate::plan::Daemon;
 use crate::plan::config::{self, LeaseParams};
+use crate::plan::{CheckParams, Daemon};
 use crate::record::Refusal;
 use crate::time::S;
-use crate::world::World;
 use crate::world::layout::Layout;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
+use crate::world::{World, checks};
 
 /// More turns of the loop than any run needs: a node that keeps itself busy is a bug.
 const TURNS_MAX: u64 = 3_000_000;
@@ -89,7 +90,20 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         defend: params.defend,
         require_carrier: true,
         keep_connections: false,
+        checks: params.checks.iter().map(|_| checks::name(name % params.vips.len())).collect(),
+        last_resort: params.checks.map(|checks| checks.last_resort).unwrap_or_default(),
     });
+    let check = |(checks, vip): (CheckParams, usize)| CheckConfig {
+        name: checks::name(vip),
+        rise: checks.rise,
+        fall: checks.fall,
+        initial: checks.initial,
+        weight: checks.weight,
+        whole_node: false,
+    };
+    let all = params.checks.into_iter();
+    let all = all.flat_map(|checks| (0..params.vips.len()).map(move |vip| (checks, vip)));
+    let all_checks: Vec<CheckConfig> = all.map(check).collect();
     let incarnation = hosts.incarnation(host);
     let heartbeats = config.heartbeats.then(|| HeartbeatConfig {
         address: Layout::socket_of(host),
@@ -107,6 +121,7 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
         weight: config.weight,
         vips: vips.collect(),
+        checks: all_checks,
         announce_every: params.announce_every_ms.map(Duration::from_millis),
         heartbeats,
         version: "sim".into(),

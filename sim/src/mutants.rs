@@ -29,7 +29,7 @@ macro_rules! core_test {
 
 /// The test of core that catches a mutant which clusters do not show.
 pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
-    of_records(mutant).or_else(|| of_order(mutant))
+    of_records(mutant).or_else(|| of_health(mutant)).or_else(|| of_order(mutant))
 }
 
 /// Of what another store, or a stranger, says in records.
@@ -76,6 +76,33 @@ fn of_records(mutant: Mutant) -> Option<CoreTest> {
         Mutant::FirstBeforeSession => core_test!(
             "tests/limits.rs",
             "a_stranger_that_says_it_has_always_had_an_address_takes_it_from_nobody"
+        ),
+        _ => None,
+    }
+}
+
+/// Of checks: a cluster shows little of what each attempt makes of one.
+fn of_health(mutant: Mutant) -> Option<CoreTest> {
+    match mutant {
+        Mutant::OneAttemptIsEnough => core_test!(
+            "tests/health.rs",
+            "one_attempt_that_fails_moves_nothing_where_more_are_asked_for"
+        ),
+        Mutant::UntriedTakenForUp => core_test!(
+            "tests/health.rs",
+            "nothing_is_taken_before_a_check_was_tried_and_what_an_earlier_process_left_stays"
+        ),
+        Mutant::HoldDownIgnored => core_test!(
+            "tests/health.rs",
+            "a_check_that_toggles_every_second_moves_a_vip_a_few_times_and_then_no_more"
+        ),
+        Mutant::FailingLeftForFailing => core_test!(
+            "tests/health.rs",
+            "who_fails_and_keeps_what_it_has_is_noticed_when_it_gives_it_up"
+        ),
+        Mutant::WeightIgnored => core_test!(
+            "tests/health.rs",
+            "a_weight_is_taken_from_the_priority_while_its_check_is_down"
         ),
         _ => None,
     }

@@ -99,7 +99,9 @@ impl Publication {
 
     /// At which revision the last attempt to hold the VIP failed, as published in this session.
     pub(super) fn failed_at(&self, own: &Own, index: VipIndex) -> Option<Revision> {
-        self.offer(own, index)?.0.failed_at
+        // Of an interface that comes and goes a new process knows nothing.
+        let (offer, _) = self.offer(own, index)?;
+        offer.failed_at.filter(|_| !offer.unsteady)
     }
 
     /// Whether this node has published definitions, and others than today's of this VIP: from
@@ -254,6 +256,7 @@ impl Publication {
                 notice,
                 yields,
                 failed_at: vips.failed_at(index),
+                unsteady: vips.is_unsteady(index),
                 last_resort: is_last_resort,
                 ..situation.health.offer(own, index)
             };

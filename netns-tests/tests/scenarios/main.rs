@@ -13,6 +13,7 @@ mod cuts;
 mod daemons;
 mod fence;
 mod gateway;
+mod health;
 mod heartbeats;
 mod history;
 mod hosts;

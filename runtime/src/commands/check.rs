@@ -1,6 +1,7 @@
 //! `turnip check`: what works, what does not, and what to do about it.
 
 mod addresses;
+mod checks;
 mod etcd;
 mod host;
 mod hosts;
@@ -134,6 +135,7 @@ pub fn check(sources: &Sources, args: &CheckArgs) -> ExitCode {
         if let Some(config) = &config {
             hosts::check(config, &mut findings).await;
             addresses::check(config, &mut findings).await;
+            checks::check(config, &mut findings).await;
             peers::check(config, &mut findings).await;
             neighbours::check(&host::with_own_names(config), &mut findings).await;
         }

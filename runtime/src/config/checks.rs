@@ -104,7 +104,8 @@ fn name(section: &mut Section, known: &mut Known, problems: &mut Collector) -> O
         section.lacks("name", "give the check one, by which VIPs name it, as in \"api\"", problems);
         return None;
     };
-    let name = given.as_text().and_then(|text| text.parse::<CheckName>().map_err(|e| e.to_string()));
+    let name =
+        given.as_text().and_then(|text| text.parse::<CheckName>().map_err(|e| e.to_string()));
     match name {
         Ok(name) if known.names.contains_key(&name) => {
             let what = "the name of two checks; give each its own";
@@ -126,7 +127,9 @@ fn name(section: &mut Section, known: &mut Known, problems: &mut Collector) -> O
 fn kind(kind: &str, section: &mut Section, problems: &mut Collector) -> Option<Kind> {
     match kind {
         "exec" => section.read("exec", problems, argv).map(Kind::Exec),
-        "tcp" => section.read("tcp", problems, host_and_port).map(|(host, port)| Kind::Tcp(host, port)),
+        "tcp" => {
+            section.read("tcp", problems, host_and_port).map(|(host, port)| Kind::Tcp(host, port))
+        }
         "interface" => section.read("interface", problems, interfaces).map(Kind::Interface),
         "file" => section.read("file", problems, path).map(Kind::File),
         "process" => section.read("process", problems, process).map(Kind::Process),
@@ -218,7 +221,8 @@ fn argv(given: &Given) -> Result<Vec<String>, String> {
 
 fn host_and_port(given: &Given) -> Result<(String, u16), String> {
     let text = given.as_text()?;
-    let wrong = || "no host with a port; write it as in \"127.0.0.1:5432\" or \"[::1]:5432\"".to_owned();
+    let wrong =
+        || "no host with a port; write it as in \"127.0.0.1:5432\" or \"[::1]:5432\"".to_owned();
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
     let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
@@ -236,14 +240,18 @@ fn interfaces(given: &Given) -> Result<Vec<Arc<str>>, String> {
 fn path(given: &Given) -> Result<PathBuf, String> {
     match given.as_text()? {
         text if text.starts_with('/') => Ok(text.into()),
-        _ => Err("not a whole path; write it from the root on, as in \"/etc/turnip/maintenance\"".into()),
+        _ => {
+            Err("not a whole path; write it from the root on, as in \"/etc/turnip/maintenance\""
+                .into())
+        }
     }
 }
 
 fn process(given: &Given) -> Result<String, String> {
     match given.as_text()? {
         text if text.is_empty() || text.contains('/') => {
-            Err("not the name of a process; write what `ps -o comm` shows, as in \"haproxy\"".into())
+            Err("not the name of a process; write what `ps -o comm` shows, as in \"haproxy\""
+                .into())
         }
         text => Ok(text.to_owned()),
     }
@@ -265,7 +273,10 @@ pub(super) fn of_vip(
     let last_resort = section.read("last_resort", problems, |given| match given.as_text()? {
         "keep" => Ok(LastResort::Keep),
         "release" => Ok(LastResort::Release),
-        _ => Err("what becomes of it where its checks fail everywhere: \"keep\" or \"release\"".into()),
+        _ => {
+            Err("what becomes of it where its checks fail everywhere: \"keep\" or \"release\""
+                .into())
+        }
     });
     let mut checks = BTreeSet::new();
     if let Some(given) = section.take("checks") {
@@ -291,7 +302,8 @@ pub(super) fn of_vip(
 impl Known {
     fn used_by(&mut self, text: &str, policy: Option<Policy>) -> Result<CheckName, String> {
         let names: Vec<String> = self.names.keys().map(ToString::to_string).collect();
-        let Some((name, about)) = self.names.iter_mut().find(|(name, _)| name.as_str() == text) else {
+        let Some((name, about)) = self.names.iter_mut().find(|(name, _)| name.as_str() == text)
+        else {
             return Err(match values::nearest(text, names.iter().map(String::as_str)) {
                 Some(near) => format!("no [[check]] has this name; did you mean {near:?}?"),
                 None => "no [[check]] has this name".into(),
@@ -308,7 +320,12 @@ impl Known {
     pub(super) fn finish(self, problems: &mut Collector) {
         for (name, about) in self.names.into_iter().filter(|(_, about)| !about.is_used) {
             let what = "no VIP depends on it: name it in a VIP's checks, as in checks = [\"…\"], or write node = true where it is about the whole host";
-            problems.add(Problem::new(about.place, "check.name", Some(format!("{:?}", name.as_str())), what));
+            problems.add(Problem::new(
+                about.place,
+                "check.name",
+                Some(format!("{:?}", name.as_str())),
+                what,
+            ));
         }
     }
 }

@@ -43,11 +43,7 @@ pub(super) struct Original {
 }
 
 /// Reads the tables; where a name or an address comes twice, the later one is the error.
-pub(super) fn read(
-    given: Option<Given>,
-    checks: &mut Known,
-    problems: &mut Collector,
-) -> Vec<Vip> {
+pub(super) fn read(given: Option<Given>, checks: &mut Known, problems: &mut Collector) -> Vec<Vip> {
     let Some(given) = given else { return Vec::new() };
     let tables = match given.value {
         Value::List(tables) => tables,

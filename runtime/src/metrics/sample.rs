@@ -131,7 +131,8 @@ fn checks(checks: &[CheckSeen], to: &mut Encoder<'_>) -> fmt::Result {
     let ups = checks.iter().map(|one| (name(one), u64::from(one.state == CheckState::Up)));
     to.gauges("check_up", "Whether what the check checks works", ups)?;
     let held = checks.iter().map(|one| (name(one), u64::from(one.is_held_down)));
-    let help = "Whether the check counts as down although it passes, for it fell several times lately";
+    let help =
+        "Whether the check counts as down although it passes, for it fell several times lately";
     to.gauges("check_held_down", help, held)?;
     let known = checks.iter().filter(|one| one.since_unix_ms > 0);
     let since = known.map(|one| (name(one), one.since_unix_ms as f64 / 1e3));

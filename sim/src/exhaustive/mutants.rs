@@ -89,6 +89,16 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         Mutant::NoRepair | Mutant::MisplacedLeft | Mutant::ForeignChangesIgnored => {
             return Err("nobody else touches a kernel here");
         }
+        Mutant::FlapsForgotten
+        | Mutant::OneAttemptIsEnough
+        | Mutant::UntriedTakenForUp
+        | Mutant::HoldDownIgnored
+        | Mutant::ChecksIgnored
+        | Mutant::LastResortIgnored
+        | Mutant::FailingLeftForFailing
+        | Mutant::WeightIgnored => {
+            return Err("no interface goes away here, and nothing is checked");
+        }
         Mutant::FailureForgotten | Mutant::FailedLetPass => {
             return Err("no kernel refuses anything here");
         }

@@ -320,6 +320,7 @@ fn is_hit(fault: &Fault, hit: usize, address: AddressId, on: usize) -> bool {
         Fault::LinkDown { host, interface } | Fault::LinkGone { host, interface } => {
             host == hit && interface == on
         }
+        Fault::FailCheck { ref hosts, vip, .. } => hosts.contains(&hit) && vip == address / 2,
         Fault::RefuseAddress { host, vip } | Fault::Double { host, vip } => {
             host == hit && vip == address / 2
         }

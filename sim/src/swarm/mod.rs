@@ -5,6 +5,7 @@ mod configs;
 mod draw;
 mod drills;
 mod faults;
+mod health;
 mod hearing;
 mod patterns;
 mod rollbacks;

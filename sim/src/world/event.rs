@@ -117,6 +117,8 @@ pub enum HostEvent {
     LifetimesEnd,
     /// Its daemon is started, as the service manager does.
     Start,
+    /// Its daemon tries what stands behind its VIPs.
+    TriesChecks { incarnation: u32 },
 }
 
 /// What happens to a neighbour of the hosts.

@@ -11,6 +11,7 @@
 //! happen, [`verbs`] does to members and hosts what takes both, [`faults`] says when.
 
 mod agenda;
+pub mod checks;
 mod clients;
 #[cfg(test)]
 mod contract;
@@ -143,6 +144,9 @@ impl Inner {
             Event::Watch { watch, event } => self.etcd.watch_event(watch, event, env),
             Event::Client(event) => self.clients.event(event, &mut self.etcd, env),
             Event::Host { host, event: HostEvent::Start } => self.start_daemon(host),
+            Event::Host { host, event: HostEvent::TriesChecks { incarnation } } => {
+                self.try_checks(host, incarnation);
+            }
             Event::Host { host, event } => self.hosts.event(host, event, env),
             Event::Datagram { to, sealed } => self.hosts.datagram_arrives(to, *sealed, env),
             Event::Neighbour(event) => {

@@ -160,6 +160,11 @@ impl Vips {
         self.vips[index].failed_at
     }
 
+    /// Whether that is for an interface that comes and goes.
+    pub(super) fn is_unsteady(&self, index: VipIndex) -> bool {
+        self.vips[index].steady_at.is_some()
+    }
+
     /// Why this node would not hold the VIP even if it owned it (rule 7.4).
     pub(super) fn ineligible(
         &self,

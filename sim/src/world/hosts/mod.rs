@@ -164,7 +164,9 @@ impl Hosts {
             HostEvent::AnnouncerSends { addresses, .. } => self.send(host, &addresses, env),
             HostEvent::GateCloses => self.gate_closes(host, env),
             HostEvent::LifetimesEnd => self.lifetimes_end(host, env),
-            HostEvent::Start => unreachable!("the service manager's affair"),
+            HostEvent::Start | HostEvent::TriesChecks { .. } => {
+                unreachable!("the service manager's affair, and the world's")
+            }
         }
     }
 
@@ -386,6 +388,16 @@ impl Hosts {
                 Poll::Pending
             }
         }
+    }
+
+    /// What a daemon's process does waits while that rests; else it is given back.
+    pub fn defer(&mut self, host: HostId, event: HostEvent) -> Option<HostEvent> {
+        let target = &mut self.list[host];
+        if target.process_rests() {
+            target.process.deferred.push(event);
+            return None;
+        }
+        Some(event)
     }
 
     /// Its clock has not come to a reading yet: it is woken when the clock changes its rate.
