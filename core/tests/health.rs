@@ -280,7 +280,7 @@ fn an_interface_that_comes_and_goes_moves_its_vip_a_few_times_and_then_no_more()
         let mut world = World::new(vec![node("a", 2), node("b", 1)]);
         world.run(SECOND);
         mutant.iter().for_each(|mutant| set_mutant(&mut world, *mutant));
-        let moved = moves(&mut world, 54, flaps);
+        let moved = moves(&mut world, 60, flaps);
         assert!(bound.contains(&moved), "{moved} {mutant:?}: {}", world.story());
         if mutant.is_none() {
             assert_eq!(world.holders(), [1], "who works has it: {}", world.story());

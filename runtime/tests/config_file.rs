@@ -543,7 +543,7 @@ fn a_check_that_makes_no_sense_is_refused_with_what_would() {
     let second = |lines: &str, key: &str, words: &str| {
         refused(&with_check(&format!("file = \"/x\"\n{lines}\n")), &[(9, key, words)]);
     };
-    second("tcp = \"127.0.0.1:1\"", "check.tcp", "given beside");
+    line("file = \"/x\"\ntcp = \"127.0.0.1:1\"\n", "check.file", "given beside tcp");
     second("weight = 0", "check.weight", "-20");
     second("rise = 0", "check.rise", "from 1");
     second("initial = \"ok\"", "check.initial", "\"wait\"");

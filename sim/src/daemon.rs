@@ -7,8 +7,8 @@ use std::time::Duration;
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
 use turnip_core::{
-    CheckConfig, Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig, Report,
-    VipConfig,
+    CheckConfig, CheckState, Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig,
+    Report, VipConfig,
 };
 
 use crate::naive;
@@ -61,6 +61,9 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
             env.trace(|| format!("host {host}: {report}"));
             if matches!(report, Report::HeldByConsent) {
                 env.count(|tally| &mut tally.held_by_consent);
+            }
+            if matches!(report, Report::Checked { state: CheckState::Down, .. }) {
+                env.count(|tally| &mut tally.checks_fell);
             }
             if let Report::StoreChanged { why, .. } = report {
                 env.count(|tally| &mut tally.stores_changed);

@@ -72,6 +72,8 @@ tally! {
     landed_late,
     /// Transactions that had a mishap on purpose.
     mishaps,
+    /// Checks that fell.
+    checks_fell,
     /// Watches opened.
     watches,
     /// Watches that broke.

@@ -110,12 +110,15 @@ impl Node {
             Some(owner) => owner == own.name(),
             None => is_next && !view.drained(own.name()),
         };
+        // That nothing is known yet hinders nothing that is here.
+        let unwell = self.health.unwell(own, index);
+        let is_unwell = unwell.is_some_and(|it| !it.is_waiting || !vips.is_held(index));
         VipStanding {
             vip,
             owner,
             is_held: vips.is_held(index) && is_in_time,
             is_wanted: is_wanted && !self.shutdown.has_begun(),
-            is_blocked: vips.blocked(index).is_some() || self.health.unwell(own, index).is_some(),
+            is_blocked: vips.blocked(index).is_some() || is_unwell,
         }
     }
 }

@@ -159,6 +159,11 @@ impl Fuzz {
                 let term = term.unwrap_or_default();
                 self.node.handle_member(Ok(MemberStatus { member_id: 9, is_leader, term }), now);
             }
+            Step::Attempt(passes) => {
+                let result = if *passes { Ok(()) } else { Err("refused".to_owned()) };
+                let attempt = Attempt { check: "api".parse().unwrap(), result };
+                self.node.handle_attempt(&attempt, now);
+            }
             Step::Stop { at_once: false } => self.node.handle_stop(now),
             Step::Stop { at_once: true } => {
                 self.stopped_at_once = true;

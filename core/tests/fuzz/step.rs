@@ -40,6 +40,8 @@ pub enum Step {
     Pass(u64),
     /// The etcd member answers.
     Member(Option<u64>),
+    /// A check of what stands behind the first VIP is tried.
+    Attempt(bool),
     /// The operator stops the node.
     Stop { at_once: bool },
 }
@@ -123,6 +125,7 @@ fn step(chaos: bool) -> impl Strategy<Value = Step> {
             |(which, succeeded, revision, gets)| Step::Nonsense { which, succeeded, revision, gets }
         ),
         2 => Just(Step::Snapshot { fresh: false }),
+        4 => any::<bool>().prop_map(Step::Attempt),
         1 => any::<bool>().prop_map(|at_once| Step::Stop { at_once }),
     ];
     prop_oneof![15 => sane, 1 => insane].boxed()

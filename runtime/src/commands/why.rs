@@ -166,6 +166,9 @@ fn verdict(now: &Overview, before: &Vip, vip: &Vip, what_if: &WhatIf) -> String 
         (Some(owner), Some(first)) if vip.unfit.contains_key(owner) => {
             format!("{owner} lets go of it, and {first} takes it at once")
         }
+        (Some(owner), Some(first)) if is_left(vip, owner) => {
+            format!("{owner} lets go of it, and {first} takes it at once")
+        }
         (Some(_), Some(first)) if vip.pinned.as_ref() == Some(first) => {
             format!("it moves to {first} at once, as an operator wants it")
         }
@@ -176,6 +179,14 @@ fn verdict(now: &Overview, before: &Vip, vip: &Vip, what_if: &WhatIf) -> String 
             )
         }
     }
+}
+
+/// Whether its owner holds it for want of anybody better, and there is somebody by now.
+fn is_left(vip: &Vip, owner: &NodeName) -> bool {
+    let is_owner = |candidate: &&Candidate| candidate.name == *owner;
+    let owners = vip.order.iter().find(is_owner);
+    owners.is_some_and(|candidate| candidate.unwell.is_some())
+        && vip.order.first().is_some_and(|first| first.is_well(vip.pin.as_ref()))
 }
 
 #[cfg(test)]
@@ -262,6 +273,20 @@ a keeps it
         );
         let nobody = Vip { order: Vec::new(), ..then() };
         assert!(said(now(), Some(nobody), &down).ends_with("nobody can take it\n"));
+    }
+
+    /// Rule 11.4.
+    #[test]
+    fn it_says_who_fails_its_checks_and_that_it_is_left_at_once() {
+        let now = || {
+            let mut now = vip(Some("a"), &[("b", 100), ("a", 200)], &[]);
+            now.order[1].unwell = Some("check api fails: refused".to_owned());
+            now
+        };
+        let text = said(now(), Some(now()), &WhatIf::default());
+        let merits = "2. a: priority 200, the owner, only where nobody is better, for check api fails: refused\n";
+        assert!(text.contains(merits), "{text}");
+        assert!(text.ends_with("a lets go of it, and b takes it at once\n"), "{text}");
     }
 
     #[test]

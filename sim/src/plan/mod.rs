@@ -329,7 +329,7 @@ impl Params {
             slews_ppm: vec![0; hosts],
             start_spread: 0,
             heartbeats: vec![false; hosts],
-            without_store_ms: turnip_core::lease::WITHOUT_STORE.as_millis() as u64,
+            without_store_ms: lease::WITHOUT_STORE.as_millis() as u64,
             announce_every_ms: None,
             defend: false,
             checks: None,
