@@ -174,8 +174,8 @@ fn metrics(cluster: &Cluster) -> Result<String> {
 /// The sum of all samples of a metric, and how many there are.
 fn sum(page: &str, metric: &str) -> Result<(f64, usize)> {
     let values = page.lines().filter(|line| line.starts_with(metric) && !line.starts_with('#'));
-    let values = values.map(|line| line.rsplit(' ').next().context("a value")?.parse());
-    let values: Vec<f64> = values.collect::<Result<_, anyhow::Error>>()?;
+    let value = |line: &str| Ok(line.rsplit(' ').next().context("a value")?.parse::<f64>()?);
+    let values: Vec<f64> = values.map(value).collect::<Result<_>>()?;
     Ok((values.iter().sum(), values.len()))
 }
 
