@@ -197,7 +197,7 @@ fn a_check_that_toggles_every_second_moves_a_vip_a_few_times_and_then_no_more() 
     // Both at once, one up while the other is down.
     let both = |world: &mut World, second: u64| {
         attempt(world, 0, second % 2 == 1);
-        attempt(world, 1, second % 2 == 0);
+        attempt(world, 1, second.is_multiple_of(2));
     };
     let mut world = two(LastResort::Keep);
     let moved = moves(&mut world, 120, both);
@@ -298,7 +298,7 @@ fn a_host_whose_kernel_refuses_is_not_tried_anew_whenever_its_interface_returns(
     let mut world = World::new(vec![node("a", 2), node("b", 1)]);
     world.hosts[0].refuse_assume = Some(KernelError::Refused("no".into()));
     let flaps = |world: &mut World, second: u64| {
-        let up = second % 5 != 0;
+        let up = !second.is_multiple_of(5);
         world.hosts[0].links.insert("eth0".into(), up);
         world.event(0, KernelEvent::LinkChanged(link("eth0", up, true)));
     };

@@ -522,7 +522,7 @@ fn a_check_is_in_the_words_of_keepalived_and_has_defaults() {
     assert_eq!((rise, fall, initial, weight, whole_node), (1, 5, Initial::Down, Some(-20), true));
     let host = HostId("m/b/n".into());
     let node = config.node_config(host, 7, Backstop::Fence, None);
-    assert_eq!(node.checks, [check.config.clone()]);
+    assert_eq!(node.checks, std::slice::from_ref(&check.config));
     let text = with_check("file = \"/etc/off\"\n")
         .replace("checks =", "last_resort = \"release\"\nchecks =");
     assert_eq!(load(&text).unwrap().vips[0].config.last_resort, LastResort::Release);

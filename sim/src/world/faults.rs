@@ -111,7 +111,7 @@ impl Inner {
         let fails = |fault: &Fault, since: u64| match fault {
             Fault::FailCheck { hosts, vip: of, every } => {
                 // It begins with failing.
-                let is_turn = every.is_none_or(|every| since / every % 2 == 0);
+                let is_turn = every.is_none_or(|every| (since / every).is_multiple_of(2));
                 *of == vip && hosts.contains(&host) && is_turn
             }
             _ => false,
