@@ -4,7 +4,7 @@
 //! `state.rs` has the table of a VIP's states, `reconcile.rs` what is to be done about each,
 //! `transactions.rs` and `kernel.rs` how it is asked for and what the answers mean, `listing.rs` what
 //! the kernel says is there, `connections.rs` when connections end, `doubles.rs` what is there of a
-//! VIP's IPs that is not turnip's.
+//! VIP's IPs that is not turnip's, `unwell.rs` what checks say against a VIP.
 
 mod agenda;
 mod conflicts;
@@ -17,6 +17,7 @@ mod rhythm;
 pub(crate) mod state;
 mod telling;
 mod transactions;
+mod unwell;
 mod vacancy;
 mod vip;
 
@@ -24,12 +25,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
 use super::cluster::Cluster;
-use super::health::{Health, Unwell};
+use super::health::Health;
 use super::own::{Own, VipIndex};
 use super::publication::Publication;
 use super::situation::Situation;
 use crate::action::{OpId, TxnId};
-use crate::check::LastResort;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, VipName};
 use crate::time::Instant;
@@ -124,35 +124,6 @@ impl Vips {
     pub(super) fn blocked(&self, index: VipIndex) -> Option<&str> {
         let blocked = self.vips[index].blocked.as_ref().map(|blocked| blocked.why.as_str());
         blocked.or_else(|| self.hindering_double(index))
-    }
-
-    /// What the checks say against the VIP. That one was not tried yet says nothing against what is here
-    /// already, as an earlier process left it (rule 11.2).
-    pub(super) fn unwell(&self, situation: &Situation<'_>, index: VipIndex) -> Option<Unwell> {
-        let unwell = situation.health.unwell(situation.own, index)?;
-        let is_unknown_here = unwell.is_waiting && self.vips[index].state.may_be_there();
-        (!is_unknown_here).then_some(unwell)
-    }
-
-    /// Whether this node would hold the VIP although its checks fail, if nobody else were better.
-    pub(super) fn is_last_resort(&self, situation: &Situation<'_>, index: VipIndex) -> bool {
-        let own = situation.own;
-        own.vip(index).last_resort == LastResort::Keep
-            && self.blocked(index).is_none()
-            && self.unwell(situation, index).is_some_and(|unwell| !unwell.is_waiting)
-            && !own.mutated(Mutant::LastResortIgnored)
-    }
-
-    /// Those of `vips` of which nothing is here any more, and nobody knows whether they would work.
-    pub(in crate::node) fn unknown_now(
-        &self,
-        situation: &Situation<'_>,
-        vips: &[VipIndex],
-    ) -> Vec<VipIndex> {
-        let is_unknown = |index: &VipIndex| {
-            self.unwell(situation, *index).is_some_and(|unwell| unwell.is_waiting)
-        };
-        vips.iter().copied().filter(is_unknown).collect()
     }
 
     /// The kernel refused it when it was last tried, as of this revision.
