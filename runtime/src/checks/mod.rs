@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures::stream::{self, Stream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use turnip_core::{Attempt, CheckConfig};
 
 pub use http::Http;
@@ -28,6 +29,8 @@ pub use tls::TlsFiles;
 const RESULTS_MAX: usize = 256;
 /// So many attempts may be in calls of the system that cannot be given up, as for names and files.
 const THREADS_MAX: usize = 64;
+/// How long the thread of the checks may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// What checks run at is behind the daemon, which the unit puts before others.
 const NICE: i32 = 5;
 /// Where somebody wants to know, a reason is this long at most.
@@ -157,14 +160,28 @@ fn first_interval(check: &Check) -> Duration {
 pub struct Running {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    over: oneshot::Receiver<()>,
+}
+
+impl Running {
+    /// Waits until they are tried no more, which is a defect: what they said last would be believed for
+    /// ever. Without checks, for ever.
+    pub async fn ended(running: &mut Option<Running>) {
+        match running {
+            Some(running) => drop((&mut running.over).await),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It has panicked, or it has not: it is over.
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        // It has nothing to wait for, unless a file system hangs.
+        let end = std::time::Instant::now() + ENDS_WITHIN;
+        while !thread.is_finished() && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -190,21 +207,28 @@ pub fn start(
 }
 
 fn spawn(checks: Vec<Check>, results: mpsc::Sender<Attempt>) -> io::Result<Running> {
-    let (stop, stopped) = oneshot::channel::<()>();
+    let (stop, mut stopped) = oneshot::channel::<()>();
+    let (alive, over) = oneshot::channel::<()>();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().max_blocking_threads(THREADS_MAX).build()?;
     let thread = std::thread::Builder::new().name("checks".into()).spawn(move || {
         exec::step_behind(NICE);
         runtime.block_on(async {
+            let mut tasks = JoinSet::new();
             for check in checks {
-                tokio::spawn(go_on(check, results.clone()));
+                tasks.spawn(go_on(check, results.clone()));
             }
-            let _ = stopped.await;
+            // None of them ends by itself.
+            tokio::select! {
+                _ = &mut stopped => {}
+                _ = tasks.join_next() => {}
+            }
         });
         // What is in a call of the system is not waited for.
         runtime.shutdown_background();
+        drop(alive);
     })?;
-    Ok(Running { stop: Some(stop), thread: Some(thread) })
+    Ok(Running { stop: Some(stop), thread: Some(thread), over })
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let metered = MeteredKernel::new(&kernel, counters());
     let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
     // Dropped when the daemon ends, and with it what checks have begun.
-    let (_checks, attempts) = checks::start(config.checks.clone())
+    let (mut checking, attempts) = checks::start(config.checks.clone())
         .map_err(|error| format!("cannot begin to check: {error}"))?;
     let commands = stream::select(commands, attempts.map(Command::Attempt));
     let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
@@ -189,6 +189,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         exit = driver => Ok(ended(exit)),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
         why = kernel.failure(config.lease.duration()) => Err(format!("giving up: {why}")),
+        () = checks::Running::ended(&mut checking) => Err("trying the checks ended".into()),
         () = growth => Err("looking at etcd's growth ended".into()),
         () = service::ready_in_any_case(manager) => Err("waiting ended".into()),
         () = service::prolong(manager, heartbeat.clone(), config.lease.renew()) => Err("stopping ended".into()),
