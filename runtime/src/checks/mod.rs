@@ -168,7 +168,10 @@ impl Running {
     /// ever. Without checks, for ever.
     pub async fn ended(running: &mut Option<Running>) {
         match running {
-            Some(running) => drop((&mut running.over).await),
+            Some(running) => {
+                // Nothing is sent by it: it ends.
+                let _ = (&mut running.over).await;
+            }
             None => std::future::pending().await,
         }
     }
