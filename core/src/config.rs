@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::hook::Hooks;
 use crate::kernel::Assignment;
 use crate::lease::{Backstop, Lease};
 use crate::name::{ClusterName, HostId, NodeName, VipName};
@@ -74,6 +75,8 @@ pub struct VipConfig {
     pub require_carrier: bool,
     /// Whether connections through its addresses are left alone when it has left this node.
     pub keep_connections: bool,
+    /// What is run beside what becomes of it (rule 11).
+    pub hooks: Hooks,
 }
 
 /// Who should own a VIP.
@@ -162,6 +165,7 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            hooks: crate::hook::Hooks::new(),
         };
         let on = |interface: &str, net: &str| {
             let net = net.parse().unwrap();

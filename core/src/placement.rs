@@ -197,6 +197,7 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            hooks: crate::hook::Hooks::new(),
         };
         let fit = NodeRecord {
             vips: [(vip.clone(), VipOffer::of(&config, "d".into()))].into(),

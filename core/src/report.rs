@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::hook::{Hook, HookEnd};
 use crate::kernel::{Assignment, Mac};
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::silenced::Silenced;
@@ -182,6 +183,24 @@ pub enum Report {
         /// The other one.
         mac: Mac,
     },
+    /// A hook is run (rule 11).
+    HookStarted {
+        /// The VIP.
+        vip: VipName,
+        /// Which.
+        hook: Hook,
+        /// Why, as it is told.
+        reason: &'static str,
+    },
+    /// It has ended.
+    HookEnded {
+        /// The VIP.
+        vip: VipName,
+        /// Which.
+        hook: Hook,
+        /// How.
+        end: HookEnd,
+    },
     /// An IP of the VIP is on the host elsewhere than turnip puts it, or with another prefix length.
     Double {
         /// The VIP.
@@ -275,6 +294,7 @@ impl Report {
             | Report::StoreChanged { .. }
             | Report::SessionReplaced { .. }
             | Report::NameContested { .. } => Level::Warn,
+            Report::HookEnded { end, .. } if !end.is_success() => Level::Warn,
             Report::Forfeiting { departure, .. } if !departure.is_orderly() => Level::Warn,
             Report::KernelFails { .. }
             | Report::Blocked { .. }
@@ -334,6 +354,13 @@ impl fmt::Display for Report {
             ),
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
+            Report::HookStarted { vip, hook, reason } => {
+                write!(f, "running {hook} of {vip}: {reason}")
+            }
+            Report::HookEnded { vip, hook, end: HookEnd::Succeeded } => {
+                write!(f, "{hook} of {vip} has ended")
+            }
+            Report::HookEnded { vip, hook, end } => write!(f, "{hook} of {vip} failed: {end}"),
             Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),
             Report::Conflict { .. }
             | Report::Double { .. }

@@ -219,6 +219,10 @@ impl About {
             Report::KernelFails { vip: name, .. } => vip("kernel-fails", name),
             Report::Blocked { vip: name, .. } => vip("blocked", name),
             Report::Unblocked { vip: name } => vip("unblocked", name),
+            Report::HookStarted { vip: name, .. } => vip("hook-started", name),
+            Report::HookEnded { vip: name, end, .. } => {
+                vip(if end.is_success() { "hook-ended" } else { "hook-failed" }, name)
+            }
             Report::Conflict { assignment, mac, .. } => {
                 About { mac: Some(mac.to_string()), ..address("conflict", assignment) }
             }

@@ -11,8 +11,8 @@ use turnip_core::{
 };
 
 use crate::naive;
-use crate::plan::Daemon;
 use crate::plan::config::{self, LeaseParams};
+use crate::plan::{Daemon, HookParams};
 use crate::record::Refusal;
 use crate::time::S;
 use crate::world::World;
@@ -39,6 +39,7 @@ pub async fn run(world: Rc<World>, host: usize) {
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }
+            node.handle_owed(seam.owed());
             Ok(drive(&world, &seam, host, node).await)
         }
     };
@@ -74,7 +75,7 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
             assert!(record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
         }
     };
-    driver::run(node, seam, seam, seam, seam, seam.commands(), observe).await
+    driver::run(node, seam, seam, seam, seam, seam, seam.commands(), observe).await
 }
 
 fn node_config(world: &World, host: usize) -> NodeConfig {
@@ -89,6 +90,7 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         defend: params.defend,
         require_carrier: true,
         keep_connections: false,
+        hooks: params.hooks.as_ref().map(HookParams::config).unwrap_or_default(),
     });
     let incarnation = hosts.incarnation(host);
     let heartbeats = config.heartbeats.then(|| HeartbeatConfig {

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use crate::check::history::Historian;
+use crate::check::hooks::HookWatch;
 use crate::plan::config::HostConfig;
 use crate::time::{S, True};
 
@@ -92,6 +93,8 @@ tally! {
     stores_changed,
     /// Announcements.
     announcements,
+    /// Hooks run.
+    hooks,
     /// Daemons started.
     starts,
     /// Daemons that refused to run, or to go on.
@@ -155,6 +158,8 @@ pub struct Record {
     pub misplaced: Vec<Misplaced>,
     /// What was told of the past, held against what happened.
     pub history: Historian,
+    /// What hooks were run.
+    pub hooks: HookWatch,
     /// Turns of the daemons' loops.
     pub turns: u64,
 }
@@ -172,6 +177,7 @@ impl Record {
             configs: Vec::new(),
             misplaced: Vec::new(),
             history: Historian::default(),
+            hooks: HookWatch::default(),
             turns: 0,
         }
     }

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use crate::action::{Action, Exit, OpId, TxnId};
 use crate::config::NodeConfig;
 use crate::heartbeat::Datagram;
+use crate::hook::{HookEnd, HookId, Owed};
 use crate::kernel::{KernelEvent, KernelOutcome};
 #[cfg(feature = "mutants")]
 use crate::mutant::Mutant;
@@ -176,6 +177,19 @@ impl Node {
         self.settle(now);
     }
 
+    /// What an earlier process on this host has left to be made good (rule 11.9). Once, before any other input.
+    pub fn handle_owed(&mut self, owed: Vec<Owed>) {
+        self.host.vips.inherit(&self.own, owed);
+    }
+
+    /// A hook has ended.
+    pub fn handle_hook_ended(&mut self, id: HookId, end: &HookEnd, now: Instant) {
+        let (context, out) = (context!(self, now), &mut self.out);
+        let changed = self.host.vips.hook_ended(&context, id, end, out);
+        self.pass_on_from_host(changed.into());
+        self.settle(now);
+    }
+
     /// A heartbeat of another node came in. Who it is from has been authenticated.
     pub fn handle_datagram(&mut self, from: &NodeName, datagram: &Datagram, now: Instant) {
         let news = self.cluster.datagram_came(&self.own, from, datagram, &mut self.out, now);
@@ -190,8 +204,15 @@ impl Node {
     }
 
     /// An operator does not want to wait for the store: the node takes its addresses away and ends.
+    ///
+    /// When nothing but hooks is waited for, it does not wait for these either; what is owed is left to the
+    /// next process.
     pub fn handle_stop_now(&mut self, now: Instant) {
-        self.stop(Shutdown::AtOnce(Exit::Stopped), now);
+        if self.shutdown.is_awaiting_hooks() {
+            self.exit_when_hooks_have_ended(false);
+        } else {
+            self.stop(Shutdown::AtOnce(Exit::Stopped), now);
+        }
         self.settle(now);
     }
 
@@ -254,6 +275,9 @@ impl Node {
         self.review(now);
         let context = context!(self, now);
         self.host.vips.reconcile(&context, &mut self.out);
+        if self.host.interfaces.is_ready() {
+            self.host.vips.run_what_is_left(&mut self.out, now);
+        }
         if self.host.vips.is_settling() {
             self.cluster.hurry(&self.own, &mut self.out);
         }

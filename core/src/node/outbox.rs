@@ -7,6 +7,7 @@ use super::own::VipIndex;
 use super::peers::Silence;
 use crate::action::{Action, OpId, TxnId};
 use crate::history::HISTORY_SLOTS;
+use crate::hook::HookId;
 use crate::kernel::{Assignment, KernelOp};
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::report::Report;
@@ -223,6 +224,11 @@ impl Outbox {
         self.push(Action::Kernel { id, op });
         self.ops.insert(id, pending);
         id
+    }
+
+    /// A name for a run of a hook.
+    pub(super) fn fresh_hook(&mut self) -> HookId {
+        HookId(self.fresh_id())
     }
 
     /// The operation that was answered, unless it was never asked for.

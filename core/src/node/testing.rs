@@ -21,6 +21,7 @@ pub(super) fn own_with_vips(count: usize) -> Own {
         defend: false,
         require_carrier: true,
         keep_connections: false,
+        hooks: crate::hook::Hooks::new(),
     };
     let lease = Lease::new(std::time::Duration::from_secs(3)).unwrap();
     Own::new(config(lease, (0..count).map(vip).collect()))

@@ -475,6 +475,7 @@ mod tests {
                 defend: false,
                 require_carrier: true,
                 keep_connections: false,
+                hooks: turnip_core::Hooks::new(),
             };
             let offer =
                 VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };

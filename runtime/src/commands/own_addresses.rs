@@ -192,6 +192,7 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            hooks: turnip_core::Hooks::new(),
         }
     }
 

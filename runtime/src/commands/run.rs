@@ -17,6 +17,7 @@ use turnip::clock::HostClock;
 use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
 use turnip::etcd::{Etcd, EtcdSettings};
+use turnip::hooks::HostHooks;
 use turnip::host;
 use turnip::kernel::{Netlink, Settings, check, fence, release};
 use turnip::lock::InstanceLock;
@@ -155,7 +156,12 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let certificate_notes = local.notes();
     let keys = Keys::new(&config.reach.cluster);
     let node = config.node_config(host, process, backstop, heartbeats);
-    let node = Node::new(node, clock.now());
+    let commands_of_hooks = config.hook_commands();
+    let (hooks, owed) =
+        HostHooks::open(&runtime_directory(), config.node.clone(), process, commands_of_hooks)
+            .await?;
+    let mut node = Node::new(node, clock.now());
+    node.handle_owed(owed);
 
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
@@ -179,7 +185,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let store = MeteredStore::new(&etcd, counters(), keys.clone(), config.node.clone());
     let metered = MeteredKernel::new(&kernel, counters());
     let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
-    let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
+    let driver = driver::run(node, &store, &metered, &hooks, &peers, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(ended(exit)),
         // As if killed: the fence and the lifetimes silence what is held, others take over.

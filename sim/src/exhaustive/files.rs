@@ -62,5 +62,6 @@ fn vip(name: &str, addresses: &[u8]) -> VipConfig {
         defend: false,
         require_carrier: true,
         keep_connections: false,
+        hooks: turnip_core::Hooks::new(),
     }
 }

@@ -97,6 +97,19 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
                 "lifetimes count seconds and here are tenths; the kernel's timers are true",
             );
         }
+        Mutant::HooksInParallel
+        | Mutant::AssumeBesideHook
+        | Mutant::AssumeWithoutLook
+        | Mutant::HookFailureIgnored
+        | Mutant::MoveBesideHook
+        | Mutant::ForcedWaitsForHook
+        | Mutant::HookOutlivesRelease
+        | Mutant::SupersededRuns
+        | Mutant::ExitBesideHooks
+        | Mutant::NothingOwed
+        | Mutant::OwedForgotten => {
+            return Err("no VIP has hooks here");
+        }
         Mutant::RenewWhileStale => {
             return Err("whoever hears nothing is silent here: no move depends on it");
         }

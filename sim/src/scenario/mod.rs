@@ -4,6 +4,7 @@
 mod configs;
 mod found;
 mod hearing;
+mod hooks;
 mod interleavings;
 mod kernels;
 
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(configs::all());
     all.extend(kernels::all());
     all.extend(hearing::all());
+    all.extend(hooks::all());
     all
 }
 

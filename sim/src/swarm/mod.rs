@@ -6,6 +6,7 @@ mod draw;
 mod drills;
 mod faults;
 mod hearing;
+mod hooks;
 mod patterns;
 mod rollbacks;
 pub mod runner;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::state::State;
+use super::tenure::VipHooks;
 use super::vacancy::Vacancy;
 use crate::action::OpId;
 use crate::name::{NodeName, Revision};
@@ -107,6 +108,7 @@ pub(super) struct Vip {
     pub(super) vacancy: Vacancy,
     /// Since connections through its addresses were ended here the last time, some may have come.
     pub(super) may_have_connections: bool,
+    pub(super) hooks: VipHooks,
 }
 
 impl Vip {
@@ -129,6 +131,7 @@ impl Vip {
             vacancy: Vacancy::default(),
             // The process before may have been killed with its VIPs here.
             may_have_connections: true,
+            hooks: VipHooks::default(),
         }
     }
 
