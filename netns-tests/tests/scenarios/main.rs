@@ -15,6 +15,7 @@ mod fence;
 mod gateway;
 mod heartbeats;
 mod history;
+mod hooks;
 mod hosts;
 mod logins;
 mod metrics;
