@@ -168,7 +168,7 @@ fn a_move_runs_the_hooks_of_both_hosts_in_order_and_tells_them_all() -> Result<(
         ensure!(told.lines().any(|one| one == line), "{line} is not among {told}");
     }
     let status = cluster.status()?;
-    let token = status["vips"][0]["token"].to_string();
+    let token = status["vips"]["api"]["token"].to_string();
     ensure!(told.contains(&format!("TURNIP_HOOK_TOKEN={token}\n")), "{told} {status}");
     cluster.conclude(from, Outcome::moved())
 }
