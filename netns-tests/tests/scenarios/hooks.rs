@@ -379,8 +379,9 @@ fn hooks_that_take_root_are_run_over_a_socket_by_the_examples_that_ship() -> Res
     })?;
     ensure!(data.join("turnip-token").exists());
     // All hosts share the stand-ins: from here on, another one has it.
-    [&conntrackd, &pg_ctl, &systemctl]
-        .map(|one| fs::remove_file(one.with_extension("called")).ok());
+    for program in [&conntrackd, &pg_ctl, &systemctl] {
+        fs::remove_file(program.with_extension("called"))?;
+    }
     let from = cluster.note("the address moves");
     cluster.pin("api", (owner + 1) % 3)?;
     cluster.wait_for_owner_among(|host| host != owner)?;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod etcd;
+mod hooks;
 mod host;
 mod hosts;
 mod members;
@@ -128,6 +129,7 @@ pub fn check(sources: &Sources, args: &CheckArgs) -> ExitCode {
     }
     let checks = async {
         host::check(config.as_ref(), &mut findings).await;
+        config.iter().for_each(|config| hooks::check(config, &mut findings));
         if let Some(reach) = reach {
             etcd::check(&reach, config.as_ref(), &mut findings).await;
         }

@@ -116,16 +116,24 @@ impl Vips {
     /// here without hooks has them from now on.
     pub(super) fn adopt(&mut self, context: &Context<'_>, index: VipIndex, out: &mut Outbox) {
         let (situation, own) = (&context.situation, context.situation.own);
+        // As a rule there are none, and there may be many VIPs.
+        let concerned = match &self.vips[index].hooks.tenure {
+            None => concern_tenure(&own.vip(index).hooks),
+            Some(tenure) => tenure.is_inherited,
+        };
+        if !concerned {
+            return;
+        }
         let Some(token) = situation.owned(index).filter(|_| situation.session.id().is_some())
         else {
             return;
         };
         let is_here = self.vips[index].state == State::Held;
         match &mut self.vips[index].hooks.tenure {
-            None if is_here && concern_tenure(&own.vip(index).hooks) => {
+            None if is_here => {
                 self.begin(own, index, token, Stage::Here, out);
             }
-            Some(tenure) if is_here && tenure.is_inherited => {
+            Some(tenure) if is_here => {
                 (tenure.is_inherited, tenure.token) = (false, token);
                 if tenure.stage == Stage::Prepared {
                     self.has_come(own, index, RESTART, out);
@@ -282,9 +290,8 @@ impl Vips {
         out: &mut Outbox,
     ) {
         let own = context.situation.own;
-        let stage = self.vips[index].hooks.stage();
-        if departure == Departure::Reinstall && matches!(stage, Some(Stage::Prepared | Stage::Here))
-        {
+        let Some(stage) = self.vips[index].hooks.stage() else { return };
+        if departure == Departure::Reinstall && matches!(stage, Stage::Prepared | Stage::Here) {
             // It comes back as it was: nothing of that is told.
             let is_known = self.vips[index].hooks.tenure.as_ref().is_some_and(|t| !t.is_inherited);
             if is_known {
