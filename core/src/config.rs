@@ -165,7 +165,7 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
-            hooks: crate::hook::Hooks::new(),
+            hooks: Hooks::new(),
         };
         let on = |interface: &str, net: &str| {
             let net = net.parse().unwrap();

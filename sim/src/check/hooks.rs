@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use turnip_core::{Hook, VipName};
+use turnip_core::Hook::{self, AfterAssume, AfterRelease, BeforeAssume, BeforeRelease};
+use turnip_core::VipName;
 
 /// What hooks of one VIP on one host have come to.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct Line {
     running: Option<Hook>,
     /// The last that began, in this boot, but for those about conflicts.
@@ -16,7 +17,7 @@ struct Line {
 }
 
 /// Watches them.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct HookWatch {
     lines: BTreeMap<(usize, VipName), Line>,
     /// What must not be, and was.
@@ -33,14 +34,13 @@ impl HookWatch {
         if let Some(running) = line.running.replace(hook) {
             wrong(format!("while {running} ran"));
         }
-        if here && matches!(hook, Hook::BeforeAssume | Hook::AfterRelease) {
+        if here && matches!(hook, BeforeAssume | AfterRelease) {
             wrong("while an address of it answered there".into());
         }
         let (last, restarted) = (line.last, std::mem::take(&mut line.restarted));
         if hook == Hook::OnConflict {
             return;
         }
-        use Hook::{AfterAssume, AfterRelease, BeforeAssume, BeforeRelease};
         let follows = match (last, hook) {
             // What an earlier process had begun is ended first.
             (last, BeforeAssume) => !restarted || matches!(last, None | Some(AfterRelease)),
@@ -62,7 +62,7 @@ impl HookWatch {
         if let Some(line) = self.lines.get_mut(&(host, vip.clone())) {
             line.running = None;
         }
-        if here && hook == Hook::BeforeAssume {
+        if here && hook == BeforeAssume {
             let what = "had not ended when an address of it answered there";
             self.wrong.push(format!("{hook} of {vip} on host {host} {what}"));
         }
@@ -86,7 +86,7 @@ impl HookWatch {
                 self.wrong.push(format!("{running} of {vip} on host {host} still ran at the end"));
             }
             if let Some(last) = line.last
-                && last != Hook::AfterRelease
+                && last != AfterRelease
             {
                 self.wrong.push(format!(
                     "{last} of {vip} on host {host} was the last, and no after_release"
@@ -114,8 +114,7 @@ mod tests {
 
     #[test]
     fn a_whole_tenure_is_fine_and_a_part_of_one_is_not() {
-        let whole =
-            [Hook::BeforeAssume, Hook::AfterAssume, Hook::BeforeRelease, Hook::AfterRelease];
+        let whole = [BeforeAssume, AfterAssume, BeforeRelease, AfterRelease];
         let of = |hooks: &[Hook]| {
             wrong(|watch, vip| hooks.iter().for_each(|hook| run(watch, vip, *hook)))
         };
@@ -127,9 +126,9 @@ mod tests {
     #[test]
     fn two_at_once_and_one_beside_the_address_are_wrong() {
         let beside = wrong(|watch, vip| {
-            watch.began(0, vip, Hook::BeforeAssume, false);
-            watch.began(0, vip, Hook::AfterRelease, true);
-            watch.ended(0, vip, Hook::AfterRelease, false);
+            watch.began(0, vip, BeforeAssume, false);
+            watch.began(0, vip, AfterRelease, true);
+            watch.ended(0, vip, AfterRelease, false);
         });
         assert_eq!(beside.len(), 2, "{beside:?}");
     }
@@ -137,10 +136,10 @@ mod tests {
     #[test]
     fn what_a_killed_daemon_owed_is_run_before_anything_new_begins() {
         let lost = wrong(|watch, vip| {
-            run(watch, vip, Hook::BeforeAssume);
+            run(watch, vip, BeforeAssume);
             watch.restarted(0);
-            run(watch, vip, Hook::BeforeAssume);
-            run(watch, vip, Hook::AfterRelease);
+            run(watch, vip, BeforeAssume);
+            run(watch, vip, AfterRelease);
         });
         assert_eq!(lost.len(), 1, "{lost:?}");
     }
