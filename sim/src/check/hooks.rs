@@ -68,6 +68,12 @@ impl HookWatch {
         }
     }
 
+    /// The daemon has ended in an orderly way before a hook had.
+    pub fn cut_off(&mut self, host: usize, vip: &VipName, hook: Hook) {
+        self.wrong
+            .push(format!("{hook} of {vip} on host {host} was cut off by the end of the daemon"));
+    }
+
     /// A process of a host's daemon begins.
     pub fn restarted(&mut self, host: usize) {
         let lines = self.lines.iter_mut().filter(|((on, _), _)| *on == host);

@@ -46,6 +46,14 @@ impl Hosts {
         self.list[host].hooks.owed.values().cloned().collect()
     }
 
+    /// The daemon ends by itself, and what still runs of its hooks with it.
+    pub fn cut_hooks_off(&mut self, host: HostId, env: &mut Env) {
+        for (_, running) in std::mem::take(&mut self.list[host].hooks.running) {
+            env.record.hooks.cut_off(host, &running.vip, running.hook);
+            self.hook_is_gone(host, &running, env);
+        }
+    }
+
     /// The daemon writes down what is owed.
     pub fn owe(&mut self, host: HostId, owed: Owed) {
         self.list[host].hooks.owed.insert(owed.vip.clone(), owed);
