@@ -152,6 +152,8 @@ impl Record {
             Err(error) if error.kind() != io::ErrorKind::NotFound => self.complain(path, &error),
             _ => {}
         }
+        // When it was the last one nothing is left behind.
+        let _ = fs::remove_dir(&self.directory);
     }
 
     fn complain(&self, path: &Path, error: &io::Error) {
@@ -224,5 +226,6 @@ mod tests {
         assert_eq!(Record::open(directory.path(), 7).running(), ["m-1"]);
         record.ended(&vip);
         assert!(record.running().is_empty() && record.owed().0.is_empty());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
     }
 }
