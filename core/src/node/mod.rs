@@ -277,6 +277,7 @@ impl Node {
         self.host.vips.reconcile(&context, &mut self.out);
         if self.host.interfaces.is_ready() {
             self.host.vips.run_what_is_left(&mut self.out, now);
+            self.out.flush_last();
         }
         if self.host.vips.is_settling() {
             self.cluster.hurry(&self.own, &mut self.out);

@@ -23,6 +23,8 @@ const TXNS_AT_ONCE: usize = 8;
 pub(super) struct Outbox {
     pub(super) timers: Timers,
     actions: VecDeque<Action>,
+    /// Actions that nothing waits for: they go out after what is decided at the same time.
+    last: Vec<Action>,
     txns: BTreeMap<TxnId, PendingTxn>,
     ops: BTreeMap<OpId, PendingOp>,
     last_id: u64,
@@ -135,6 +137,15 @@ impl PendingTxn {
 impl Outbox {
     pub(super) fn push(&mut self, action: Action) {
         self.actions.push_back(action);
+    }
+
+    /// Has time until [`Self::flush_last`].
+    pub(super) fn push_last(&mut self, action: Action) {
+        self.last.push(action);
+    }
+
+    pub(super) fn flush_last(&mut self) {
+        self.actions.extend(self.last.drain(..));
     }
 
     pub(super) fn report(&mut self, report: Report) {

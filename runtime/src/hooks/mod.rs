@@ -91,9 +91,9 @@ impl Hooks for HostHooks {
         let (kill, killed) = oneshot::channel();
         let begun = self.command(&run).map(|command| {
             let marker = format!("{:016x}-{}", self.process, id.0);
-            self.record.runs(&vip, &marker);
+            let write_down = self.record.runs(&vip, marker.clone());
             self.running.borrow_mut().insert(id, kill);
-            process::start(Invocation::new(command, &run, &self.node, marker), killed)
+            process::start(Invocation::new(command, &run, &self.node, marker), write_down, killed)
         });
         async move {
             let Some(begun) = begun else {

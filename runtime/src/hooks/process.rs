@@ -61,9 +61,11 @@ impl Drop for Group {
 }
 
 /// Starts it at once; the future ends when it has ended, or was killed: after its time, or when `killed` says
-/// so. Another thread starts it, for a program may be on a disk that does not answer.
+/// so. Another thread starts it, when it has done what is to be done `before` that: a program may be on a disk that
+/// does not answer.
 pub(super) fn start(
     invocation: Invocation,
+    before: impl FnOnce() + Send + 'static,
     killed: oneshot::Receiver<()>,
 ) -> impl Future<Output = HookEnd> {
     let Invocation { argv, environment, timeout: limit, name, marker } = invocation;
@@ -80,7 +82,10 @@ pub(super) fn start(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    let started = tokio::task::spawn_blocking(move || command.spawn().map(Group::new));
+    let started = tokio::task::spawn_blocking(move || {
+        before();
+        command.spawn().map(Group::new)
+    });
     async move {
         let (mut limit, mut killed) = (std::pin::pin!(limit), killed);
         let started = tokio::select! {
@@ -191,7 +196,7 @@ mod tests {
     fn run(invocation: Invocation) -> HookEnd {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (_kill, killed) = oneshot::channel();
-        runtime.block_on(async { start(invocation, killed).await })
+        runtime.block_on(async { start(invocation, || (), killed).await })
     }
 
     /// How many processes there are with that in their command lines.
@@ -229,7 +234,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (kill, killed) = oneshot::channel();
         let end = runtime.block_on(async {
-            let running = start(shell("sleep 87654", LONG), killed);
+            let running = start(shell("sleep 87654", LONG), || (), killed);
             let kill = async {
                 sleep(Duration::from_millis(100)).await;
                 kill.send(()).unwrap();

@@ -110,8 +110,20 @@ impl Record {
         self.remove(&self.path(OWED, vip));
     }
 
-    pub(super) fn runs(&self, vip: &VipName, marker: &str) {
-        self.write(&self.path(RUNNING, vip), marker.as_bytes());
+    /// Writes down that a hook runs; by the thread that starts it, for the daemon's has more urgent things to do.
+    pub(super) fn runs(&self, vip: &VipName, marker: String) -> impl FnOnce() + Send + use<> {
+        let (directory, path) = (self.directory.clone(), self.path(RUNNING, vip));
+        move || {
+            let write = || fs::create_dir_all(&directory).and_then(|()| fs::write(&path, &marker));
+            // The directory may just have been removed, for nothing was left in it.
+            let written = write().or_else(|_| write());
+            if let Err(error) = written {
+                tracing::warn!(
+                    "{} cannot be written: {error}; should turnip be killed, this hook may run beside the next one",
+                    path.display()
+                );
+            }
+        }
     }
 
     pub(super) fn ended(&self, vip: &VipName) {
@@ -222,7 +234,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let record = Record::open(directory.path(), 7);
         let vip: VipName = "v".parse().unwrap();
-        record.runs(&vip, "m-1");
+        record.runs(&vip, "m-1".into())();
         assert_eq!(Record::open(directory.path(), 7).running(), ["m-1"]);
         record.ended(&vip);
         assert!(record.running().is_empty() && record.owed().0.is_empty());

@@ -585,7 +585,15 @@ impl Vips {
     }
 }
 
+/// What nothing waits for goes out after transactions and the kernel's operations.
 fn start(run: HookRun, out: &mut Outbox) {
-    out.report(Report::HookStarted { vip: run.vip.clone(), hook: run.hook, reason: run.reason });
-    out.push(Action::Hook(HookAction::Run(run)));
+    let HookRun { vip, hook, reason, .. } = &run;
+    let report = Report::HookStarted { vip: vip.clone(), hook: *hook, reason };
+    let is_awaited = hook.is_awaited();
+    for action in [Action::Report(report), Action::Hook(HookAction::Run(run))] {
+        match is_awaited {
+            true => out.push(action),
+            false => out.push_last(action),
+        }
+    }
 }

@@ -49,6 +49,7 @@ impl Vips {
         self.assume(context, &tasks.assume, out);
         // What has left answers nothing any more: that has time.
         self.end_connections(context.situation.own, &tasks.end_connections, out);
+        out.flush_last();
     }
 
     fn reconcile_present(
