@@ -354,13 +354,7 @@ impl fmt::Display for Report {
             ),
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
-            Report::HookStarted { vip, hook, reason } => {
-                write!(f, "running {hook} of {vip}: {reason}")
-            }
-            Report::HookEnded { vip, hook, end: HookEnd::Succeeded } => {
-                write!(f, "{hook} of {vip} has ended")
-            }
-            Report::HookEnded { vip, hook, end } => write!(f, "{hook} of {vip} failed: {end}"),
+            Report::HookStarted { .. } | Report::HookEnded { .. } => self.tell_of_hooks(f),
             Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),
             Report::Conflict { .. }
             | Report::Double { .. }
@@ -443,6 +437,20 @@ impl Report {
                 f,
                 "the session of {node} has ended, by an orderly stop or another host: {silence}"
             ),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is told of hooks (rule 11).
+    fn tell_of_hooks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::HookStarted { vip, hook, reason } => {
+                write!(f, "running {hook} of {vip}: {reason}")
+            }
+            Report::HookEnded { vip, hook, end: HookEnd::Succeeded } => {
+                write!(f, "{hook} of {vip} has ended")
+            }
+            Report::HookEnded { vip, hook, end } => write!(f, "{hook} of {vip} failed: {end}"),
             _ => Ok(()),
         }
     }

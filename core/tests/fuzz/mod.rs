@@ -162,15 +162,7 @@ impl Fuzz {
                 let term = term.unwrap_or_default();
                 self.node.handle_member(Ok(MemberStatus { member_id: 9, is_leader, term }), now);
             }
-            Step::HookEnds { which, well } => {
-                if let Some(run) = take(&mut self.hooks, *which) {
-                    let end = match well {
-                        true => HookEnd::Succeeded,
-                        false => HookEnd::Failed("exit status 1".into()),
-                    };
-                    self.node.handle_hook_ended(run.id, &end, now);
-                }
-            }
+            Step::HookEnds { which, well } => self.hook_ends(*which, *well),
             Step::Stop { at_once: false } => self.node.handle_stop(now),
             Step::Stop { at_once: true } => {
                 self.stopped_at_once = true;
@@ -182,6 +174,13 @@ impl Fuzz {
     fn fail(&mut self, id: TxnId) {
         let error = StoreError::Unavailable("lost".into());
         self.node.handle_committed(id, Err(error), self.now);
+    }
+
+    fn hook_ends(&mut self, which: usize, well: bool) {
+        let Some(run) = take(&mut self.hooks, which) else { return };
+        let failed = || HookEnd::Failed("exit status 1".into());
+        let end = if well { HookEnd::Succeeded } else { failed() };
+        self.node.handle_hook_ended(run.id, &end, self.now);
     }
 
     /// Calls the node for its timers, and sees that it then waits for something to come.

@@ -24,7 +24,7 @@ use turnip::lock::InstanceLock;
 use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
-use turnip_core::{Backstop, Causes, Exit, Keys, Node, StoreError};
+use turnip_core::{Backstop, Causes, Exit, Keys, Node, Owed, StoreError};
 
 use super::growth::{self, Concerns};
 use super::local::LocalStatus;
@@ -156,10 +156,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let certificate_notes = local.notes();
     let keys = Keys::new(&config.reach.cluster);
     let node = config.node_config(host, process, backstop, heartbeats);
-    let commands_of_hooks = config.hook_commands();
-    let (hooks, owed) =
-        HostHooks::open(&runtime_directory(), config.node.clone(), process, commands_of_hooks)
-            .await?;
+    let (hooks, owed) = hooks(config, process).await?;
     let mut node = Node::new(node, clock.now());
     node.handle_owed(owed);
 
@@ -199,6 +196,12 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         () = reports.serve() => Err("the log ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
+}
+
+/// The hooks, and what an earlier process owed.
+async fn hooks(config: &Config, process: u64) -> Result<(HostHooks, Vec<Owed>), String> {
+    let (node, commands) = (config.node.clone(), config.hook_commands());
+    HostHooks::open(&runtime_directory(), node, process, commands).await
 }
 
 /// Begins to send heartbeats, and to hear those of others.

@@ -97,17 +97,7 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
                 "lifetimes count seconds and here are tenths; the kernel's timers are true",
             );
         }
-        Mutant::HooksInParallel
-        | Mutant::AssumeBesideHook
-        | Mutant::AssumeWithoutLook
-        | Mutant::HookFailureIgnored
-        | Mutant::MoveBesideHook
-        | Mutant::ForcedWaitsForHook
-        | Mutant::HookOutlivesRelease
-        | Mutant::SupersededRuns
-        | Mutant::ExitBesideHooks
-        | Mutant::NothingOwed
-        | Mutant::OwedForgotten => {
+        mutant if mutant.breaks().starts_with("rule 11.") => {
             return Err("no VIP has hooks here");
         }
         Mutant::RenewWhileStale => {
