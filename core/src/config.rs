@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::check::{CheckConfig, LastResort};
+use crate::hook::Hooks;
 use crate::kernel::Assignment;
 use crate::lease::{Backstop, Lease};
 use crate::name::{CheckName, ClusterName, HostId, NodeName, VipName};
@@ -81,6 +82,8 @@ pub struct VipConfig {
     pub checks: BTreeSet<CheckName>,
     /// What becomes of it when they fail wherever it could be.
     pub last_resort: LastResort,
+    /// What is run beside what becomes of it (rule 12).
+    pub hooks: Hooks,
 }
 
 /// Who should own a VIP.
@@ -171,6 +174,7 @@ mod tests {
             keep_connections: false,
             checks: BTreeSet::new(),
             last_resort: LastResort::Keep,
+            hooks: Hooks::new(),
         };
         let on = |interface: &str, net: &str| {
             let net = net.parse().unwrap();

@@ -38,6 +38,7 @@ mod config;
 mod contradiction;
 mod heartbeat;
 mod history;
+mod hook;
 mod kernel;
 mod keys;
 pub mod lease;
@@ -66,6 +67,7 @@ pub use compaction::Compaction;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
 pub use history::{HISTORY_SLOTS, HistoryRecord, Transition, Why};
+pub use hook::{Hook, HookAction, HookConfig, HookEnd, HookId, HookRun, Hooks, Owed, OwedStage};
 pub use kernel::{
     Assignment, Conflict, KernelError, KernelEvent, KernelOp, KernelOutcome, Link, Listing, Mac,
     PresentAddress,

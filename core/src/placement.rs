@@ -257,6 +257,7 @@ mod tests {
             keep_connections: false,
             checks: [].into(),
             last_resort: crate::check::LastResort::Keep,
+            hooks: crate::hook::Hooks::new(),
         };
         let fit = NodeRecord {
             vips: [(vip.clone(), VipOffer::of(&config, "d".into()))].into(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::CheckState;
+use crate::hook::{Hook, HookEnd};
 use crate::kernel::{Assignment, Mac};
 use crate::name::{CheckName, NodeName, Revision, SessionId, VipName};
 use crate::silenced::Silenced;
@@ -203,6 +204,24 @@ pub enum Report {
         /// The other one.
         mac: Mac,
     },
+    /// A hook is run (rule 12).
+    HookStarted {
+        /// The VIP.
+        vip: VipName,
+        /// Which.
+        hook: Hook,
+        /// Why, as it is told.
+        reason: &'static str,
+    },
+    /// It has ended.
+    HookEnded {
+        /// The VIP.
+        vip: VipName,
+        /// Which.
+        hook: Hook,
+        /// How.
+        end: HookEnd,
+    },
     /// An IP of the VIP is on the host elsewhere than turnip puts it, or with another prefix length.
     Double {
         /// The VIP.
@@ -297,6 +316,7 @@ impl Report {
             | Report::StoreChanged { .. }
             | Report::SessionReplaced { .. }
             | Report::NameContested { .. } => Level::Warn,
+            Report::HookEnded { end, .. } if !end.is_success() => Level::Warn,
             Report::Forfeiting { departure, .. } if !departure.is_orderly() => Level::Warn,
             Report::KernelFails { .. }
             | Report::Blocked { .. }
@@ -356,6 +376,7 @@ impl fmt::Display for Report {
             ),
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
+            Report::HookStarted { .. } | Report::HookEnded { .. } => self.tell_of_hooks(f),
             Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),
             Report::Checked { .. } | Report::Unsteady { .. } => self.tell_of_health(f),
             Report::Conflict { .. }
@@ -456,6 +477,20 @@ impl Report {
                 f,
                 "the session of {node} has ended, by an orderly stop or another host: {silence}"
             ),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is told of hooks (rule 12).
+    fn tell_of_hooks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::HookStarted { vip, hook, reason } => {
+                write!(f, "running {hook} of {vip}: {reason}")
+            }
+            Report::HookEnded { vip, hook, end: HookEnd::Succeeded } => {
+                write!(f, "{hook} of {vip} has ended")
+            }
+            Report::HookEnded { vip, hook, end } => write!(f, "{hook} of {vip} failed: {end}"),
             _ => Ok(()),
         }
     }

@@ -12,6 +12,8 @@ use proptest::prelude::*;
 use turnip_core::*;
 use world::{config, vip};
 
+const SECOND: Duration = Duration::from_secs(1);
+
 fn three_vips() -> NodeConfig {
     let priority = |preempt| Policy::Priority { priority: 1, preempt };
     let defended = VipConfig {
@@ -27,8 +29,9 @@ fn three_vips() -> NodeConfig {
         weight: None,
         whole_node: false,
     };
+    let hook = |hook| (hook, HookConfig { timeout: SECOND, ignores_failure: false });
     let vips = vec![
-        defended,
+        VipConfig { hooks: Hook::ALL.map(hook).into(), ..defended },
         vip("v1", "10.0.0.51/32 fd00::51/128", priority(true)),
         vip("v2", "10.0.0.52/32", Policy::Leader),
     ];

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod etcd;
+pub mod hooks;
 pub mod host;
 pub mod kernel;
 pub mod lock;

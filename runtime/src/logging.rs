@@ -222,6 +222,10 @@ impl About {
             Report::Checked { state: CheckState::Down, .. } => event("check-fails"),
             Report::Checked { .. } => event("check-passes"),
             Report::Unsteady { vip: name, .. } => vip("unsteady", name),
+            Report::HookStarted { vip: name, .. } => vip("hook-started", name),
+            Report::HookEnded { vip: name, end, .. } => {
+                vip(if end.is_success() { "hook-ended" } else { "hook-failed" }, name)
+            }
             Report::Conflict { assignment, mac, .. } => {
                 About { mac: Some(mac.to_string()), ..address("conflict", assignment) }
             }

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
-use commands::{check, forget, history, intents, keys, release, run, status, wait, watch, why};
+use commands::{
+    check, forget, history, hook, intents, keys, release, run, status, wait, watch, why,
+};
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
 #[derive(Parser)]
@@ -90,6 +92,12 @@ enum Command {
         #[command(flatten)]
         release: release::ReleaseArgs,
     },
+    /// Have a service behind a unix socket run this hook, with the rights that it has
+    #[command(after_help = hook::AFTER_HELP)]
+    Hook {
+        #[command(flatten)]
+        hook: hook::HookArgs,
+    },
     /// End the session of a node whose host is off and does not come back
     #[command(after_help = forget::AFTER_HELP)]
     Forget {
@@ -150,6 +158,7 @@ fn main() -> ExitCode {
         Command::History { history, .. } => history::history(&sources, &history),
         Command::Check { check, .. } => check::check(&sources, &check),
         Command::Release { release } => release::release(&release),
+        Command::Hook { hook } => hook::hook(&hook),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),
         Command::RotateKey { .. } => keys::rotate(&sources),
         Command::Drain { .. } => intents::drain(&sources, true),

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
-    Addressee, Assignment, Attempt, Datagram, HeartbeatKeys, Instant, KernelEvent, KernelOp,
-    KernelOutcome, MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
+    Addressee, Assignment, Attempt, Datagram, HeartbeatKeys, HookEnd, HookId, HookRun, Instant,
+    KernelEvent, KernelOp, KernelOutcome, MemberStatus, NodeName, Owed, StoreError, Txn,
+    TxnResponse, Update, VipName,
 };
 
 /// The key-value store that all hosts share.
@@ -92,6 +93,23 @@ impl<P: Peers> Peers for Option<P> {
             None => futures::stream::pending().right_stream(),
         }
     }
+}
+
+/// The commands that are run beside what becomes of VIPs (rule 12).
+pub trait Hooks {
+    /// Writes down what is owed for a VIP from now on, in the place of what was. When this returns it outlives
+    /// the process.
+    fn owe(&self, owed: Owed);
+
+    /// Nothing is owed for a VIP any more.
+    fn paid(&self, vip: &VipName);
+
+    /// Begins a hook at once; the future ends when it has ended, and all that it started: it is killed at its
+    /// deadline.
+    fn run(&self, run: HookRun) -> impl Future<Output = HookEnd>;
+
+    /// Kills a hook before its deadline; one that has ended is left alone.
+    fn kill(&self, id: HookId);
 }
 
 /// The host's clock: it counts the time that the host was suspended, and nothing bends its rate.

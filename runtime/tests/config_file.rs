@@ -7,7 +7,9 @@ use clap::Args;
 use tempfile::TempDir;
 use turnip::checks::Kind;
 use turnip::config::{Config, Fence, Listen, NodeArgs, Problems, Reach, ReachArgs, Sources};
-use turnip_core::{Backstop, CheckConfig, HostId, Initial, LastResort, Policy};
+use turnip_core::{
+    Backstop, CheckConfig, Hook, HookConfig, HostId, Initial, LastResort, Policy,
+};
 
 struct File {
     directory: TempDir,
@@ -626,4 +628,49 @@ fn more_vips_than_a_node_can_publish_are_refused_and_how_many_fit_is_said() {
     let fit: u32 = fit.parse().unwrap();
     assert!(load(&many_vips(fit * 99 / 100)).is_ok(), "{message}");
     assert!(load(&many_vips(fit * 102 / 100)).is_err(), "{message}");
+}
+
+#[test]
+fn a_hook_is_a_program_with_arguments_or_a_table_that_says_more() {
+    let text = format!(
+        "{VIP}after_assume = [\"/bin/x\", \"{{vip}}\"]\n[vip.before_assume]\nrun = [\"/bin/y\"]\ntimeout = \"30s\"\non_failure = \"ignore\"\n"
+    );
+    let config = load(&text).unwrap();
+    let hooks = &config.vips[0].config.hooks;
+    let of = |hook| {
+        let hook: &HookConfig = &hooks[&hook];
+        (hook.timeout, hook.ignores_failure)
+    };
+    assert_eq!(of(Hook::AfterAssume), (Duration::from_secs(10), false));
+    assert_eq!(of(Hook::BeforeAssume), (Duration::from_secs(30), true));
+    assert_eq!(hooks.len(), 2);
+    let commands = config.hook_commands();
+    let command = &commands[&("api".parse().unwrap(), Hook::AfterAssume)];
+    assert_eq!(command.as_slice(), ["/bin/x", "{vip}"]);
+}
+
+#[test]
+fn a_hook_that_could_not_be_run_is_refused() {
+    refused(
+        &format!(
+            "{VIP}before_assume = \"/bin/x\"\nafter_assume = [\"notify\"]\nbefore_release = []\nafter_release = [\"/bin/x\", 7]\n"
+        ),
+        &[
+            (5, "vip.before_assume", "not a list; write the program and its arguments"),
+            (6, "vip.after_assume", "\"notify\" is no whole path"),
+            (7, "vip.before_release", "empty"),
+            (8, "vip.after_release", "not a text"),
+        ],
+    );
+    refused(
+        &format!(
+            "{VIP}on_conflict = {{ run = [\"/bin/x\"], timeout = \"1h\", on_failure = \"ignore\", user = \"root\" }}\nafter_assume = {{ timeout = \"1s\" }}\n"
+        ),
+        &[
+            (5, "vip.on_conflict.timeout", "not a duration"),
+            (5, "vip.on_conflict.on_failure", "only before_assume"),
+            (5, "vip.on_conflict.user", "unknown key"),
+            (6, "vip.after_assume.run", "missing"),
+        ],
+    );
 }

@@ -13,7 +13,7 @@ use turnip_core::{
 
 use crate::naive;
 use crate::plan::config::{self, LeaseParams};
-use crate::plan::{CheckParams, Daemon};
+use crate::plan::{CheckParams, Daemon, HookParams};
 use crate::record::Refusal;
 use crate::time::S;
 use crate::world::layout::Layout;
@@ -40,6 +40,7 @@ pub async fn run(world: Rc<World>, host: usize) {
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }
+            node.handle_owed(seam.owed());
             Ok(drive(&world, &seam, host, node).await)
         }
     };
@@ -78,7 +79,7 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
             assert!(record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
         }
     };
-    driver::run(node, seam, seam, seam, seam, seam.commands(), observe).await
+    driver::run(node, seam, seam, seam, seam, seam, seam.commands(), observe).await
 }
 
 fn node_config(world: &World, host: usize) -> NodeConfig {
@@ -95,6 +96,7 @@ fn node_config(world: &World, host: usize) -> NodeConfig {
         keep_connections: false,
         checks: params.checks.iter().map(|_| checks::name(name % params.vips.len())).collect(),
         last_resort: params.checks.map(|checks| checks.last_resort).unwrap_or_default(),
+        hooks: params.hooks.as_ref().map(HookParams::config).unwrap_or_default(),
     });
     let check = |(checks, vip): (CheckParams, usize)| CheckConfig {
         name: checks::name(vip),

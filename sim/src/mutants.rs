@@ -29,7 +29,8 @@ macro_rules! core_test {
 
 /// The test of core that catches a mutant which clusters do not show.
 pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
-    of_records(mutant).or_else(|| of_health(mutant)).or_else(|| of_order(mutant))
+    let of_both = of_records(mutant).or_else(|| of_order(mutant));
+    of_both.or_else(|| of_health(mutant)).or_else(|| of_hooks(mutant))
 }
 
 /// Of what another store, or a stranger, says in records.
@@ -194,6 +195,33 @@ fn of_order(mutant: Mutant) -> Option<CoreTest> {
         Mutant::ExtendBeforeWrite => core_test!(
             "tests/hearing.rs",
             "a_process_that_resumes_a_session_holds_by_consent_only_after_its_own_write"
+        ),
+        _ => None,
+    }
+}
+
+/// Of hooks: these cost time, or a wish, and nobody is given two owners by them.
+fn of_hooks(mutant: Mutant) -> Option<CoreTest> {
+    match mutant {
+        Mutant::AssumeWithoutLook => core_test!(
+            "tests/hooks.rs",
+            "what_has_come_to_be_while_before_assume_ran_is_looked_at_when_it_has_ended"
+        ),
+        Mutant::HookFailureIgnored => core_test!(
+            "tests/hooks.rs",
+            "a_host_whose_before_assume_fails_passes_the_vip_on_unless_failures_are_ignored"
+        ),
+        Mutant::MoveBesideHook => core_test!(
+            "tests/hooks.rs",
+            "a_planned_move_waits_for_before_release_and_no_longer_than_it_may_take"
+        ),
+        Mutant::ForcedWaitsForHook | Mutant::HookOutlivesRelease => core_test!(
+            "tests/hooks.rs",
+            "what_must_go_at_once_waits_for_no_hook_and_ends_the_one_that_runs"
+        ),
+        Mutant::SupersededRuns => core_test!(
+            "tests/hooks.rs",
+            "what_has_not_begun_when_something_else_is_decided_is_never_run"
         ),
         _ => None,
     }

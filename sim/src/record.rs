@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use crate::check::history::Historian;
+use crate::check::hooks::HookWatch;
 use crate::plan::config::HostConfig;
 use crate::time::{S, True};
 
@@ -94,6 +95,8 @@ tally! {
     stores_changed,
     /// Announcements.
     announcements,
+    /// Hooks run.
+    hooks,
     /// Daemons started.
     starts,
     /// Daemons that refused to run, or to go on.
@@ -157,6 +160,8 @@ pub struct Record {
     pub misplaced: Vec<Misplaced>,
     /// What was told of the past, held against what happened.
     pub history: Historian,
+    /// What hooks were run.
+    pub hooks: HookWatch,
     /// Turns of the daemons' loops.
     pub turns: u64,
 }
@@ -174,6 +179,7 @@ impl Record {
             configs: Vec::new(),
             misplaced: Vec::new(),
             history: Historian::default(),
+            hooks: HookWatch::default(),
             turns: 0,
         }
     }

@@ -31,6 +31,7 @@ use crate::action::{Action, Exit, OpId, TxnId};
 use crate::check::Attempt;
 use crate::config::NodeConfig;
 use crate::heartbeat::Datagram;
+use crate::hook::{HookEnd, HookId, Owed};
 use crate::kernel::{KernelEvent, KernelOutcome};
 #[cfg(feature = "mutants")]
 use crate::mutant::Mutant;
@@ -192,6 +193,19 @@ impl Node {
         self.settle(now);
     }
 
+    /// What an earlier process on this host has left to be made good (rule 12.9). Once, before any other input.
+    pub fn handle_owed(&mut self, owed: Vec<Owed>) {
+        self.host.vips.inherit(&self.own, owed);
+    }
+
+    /// A hook has ended.
+    pub fn handle_hook_ended(&mut self, id: HookId, end: &HookEnd, now: Instant) {
+        let (context, out) = (context!(self, now), &mut self.out);
+        let changed = self.host.vips.hook_ended(&context, id, end, out);
+        self.pass_on_from_host(changed.into());
+        self.settle(now);
+    }
+
     /// A heartbeat of another node came in. Who it is from has been authenticated.
     pub fn handle_datagram(&mut self, from: &NodeName, datagram: &Datagram, now: Instant) {
         let news = self.cluster.datagram_came(&self.own, from, datagram, &mut self.out, now);
@@ -206,8 +220,15 @@ impl Node {
     }
 
     /// An operator does not want to wait for the store: the node takes its addresses away and ends.
+    ///
+    /// When nothing but hooks is waited for, it does not wait for these either; what is owed is left to the
+    /// next process.
     pub fn handle_stop_now(&mut self, now: Instant) {
-        self.stop(Shutdown::AtOnce(Exit::Stopped), now);
+        if self.shutdown.is_awaiting_hooks() {
+            self.exit_when_hooks_have_ended(false);
+        } else {
+            self.stop(Shutdown::AtOnce(Exit::Stopped), now);
+        }
         self.settle(now);
     }
 
@@ -270,6 +291,10 @@ impl Node {
         self.review(now);
         let context = context!(self, now);
         self.host.vips.reconcile(&context, &mut self.out);
+        if self.host.interfaces.is_ready() {
+            self.host.vips.run_what_is_left(&mut self.out, now);
+            self.out.flush_last();
+        }
         if self.host.vips.is_settling() {
             self.cluster.hurry(&self.own, &mut self.out);
         }

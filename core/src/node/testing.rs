@@ -23,6 +23,7 @@ pub(super) fn own_with_vips(count: usize) -> Own {
         keep_connections: false,
         checks: [].into(),
         last_resort: crate::check::LastResort::Keep,
+        hooks: crate::hook::Hooks::new(),
     };
     let lease = Lease::new(std::time::Duration::from_secs(3)).unwrap();
     Own::new(config(lease, (0..count).map(vip).collect()))

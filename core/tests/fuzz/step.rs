@@ -42,6 +42,8 @@ pub enum Step {
     Member(Option<u64>),
     /// A check of what stands behind the first VIP is tried.
     Attempt(bool),
+    /// A hook ends.
+    HookEnds { which: usize, well: bool },
     /// The operator stops the node.
     Stop { at_once: bool },
 }
@@ -116,6 +118,8 @@ fn step(chaos: bool) -> impl Strategy<Value = Step> {
         4 => (0..700u64).prop_map(Step::Pass),
         1 => (700..4000u64).prop_map(Step::Pass),
         1 => prop::option::of(1..4u64).prop_map(Step::Member),
+        4 => (which(), prop::bool::weighted(0.8))
+            .prop_map(|(which, well)| Step::HookEnds { which, well }),
     ];
     if !chaos {
         return sane.boxed();

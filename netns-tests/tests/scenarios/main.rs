@@ -16,6 +16,7 @@ mod gateway;
 mod health;
 mod heartbeats;
 mod history;
+mod hooks;
 mod hosts;
 mod logins;
 mod metrics;

@@ -3,6 +3,7 @@
 mod addresses;
 mod checks;
 mod etcd;
+mod hooks;
 mod host;
 mod hosts;
 mod members;
@@ -129,6 +130,7 @@ pub fn check(sources: &Sources, args: &CheckArgs) -> ExitCode {
     }
     let checks = async {
         host::check(config.as_ref(), &mut findings).await;
+        config.iter().for_each(|config| hooks::check(config, &mut findings));
         if let Some(reach) = reach {
             etcd::check(&reach, config.as_ref(), &mut findings).await;
         }

@@ -487,6 +487,7 @@ mod tests {
                 keep_connections: false,
                 checks: BTreeSet::new(),
                 last_resort: turnip_core::LastResort::Keep,
+                hooks: turnip_core::Hooks::new(),
             };
             let offer =
                 VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };

@@ -194,6 +194,7 @@ mod tests {
             keep_connections: false,
             checks: BTreeSet::new(),
             last_resort: turnip_core::LastResort::Keep,
+            hooks: turnip_core::Hooks::new(),
         }
     }
 

@@ -18,13 +18,14 @@ use turnip::clock::HostClock;
 use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
 use turnip::etcd::{Etcd, EtcdSettings};
+use turnip::hooks::HostHooks;
 use turnip::host;
 use turnip::kernel::{Netlink, Settings, check, fence, release};
 use turnip::lock::InstanceLock;
 use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
-use turnip_core::{Backstop, Causes, Exit, Keys, Node, StoreError};
+use turnip_core::{Backstop, Causes, Exit, Keys, Node, Owed, StoreError};
 
 use super::growth::{self, Concerns};
 use super::local::LocalStatus;
@@ -156,7 +157,9 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let certificate_notes = local.notes();
     let keys = Keys::new(&config.reach.cluster);
     let node = config.node_config(host, process, backstop, heartbeats);
-    let node = Node::new(node, clock.now());
+    let (hooks, owed) = hooks(config, process).await?;
+    let mut node = Node::new(node, clock.now());
+    node.handle_owed(owed);
 
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
@@ -184,7 +187,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let (mut checking, attempts) = checks::start(config.checks.clone())
         .map_err(|error| format!("cannot begin to check: {error}"))?;
     let commands = stream::select(commands, attempts.map(Command::Attempt));
-    let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
+    let driver = driver::run(node, &store, &metered, &hooks, &peers, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(ended(exit)),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
@@ -199,6 +202,12 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         () = reports.serve() => Err("the log ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
+}
+
+/// The hooks, and what an earlier process owed.
+async fn hooks(config: &Config, process: u64) -> Result<(HostHooks, Vec<Owed>), String> {
+    let (node, commands) = (config.node.clone(), config.hook_commands());
+    HostHooks::open(&runtime_directory(), node, process, commands).await
 }
 
 /// Begins to send heartbeats, and to hear those of others.

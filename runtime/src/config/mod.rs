@@ -15,6 +15,7 @@ mod behind;
 mod checks;
 mod etcd;
 mod growth;
+mod hooks;
 mod lease;
 mod metrics;
 mod peers;
@@ -37,6 +38,7 @@ use turnip_core::{
 pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources};
 pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
 pub use growth::{Compact, Growth};
+pub use hooks::HookCommands;
 pub use peers::{Listen, Peers};
 pub use problem::{Place, Problem, Problems};
 pub use values::duration;
@@ -44,6 +46,7 @@ pub use vips::Vip;
 
 use crate::checks::Check;
 use crate::etcd::EtcdSettings;
+use crate::hooks::Commands;
 use crate::kernel::AnnounceOn;
 use problem::Collector;
 use section::{Given, Section, Value};
@@ -177,6 +180,16 @@ impl Config {
     /// How large this node's record in etcd is, in bytes, when nothing is wrong with its VIPs.
     pub fn record_bytes(&self) -> usize {
         size::record_bytes(&self.vips)
+    }
+
+    /// What the hooks of its VIPs run.
+    pub fn hook_commands(&self) -> Commands {
+        let of_vip = |vip: &Vip| {
+            let name = vip.config.name.clone();
+            let commands = vip.commands.clone().into_iter();
+            commands.map(move |(hook, command)| ((name.clone(), hook), command))
+        };
+        self.vips.iter().flat_map(of_vip).collect()
     }
 
     /// On which interfaces VIPs are announced, of those that name them.

@@ -10,6 +10,7 @@ use turnip_core::{LastResort, NodeName, Policy, VipConfig, VipName};
 
 use super::args::Variables;
 use super::checks::{self, Known};
+use super::hooks::{self, HookCommands};
 use super::problem::{Collector, Place, Problem};
 use super::section::{Given, Section, Value};
 use super::values;
@@ -26,6 +27,8 @@ pub struct Vip {
     pub announce_on: Option<Vec<Arc<str>>>,
     /// Whether an interface that does not exist yet is waited for; otherwise it is an error.
     pub wait_for_interface: bool,
+    /// What its hooks run.
+    pub commands: HookCommands,
     /// Where the interface is named.
     pub(super) interface_place: Place,
     /// Where those are named on which it is announced.
@@ -119,6 +122,7 @@ fn vip(
     let defend = flag("defend", false);
     let require_carrier = flag("require_carrier", true);
     let keep_connections = flag("keep_connections", false);
+    let (hooks, commands) = hooks::read(&mut section, problems);
     section.finish(problems);
     Some(Vip {
         config: VipConfig {
@@ -131,9 +135,11 @@ fn vip(
             keep_connections,
             checks,
             last_resort,
+            hooks,
         },
         announce_on,
         wait_for_interface,
+        commands,
         interface_place: interface_given?.place,
         announce_on_place,
         policy_place,
@@ -381,9 +387,11 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
                 keep_connections: false,
                 checks: BTreeSet::new(),
                 last_resort: LastResort::default(),
+                hooks: turnip_core::Hooks::new(),
             },
             announce_on: None,
             wait_for_interface: false,
+            commands: HookCommands::new(),
             interface_place: Place::Variable("TURNIP_DEV".into()),
             announce_on_place: Place::Default,
             policy_place: Place::Variable("TURNIP_IP".into()),

@@ -88,7 +88,7 @@ impl Cause {
 const OPERATIONS: [&str; 5] = ["list", "assume", "refresh", "withdraw", "remove-fence"];
 const KERNEL_CAUSES: [&str; 3] = ["no-interface", "too-late", "refused"];
 /// What goes wrong with the node as a whole.
-pub(super) const TROUBLES: [&str; 7] = [
+pub(super) const TROUBLES: [&str; 8] = [
     "session-lost",
     "watch-stale",
     "store-changed",
@@ -96,6 +96,7 @@ pub(super) const TROUBLES: [&str; 7] = [
     "unreadable",
     "name-taken",
     "address-elsewhere",
+    "hook-failed",
 ];
 
 /// Counters and histograms. Clones are the same.

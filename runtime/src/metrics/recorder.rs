@@ -49,6 +49,7 @@ impl Recorder {
             Report::PathsLost { .. } => counters.trouble("heartbeats-lost"),
             Report::Unreadable { .. } => counters.trouble("unreadable"),
             Report::NameContested { .. } => counters.trouble("name-taken"),
+            Report::HookEnded { end, .. } if !end.is_success() => counters.trouble("hook-failed"),
             Report::Double { .. } => counters.trouble("address-elsewhere"),
             _ => {}
         }

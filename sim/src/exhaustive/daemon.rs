@@ -266,8 +266,9 @@ impl Daemons {
                 return;
             }
             // The member is on no host of this world, nobody learns from announcements, and nobody has
-            // connections.
+            // connections or hooks.
             Action::AskMember { .. }
+            | Action::Hook(_)
             | Action::Announce { .. }
             | Action::EndConnections { .. }
             | Action::UseKeys(_) => return,

@@ -64,5 +64,6 @@ fn vip(name: &str, addresses: &[u8]) -> VipConfig {
         keep_connections: false,
         checks: [].into(),
         last_resort: turnip_core::LastResort::Keep,
+        hooks: turnip_core::Hooks::new(),
     }
 }

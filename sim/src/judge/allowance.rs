@@ -132,7 +132,8 @@ impl Durations {
             false => bears,
         };
         let outage = 4 * params.raft.election + 2 * renew + 2 * commit;
-        let hand_over = 2 * kernel + 2 * commit + 2 * hop + 2 * MS;
+        let hooks = plan.hook_time();
+        let hand_over = 2 * kernel + 2 * commit + 2 * hop + 2 * MS + hooks;
         Durations {
             silence: slow(lease + lease * rho / PPM),
             bears,
@@ -152,7 +153,7 @@ impl Durations {
             // It begins right after a renewal was answered, and when the other was heard lately.
             settle: slow(lease) + 3 * renew + hand_over,
             hand_over,
-            claims: params.hosts as u64 * renew / 2,
+            claims: params.hosts as u64 * renew / 2 + hooks,
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::check::{Move, Span};
 use crate::plan::config::VipSection;
-use crate::plan::{AddressId, Fault, NameId, Plan, PolicyParams, Step};
+use crate::plan::{AddressId, Fault, HookParams, NameId, Plan, PolicyParams, Step};
 use crate::record::Misplaced;
 use crate::time::{MS, True};
 use crate::world::Inner;
@@ -42,10 +42,12 @@ struct Gaps<'a> {
 /// What is wrong with a run's gaps and moves.
 ///
 /// Not judged are networks on which a message may be late by a third of a lease, now and then and
-/// for no reason; and clusters of one host.
+/// for no reason; clusters of one host; and hooks that fail, so that a VIP may wait on each host for a
+/// back-off.
 pub fn judge(inner: &Inner) -> Vec<Failure> {
     let plan = &*inner.env.plan;
-    if plan.params.weather.tail_permille > 0 || plan.params.hosts < 2 {
+    let hooks_fail = plan.params.hooks.as_ref().is_some_and(HookParams::may_fail);
+    if plan.params.weather.tail_permille > 0 || plan.params.hosts < 2 || hooks_fail {
         return Vec::new();
     }
     let durations = Durations::of(plan);

@@ -4,6 +4,7 @@
 pub mod config;
 mod daemon;
 mod fault;
+mod hooks;
 
 use turnip_core::{Backstop, Initial, LastResort, lease};
 
@@ -13,6 +14,7 @@ use crate::timing::{RaftTiming, Weather};
 pub use config::{AddressId, Change, LeaseParams, NameId};
 pub use daemon::Daemon;
 pub use fault::{Fault, Mishap, Step, TxnKind};
+pub use hooks::HookParams;
 
 /// A cluster and its settings.
 #[derive(Clone, Debug)]
@@ -68,6 +70,8 @@ pub struct Params {
     /// Where hosts have a member, a load balancer stands before it: when it is asked for itself, one after the
     /// other of all answers for a while.
     pub balanced: bool,
+    /// How hooks behave; none where VIPs have none.
+    pub hooks: Option<HookParams>,
     /// Whose algorithm runs.
     pub daemon: Daemon,
 }
@@ -168,7 +172,7 @@ impl Plan {
     pub fn lasting(&mut self, duration: u64) {
         self.heal_at = duration;
         self.stop_at = duration + self.convergence() + self.quiet;
-        self.end_at = self.stop_at + 4 * self.lease_ms_max() * MS + 10 * S;
+        self.end_at = self.stop_at + 4 * self.lease_ms_max() * MS + 10 * S + self.hook_time();
     }
 
     /// The longest that everything may take to be in order again after the last fault: an
@@ -179,7 +183,8 @@ impl Plan {
         let Params { raft, keepalive, .. } = &self.params;
         let has = |kind: fn(&Fault) -> bool| self.steps.iter().any(|step| kind(&step.fault));
         let restarts = has(|fault| matches!(fault, Fault::Reconfigure { .. }));
-        let refusals = has(|fault| fault.refused_by().is_some());
+        let fails = self.params.hooks.as_ref().is_some_and(HookParams::may_fail);
+        let refusals = fails || has(|fault| fault.refused_by().is_some());
         2 * raft.election * 3
             + keepalive
             + 4 * self.lease_ms_max() * MS
@@ -188,6 +193,7 @@ impl Plan {
             + u64::from(refusals) * 61 * S
             + self.hold_down()
             + self.params.checks.map_or(0, |checks| checks.known_after().1)
+            + self.hook_time()
             + u64::from(self.speaks_somewhere() && self.mistakes_names())
                 * (self.forgets_after() + 3 * self.lease_ms_max() * MS)
     }
@@ -227,6 +233,13 @@ impl Plan {
             _ => false,
         };
         self.steps.iter().filter(falls).count() as u32
+    }
+
+    /// How much longer it may take until a VIP is where it belongs, because of hooks: on each host that has it on
+    /// its way, those of a release and of an assumption, each behind another one that runs.
+    pub fn hook_time(&self) -> u64 {
+        let longest = self.params.hooks.as_ref().map_or(0, HookParams::longest);
+        4 * longest * self.params.hosts as u64
     }
 
     /// How long after the healing an operator gives up sessions under a name that was a mistake: then all
@@ -334,6 +347,7 @@ impl Params {
             defend: false,
             checks: None,
             balanced: false,
+            hooks: None,
             daemon: Daemon::Turnip(None),
         }
     }

@@ -5,6 +5,7 @@ mod configs;
 mod found;
 mod health;
 mod hearing;
+mod hooks;
 mod interleavings;
 mod kernels;
 
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(kernels::all());
     all.extend(hearing::all());
     all.extend(health::all());
+    all.extend(hooks::all());
     all
 }
 

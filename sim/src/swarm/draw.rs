@@ -7,7 +7,7 @@ use crate::rng::Rng;
 use crate::time::{MS, S, US};
 use crate::timing::{RaftTiming, Weather};
 
-use super::{announcing, drills, faults, health, hearing, rollbacks};
+use super::{announcing, drills, faults, health, hearing, hooks, rollbacks};
 
 /// The plan of a seed. Everything in it keeps to the assumptions A1 to A3; but etcd may be restored from a
 /// backup in a way that everybody notices (A2).
@@ -22,6 +22,7 @@ pub fn draw(seed: u64) -> Plan {
     hearing::params(of_hearing, &mut plan.params);
     announcing::params(of_announcing, &mut plan.params);
     health::params(of_health, &mut plan.params);
+    hooks::params(&mut Rng::new(seed, "hooks"), &mut plan.params);
     plan.quiet = if rng.chance(150) { rng.within(60..=240) * S } else { 5 * S };
     if rollbacks::draw(&mut Rng::new(seed, "rollbacks"), &mut plan) {
         return plan;

@@ -7,6 +7,7 @@ mod drills;
 mod faults;
 mod health;
 mod hearing;
+mod hooks;
 mod patterns;
 mod rollbacks;
 pub mod runner;

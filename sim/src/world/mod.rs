@@ -213,6 +213,7 @@ impl Inner {
     /// A daemon has ended by itself; the service manager starts it again after so many ns, unless
     /// the plan keeps it down.
     pub fn daemon_ended(&mut self, host: HostId, restart_after: u64) {
+        self.hosts.cut_hooks_off(host, &mut self.env);
         self.hosts.end_daemon(host);
         if !self.is_kept_down(host) {
             self.env.after(restart_after, Event::Host { host, event: HostEvent::Start });

@@ -4,18 +4,21 @@
 //! `state.rs` has the table of a VIP's states, `reconcile.rs` what is to be done about each,
 //! `transactions.rs` and `kernel.rs` how it is asked for and what the answers mean, `listing.rs` what
 //! the kernel says is there, `connections.rs` when connections end, `doubles.rs` what is there of a
-//! VIP's IPs that is not turnip's, `unwell.rs` what checks say against a VIP.
+//! VIP's IPs that is not turnip's, `hooks.rs` when hooks are run and what waits for them, `tenure.rs` how far
+//! this host has come with a VIP, `unwell.rs` what checks say against one.
 
 mod agenda;
 mod conflicts;
 mod connections;
 mod doubles;
+mod hooks;
 mod kernel;
 mod listing;
 mod reconcile;
 mod rhythm;
 pub(crate) mod state;
 mod telling;
+mod tenure;
 mod transactions;
 mod unwell;
 mod vacancy;
@@ -38,6 +41,8 @@ use crate::view::View;
 
 use agenda::Agenda;
 use conflicts::Conflicts;
+use hooks::HookDesk;
+use kernel::AbilityChanged;
 use state::{Event, State};
 use vip::{Leaving, MustGo, Vip};
 
@@ -61,6 +66,7 @@ pub(super) struct Vips {
     /// Those of which an IP is on this host in another way than turnip puts it there, and which that
     /// is, in words.
     doubles: BTreeMap<VipIndex, String>,
+    desk: HookDesk,
 }
 
 /// The other parts that decide what becomes of a VIP.
@@ -82,6 +88,7 @@ impl Vips {
             settling: BTreeSet::new(),
             kept_until: None,
             doubles: BTreeMap::new(),
+            desk: HookDesk::default(),
         }
     }
 
@@ -258,6 +265,9 @@ impl Vips {
             return must_go(Departure::HandingOver, "it is being handed over");
         }
         match &vip.leaving {
+            None if vip.hooks.is_leaving() => {
+                must_go(Departure::HandingOver, "its before_release hook has been run")
+            }
             None => Ok(()),
             Some(Leaving::Preferred(node)) => {
                 must_go(Departure::Preferred, &format!("{node} is preferred"))
@@ -292,9 +302,11 @@ impl Vips {
         self.agenda.mark_all_dirty(self.vips.len());
     }
 
-    /// Those that may be held, or not any more.
+    /// Those that may be held, or not any more, and those that were about to be.
     pub(super) fn mark_there_dirty(&mut self) {
         self.agenda.mark_dirty(self.there.iter().copied());
+        let is_begun = |index: &VipIndex| self.vips[*index].hooks.tenure.is_some();
+        self.agenda.mark_dirty((0..self.vips.len()).filter(is_begun));
     }
 
     /// Those that come due at `now` are looked at.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::state::State;
+use super::tenure::VipHooks;
 use super::vacancy::Vacancy;
 use crate::action::OpId;
 use crate::check::Damping;
@@ -118,6 +119,7 @@ pub(super) struct Vip {
     pub(super) vacancy: Vacancy,
     /// Since connections through its addresses were ended here the last time, some may have come.
     pub(super) may_have_connections: bool,
+    pub(super) hooks: VipHooks,
 }
 
 impl Vip {
@@ -142,6 +144,7 @@ impl Vip {
             vacancy: Vacancy::default(),
             // The process before may have been killed with its VIPs here.
             may_have_connections: true,
+            hooks: VipHooks::default(),
         }
     }
 
