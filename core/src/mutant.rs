@@ -81,28 +81,6 @@ mutants! {
     FenceRemovedBesideDouble: "rule 7.9",
     /// Nobody looks at what somebody else did to the addresses.
     NoRepair: "rule 7.1",
-    /// A VIP's hook begins while another one of its runs.
-    HooksInParallel: "rule 12.1",
-    /// The kernel is asked for a VIP while its `before_assume` runs.
-    AssumeBesideHook: "rule 12.2",
-    /// A VIP is taken when its `before_assume` has ended, whatever has come to be meanwhile.
-    AssumeWithoutLook: "rule 12.3",
-    /// A host takes a VIP although its `before_assume` failed.
-    HookFailureIgnored: "rule 12.4",
-    /// A planned move does not wait for `before_release`.
-    MoveBesideHook: "rule 12.5",
-    /// What must go at once waits for `before_release`.
-    ForcedWaitsForHook: "rule 12.5",
-    /// A `before_release` goes on when what it was for has been taken away.
-    HookOutlivesRelease: "rule 12.6",
-    /// What has not begun is run although something else was decided since.
-    SupersededRuns: "rule 12.7",
-    /// A node ends while hooks run.
-    ExitBesideHooks: "rule 12.8",
-    /// Nothing is written down of what is owed.
-    NothingOwed: "rule 12.9",
-    /// What an earlier process owed is not run.
-    OwedForgotten: "rule 12.9",
     /// Nobody looks at how addresses stand beside the host's own.
     MisplacedLeft: "rule 7.8",
     /// An owner that cannot hold a VIP keeps it for itself.
@@ -249,4 +227,26 @@ mutants! {
     FailingLeftForFailing: "rule 11.4",
     /// The weight of a check that fails is not taken from anything.
     WeightIgnored: "rule 11.5",
+    /// A VIP's hook begins while another one of its runs.
+    HooksInParallel: "rule 12.1",
+    /// The kernel is asked for a VIP while its `before_assume` runs.
+    AssumeBesideHook: "rule 12.2",
+    /// A VIP is taken when its `before_assume` has ended, whatever has come to be meanwhile.
+    AssumeWithoutLook: "rule 12.3",
+    /// A host takes a VIP although its `before_assume` failed.
+    HookFailureIgnored: "rule 12.4",
+    /// A planned move does not wait for `before_release`.
+    MoveBesideHook: "rule 12.5",
+    /// What must go at once waits for `before_release`.
+    ForcedWaitsForHook: "rule 12.5",
+    /// A `before_release` goes on when what it was for has been taken away.
+    HookOutlivesRelease: "rule 12.6",
+    /// What has not begun is run although something else was decided since.
+    SupersededRuns: "rule 12.7",
+    /// A node ends while hooks run.
+    ExitBesideHooks: "rule 12.8",
+    /// Nothing is written down of what is owed.
+    NothingOwed: "rule 12.9",
+    /// What an earlier process owed is not run.
+    OwedForgotten: "rule 12.9",
 }

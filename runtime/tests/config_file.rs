@@ -7,9 +7,7 @@ use clap::Args;
 use tempfile::TempDir;
 use turnip::checks::Kind;
 use turnip::config::{Config, Fence, Listen, NodeArgs, Problems, Reach, ReachArgs, Sources};
-use turnip_core::{
-    Backstop, CheckConfig, Hook, HookConfig, HostId, Initial, LastResort, Policy,
-};
+use turnip_core::{Backstop, CheckConfig, Hook, HookConfig, HostId, Initial, LastResort, Policy};
 
 struct File {
     directory: TempDir,
@@ -656,7 +654,11 @@ fn a_hook_that_could_not_be_run_is_refused() {
             "{VIP}before_assume = \"/bin/x\"\nafter_assume = [\"notify\"]\nbefore_release = []\nafter_release = [\"/bin/x\", 7]\n"
         ),
         &[
-            (5, "vip.before_assume", "not a list; write the program and its arguments"),
+            (
+                5,
+                "vip.before_assume",
+                "not a list; there is no shell; write the program and its arguments",
+            ),
             (6, "vip.after_assume", "\"notify\" is no whole path"),
             (7, "vip.before_release", "empty"),
             (8, "vip.after_release", "not a text"),

@@ -1,9 +1,11 @@
 //! What is written down of a run.
 
 use ipnet::IpNet;
+use turnip_core::Hook;
 
 use crate::check::history::Historian;
 use crate::check::hooks::HookWatch;
+use crate::plan::AddressId;
 use crate::plan::config::HostConfig;
 use crate::time::{S, True};
 
@@ -129,6 +131,23 @@ pub struct Misplaced {
     pub to: True,
 }
 
+/// A hook has run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HookRan {
+    /// On which host.
+    pub host: usize,
+    /// Of the VIP with these addresses.
+    pub addresses: Vec<AddressId>,
+    /// Which.
+    pub hook: Hook,
+    /// From, in ns.
+    pub from: True,
+    /// To, in ns.
+    pub to: True,
+    /// Whether it ended well.
+    pub well: bool,
+}
+
 /// A daemon was started.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Configured {
@@ -162,6 +181,8 @@ pub struct Record {
     pub history: Historian,
     /// What hooks were run.
     pub hooks: HookWatch,
+    /// When they ran.
+    pub hooks_ran: Vec<HookRan>,
     /// Turns of the daemons' loops.
     pub turns: u64,
 }
@@ -180,6 +201,7 @@ impl Record {
             misplaced: Vec::new(),
             history: Historian::default(),
             hooks: HookWatch::default(),
+            hooks_ran: Vec::new(),
             turns: 0,
         }
     }

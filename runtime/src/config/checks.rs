@@ -9,7 +9,7 @@ use turnip_core::{CheckConfig, CheckName, Initial, LastResort, Policy};
 
 use super::problem::{Collector, Place, Problem};
 use super::section::{Given, Section, Value};
-use super::values;
+use super::{argv, values};
 use crate::checks::{Check, Http, Kind, TlsFiles};
 
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
@@ -126,7 +126,7 @@ fn name(section: &mut Section, known: &mut Known, problems: &mut Collector) -> O
 
 fn kind(kind: &str, section: &mut Section, problems: &mut Collector) -> Option<Kind> {
     match kind {
-        "exec" => section.read("exec", problems, argv).map(Kind::Exec),
+        "exec" => section.read("exec", problems, exec).map(Kind::Exec),
         "tcp" => {
             section.read("tcp", problems, host_and_port).map(|(host, port)| Kind::Tcp(host, port))
         }
@@ -207,16 +207,8 @@ fn weight(given: &Given) -> Result<i32, String> {
     }
 }
 
-fn argv(given: &Given) -> Result<Vec<String>, String> {
-    let example = "there is no shell; write a list, the program first, as in [\"/usr/local/bin/check-api\", \"-q\"]";
-    let items = given.as_list().map_err(|_| example.to_owned())?;
-    let argv: Result<Vec<String>, _> =
-        items.iter().map(|item| item.as_text().map(str::to_owned)).collect();
-    match argv {
-        Ok(argv) if argv.first().is_none_or(String::is_empty) => Err(example.into()),
-        Ok(argv) if argv.iter().any(|text| text.contains('\0')) => Err(example.into()),
-        other => other,
-    }
+fn exec(given: &Given) -> Result<Vec<String>, String> {
+    argv::read(given, "[\"/usr/local/bin/check-api\", \"-q\"]")
 }
 
 fn host_and_port(given: &Given) -> Result<(String, u16), String> {

@@ -7,7 +7,7 @@ use turnip_core::{Hook, HookConfig, Hooks};
 
 use super::problem::Collector;
 use super::section::{Given, Section, Value};
-use super::{one_of, values};
+use super::{argv, one_of, values};
 
 /// How long a hook may take where nothing is said.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -90,22 +90,14 @@ fn prefix(hook: Hook) -> &'static str {
     }
 }
 
-/// A program by its whole path, and its arguments. No shell reads them.
+/// A program by its whole path, and its arguments.
 fn command(given: &Given) -> Result<Vec<String>, String> {
-    const FORM: &str =
-        "write the program and its arguments, as in [\"/usr/local/bin/notify\", \"{vip}\"]";
-    let items = given.as_list().map_err(|_| format!("not a list; {FORM}, no shell reads it"))?;
-    let texts: Result<Vec<String>, String> =
-        items.iter().map(|item| item.as_text().map(str::to_owned)).collect();
-    let command = texts?;
+    const EXAMPLE: &str = "[\"/usr/local/bin/notify\", \"{vip}\"]";
+    let command = argv::read(given, EXAMPLE)?;
     match command.first() {
-        None => Err(format!("empty; {FORM}")),
-        Some(program) if !program.starts_with('/') => {
-            Err(format!("{program:?} is no whole path; {FORM}: no PATH is searched for it"))
-        }
-        Some(_) if command.iter().any(|one| one.contains('\0')) => {
-            Err("with a zero byte in it, which no argument can have".into())
-        }
-        Some(_) => Ok(command),
+        Some(program) if !program.starts_with('/') => Err(format!(
+            "{program:?} is no whole path, and no PATH is searched for it; write it as in {EXAMPLE}"
+        )),
+        _ => Ok(command),
     }
 }

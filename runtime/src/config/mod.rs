@@ -11,6 +11,7 @@
 //! once ([`Problems`]).
 
 mod args;
+mod argv;
 mod behind;
 mod checks;
 mod etcd;

@@ -53,6 +53,9 @@ pub struct Durations {
     pub hand_over: u64,
     /// Until a free address is claimed by the last in rank.
     pub claims: u64,
+    /// How much later things may be in order again because of hooks. How long a gap may be that waits for them, they
+    /// tell themselves.
+    pub hooks: u64,
 }
 
 /// What a fault explains.
@@ -132,8 +135,7 @@ impl Durations {
             false => bears,
         };
         let outage = 4 * params.raft.election + 2 * renew + 2 * commit;
-        let hooks = plan.hook_time();
-        let hand_over = 2 * kernel + 2 * commit + 2 * hop + 2 * MS + hooks;
+        let hand_over = 2 * kernel + 2 * commit + 2 * hop + 2 * MS;
         Durations {
             silence: slow(lease + lease * rho / PPM),
             bears,
@@ -153,7 +155,8 @@ impl Durations {
             // It begins right after a renewal was answered, and when the other was heard lately.
             settle: slow(lease) + 3 * renew + hand_over,
             hand_over,
-            claims: params.hosts as u64 * renew / 2 + hooks,
+            claims: params.hosts as u64 * renew / 2,
+            hooks: plan.hook_time(),
         }
     }
 
@@ -161,7 +164,8 @@ impl Durations {
     /// there, and what settles after that.
     pub fn start(&self, plan: &Plan) -> u64 {
         let checked = plan.params.checks.map_or(0, |checks| checks.known_after().1);
-        plan.params.start_spread + 2 * self.outage + 2 * self.settle + S + checked
+        let hooks = 2 * self.hooks;
+        plan.params.start_spread + 2 * self.outage + 2 * self.settle + S + checked + hooks
     }
 
     /// A host falls silent and the store is well. Others wait for its lease; they may lose a race
@@ -182,7 +186,8 @@ impl Durations {
         let lasts = step.ends(plan.heal_at).saturating_sub(step.at);
         // A fault that meets another of the same host may end that, or last as long.
         let of_host = if is_alone(plan, step) { lasts } else { u64::MAX / 4 };
-        self.of_a_host(plan, &step.fault, of_host)
+        let mut allowance = self
+            .of_a_host(plan, &step.fault, of_host)
             .or_else(|| self.of_checks(plan, step))
             .or_else(|| self.of_a_kernel(plan, &step.fault))
             .or_else(|| self.of_the_store(plan, &step.fault, lasts))
@@ -191,7 +196,11 @@ impl Durations {
                 after_end: self.keepalive + self.return_of_host() + 2 * self.outage,
                 unsteady: true,
                 ..Self::nothing_said()
-            })
+            });
+        for window in [&mut allowance.after_begin, &mut allowance.after_end] {
+            *window = window.saturating_add(self.hooks);
+        }
+        allowance
     }
 
     /// A host that was away has a session of its own again, after that of its last boot has expired,
@@ -564,6 +573,9 @@ impl Allowance {
         if self.unsteady {
             return vec![(step.at, end.saturating_add(self.after_end))];
         }
-        vec![(step.at, step.at + self.after_begin), (end, end.saturating_add(self.after_end))]
+        vec![
+            (step.at, step.at.saturating_add(self.after_begin)),
+            (end, end.saturating_add(self.after_end)),
+        ]
     }
 }

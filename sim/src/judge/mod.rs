@@ -3,6 +3,7 @@
 pub mod allowance;
 mod failure;
 mod gaps;
+mod hooks;
 
 use turnip_core::placement::{self, Candidate};
 

@@ -17,6 +17,8 @@ pub struct HookParams {
     pub hang_permille: u64,
     /// How many in a thousand fail.
     pub fail_permille: u64,
+    /// A host on which each `before_assume` hangs.
+    pub broken_on: Option<usize>,
 }
 
 impl HookParams {
@@ -28,13 +30,16 @@ impl HookParams {
 
     /// Whether a `before_assume` may be one that does not end well, so that another host takes the VIP.
     pub fn may_fail(&self) -> bool {
-        self.fail_permille > 0 || self.hang_permille > 0 || self.takes_ms >= self.timeout_ms
+        self.fail_permille > 0 || self.hangs() || self.takes_ms >= self.timeout_ms
+    }
+
+    fn hangs(&self) -> bool {
+        self.hang_permille > 0 || self.broken_on.is_some()
     }
 
     /// How long a hook takes at most, in ns.
     pub fn longest(&self) -> u64 {
-        let hangs = self.hang_permille > 0;
-        let most = if hangs { self.timeout_ms } else { self.takes_ms.min(self.timeout_ms) };
+        let most = if self.hangs() { self.timeout_ms } else { self.takes_ms.min(self.timeout_ms) };
         most * MS
     }
 }

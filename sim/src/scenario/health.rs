@@ -76,7 +76,7 @@ fn fail(hosts: &[usize], every: Option<u64>) -> Fault {
     Fault::FailCheck { hosts: hosts.to_vec(), vip: 0, every }
 }
 
-fn failing_check() -> Plan {
+pub(super) fn failing_check() -> Plan {
     let mut plan = checked();
     plan.fault(8_000, 20_000, fail(&[0], None));
     plan.lasting(40 * S);

@@ -48,12 +48,27 @@ pub fn all() -> Vec<Scenario> {
             20 * S,
             what_a_killed_daemon_owed,
         ),
+        scenario(
+            "hook-that-hangs-at-one-candidate",
+            "rule 12.4: host 0 is drained, host 1's before_assume hangs for a second: the VIP goes on to host 2",
+            &[Mutant::SitsOnVip],
+            1_100 * MS,
+            hook_that_hangs_at_one_candidate,
+        ),
+        scenario(
+            "check-that-fails-beside-hooks",
+            "host 0's check fails, its before_release takes up to 800 ms, and the address waits for host 1's before_assume",
+            &[],
+            900 * MS,
+            check_that_fails,
+        ),
     ]
 }
 
 fn with_hooks(takes_ms: u64, timeout_ms: u64, hang_permille: u64) -> Plan {
     let mut plan = ranked();
-    plan.params.hooks = Some(HookParams { timeout_ms, takes_ms, hang_permille, fail_permille: 0 });
+    plan.params.hooks =
+        Some(HookParams { timeout_ms, takes_ms, hang_permille, fail_permille: 0, broken_on: None });
     plan.lasting(30 * S);
     plan
 }
@@ -76,6 +91,21 @@ fn hook_that_hangs() -> Plan {
     let mut plan = with_hooks(10, 10_000, 1_000);
     plan.fault(12_000, 18_000, Fault::Drain { host: 0 });
     plan.fault(12_100, 12_000, Fault::CutStore { host: 0 });
+    plan
+}
+
+fn hook_that_hangs_at_one_candidate() -> Plan {
+    let mut plan = with_hooks(10, 1_000, 0);
+    plan.params.hooks.iter_mut().for_each(|hooks| hooks.broken_on = Some(1));
+    plan.fault(8_000, 10_000, Fault::Drain { host: 0 });
+    plan
+}
+
+fn check_that_fails() -> Plan {
+    let hooks = with_hooks(800, 1_000, 0).params.hooks;
+    let mut plan = super::health::failing_check();
+    plan.params.hooks = hooks;
+    plan.lasting(40 * S);
     plan
 }
 

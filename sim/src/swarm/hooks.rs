@@ -16,5 +16,6 @@ pub fn params(rng: &mut Rng, params: &mut Params) {
         takes_ms: *rng.pick(&[0, 1, timeout_ms / 10, timeout_ms - 1]),
         hang_permille: per_mille(rng),
         fail_permille: per_mille(rng),
+        broken_on: (troubled && rng.chance(300)).then(|| rng.index(params.hosts)),
     });
 }

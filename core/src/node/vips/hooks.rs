@@ -379,10 +379,7 @@ impl Vips {
     ) -> Option<String> {
         let situation = &context.situation;
         let to = match departure {
-            Departure::Ending
-            | Departure::Drained
-            | Departure::Preferred
-            | Departure::Unwell => {
+            Departure::Ending | Departure::Drained | Departure::Preferred | Departure::Unwell => {
                 self.successor(context, index)
             }
             _ => situation.owner(index).filter(|owner| *owner != situation.own.name()).cloned(),

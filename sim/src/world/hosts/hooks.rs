@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use turnip_core::{Hook, HookEnd, HookId, HookRun, Owed, VipName};
 
 use crate::plan::AddressId;
-use crate::time::MS;
+use crate::record::HookRan;
+use crate::time::{MS, True};
 use crate::world::env::Env;
 use crate::world::event::{Event, HostEvent};
 use crate::world::ids::HostId;
@@ -25,6 +26,7 @@ struct Running {
     hook: Hook,
     vip: VipName,
     addresses: Vec<AddressId>,
+    since: True,
     slot: SlotId,
 }
 
@@ -39,7 +41,7 @@ impl Hosts {
     /// A process of the daemon begins: it kills the hooks of earlier ones, and reads what is owed.
     pub fn take_over_hooks(&mut self, host: HostId, env: &mut Env) -> Vec<Owed> {
         for (_, running) in std::mem::take(&mut self.list[host].hooks.running) {
-            self.hook_is_gone(host, &running, env);
+            self.hook_is_gone(host, &running, false, env);
             env.slots.release(running.slot);
         }
         env.record.hooks.restarted(host);
@@ -50,7 +52,7 @@ impl Hosts {
     pub fn cut_hooks_off(&mut self, host: HostId, env: &mut Env) {
         for (_, running) in std::mem::take(&mut self.list[host].hooks.running) {
             env.record.hooks.cut_off(host, &running.vip, running.hook);
-            self.hook_is_gone(host, &running, env);
+            self.hook_is_gone(host, &running, false, env);
         }
     }
 
@@ -71,13 +73,14 @@ impl Hosts {
         let ids =
             run.assignments.iter().filter_map(|one| env.layout.address_of(one.address.addr()));
         let addresses: Vec<AddressId> = ids.map(|(id, _)| *id).collect();
-        let running = Running { hook: run.hook, vip: run.vip.clone(), addresses, slot };
+        let (hook, vip, since) = (run.hook, run.vip.clone(), env.now());
+        let running = Running { hook, vip, addresses, since, slot };
         // Of a VIP that is not configured any more the address may be another's by now.
         let here = run.reason != "restart" && self.answers_one_of(host, &running, env);
         env.record.hooks.began(host, &run.vip, run.hook, here);
         env.count(|tally| &mut tally.hooks);
         env.trace(|| format!("host {host} runs {} of {}: {}", run.hook, run.vip, run.reason));
-        let (ends_in, end) = fate(&run, env);
+        let (ends_in, end) = fate(host, &run, env);
         self.list[host].hooks.running.insert((incarnation, run.id), running);
         let event = HostEvent::HookEnds { incarnation, id: run.id, end };
         match ends_in {
@@ -114,11 +117,14 @@ impl Hosts {
         let Some(running) = self.list[host].hooks.running.remove(&(incarnation, id)) else {
             return;
         };
-        self.hook_is_gone(host, &running, env);
+        self.hook_is_gone(host, &running, end.is_success(), env);
         env.slots.complete(running.slot, Reply::Hook(end));
     }
 
-    fn hook_is_gone(&self, host: HostId, running: &Running, env: &mut Env) {
+    fn hook_is_gone(&self, host: HostId, running: &Running, well: bool, env: &mut Env) {
+        let Running { addresses, hook, since, .. } = running;
+        let (addresses, hook, from, to) = (addresses.clone(), *hook, *since, env.now());
+        env.record.hooks_ran.push(HookRan { host, addresses, hook, from, to, well });
         let here = self.answers_one_of(host, running, env);
         env.record.hooks.ended(host, &running.vip, running.hook, here);
         env.trace(|| format!("host {host}: {} of {} has ended", running.hook, running.vip));
@@ -130,12 +136,13 @@ impl Hosts {
 }
 
 /// After how long a hook ends, none when it hangs until it is killed; and how.
-fn fate(run: &HookRun, env: &mut Env) -> (Option<u64>, HookEnd) {
+fn fate(host: HostId, run: &HookRun, env: &mut Env) -> (Option<u64>, HookEnd) {
     let now = env.now();
     let plan = std::rc::Rc::clone(&env.plan);
     let Some(params) = &plan.params.hooks else { return (Some(0), HookEnd::Succeeded) };
     let is_healed = now >= plan.heal_at;
-    if !is_healed && env.hook_rng.chance(params.hang_permille) {
+    let is_broken = run.hook == Hook::BeforeAssume && params.broken_on == Some(host);
+    if !is_healed && (is_broken || env.hook_rng.chance(params.hang_permille)) {
         return (None, HookEnd::Killed);
     }
     let takes = env.hook_rng.within(0..=params.takes_ms * MS);
