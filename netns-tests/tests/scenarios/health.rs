@@ -19,7 +19,7 @@ const SERVICE: &str = "127.0.0.1:8080";
 const METRICS: &str = "127.0.0.1:9464";
 
 /// What the address stands for on a host: it answers with 200, or with 503.
-struct Service {
+pub(crate) struct Service {
     works: Arc<AtomicBool>,
     _server: Background,
 }
@@ -41,7 +41,7 @@ impl Service {
         Ok(Service { works, _server: server })
     }
 
-    fn set(&self, works: bool) {
+    pub(crate) fn set(&self, works: bool) {
         self.works.store(works, Ordering::Relaxed);
     }
 }
@@ -56,19 +56,19 @@ fn answer(mut stream: TcpStream, works: bool) {
 }
 
 /// The lines of a VIP that depends on the service, and of the check.
-fn checked(last_resort: &str, fall: u32) -> Vec<String> {
+pub(crate) fn checked(last_resort: &str, fall: u32) -> Vec<String> {
     let lines = format!(
         "checks = [\"api\"]\nlast_resort = \"{last_resort}\"\n\n[[check]]\nname = \"api\"\nhttp = \"http://{SERVICE}/health\"\ninterval = \"200ms\"\nrise = 1\nfall = {fall}"
     );
     vec![lines]
 }
 
-fn with_checks(lines: Vec<String>) -> Plan {
+pub(crate) fn with_checks(lines: Vec<String>) -> Plan {
     let policy = Policy::Priority { preempt: true };
     with_settings(TurnipSettings { policy, vip_lines: lines, ..TurnipSettings::default() })
 }
 
-fn start(plan: Plan) -> Result<(Cluster, Vec<Service>)> {
+pub(crate) fn start(plan: Plan) -> Result<(Cluster, Vec<Service>)> {
     let mut cluster = Cluster::lay_out(plan)?;
     let hosts = 0..cluster.size();
     let services = hosts.map(|host| Service::start(&cluster, host)).collect::<Result<_>>()?;

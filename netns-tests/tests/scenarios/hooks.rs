@@ -14,7 +14,7 @@ use turnip_netns_tests::daemon::{Policy, TurnipSettings};
 use turnip_netns_tests::measure::Span;
 use turnip_netns_tests::plan::Plan;
 
-use crate::{VERY_LONG_LEASE, a_lease_passes, with_settings};
+use crate::{VERY_LONG_LEASE, a_lease_passes, health, with_settings};
 
 const ALL: [&str; 4] = ["before_assume", "after_assume", "before_release", "after_release"];
 
@@ -170,6 +170,30 @@ fn a_move_runs_the_hooks_of_both_hosts_in_order_and_tells_them_all() -> Result<(
     let status = cluster.status()?;
     let token = status["vips"]["api"]["token"].to_string();
     ensure!(told.contains(&format!("TURNIP_HOOK_TOKEN={token}\n")), "{told} {status}");
+    cluster.conclude(from, Outcome::moved())
+}
+
+#[test]
+fn a_check_that_fails_moves_the_address_by_the_hooks_of_an_orderly_move() -> Result<()> {
+    let script = Script::new()?;
+    let lines = [script.lines("5s"), health::checked("keep", 1)].concat();
+    let (mut cluster, services) = health::start(health::with_checks(lines))?;
+    cluster.wait_for_owner_among(|host| host == 0)?;
+    cluster.wait("its after_assume has ended", || {
+        Ok(script.said(0).last().is_some_and(|line| line.starts_with("ends after_assume")))
+    })?;
+    script.forget();
+    let from = cluster.note("the service of h1 fails");
+    services[0].set(false);
+    let next = cluster.wait_for_owner_among(|host| host != 0)?;
+    let released = ["before_release", "after_release"].map(|hook| {
+        ["begins", "ends"].map(|what| format!("{what} {hook} check-failed h{}", next + 1))
+    });
+    let assumed = ["before_assume", "after_assume"]
+        .map(|hook| ["begins", "ends"].map(|what| format!("{what} {hook} handed-over h1")));
+    cluster.wait("all hooks have ended", || {
+        Ok(script.said(0) == released.concat() && script.said(next) == assumed.concat())
+    })?;
     cluster.conclude(from, Outcome::moved())
 }
 
