@@ -660,7 +660,7 @@ fn a_hook_that_could_not_be_run_is_refused() {
                 "not a list; there is no shell; write the program and its arguments",
             ),
             (6, "vip.after_assume", "\"notify\" is no whole path"),
-            (7, "vip.before_release", "empty"),
+            (7, "vip.before_release", "names no program"),
             (8, "vip.after_release", "not a text"),
         ],
     );
