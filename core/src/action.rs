@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::heartbeat::{Addressee, HeartbeatKeys};
+use crate::hook::HookAction;
 use crate::kernel::{Assignment, KernelOp};
 use crate::report::Report;
 use crate::store::Txn;
@@ -61,6 +62,8 @@ pub enum Action {
         /// When they may no longer be announced.
         deadline: Instant,
     },
+    /// Run a VIP's hook, end one, or write down what is owed (rule 12).
+    Hook(HookAction),
     /// Send a heartbeat to each of these, with what of theirs is acknowledged.
     Beat(Vec<Addressee>),
     /// Authenticate heartbeats with these keys from now on.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::check::{CheckConfig, LastResort};
+use crate::hook::Hooks;
 use crate::kernel::Assignment;
 use crate::lease::{Backstop, Lease};
-use crate::name::{ClusterName, HostId, NodeName, VipName};
+use crate::name::{CheckName, ClusterName, HostId, NodeName, VipName};
 use crate::records::LinkLocal;
 
 /// Whether every link may have the address.
@@ -38,6 +40,8 @@ pub struct NodeConfig {
     /// The VIPs that it can take; no name and no address twice, but a link-local address once on
     /// each interface.
     pub vips: Vec<VipConfig>,
+    /// The checks of what stands behind them; no name twice.
+    pub checks: Vec<CheckConfig>,
     /// How often what it holds is announced again (rule 8.16); none for never.
     pub announce_every: Option<Duration>,
     /// How it hears the others past the store; none where it does not (rule 10).
@@ -73,6 +77,12 @@ pub struct VipConfig {
     pub require_carrier: bool,
     /// Whether connections through its addresses are left alone when it has left this node.
     pub keep_connections: bool,
+    /// The checks on which it depends, beside those of the whole node.
+    pub checks: BTreeSet<CheckName>,
+    /// What becomes of it when they fail wherever it could be.
+    pub last_resort: LastResort,
+    /// What is run beside what becomes of it (rule 12).
+    pub hooks: Hooks,
 }
 
 /// One address of a VIP, as one node has it.
@@ -217,6 +227,9 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            checks: BTreeSet::new(),
+            last_resort: LastResort::Keep,
+            hooks: Hooks::new(),
         }
     }
 

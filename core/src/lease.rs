@@ -35,6 +35,14 @@ pub(crate) const REMOVE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 pub(crate) const LIST_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long a VIP is left alone at most after the kernel refused it.
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// For how long what fell twice must be well until that is believed; twice that for each further time,
+/// up to the longest (rules 7.7 and 11.3).
+const HOLD_DOWN: Duration = Duration::from_secs(10);
+const HOLD_DOWN_MAX: Duration = Duration::from_secs(600);
+/// Being well for so long takes one such time back.
+pub(crate) const FALL_FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// How soon the others are told that a check fails for another reason than it did.
+pub(crate) const REASON_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// A snapshot may take this long at least, at the first attempt.
 const SNAPSHOT_TIME_MIN: Duration = Duration::from_millis(100);
 /// The time that a snapshot may take is doubled up to this, or up to [`SNAPSHOT_RENEWS`] where that is
@@ -54,6 +62,16 @@ pub(crate) const FEW_NODES: usize = 10;
 /// doubling up to a minute (rule 7.3).
 pub(crate) fn back_off(refusals: u32) -> Duration {
     Duration::from_secs(1 << refusals.min(6)).min(BACK_OFF_MAX)
+}
+
+/// For how long what has fallen so many times lately must be well until that is believed: the first time
+/// counts for nothing, the second for 10 s, and each further one for twice that, up to ten minutes (rules
+/// 7.7 and 11.3).
+pub fn hold_down(falls: u32) -> Duration {
+    match falls.checked_sub(2) {
+        None => Duration::ZERO,
+        Some(more) => (HOLD_DOWN * (1 << more.min(6))).min(HOLD_DOWN_MAX),
+    }
 }
 
 /// After an outage of the store another node gets so long to be heard before it may be expired (rule
@@ -457,6 +475,9 @@ pub fn by_name(lease: &Lease) -> Vec<(&'static str, Vec<Duration>)> {
         ("refused removal", vec![REMOVE_AGAIN_AFTER]),
         ("failed listing", vec![LIST_AGAIN_AFTER]),
         ("back-off", vec![back_off(0), back_off(u32::MAX)]),
+        ("hold-down", vec![hold_down(2), hold_down(u32::MAX)]),
+        ("a fall forgotten", vec![FALL_FORGOTTEN_AFTER]),
+        ("another reason", vec![REASON_AGAIN_AFTER]),
         ("announcements", [&ANNOUNCE_AGAIN_AFTER[..], &[ANNOUNCE_EVERY]].concat()),
         ("defence", vec![DEFEND_AGAIN_AFTER]),
         ("conflict over", vec![CONFLICT_OVER_AFTER]),

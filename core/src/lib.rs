@@ -32,11 +32,13 @@
 mod action;
 pub mod adapter;
 mod causes;
+mod check;
 pub mod compaction;
 mod config;
 mod contradiction;
 mod heartbeat;
 mod history;
+mod hook;
 mod kernel;
 mod keys;
 pub mod lease;
@@ -61,10 +63,12 @@ mod virtual_mac;
 pub use action::{Action, Exit, OpId, TxnId};
 pub use adapter::Adapter;
 pub use causes::Causes;
+pub use check::{Attempt, CheckConfig, CheckState, Initial, LastResort};
 pub use compaction::Compaction;
 pub use config::{HeartbeatConfig, NodeConfig, Policy, VipAddress, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
 pub use history::{HISTORY_SLOTS, HistoryRecord, Transition, Why};
+pub use hook::{Hook, HookAction, HookConfig, HookEnd, HookId, HookRun, Hooks, Owed, OwedStage};
 pub use kernel::{
     Assignment, Conflict, KernelError, KernelEvent, KernelOp, KernelOutcome, Link, Listing, Mac,
     PresentAddress,
@@ -73,8 +77,8 @@ pub use keys::{KeyKind, Keys};
 pub use lease::{Backstop, Lease, LeaseError};
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
-pub use name::{ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
-pub use node::{Node, NodeStanding, VipStanding, transitions_in_markdown};
+pub use name::{CheckName, ClusterName, HostId, NameError, NodeName, Revision, SessionId, VipName};
+pub use node::{CheckStanding, Node, NodeStanding, VipStanding, transitions_in_markdown};
 pub use report::{Level, NO_NEWS, Report};
 pub use silenced::Silenced;
 pub use store::{

@@ -217,6 +217,44 @@ mutants! {
     UnheldTakenForHeld: "rule 10.10",
     /// A node that does not hear of its VIPs is acknowledged.
     DeafAcknowledged: "rule 10.10",
+    /// An interface that comes and goes is trusted as soon as it is there.
+    FlapsForgotten: "rule 7.7",
+    /// One attempt makes a check up or down.
+    OneAttemptIsEnough: "rule 11.1",
+    /// A check that was not tried yet is as good as one that passes.
+    UntriedTakenForUp: "rule 11.2",
+    /// A check that falls again and again is believed as soon as it passes.
+    HoldDownIgnored: "rule 11.3",
+    /// A check that fails changes nothing.
+    ChecksIgnored: "rule 11.4",
+    /// A VIP whose checks fail everywhere is given free although it is to be kept.
+    LastResortIgnored: "rule 11.4",
+    /// A VIP whose checks fail is given up for a host where they fail as well.
+    FailingLeftForFailing: "rule 11.4",
+    /// The weight of a check that fails is not taken from anything.
+    WeightIgnored: "rule 11.5",
+    /// A VIP's hook begins while another one of its runs.
+    HooksInParallel: "rule 12.1",
+    /// The kernel is asked for a VIP while its `before_assume` runs.
+    AssumeBesideHook: "rule 12.2",
+    /// A VIP is taken when its `before_assume` has ended, whatever has come to be meanwhile.
+    AssumeWithoutLook: "rule 12.3",
+    /// A host takes a VIP although its `before_assume` failed.
+    HookFailureIgnored: "rule 12.4",
+    /// A planned move does not wait for `before_release`.
+    MoveBesideHook: "rule 12.5",
+    /// What must go at once waits for `before_release`.
+    ForcedWaitsForHook: "rule 12.5",
+    /// A `before_release` goes on when what it was for has been taken away.
+    HookOutlivesRelease: "rule 12.6",
+    /// What has not begun is run although something else was decided since.
+    SupersededRuns: "rule 12.7",
+    /// A node ends while hooks run.
+    ExitBesideHooks: "rule 12.8",
+    /// Nothing is written down of what is owed.
+    NothingOwed: "rule 12.9",
+    /// What an earlier process owed is not run.
+    OwedForgotten: "rule 12.9",
     /// Another configuration takes the place of what is still on an interface.
     RedefinedWhileHeld: "rule 14.2, interleaving 22",
     /// What is new in the configuration is assumed before all that was published earlier is known.

@@ -91,6 +91,10 @@ name! {
     /// The name of a cluster: hosts with the same one share their VIPs.
     ClusterName
 }
+name! {
+    /// The name of a check of what stands behind addresses.
+    CheckName
+}
 
 /// A revision of the whole store. It only grows.
 #[derive(

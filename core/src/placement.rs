@@ -26,16 +26,48 @@ pub struct Candidate {
     /// Its name.
     pub name: NodeName,
     /// Its share under `spread`.
-    pub weight: u32,
+    pub weight: Weight,
     /// Its priority for this VIP under `priority`.
     pub priority: u32,
+    /// A check of what stands behind the VIP fails there, for this reason: it takes it when nobody is
+    /// better (rule 11.4).
+    pub unwell: Option<String>,
     /// The raft term in which its host's etcd member says that it leads, if it does.
     pub leads_term: Option<u64>,
     /// When it last tried to hold the VIP its kernel refused, as of this revision.
     pub failed_at: Option<Revision>,
 }
 
+/// A node's share under `spread`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Weight {
+    /// Of all VIPs.
+    pub of_node: u32,
+    /// Of this VIP, where the node knows of such.
+    pub of_vip: Option<u32>,
+}
+
+impl From<u32> for Weight {
+    fn from(weight: u32) -> Self {
+        Weight { of_node: weight, of_vip: Some(weight) }
+    }
+}
+
 impl Candidate {
+    /// Whether its checks pass, and its last attempt to hold the VIP did not fail.
+    pub fn is_well(&self, pin: Option<&Pin>) -> bool {
+        self.behind(pin).is_none()
+    }
+
+    /// Why it comes after those that are well.
+    pub fn behind(&self, pin: Option<&Pin>) -> Option<Unfit> {
+        match &self.unwell {
+            _ if self.fails(pin) => Some(Unfit::LastAttemptFailed),
+            Some(why) => Some(Unfit::LastResort(why.clone())),
+            None => None,
+        }
+    }
+
     /// Whether its last attempt to hold the VIP failed, so that nobody gives up for it a VIP that
     /// works (rule 7.7). A pin to it that was written later is worth another attempt.
     pub fn fails(&self, pin: Option<&Pin>) -> bool {
@@ -60,6 +92,8 @@ pub enum Unfit {
     Blocked(String),
     /// Its definition of the VIP is another one.
     DefinedOtherwise,
+    /// A check fails there, for the reason that it gives: it takes the VIP when nobody is better.
+    LastResort(String),
     /// It could take the VIP, but its kernel refused when it last tried (rule 7.7).
     LastAttemptFailed,
 }
@@ -71,7 +105,7 @@ impl fmt::Display for Unfit {
             Unfit::Drained => "it is drained",
             Unfit::Retiring => "it is stopping, or was drained until now",
             Unfit::NotConfigured => "it is not configured there",
-            Unfit::Blocked(why) => why,
+            Unfit::Blocked(why) | Unfit::LastResort(why) => why,
             Unfit::DefinedOtherwise => "it is defined in another way there",
             Unfit::LastAttemptFailed => {
                 "its kernel refused the address when it last tried; another pin has it try once more"
@@ -102,16 +136,23 @@ pub fn candidate(
         return Err(Unfit::Retiring);
     }
     let offer = record.vips.get(vip).ok_or(Unfit::NotConfigured)?;
-    if let Some(why) = &offer.blocked {
-        return Err(Unfit::Blocked(crate::text::shown(why)));
+    let unwell = offer.blocked.as_ref().map(|why| crate::text::shown(why));
+    if let Some(why) = &unwell
+        && !offer.last_resort
+    {
+        return Err(Unfit::Blocked(why.clone()));
     }
     if offer.digest != digest {
         return Err(Unfit::DefinedOtherwise);
     }
     Ok(Candidate {
         name: name.clone(),
-        weight: record.weight,
+        weight: Weight {
+            of_node: record.weight,
+            of_vip: record.weighs_vips.then(|| offer.weight.unwrap_or(record.weight)),
+        },
         priority: offer.priority,
+        unwell,
         leads_term: record.member.as_ref().and_then(MemberRecord::leads_term),
         failed_at: offer.failed_at,
     })
@@ -122,7 +163,8 @@ pub fn candidate(
 ///
 /// `owner` is who has it now: it stays first where the policy has no reason to move it. `pinned`
 /// is where an operator wants it; a pin to a node that is no candidate is of no effect. A node whose
-/// last attempt failed comes after all others.
+/// last attempt failed comes after all others, and before these the nodes whose checks fail: of them the
+/// owner is the most wanted, so that nobody gives up what fails for what fails as well (rule 11.4).
 pub fn rank(
     policy: Policy,
     vip: &VipName,
@@ -132,6 +174,11 @@ pub fn rank(
 ) -> Vec<NodeName> {
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
     let owns = |candidate: &Candidate| Some(&candidate.name) == owner;
+    let by_vip = candidates.iter().all(|candidate| candidate.weight.of_vip.is_some());
+    let score = |vip: &VipName, candidate: &Candidate| {
+        let Weight { of_node, of_vip } = candidate.weight;
+        score(vip, &candidate.name, of_vip.filter(|_| by_vip).unwrap_or(of_node))
+    };
     match policy {
         Policy::Leader => {
             // Rendezvous hashing breaks the tie among those that do not lead, so that VIPs whose
@@ -145,7 +192,11 @@ pub fn rank(
             (Reverse(!preempt && owns(c)), Reverse(c.priority), Reverse(owns(c)), c.name.clone())
         }),
     }
-    ranked.sort_by_key(|c| (c.fails(pinned), Some(&c.name) != pinned.map(|pin| &pin.node)));
+    ranked.sort_by_key(|c| {
+        let is_unwell = c.unwell.is_some();
+        let is_pinned = Some(&c.name) == pinned.map(|pin| &pin.node);
+        (c.fails(pinned), is_unwell, is_unwell && !owns(c), !is_pinned)
+    });
     ranked.into_iter().map(|candidate| candidate.name.clone()).collect()
 }
 
@@ -153,11 +204,11 @@ pub fn rank(
 /// VIP and node: a node that joins or leaves changes only its own scores, so only its share moves.
 ///
 /// Scaled to an integer: of two candidates, every host finds the same one greater.
-fn score(vip: &VipName, candidate: &Candidate) -> u128 {
-    let hash = xxh3_64(format!("{vip}\0{}", candidate.name).as_bytes());
+fn score(vip: &VipName, node: &NodeName, weight: u32) -> u128 {
+    let hash = xxh3_64(format!("{vip}\0{node}").as_bytes());
     // 53 bits, the middle of each step: never 0, never 1.
     let u = ((hash >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-    let score = f64::from(candidate.weight) / -libm::log(u);
+    let score = f64::from(weight) / -libm::log(u);
     (score * 1e9) as u128
 }
 
@@ -171,7 +222,14 @@ mod tests {
 
     fn node(name: &str) -> Candidate {
         let name = name.parse().unwrap();
-        Candidate { name, weight: 100, priority: 0, leads_term: None, failed_at: None }
+        Candidate {
+            name,
+            weight: 100.into(),
+            priority: 0,
+            unwell: None,
+            leads_term: None,
+            failed_at: None,
+        }
     }
 
     fn first(policy: Policy, vip: &str, candidates: &[Candidate], owner: Option<&str>) -> String {
@@ -196,9 +254,14 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            checks: [].into(),
+            last_resort: crate::check::LastResort::Keep,
+            hooks: crate::hook::Hooks::new(),
         };
         let fit = NodeRecord {
             vips: [(vip.clone(), VipOffer::of(&config, "d".into()))].into(),
+            checks: BTreeMap::new(),
+            weighs_vips: true,
             weight: 50,
             drained: false,
             member: Some(MemberRecord { id: "1".into(), leader: true, term: 4 }),
@@ -209,8 +272,9 @@ mod tests {
         let of = |record: &NodeRecord| candidate(&name, Some(record), false, &vip, "d");
         let expected = Candidate {
             name: name.clone(),
-            weight: 50,
+            weight: 50.into(),
             priority: 7,
+            unwell: None,
             leads_term: Some(4),
             failed_at: None,
         };
@@ -224,18 +288,48 @@ mod tests {
         let mut blocked = fit.clone();
         blocked.vips.get_mut(&vip).unwrap().blocked = Some("the interface is down".into());
         assert_eq!(of(&blocked), Err(Unfit::Blocked("the interface is down".into())));
+        blocked.vips.get_mut(&vip).unwrap().last_resort = true;
+        assert_eq!(of(&blocked).unwrap().unwell.as_deref(), Some("the interface is down"));
         assert_eq!(candidate(&name, Some(&fit), false, &vip, "e"), Err(Unfit::DefinedOtherwise));
     }
 
     #[test]
     fn spread_gives_each_node_a_share_by_weight() {
         let mut candidates = vec![node("a"), node("b"), node("c")];
-        candidates[2].weight = 200;
+        candidates[2].weight = 200.into();
         let owners = spread(&candidates);
         let share = |name| owners.values().filter(|owner| *owner == name).count();
         assert!((600..900).contains(&share("a")), "{}", share("a"));
         assert!((600..900).contains(&share("b")), "{}", share("b"));
         assert!((1_350..1_650).contains(&share("c")), "{}", share("c"));
+    }
+
+    /// Rule 11.5.
+    #[test]
+    fn a_share_of_one_vip_counts_where_all_know_of_such() {
+        let mut candidates = vec![node("a"), node("b")];
+        candidates[0].weight = Weight { of_node: 100, of_vip: Some(0) };
+        assert!(spread(&candidates).values().all(|owner| owner == "b"));
+        candidates[1].weight = Weight { of_node: 100, of_vip: None };
+        let (owners, plain) = (spread(&candidates), spread(&[node("a"), node("b")]));
+        assert_eq!(owners, plain, "an older turnip ranks by the nodes' shares");
+    }
+
+    /// Rule 11.4.
+    #[test]
+    fn who_fails_its_checks_comes_after_all_that_are_well_and_of_these_the_owner_comes_first() {
+        let mut candidates = vec![node("a"), node("b"), node("c")];
+        let policy = Policy::Priority { priority: 0, preempt: true };
+        (candidates[0].priority, candidates[1].priority) = (20, 10);
+        candidates[0].unwell = Some("refused".into());
+        assert_eq!(first(policy, "v", &candidates, Some("a")), "b");
+        candidates[1].unwell = Some("refused".into());
+        candidates[2].failed_at = Some(Revision(7));
+        assert_eq!(first(policy, "v", &candidates, Some("b")), "b", "as good as the others");
+        assert_eq!(first(policy, "v", &candidates, None), "a", "by policy");
+        let pin = Pin { node: "c".parse().unwrap(), since: Revision(8) };
+        let ranked = rank(policy, &"v".parse().unwrap(), &candidates, None, Some(&pin));
+        assert_eq!(ranked[0].as_str(), "c", "an operator wants another attempt");
     }
 
     #[test]

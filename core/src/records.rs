@@ -13,10 +13,11 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::check::CheckState;
 use crate::config::{Policy, VipConfig};
 use crate::heartbeat::HeartbeatKeys;
 use crate::lease::Lease;
-use crate::name::{HostId, NodeName, Revision, SessionId, VipName};
+use crate::name::{CheckName, HostId, NodeName, Revision, SessionId, VipName};
 use crate::text;
 
 /// A value in etcd, and the versions of it.
@@ -129,8 +130,15 @@ impl SessionRecord {
 pub struct NodeRecord {
     /// The VIPs that the node is configured with.
     pub vips: BTreeMap<VipName, VipOffer>,
+    /// The checks of what stands behind them, for people; nothing is decided by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<CheckName, CheckRecord>,
     /// Its share under `spread`, relative to the others'. 0 takes nothing that another can.
     pub weight: u32,
+    /// It knows that a VIP may have a share of its own (rule 11.5). While some turnip does not, nobody
+    /// goes by these, or two would hand a VIP to each other without end.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub weighs_vips: bool,
     /// It sees that an operator drains it, or it stops, and holds nothing.
     pub drained: bool,
     /// The etcd member on its host.
@@ -168,6 +176,9 @@ pub struct VipOffer {
     /// This node's under the policy `priority`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: u32,
+    /// This node's share of it under `spread`, where that differs from that of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
     /// At which revision the node first published these addresses under this name in its session;
     /// absent in that publication, whose own revision it is. It is the VIP's and not the record's:
     /// another VIP that comes or goes takes nothing from the right of the first.
@@ -176,6 +187,10 @@ pub struct VipOffer {
     /// Why the node cannot take it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+    /// Only checks are why: it takes it all the same, when nobody is better (rule 11.4). An older turnip
+    /// takes it for blocked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub last_resort: bool,
     /// What an operator should see to on the node, although it can take the VIP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
@@ -188,6 +203,9 @@ pub struct VipOffer {
     /// gives up a VIP that works for such a node (rule 7.7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Revision>,
+    /// That is for an interface that comes and goes, and is over by itself.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unsteady: bool,
 }
 
 impl VipOffer {
@@ -231,11 +249,14 @@ impl VipOffer {
             links,
             policy: vip.policy.into(),
             priority,
+            weight: None,
             defined_at: None,
             blocked: None,
+            last_resort: false,
             notice: None,
             yields: false,
             failed_at: None,
+            unsteady: false,
         }
     }
 }
@@ -247,6 +268,19 @@ fn links(vip: &VipConfig) -> (Option<Arc<str>>, LinkLocal) {
         0 | 1 => (all.pop_first().map(|(interface, _)| interface), BTreeMap::new()),
         _ => (None, all),
     }
+}
+
+/// How one of a node's checks stands.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct CheckRecord {
+    /// What it is.
+    pub state: CheckState,
+    /// Since when, by the node's wall clock, in ms since 1970; 0 for since it was started.
+    #[serde(default)]
+    pub since_unix_ms: u64,
+    /// Why it is down.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// The part of a VIP's policy that is the same on all hosts: not a node's own priority.

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::check::CheckState;
+use crate::hook::{Hook, HookEnd};
 use crate::kernel::{Assignment, Mac};
-use crate::name::{NodeName, Revision, SessionId, VipName};
+use crate::name::{CheckName, NodeName, Revision, SessionId, VipName};
 use crate::silenced::Silenced;
 use crate::transition::{Arrival, Departure};
 
@@ -189,6 +191,26 @@ pub enum Report {
         /// The VIP.
         vip: VipName,
     },
+    /// A check is up or down by now (rule 11).
+    Checked {
+        /// Which.
+        check: CheckName,
+        /// What it is.
+        state: CheckState,
+        /// Why it is down.
+        why: String,
+        /// Nothing was known of it before.
+        is_first: bool,
+    },
+    /// An interface is back that was away several times lately: others that work keep the VIP (rule 7.7).
+    Unsteady {
+        /// The VIP.
+        vip: VipName,
+        /// The interface.
+        interface: Arc<str>,
+        /// For how long it is to stay.
+        hold_down: Duration,
+    },
     /// Another machine says that it has an address which is held here (rule 8.18).
     Conflict {
         /// The address.
@@ -197,6 +219,24 @@ pub enum Report {
         heard_on: Arc<str>,
         /// The other one.
         mac: Mac,
+    },
+    /// A hook is run (rule 12).
+    HookStarted {
+        /// The VIP.
+        vip: VipName,
+        /// Which.
+        hook: Hook,
+        /// Why, as it is told.
+        reason: &'static str,
+    },
+    /// It has ended.
+    HookEnded {
+        /// The VIP.
+        vip: VipName,
+        /// Which.
+        hook: Hook,
+        /// How.
+        end: HookEnd,
     },
     /// An IP of the VIP is on the host elsewhere than turnip puts it, or with another prefix length.
     Double {
@@ -292,6 +332,7 @@ impl Report {
             | Report::Expired { .. }
             | Report::Repairing { .. }
             | Report::Conflict { .. }
+            | Report::Checked { state: CheckState::Down, .. }
             | Report::Double { held: true, .. }
             | Report::FenceStays { .. }
             | Report::Stray { .. }
@@ -299,6 +340,7 @@ impl Report {
             | Report::StoreChanged { .. }
             | Report::SessionReplaced { .. }
             | Report::NameContested { .. } => Level::Warn,
+            Report::HookEnded { end, .. } if !end.is_success() => Level::Warn,
             Report::Forfeiting { departure, .. } if !departure.is_orderly() => Level::Warn,
             Report::KernelFails { .. }
             | Report::Blocked { .. }
@@ -364,7 +406,9 @@ impl fmt::Display for Report {
             ),
             Report::KernelFails { vip, why } => write!(f, "{vip}: {why}"),
             Report::Blocked { vip, why } => write!(f, "cannot hold {vip} here: {why}"),
+            Report::HookStarted { .. } | Report::HookEnded { .. } => self.tell_of_hooks(f),
             Report::Unblocked { vip } => write!(f, "can hold {vip} here again"),
+            Report::Checked { .. } | Report::Unsteady { .. } => self.tell_of_health(f),
             Report::Conflict { .. }
             | Report::Double { .. }
             | Report::DoubleGone { .. }
@@ -424,6 +468,23 @@ impl Report {
         }
     }
 
+    /// What is told of checks, and of what comes and goes.
+    fn tell_of_health(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::Checked { check, state: CheckState::Down, why, .. } => {
+                write!(f, "check {check} fails: {why}")
+            }
+            Report::Checked { check, is_first: true, .. } => write!(f, "check {check} passes"),
+            Report::Checked { check, .. } => write!(f, "check {check} passes again"),
+            Report::Unsteady { vip, interface, hold_down } => write!(
+                f,
+                "{interface} is back, and was away several times lately: nobody gives {vip} up for this host until it has stayed for {} s",
+                hold_down.as_secs()
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// What is told of the own session that is not renewed, and of others' that are over.
     fn tell_of_sessions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -463,6 +524,20 @@ impl Report {
                 f,
                 "the session of {node} has ended, by an orderly stop or another host: {silence}"
             ),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is told of hooks (rule 12).
+    fn tell_of_hooks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::HookStarted { vip, hook, reason } => {
+                write!(f, "running {hook} of {vip}: {reason}")
+            }
+            Report::HookEnded { vip, hook, end: HookEnd::Succeeded } => {
+                write!(f, "{hook} of {vip} has ended")
+            }
+            Report::HookEnded { vip, hook, end } => write!(f, "{hook} of {vip} failed: {end}"),
             _ => Ok(()),
         }
     }

@@ -45,6 +45,8 @@ pub enum Departure {
     Drained,
     /// The kernel cannot hold it: the interface is down, or the address is refused.
     Blocked,
+    /// A check of what stands behind it fails.
+    Unwell,
     /// Another VIP has one of its addresses.
     AddressConflict,
     /// The node has published it otherwise.
@@ -69,13 +71,14 @@ pub enum Departure {
 
 impl Departure {
     /// All of them.
-    pub const ALL: [Departure; 16] = [
+    pub const ALL: [Departure; 17] = [
         Departure::NotRenewed,
         Departure::NoSession,
         Departure::KernelLate,
         Departure::Ending,
         Departure::Drained,
         Departure::Blocked,
+        Departure::Unwell,
         Departure::AddressConflict,
         Departure::Redefined,
         Departure::Reconfigured,
@@ -109,6 +112,7 @@ impl Departure {
             Departure::Ending => "ending",
             Departure::Drained => "drained",
             Departure::Blocked => "blocked",
+            Departure::Unwell => "check-failed",
             Departure::AddressConflict => "address-conflict",
             Departure::Redefined => "redefined",
             Departure::Reconfigured => "reconfigured",

@@ -125,6 +125,9 @@ fn the_digest_of_a_definition_is_what_it_always_was() {
         defend: false,
         require_carrier: true,
         keep_connections: false,
+        checks: std::collections::BTreeSet::new(),
+        last_resort: turnip_core::LastResort::Keep,
+        hooks: turnip_core::Hooks::new(),
     };
     let digests = [
         vip(Policy::Leader),

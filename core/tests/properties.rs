@@ -12,15 +12,31 @@ use proptest::prelude::*;
 use turnip_core::*;
 use world::{config, vip};
 
+const SECOND: Duration = Duration::from_secs(1);
+
 fn three_vips() -> NodeConfig {
     let priority = |preempt| Policy::Priority { priority: 1, preempt };
-    let defended = VipConfig { defend: true, ..vip("v0", "10.0.0.50/32", priority(false)) };
+    let defended = VipConfig {
+        defend: true,
+        checks: ["api".parse().unwrap()].into(),
+        ..vip("v0", "10.0.0.50/32", priority(false))
+    };
+    let check = CheckConfig {
+        name: "api".parse().unwrap(),
+        rise: 1,
+        fall: 1,
+        initial: Initial::Up,
+        weight: None,
+        whole_node: false,
+    };
+    let hook = |hook| (hook, HookConfig { timeout: SECOND, ignores_failure: false });
     let vips = vec![
-        defended,
+        VipConfig { hooks: Hook::ALL.map(hook).into(), ..defended },
         vip("v1", "10.0.0.51/32 fd00::51/128", priority(true)),
         vip("v2", "10.0.0.52/32", Policy::Leader),
     ];
-    NodeConfig { announce_every: Some(Duration::from_secs(2)), ..config("a", vips) }
+    let announce_every = Some(Duration::from_secs(2));
+    NodeConfig { announce_every, checks: vec![check], ..config("a", vips) }
 }
 
 fn with_lifetimes() -> NodeConfig {

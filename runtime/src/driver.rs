@@ -9,11 +9,11 @@ use futures::future::{Either, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, LocalBoxStream};
 use futures::{FutureExt, Stream, StreamExt, select_biased};
 use turnip_core::{
-    Action, Datagram, Exit, Instant, KernelEvent, KernelOutcome, MemberStatus, Node, NodeName,
-    OpId, Report, StoreError, TxnId, TxnResponse, Update,
+    Action, Datagram, Exit, HookAction, HookEnd, HookId, Instant, KernelEvent, KernelOutcome,
+    MemberStatus, Node, NodeName, OpId, Report, StoreError, TxnId, TxnResponse, Update,
 };
 
-use crate::seams::{Clock, Command, Kernel, Peers, Store};
+use crate::seams::{Clock, Command, Hooks, Kernel, Peers, Store};
 
 /// What somebody who watches the driver is shown.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ enum Answer {
     Member(Result<MemberStatus, StoreError>),
     Kernel(OpId, KernelOutcome),
     Announced,
+    HookEnded(HookId, HookEnd),
 }
 
 /// Something for the node.
@@ -48,10 +49,12 @@ enum Input {
 ///
 /// `observe` sees every report and every turn of the loop. Input is taken in a fixed order of
 /// preference and one piece at a time, with the clock read after it is in hand.
+#[expect(clippy::too_many_arguments, reason = "one for each seam")]
 pub async fn run(
     mut node: Node,
     store: &impl Store,
     kernel: &impl Kernel,
+    hooks: &impl Hooks,
     peers: &impl Peers,
     clock: &impl Clock,
     commands: impl Stream<Item = Command>,
@@ -83,6 +86,14 @@ pub async fn run(
                     kernel.announce(addresses, deadline).map(|()| Answer::Announced).boxed_local(),
                 ),
                 Action::EndConnections { addresses } => kernel.end_connections(addresses),
+                Action::Hook(HookAction::Owe(owed)) => hooks.owe(owed),
+                Action::Hook(HookAction::Paid(vip)) => hooks.paid(&vip),
+                Action::Hook(HookAction::Kill(id)) => hooks.kill(id),
+                Action::Hook(HookAction::Run(run)) => {
+                    let id = run.id;
+                    answers
+                        .push(hooks.run(run).map(move |e| Answer::HookEnded(id, e)).boxed_local());
+                }
                 Action::Beat(to) => peers.send(to),
                 Action::UseKeys(keys) => peers.use_keys(keys),
                 Action::Report(report) => observe(Observation::Report(&report)),
@@ -113,12 +124,14 @@ pub async fn run(
                 node.handle_kernel_outcome(id, outcome, now);
             }
             Input::Answer(Answer::Announced) => {}
+            Input::Answer(Answer::HookEnded(id, end)) => node.handle_hook_ended(id, &end, now),
             Input::Datagram(from, datagram) => node.handle_datagram(&from, &datagram, now),
             Input::Event(event) => node.handle_kernel_event(event, now),
             Input::Command(Command::Configure(config)) => node.handle_configured(*config, now),
             Input::Command(Command::Leave) => node.handle_leave(now),
             Input::Command(Command::Stop) => node.handle_stop(now),
             Input::Command(Command::StopNow) => node.handle_stop_now(now),
+            Input::Command(Command::Attempt(attempt)) => node.handle_attempt(&attempt, now),
             Input::Command(Command::Look) => observe(Observation::Look(&node, now)),
             Input::Update(Some(Ok(update))) => node.handle_update(update, now),
             Input::Update(ended) => {

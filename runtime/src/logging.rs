@@ -22,7 +22,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use turnip::config::{LogFormat, LogSettings};
-use turnip_core::{Level as ReportLevel, Report, text};
+use turnip_core::{CheckState, Level as ReportLevel, Report, text};
 
 use lines::{Flush, Lines};
 use summary::{Line as Summed, Summary};
@@ -222,6 +222,13 @@ impl About {
             Report::KernelFails { vip: name, .. } => vip("kernel-fails", name),
             Report::Blocked { vip: name, .. } => vip("blocked", name),
             Report::Unblocked { vip: name } => vip("unblocked", name),
+            Report::Checked { state: CheckState::Down, .. } => event("check-fails"),
+            Report::Checked { .. } => event("check-passes"),
+            Report::Unsteady { vip: name, .. } => vip("unsteady", name),
+            Report::HookStarted { vip: name, .. } => vip("hook-started", name),
+            Report::HookEnded { vip: name, end, .. } => {
+                vip(if end.is_success() { "hook-ended" } else { "hook-failed" }, name)
+            }
             Report::Conflict { assignment, mac, .. } => {
                 About { mac: Some(mac.to_string()), ..address("conflict", assignment) }
             }

@@ -9,7 +9,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
 use commands::{
-    check, forget, history, intents, keys, release, reload, run, status, stop, wait, watch, why,
+    check, forget, history, hook, intents, keys, release, reload, run, status, stop, wait, watch,
+    why,
 };
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
@@ -104,6 +105,12 @@ enum Command {
         #[command(flatten)]
         release: release::ReleaseArgs,
     },
+    /// Have a service behind a unix socket run this hook, with the rights that it has
+    #[command(after_help = hook::AFTER_HELP)]
+    Hook {
+        #[command(flatten)]
+        hook: hook::HookArgs,
+    },
     /// End the session of a node whose host is off and does not come back
     #[command(after_help = forget::AFTER_HELP)]
     Forget {
@@ -166,6 +173,7 @@ fn main() -> ExitCode {
         Command::Reload { reload } => reload::reload(&reload),
         Command::Stop { stop } => stop::stop(&stop),
         Command::Release { release } => release::release(&release),
+        Command::Hook { hook } => hook::hook(&hook),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),
         Command::RotateKey { .. } => keys::rotate(&sources),
         Command::Drain { .. } => intents::drain(&sources, true),

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
-    Addressee, Assignment, Datagram, HeartbeatKeys, Instant, KernelEvent, KernelOp, KernelOutcome,
-    MemberStatus, NodeConfig, NodeName, StoreError, Txn, TxnResponse, Update,
+    Addressee, Assignment, Attempt, Datagram, HeartbeatKeys, HookEnd, HookId, HookRun, Instant,
+    KernelEvent, KernelOp, KernelOutcome, MemberStatus, NodeConfig, NodeName, Owed, StoreError,
+    Txn, TxnResponse, Update, VipName,
 };
 
 /// The key-value store that all hosts share.
@@ -94,6 +95,23 @@ impl<P: Peers> Peers for Option<P> {
     }
 }
 
+/// The commands that are run beside what becomes of VIPs (rule 12).
+pub trait Hooks {
+    /// Writes down what is owed for a VIP from now on, in the place of what was. When this returns it outlives
+    /// the process.
+    fn owe(&self, owed: Owed);
+
+    /// Nothing is owed for a VIP any more.
+    fn paid(&self, vip: &VipName);
+
+    /// Begins a hook at once; the future ends when it has ended, and all that it started: it is killed at its
+    /// deadline.
+    fn run(&self, run: HookRun) -> impl Future<Output = HookEnd>;
+
+    /// Kills a hook before its deadline; one that has ended is left alone.
+    fn kill(&self, id: HookId);
+}
+
 /// The host's clock: it counts the time that the host was suspended, and nothing bends its rate.
 pub trait Clock {
     /// The reading now. Never goes back.
@@ -106,7 +124,7 @@ pub trait Clock {
     fn unix_ms(&self) -> u64;
 }
 
-/// What an operator, the service manager or a program that watches asks of the daemon.
+/// What an operator, the service manager or a program that watches asks of the daemon, and what checks say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Go by another configuration (rule 14).
@@ -119,4 +137,6 @@ pub enum Command {
     StopNow,
     /// Show the node to who watches the driver.
     Look,
+    /// An attempt of a check is over.
+    Attempt(Attempt),
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use tempfile::TempDir;
+use turnip::checks::Kind;
 use turnip::config::{Config, Fence, Listen, NodeArgs, Problems, Reach, ReachArgs, Sources};
-use turnip_core::{Backstop, HostId, Policy};
+use turnip_core::{Backstop, CheckConfig, Hook, HookConfig, HostId, Initial, LastResort, Policy};
 
 struct File {
     directory: TempDir,
@@ -495,6 +496,69 @@ fn how_often_and_where_a_vip_is_announced_can_be_said_and_has_defaults() {
     assert_eq!(Config::load(&flags).unwrap().announce_every, Some(Duration::from_secs(30)));
 }
 
+fn with_check(lines: &str) -> String {
+    format!("{VIP}checks = [\"api\"]\n[[check]]\nname = \"api\"\n{lines}")
+}
+
+#[test]
+fn a_check_is_in_the_words_of_keepalived_and_has_defaults() {
+    let config = load(&with_check("tcp = \"127.0.0.1:5432\"\n")).unwrap();
+    let check = &config.checks[0];
+    let (rise, fall, initial) = (2, 3, Initial::Wait);
+    let name = "api".parse().unwrap();
+    let defaults = CheckConfig { name, rise, fall, initial, weight: None, whole_node: false };
+    assert_eq!(check.config, defaults);
+    assert!(matches!(&check.kind, Kind::Tcp(host, 5432) if host == "127.0.0.1"));
+    assert_eq!([check.interval, check.timeout], [Duration::from_secs(1); 2]);
+    assert_eq!(config.vips[0].config.checks, [check.config.name.clone()].into());
+    assert_eq!(config.vips[0].config.last_resort, LastResort::Keep);
+
+    let given = "exec = [\"/bin/check\", \"-q\"]\ninterval = \"20s\"\nrise = 1\nfall = 5\ninitial = \"down\"\nweight = -20\nnode = true\n";
+    let config = load(&with_check(given)).unwrap();
+    let check = &config.checks[0];
+    assert!(matches!(&check.kind, Kind::Exec(argv) if argv == &["/bin/check", "-q"]));
+    assert_eq!(check.timeout, Duration::from_secs(5), "up to five seconds by default");
+    let CheckConfig { rise, fall, initial, weight, whole_node, .. } = check.config;
+    assert_eq!((rise, fall, initial, weight, whole_node), (1, 5, Initial::Down, Some(-20), true));
+    let host = HostId("m/b/n".into());
+    let node = config.node_config(host, 7, Backstop::Fence, None);
+    assert_eq!(node.checks, std::slice::from_ref(&check.config));
+    let text = with_check("file = \"/etc/off\"\n")
+        .replace("checks =", "last_resort = \"release\"\nchecks =");
+    assert_eq!(load(&text).unwrap().vips[0].config.last_resort, LastResort::Release);
+}
+
+#[test]
+fn a_check_that_makes_no_sense_is_refused_with_what_would() {
+    let line = |lines: &str, key: &str, words: &str| {
+        refused(&with_check(lines), &[(8, key, words)]);
+    };
+    line("exec = \"/bin/check -q\"\n", "check.exec", "there is no shell");
+    line("exec = []\n", "check.exec", "the program first");
+    line("tcp = \"127.0.0.1\"\n", "check.tcp", "127.0.0.1:5432");
+    line("http = \"localhost/health\"\n", "check.http", "http://127.0.0.1:8080/health");
+    line("file = \"maintenance\"\n", "check.file", "from the root on");
+    line("process = \"/usr/sbin/haproxy\"\n", "check.process", "\"haproxy\"");
+    line("interface = \"a/b\"\n", "check.interface", "ip link");
+    let second = |lines: &str, key: &str, words: &str| {
+        refused(&with_check(&format!("file = \"/x\"\n{lines}\n")), &[(9, key, words)]);
+    };
+    line("file = \"/x\"\ntcp = \"127.0.0.1:1\"\n", "check.file", "given beside tcp");
+    second("weight = 0", "check.weight", "-20");
+    second("rise = 0", "check.rise", "from 1");
+    second("initial = \"ok\"", "check.initial", "\"wait\"");
+    second("interval = \"1ms\"", "check.interval", "too short");
+    second("status = 200", "check.status", "unknown key");
+    refused(&with_check(""), &[(6, "check.exec", "say what is tried")]);
+    let unused = format!("{VIP}[[check]]\nname = \"x\"\nfile = \"/x\"\n");
+    refused(&unused, &[(6, "check.name", "no VIP depends on it")]);
+    let misspelt = with_check("file = \"/x\"\nnode = true\n").replace("[\"api\"]", "[\"apj\"]");
+    refused(&misspelt, &[(5, "vip.checks", "did you mean \"api\"?")]);
+    let leader =
+        with_check("file = \"/x\"\nweight = -1\n").replace("checks", "policy = \"leader\"\nchecks");
+    refused(&leader, &[(6, "vip.checks", "of no use with the policy")]);
+}
+
 #[test]
 fn metrics_are_off_unless_an_address_that_stays_is_given() {
     assert_eq!(load(VIP).unwrap().metrics, None);
@@ -562,4 +626,53 @@ fn more_vips_than_a_node_can_publish_are_refused_and_how_many_fit_is_said() {
     let fit: u32 = fit.parse().unwrap();
     assert!(load(&many_vips(fit * 99 / 100)).is_ok(), "{message}");
     assert!(load(&many_vips(fit * 102 / 100)).is_err(), "{message}");
+}
+
+#[test]
+fn a_hook_is_a_program_with_arguments_or_a_table_that_says_more() {
+    let text = format!(
+        "{VIP}after_assume = [\"/bin/x\", \"{{vip}}\"]\n[vip.before_assume]\nrun = [\"/bin/y\"]\ntimeout = \"30s\"\non_failure = \"ignore\"\n"
+    );
+    let config = load(&text).unwrap();
+    let hooks = &config.vips[0].config.hooks;
+    let of = |hook| {
+        let hook: &HookConfig = &hooks[&hook];
+        (hook.timeout, hook.ignores_failure)
+    };
+    assert_eq!(of(Hook::AfterAssume), (Duration::from_secs(10), false));
+    assert_eq!(of(Hook::BeforeAssume), (Duration::from_secs(30), true));
+    assert_eq!(hooks.len(), 2);
+    let commands = config.hook_commands();
+    let command = &commands[&("api".parse().unwrap(), Hook::AfterAssume)];
+    assert_eq!(command.as_slice(), ["/bin/x", "{vip}"]);
+}
+
+#[test]
+fn a_hook_that_could_not_be_run_is_refused() {
+    refused(
+        &format!(
+            "{VIP}before_assume = \"/bin/x\"\nafter_assume = [\"notify\"]\nbefore_release = []\nafter_release = [\"/bin/x\", 7]\n"
+        ),
+        &[
+            (
+                5,
+                "vip.before_assume",
+                "not a list; there is no shell; write the program and its arguments",
+            ),
+            (6, "vip.after_assume", "\"notify\" is no whole path"),
+            (7, "vip.before_release", "names no program"),
+            (8, "vip.after_release", "not a text"),
+        ],
+    );
+    refused(
+        &format!(
+            "{VIP}on_conflict = {{ run = [\"/bin/x\"], timeout = \"1h\", on_failure = \"ignore\", user = \"root\" }}\nafter_assume = {{ timeout = \"1s\" }}\n"
+        ),
+        &[
+            (5, "vip.on_conflict.timeout", "not a duration"),
+            (5, "vip.on_conflict.on_failure", "only before_assume"),
+            (5, "vip.on_conflict.user", "unknown key"),
+            (6, "vip.after_assume.run", "missing"),
+        ],
+    );
 }

@@ -7,19 +7,19 @@ use std::time::Duration;
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
 use turnip_core::{
-    Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig, Report, VipAddress,
-    VipConfig,
+    CheckConfig, CheckState, Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig,
+    Report, VipAddress, VipConfig,
 };
 
 use crate::naive;
-use crate::plan::Daemon;
 use crate::plan::config::{self, LeaseParams};
+use crate::plan::{CheckParams, Daemon, HookParams};
 use crate::record::Refusal;
 use crate::time::S;
 use crate::world::layout::Layout;
 use crate::world::names::Names;
 use crate::world::seams::SimHost;
-use crate::world::{Inner, World};
+use crate::world::{Inner, World, checks};
 
 /// More turns of the loop than any run needs: a node that keeps itself busy is a bug.
 const TURNS_MAX: u64 = 3_000_000;
@@ -41,6 +41,7 @@ pub async fn run(world: Rc<World>, host: usize) {
             if let Some(mutant) = mutant {
                 node.set_mutant(mutant);
             }
+            node.handle_owed(seam.owed());
             Ok(drive(&world, &seam, host, node).await)
         }
     };
@@ -63,6 +64,9 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
             if matches!(report, Report::HeldByConsent) {
                 env.count(|tally| &mut tally.held_by_consent);
             }
+            if matches!(report, Report::Checked { state: CheckState::Down, .. }) {
+                env.count(|tally| &mut tally.checks_fell);
+            }
             if let Report::StoreChanged { why, .. } = report {
                 env.count(|tally| &mut tally.stores_changed);
                 env.record.stores_changed.push((host, why.clone()));
@@ -76,7 +80,7 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
             assert!(record.turns < TURNS_MAX, "the daemons' loops keep themselves busy");
         }
     };
-    driver::run(node, seam, seam, seam, seam, seam.commands(), observe).await
+    driver::run(node, seam, seam, seam, seam, seam, seam.commands(), observe).await
 }
 
 /// What a host's node goes by.
@@ -95,7 +99,21 @@ pub fn node_config(inner: &Inner, host: usize) -> NodeConfig {
         defend: params.defend,
         require_carrier: true,
         keep_connections: false,
+        checks: params.checks.iter().map(|_| checks::name(name % params.vips.len())).collect(),
+        last_resort: params.checks.map(|checks| checks.last_resort).unwrap_or_default(),
+        hooks: params.hooks.as_ref().map(HookParams::config).unwrap_or_default(),
     });
+    let check = |(checks, vip): (CheckParams, usize)| CheckConfig {
+        name: checks::name(vip),
+        rise: checks.rise,
+        fall: checks.fall,
+        initial: checks.initial,
+        weight: checks.weight,
+        whole_node: false,
+    };
+    let all = params.checks.into_iter();
+    let all = all.flat_map(|checks| (0..params.vips.len()).map(move |vip| (checks, vip)));
+    let all_checks: Vec<CheckConfig> = all.map(check).collect();
     let incarnation = hosts.incarnation(host);
     let heartbeats = config.heartbeats.then(|| HeartbeatConfig {
         address: Layout::socket_of(host),
@@ -113,6 +131,7 @@ pub fn node_config(inner: &Inner, host: usize) -> NodeConfig {
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
         weight: config.weight,
         vips: vips.collect(),
+        checks: all_checks,
         announce_every: params.announce_every_ms.map(Duration::from_millis),
         heartbeats,
         version: "sim".into(),

@@ -29,7 +29,8 @@ macro_rules! core_test {
 
 /// The test of core that catches a mutant which clusters do not show.
 pub fn core_test(mutant: Mutant) -> Option<CoreTest> {
-    of_records(mutant).or_else(|| of_order(mutant)).or_else(|| of_reload(mutant))
+    let of_both = of_records(mutant).or_else(|| of_order(mutant)).or_else(|| of_reload(mutant));
+    of_both.or_else(|| of_health(mutant)).or_else(|| of_hooks(mutant))
 }
 
 /// Of a configuration that changes while a daemon runs.
@@ -100,6 +101,33 @@ fn of_records(mutant: Mutant) -> Option<CoreTest> {
         Mutant::FirstBeforeSession => core_test!(
             "tests/limits.rs",
             "a_stranger_that_says_it_has_always_had_an_address_takes_it_from_nobody"
+        ),
+        _ => None,
+    }
+}
+
+/// Of checks: a cluster shows little of what each attempt makes of one.
+fn of_health(mutant: Mutant) -> Option<CoreTest> {
+    match mutant {
+        Mutant::OneAttemptIsEnough => core_test!(
+            "tests/health.rs",
+            "one_attempt_that_fails_moves_nothing_where_more_are_asked_for"
+        ),
+        Mutant::UntriedTakenForUp => core_test!(
+            "tests/health.rs",
+            "nothing_is_taken_before_a_check_was_tried_and_what_an_earlier_process_left_stays"
+        ),
+        Mutant::HoldDownIgnored => core_test!(
+            "tests/health.rs",
+            "a_check_that_toggles_every_second_moves_a_vip_a_few_times_and_then_no_more"
+        ),
+        Mutant::FailingLeftForFailing => core_test!(
+            "tests/health.rs",
+            "who_fails_and_keeps_what_it_has_is_noticed_when_it_gives_it_up"
+        ),
+        Mutant::WeightIgnored => core_test!(
+            "tests/health.rs",
+            "a_weight_is_taken_from_the_priority_while_its_check_is_down"
         ),
         _ => None,
     }
@@ -191,6 +219,33 @@ fn of_order(mutant: Mutant) -> Option<CoreTest> {
         Mutant::ExtendBeforeWrite => core_test!(
             "tests/hearing.rs",
             "a_process_that_resumes_a_session_holds_by_consent_only_after_its_own_write"
+        ),
+        _ => None,
+    }
+}
+
+/// Of hooks: these cost time, or a wish, and nobody is given two owners by them.
+fn of_hooks(mutant: Mutant) -> Option<CoreTest> {
+    match mutant {
+        Mutant::AssumeWithoutLook => core_test!(
+            "tests/hooks.rs",
+            "what_has_come_to_be_while_before_assume_ran_is_looked_at_when_it_has_ended"
+        ),
+        Mutant::HookFailureIgnored => core_test!(
+            "tests/hooks.rs",
+            "a_host_whose_before_assume_fails_passes_the_vip_on_unless_failures_are_ignored"
+        ),
+        Mutant::MoveBesideHook => core_test!(
+            "tests/hooks.rs",
+            "a_planned_move_waits_for_before_release_and_no_longer_than_it_may_take"
+        ),
+        Mutant::ForcedWaitsForHook | Mutant::HookOutlivesRelease => core_test!(
+            "tests/hooks.rs",
+            "what_must_go_at_once_waits_for_no_hook_and_ends_the_one_that_runs"
+        ),
+        Mutant::SupersededRuns => core_test!(
+            "tests/hooks.rs",
+            "what_has_not_begun_when_something_else_is_decided_is_never_run"
         ),
         _ => None,
     }

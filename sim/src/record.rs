@@ -1,8 +1,11 @@
 //! What is written down of a run.
 
 use ipnet::IpNet;
+use turnip_core::Hook;
 
 use crate::check::history::Historian;
+use crate::check::hooks::HookWatch;
+use crate::plan::AddressId;
 use crate::plan::config::HostConfig;
 use crate::time::{S, True};
 
@@ -72,6 +75,8 @@ tally! {
     landed_late,
     /// Transactions that had a mishap on purpose.
     mishaps,
+    /// Checks that fell.
+    checks_fell,
     /// Watches opened.
     watches,
     /// Watches that broke.
@@ -92,6 +97,8 @@ tally! {
     stores_changed,
     /// Announcements.
     announcements,
+    /// Hooks run.
+    hooks,
     /// Daemons started.
     starts,
     /// Daemons that refused to run, or to go on.
@@ -122,6 +129,23 @@ pub struct Misplaced {
     pub from: True,
     /// To, in ns.
     pub to: True,
+}
+
+/// A hook has run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HookRan {
+    /// On which host.
+    pub host: usize,
+    /// Of the VIP with these addresses.
+    pub addresses: Vec<AddressId>,
+    /// Which.
+    pub hook: Hook,
+    /// From, in ns.
+    pub from: True,
+    /// To, in ns.
+    pub to: True,
+    /// Whether it ended well.
+    pub well: bool,
 }
 
 /// A daemon was started.
@@ -155,6 +179,10 @@ pub struct Record {
     pub misplaced: Vec<Misplaced>,
     /// What was told of the past, held against what happened.
     pub history: Historian,
+    /// What hooks were run.
+    pub hooks: HookWatch,
+    /// When they ran.
+    pub hooks_ran: Vec<HookRan>,
     /// Turns of the daemons' loops.
     pub turns: u64,
 }
@@ -172,6 +200,8 @@ impl Record {
             configs: Vec::new(),
             misplaced: Vec::new(),
             history: Historian::default(),
+            hooks: HookWatch::default(),
+            hooks_ran: Vec::new(),
             turns: 0,
         }
     }

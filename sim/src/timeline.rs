@@ -167,6 +167,7 @@ impl Drawing<'_> {
                 vec![lane(*from), lane(*to)]
             }
             Fault::Isolate { site } => vec![lane(*site)],
+            Fault::FailCheck { hosts, .. } => hosts.clone(),
             Fault::SplitMembers { side } | Fault::Split { side } => {
                 let mut lanes: Vec<usize> = side.iter().map(|&site| lane(site)).collect();
                 lanes.dedup();

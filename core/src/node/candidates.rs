@@ -17,7 +17,7 @@ use super::vips::Vips;
 use crate::config::Policy;
 use crate::mutant::Mutant;
 use crate::name::{NodeName, Revision, SessionId, VipName};
-use crate::placement::{self, Candidate, Pin, Unfit};
+use crate::placement::{self, Candidate, Pin, Unfit, Weight};
 use crate::records::{MemberRecord, NodeRecord, VipOffer};
 use crate::report::Report;
 use crate::view::View;
@@ -57,6 +57,8 @@ pub(super) struct Candidates {
     conflicts: BTreeMap<VipIndex, String>,
     /// Who should own each VIP, most wanted first.
     ranks: Vec<Vec<NodeName>>,
+    /// How many of these are well: their checks pass, and their last attempt did not fail.
+    well: Vec<usize>,
     /// VIPs to be ranked again.
     stale: BTreeSet<VipIndex>,
     /// VIPs whose conflicts are to be looked at again.
@@ -80,6 +82,7 @@ impl Candidates {
             rivals: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             ranks: vec![Vec::new(); own.vip_count()],
+            well: vec![0; own.vip_count()],
             stale: (0..own.vip_count()).collect(),
             unsure: BTreeSet::new(),
             pins_reported: BTreeSet::new(),
@@ -91,6 +94,11 @@ impl Candidates {
     /// Who should own the VIP, most wanted first.
     pub(super) fn rank(&self, index: VipIndex) -> &[NodeName] {
         &self.ranks[index]
+    }
+
+    /// Those of them whose checks pass, and whose last attempt did not fail.
+    pub(super) fn well(&self, index: VipIndex) -> &[NodeName] {
+        &self.ranks[index][..self.well[index]]
     }
 
     /// Why it stays inactive here, where another VIP has one of its addresses.
@@ -304,8 +312,9 @@ impl Candidates {
         let rank = placement::rank(vip.policy, &vip.name, &candidates, owner, pin.as_ref());
         let unfit = pin.as_ref().map(|pin| match candidate(&pin.node) {
             Err(unfit) => Some(unfit),
-            Ok(candidate) => candidate.fails(Some(pin)).then_some(Unfit::LastAttemptFailed),
+            Ok(candidate) => candidate.behind(Some(pin)),
         });
+        self.well[index] = candidates.iter().filter(|one| one.is_well(pin.as_ref())).count();
         self.ranks[index] = rank;
         if let (Some(pin), Some(unfit)) = (pin, unfit) {
             self.report_pin(&vip.name, pin, unfit, out);
@@ -343,17 +352,22 @@ impl Candidates {
         }
         // Of itself a node knows more than it has published.
         situation.session.id().ok_or(Unfit::NotLive)?;
-        if let Some(why) = vips.ineligible(situation, self, index) {
+        if let Some(why) = vips.unable(situation, self, index) {
             return Err(Unfit::Blocked(why.to_string()));
         }
+        let unwell = vips.unwell(situation, index);
         let priority = match vip.policy {
             Policy::Priority { priority, .. } => priority,
             _ => 0,
         };
         Ok(Candidate {
             name: node.clone(),
-            weight: own.config.weight,
-            priority,
+            weight: Weight {
+                of_node: situation.health.weigh_node(own),
+                of_vip: Some(situation.health.weigh(own, index, own.config.weight)),
+            },
+            priority: situation.health.weigh(own, index, priority),
+            unwell: unwell.map(|unwell| unwell.why),
             leads_term: publication.member().and_then(MemberRecord::leads_term),
             failed_at: vips.failed_at(index),
         })
@@ -370,7 +384,8 @@ impl Candidates {
 /// Whether something differs that all of a node's VIPs depend on.
 fn node_differs(before: Option<&Published>, now: Option<&Published>) -> bool {
     let of = |published: &Published| {
-        (published.drained, published.record.drained, published.record.weight)
+        let record = &published.record;
+        (published.drained, record.drained, record.weight, record.weighs_vips)
     };
     before.map(of) != now.map(of)
 }
@@ -409,6 +424,8 @@ mod tests {
         });
         NodeRecord {
             vips: offers.collect(),
+            checks: BTreeMap::new(),
+            weighs_vips: true,
             weight: 100,
             drained: false,
             member: None,

@@ -7,6 +7,7 @@ use super::reload::Step;
 use super::vips::{Context, Vips};
 use crate::action::OpId;
 use crate::kernel::{KernelEvent, KernelOp, KernelOutcome, Listing};
+use crate::name::Revision;
 use crate::time::Instant;
 use crate::view::View;
 
@@ -71,7 +72,9 @@ impl Host {
     /// What was waited for comes due.
     pub(super) fn wake_due(&mut self, own: &Own, out: &mut Outbox, now: Instant) -> HostNews {
         self.vips.wake_due(now);
-        self.vips.unblock_due(own, now, out).into()
+        let mut changed = self.vips.unblock_due(own, now, out);
+        changed.extend(self.vips.steady_due(now));
+        changed.into()
     }
 
     /// The answer to what was asked.
@@ -109,7 +112,8 @@ impl Host {
             }
             PendingOp::Withdraw(vips) => {
                 self.vips.withdrawn(situation, id, &vips, &failed, out);
-                let ability_changed = self.vips.hindered_now(own, &vips, out);
+                let mut ability_changed = self.vips.hindered_now(own, &vips, out);
+                ability_changed.extend(self.vips.unknown_now(situation, &vips));
                 return HostNews { withdrawn: vips, ability_changed, ..HostNews::default() };
             }
             PendingOp::WithdrawStrays(_) => {
@@ -133,9 +137,10 @@ impl Host {
         out: &mut Outbox,
     ) -> HostNews {
         let (own, now) = (context.situation.own, context.situation.now);
+        let at = (now, context.situation.view.newest);
         let mut news = HostNews::default();
         for name in self.interfaces.listed(own, listing, out) {
-            news.ability_changed.extend(self.interface_changed(own, &name, out));
+            news.ability_changed.extend(self.interface_changed(own, &name, at, out));
         }
         let compared = self.vips.compare_with(context, id, listing, out);
         if compared.is_outdated {
@@ -154,8 +159,8 @@ impl Host {
         &mut self,
         own: &Own,
         event: KernelEvent,
+        (now, newest): (Instant, Revision),
         out: &mut Outbox,
-        now: Instant,
     ) -> HostNews {
         let (name, is_gone) = match event {
             KernelEvent::AddressChanged | KernelEvent::Lost => {
@@ -176,7 +181,7 @@ impl Host {
             KernelEvent::LinkGone(name) if self.interfaces.link_gone(&name) => (name, true),
             KernelEvent::LinkChanged(_) | KernelEvent::LinkGone(_) => return HostNews::default(),
         };
-        let changed = self.interface_changed(own, &name, out);
+        let changed = self.interface_changed(own, &name, (now, newest), out);
         // Neighbours may have lost what they knew.
         self.vips.announce_on(own, &name, now);
         if is_gone {
@@ -186,7 +191,13 @@ impl Host {
         changed.into()
     }
 
-    fn interface_changed(&mut self, own: &Own, name: &str, out: &mut Outbox) -> Vec<VipIndex> {
-        self.vips.interface_changed(own, &self.interfaces, name, out)
+    fn interface_changed(
+        &mut self,
+        own: &Own,
+        name: &str,
+        at: (Instant, Revision),
+        out: &mut Outbox,
+    ) -> Vec<VipIndex> {
+        self.vips.interface_changed(own, &self.interfaces, (name, at), out)
     }
 }

@@ -4,6 +4,7 @@ mod candidates;
 mod cluster;
 mod consent;
 mod freeing;
+mod health;
 mod hearing;
 mod host;
 mod interfaces;
@@ -29,8 +30,10 @@ mod wiring;
 use std::sync::Arc;
 
 use crate::action::{Action, Exit, OpId, TxnId};
+use crate::check::Attempt;
 use crate::config::NodeConfig;
 use crate::heartbeat::Datagram;
+use crate::hook::{HookEnd, HookId, Owed};
 use crate::kernel::{KernelEvent, KernelOutcome};
 #[cfg(feature = "mutants")]
 use crate::mutant::Mutant;
@@ -42,7 +45,8 @@ use crate::timer::Timer;
 use candidates::Candidates;
 use cluster::Cluster;
 use freeing::Freeing;
-use host::Host;
+use health::Health;
+use host::{Host, HostNews};
 use leave::Leaving;
 use outbox::Outbox;
 use own::Own;
@@ -51,7 +55,7 @@ use publication::Publication;
 use shutdown::Shutdown;
 use situation::{context, situation};
 
-pub use standing::{NodeStanding, VipStanding};
+pub use standing::{CheckStanding, NodeStanding, VipStanding};
 pub use vips::state::transitions_in_markdown;
 
 /// One host's part in the protocol: which addresses it holds, and what it writes.
@@ -77,6 +81,8 @@ pub struct Node {
     publication: Publication,
     /// Who should own what.
     candidates: Candidates,
+    /// The checks of what stands behind the VIPs.
+    health: Health,
     /// The interfaces of this host, and the VIPs on them.
     host: Host,
     /// VIPs that are not configured any more.
@@ -100,6 +106,7 @@ impl Node {
             own_member: OwnMember::default(),
             publication: Publication::default(),
             candidates: Candidates::new(&own),
+            health: Health::new(&own),
             freeing: Freeing::default(),
             shutdown: Shutdown::default(),
             leaving: None,
@@ -177,8 +184,31 @@ impl Node {
 
     /// The kernel told something unasked.
     pub fn handle_kernel_event(&mut self, event: KernelEvent, now: Instant) {
-        let news = self.host.told(&self.own, event, &mut self.out, now);
+        let newest = self.cluster.view.newest;
+        let news = self.host.told(&self.own, event, (now, newest), &mut self.out);
         self.pass_on_from_host(news);
+        self.settle(now);
+    }
+
+    /// A check was tried (rule 11).
+    pub fn handle_attempt(&mut self, attempt: &Attempt, now: Instant) {
+        let at = (now, self.unix_ms);
+        let concerned = self.health.tried(&self.own, attempt, at, &mut self.out);
+        self.host.vips.mark_dirty(concerned.iter().copied());
+        self.pass_on_from_host(HostNews::from(concerned));
+        self.settle(now);
+    }
+
+    /// What an earlier process on this host has left to be made good (rule 12.9). Once, before any other input.
+    pub fn handle_owed(&mut self, owed: Vec<Owed>) {
+        self.host.vips.inherit(&self.own, owed);
+    }
+
+    /// A hook has ended.
+    pub fn handle_hook_ended(&mut self, id: HookId, end: &HookEnd, now: Instant) {
+        let (context, out) = (context!(self, now), &mut self.out);
+        let changed = self.host.vips.hook_ended(&context, id, end, out);
+        self.pass_on_from_host(changed.into());
         self.settle(now);
     }
 
@@ -211,8 +241,15 @@ impl Node {
     }
 
     /// An operator does not want to wait for the store: the node takes its addresses away and ends.
+    ///
+    /// When nothing but hooks is waited for, it does not wait for these either; what is owed is left to the
+    /// next process.
     pub fn handle_stop_now(&mut self, now: Instant) {
-        self.stop(Shutdown::AtOnce(Exit::Stopped), now);
+        if self.shutdown.is_awaiting_hooks() {
+            self.exit_when_hooks_have_ended(false);
+        } else {
+            self.stop(Shutdown::AtOnce(Exit::Stopped), now);
+        }
         self.settle(now);
     }
 
@@ -277,6 +314,10 @@ impl Node {
         self.adopt(now);
         let context = context!(self, now);
         self.host.vips.reconcile(&context, &mut self.out);
+        if self.host.interfaces.is_ready() {
+            self.host.vips.run_what_is_left(&mut self.out, now);
+            self.out.flush_last();
+        }
         if self.host.vips.is_settling() {
             self.cluster.hurry(&self.own, &mut self.out);
         }

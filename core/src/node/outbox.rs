@@ -9,6 +9,7 @@ use super::reload::Moved;
 use super::store_identity::Knowing;
 use crate::action::{Action, OpId, TxnId};
 use crate::history::HISTORY_SLOTS;
+use crate::hook::HookId;
 use crate::kernel::{Assignment, KernelOp};
 use crate::name::{NodeName, Revision, SessionId, VipName};
 use crate::report::Report;
@@ -24,6 +25,8 @@ const TXNS_AT_ONCE: usize = 8;
 pub(super) struct Outbox {
     pub(super) timers: Timers,
     actions: VecDeque<Action>,
+    /// Actions that nothing waits for: they go out after what is decided at the same time.
+    last: Vec<Action>,
     txns: BTreeMap<TxnId, PendingTxn>,
     ops: BTreeMap<OpId, PendingOp>,
     last_id: u64,
@@ -159,6 +162,15 @@ impl Outbox {
         self.actions.push_back(action);
     }
 
+    /// Has time until [`Self::flush_last`].
+    pub(super) fn push_last(&mut self, action: Action) {
+        self.last.push(action);
+    }
+
+    pub(super) fn flush_last(&mut self) {
+        self.actions.extend(self.last.drain(..));
+    }
+
     pub(super) fn report(&mut self, report: Report) {
         self.push(Action::Report(report));
     }
@@ -257,6 +269,11 @@ impl Outbox {
         self.push(Action::Kernel { id, op });
         self.ops.insert(id, pending);
         id
+    }
+
+    /// A name for a run of a hook.
+    pub(super) fn fresh_hook(&mut self) -> HookId {
+        HookId(self.fresh_id())
     }
 
     /// The operation that was answered, unless it was never asked for.

@@ -30,6 +30,8 @@ pub(super) struct Own {
     by_name: BTreeMap<VipName, VipIndex>,
     by_address: BTreeMap<IpAddr, Vec<VipIndex>>,
     by_interface: BTreeMap<Arc<str>, Vec<VipIndex>>,
+    /// Of each VIP, by their places in the configuration.
+    checks_of: Vec<Vec<usize>>,
     mutant: Option<Mutant>,
     /// The VIPs that it is on the way to.
     wanted: Option<Vec<VipConfig>>,
@@ -63,12 +65,14 @@ impl Own {
                 by_interface.entry(Arc::clone(interface)).or_default().push(index);
             }
         }
+        let checks_of = config.vips.iter().map(|vip| checks_of(&config, vip)).collect();
         Own {
             keys: Keys::new(&config.cluster),
             digests: config.vips.iter().map(VipConfig::digest).collect(),
             by_name,
             by_address,
             by_interface,
+            checks_of,
             mutant: None,
             wanted: None,
             retiring: BTreeMap::new(),
@@ -88,6 +92,7 @@ impl Own {
             if let Some(index) = own.index_of(&new.name)
                 && own.vip(index).is_where(new)
             {
+                own.checks_of[index] = checks_of(&own.config, new);
                 own.config.vips[index] = new.clone();
                 own.digests[index] = new.digest();
             }
@@ -144,6 +149,11 @@ impl Own {
 
     pub(super) fn digest(&self, index: VipIndex) -> &str {
         &self.digests[index]
+    }
+
+    /// The checks on which the VIP depends, by their places in the configuration.
+    pub(super) fn checks_of(&self, index: VipIndex) -> &[usize] {
+        &self.checks_of[index]
     }
 
     /// The VIP of that name, if it is configured.
@@ -207,4 +217,10 @@ impl Own {
     pub(super) fn follows_leader(&self) -> bool {
         self.config.vips.iter().any(|vip| vip.policy == Policy::Leader)
     }
+}
+
+fn checks_of(config: &NodeConfig, vip: &VipConfig) -> Vec<usize> {
+    let checks = config.checks.iter().enumerate();
+    let concerns = checks.filter(|(_, check)| check.whole_node || vip.checks.contains(&check.name));
+    concerns.map(|(number, _)| number).collect()
 }

@@ -100,7 +100,9 @@ impl Publication {
 
     /// At which revision the last attempt to hold the VIP failed, as published in this session.
     pub(super) fn failed_at(&self, own: &Own, index: VipIndex) -> Option<Revision> {
-        self.offer(own, index)?.0.failed_at
+        // Of an interface that comes and goes a new process knows nothing.
+        let (offer, _) = self.offer(own, index)?;
+        offer.failed_at.filter(|_| !offer.unsteady)
     }
 
     /// Whether this node has published definitions, and others than today's of this VIP: from
@@ -264,8 +266,12 @@ impl Publication {
             };
             let is_passed_on = own.retiring(index) == Some(Retiring::PassedOn);
             let retiring = is_passed_on.then_some(Retiring::WHY);
+            let unwell = vips.unwell(situation, index).map(|unwell| unwell.why);
             let blocked = vips.blocked(index).or(candidates.conflict(index)).or(retiring);
-            let blocked = blocked.map(&mut reason);
+            let blocked = blocked.or(unwell.as_deref()).map(&mut reason);
+            let is_last_resort = candidates.conflict(index).is_none()
+                && !is_passed_on
+                && vips.is_last_resort(situation, index);
             let notice = vips.double_beside(index).map(reason);
             let yields = vips.yields(situation, index);
             if yields {
@@ -278,13 +284,17 @@ impl Publication {
                 notice,
                 yields,
                 failed_at: vips.failed_at(index),
-                ..VipOffer::of(vip, own.digest(index).to_owned())
+                unsteady: vips.is_unsteady(index),
+                last_resort: is_last_resort,
+                ..situation.health.offer(own, index)
             };
             (vip.name.clone(), offer)
         });
         let record = NodeRecord {
             vips: offers.collect(),
-            weight: own.config.weight,
+            checks: situation.health.records(own),
+            weighs_vips: true,
+            weight: situation.health.weigh_node(own),
             // Who stops is nobody's successor, or what it hands over would come right back.
             drained: situation.is_drained() || situation.shutdown.has_begun(),
             member: self.member.clone(),

@@ -163,9 +163,10 @@ impl Own {
     /// The same on the way to that configuration. What needs no way holds at once; what belongs to the
     /// session stays as it is.
     pub(super) fn towards(&self, wanted: NodeConfig) -> Own {
-        let NodeConfig { weight, announce_every, vips, .. } = wanted;
+        let NodeConfig { weight, announce_every, checks, vips, .. } = wanted;
         let mut own = self.clone();
         (own.config.weight, own.config.announce_every) = (weight, announce_every);
+        own.config.checks = checks;
         own.want(vips);
         own
     }
@@ -186,6 +187,7 @@ impl Node {
     pub(super) fn adopt(&mut self, now: Instant) {
         let Some(wanted) = self.own.wanted() else { return };
         let context = context!(self, now);
+        self.host.vips.end_tenures_of_retiring(&context, &mut self.out);
         let next = next(&self.own, wanted, |index| self.host.vips.is_clear(&context, index));
         let after = self.own.with_vips(next);
         if after.config.vips == self.own.config.vips {
@@ -204,6 +206,7 @@ impl Node {
         self.host.reconfigured(&step, &self.cluster.view, &mut self.out, now);
         self.publication.reconfigured(&step, &self.cluster.view);
         self.candidates.reconfigured(&step);
+        self.health.reconfigured(&step);
         self.own = step.after;
         // What names this session, and is no VIP here any more, is given free.
         self.own_standing_changed();

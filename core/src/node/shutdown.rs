@@ -16,6 +16,8 @@ pub(super) enum Shutdown {
     AtOnce(Exit),
     /// Nothing is held any more; the fence is being removed.
     RemovingFence(Exit),
+    /// The fence is removed, and hooks have not ended.
+    AwaitingHooks(Exit),
     /// Nothing is left to do.
     Exited,
 }
@@ -121,9 +123,21 @@ impl Shutdown {
         *self = Shutdown::RemovingFence(exit);
     }
 
-    /// The kernel has answered: it is over.
-    pub(super) fn fence_removed(&mut self) -> Option<Exit> {
-        let Shutdown::RemovingFence(exit) = self else { return None };
+    /// The kernel has answered, or the fence stays.
+    pub(super) fn fence_removed(&mut self) {
+        if let Shutdown::RemovingFence(exit) = self {
+            *self = Shutdown::AwaitingHooks(exit.clone());
+        }
+    }
+
+    /// Whether nothing but hooks is waited for.
+    pub(super) fn is_awaiting_hooks(&self) -> bool {
+        matches!(self, Shutdown::AwaitingHooks(_))
+    }
+
+    /// No hook is waited for any more: it is over.
+    pub(super) fn hooks_ended(&mut self) -> Option<Exit> {
+        let Shutdown::AwaitingHooks(exit) = self else { return None };
         let exit = exit.clone();
         *self = Shutdown::Exited;
         Some(exit)
@@ -138,9 +152,9 @@ impl Shutdown {
     pub(super) fn why(&self) -> Option<String> {
         match self {
             Shutdown::Running => None,
-            Shutdown::AtOnce(Exit::Refused(why)) | Shutdown::RemovingFence(Exit::Refused(why)) => {
-                Some(why.clone())
-            }
+            Shutdown::AtOnce(Exit::Refused(why))
+            | Shutdown::RemovingFence(Exit::Refused(why))
+            | Shutdown::AwaitingHooks(Exit::Refused(why)) => Some(why.clone()),
             _ => Some("turnip stops here".to_owned()),
         }
     }
@@ -172,7 +186,10 @@ mod tests {
         let closed = Progress { session_established: false, ..DONE };
         assert_eq!(step(&shutdown, closed), NextStep::RemoveFence);
         shutdown.removing_fence();
-        assert_eq!(shutdown.fence_removed(), Some(Exit::Stopped));
+        shutdown.fence_removed();
+        assert!(shutdown.is_awaiting_hooks());
+        assert_eq!(shutdown.next_step(closed), NextStep::Wait);
+        assert_eq!(shutdown.hooks_ended(), Some(Exit::Stopped));
         assert!(shutdown.has_exited());
     }
 
@@ -186,7 +203,8 @@ mod tests {
         assert!(!shutdown.begin(Shutdown::AtOnce(Exit::Stopped)), "the first reason counts");
         assert_eq!(shutdown.next_step(DONE), NextStep::RemoveFence);
         shutdown.removing_fence();
-        assert_eq!(shutdown.fence_removed(), Some(refused));
+        shutdown.fence_removed();
+        assert_eq!(shutdown.hooks_ended(), Some(refused));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::health::Health;
 use super::own::{Own, VipIndex};
 use super::peers::Peers;
 use super::session::Session;
@@ -20,6 +21,7 @@ macro_rules! situation {
         $crate::node::situation::Situation::new(
             &$node.own,
             &$node.cluster,
+            &$node.health,
             &$node.shutdown,
             $node.unix_ms,
             $now,
@@ -48,6 +50,7 @@ pub(super) struct Situation<'a> {
     pub(super) session: &'a Session,
     pub(super) peers: &'a Peers,
     pub(super) store: &'a StoreIdentity,
+    pub(super) health: &'a Health,
     pub(super) shutdown: &'a Shutdown,
     /// The wall clock, for people who read `vips/`.
     pub(super) unix_ms: u64,
@@ -58,12 +61,13 @@ impl<'a> Situation<'a> {
     pub(super) fn new(
         own: &'a Own,
         cluster: &'a Cluster,
+        health: &'a Health,
         shutdown: &'a Shutdown,
         unix_ms: u64,
         now: Instant,
     ) -> Self {
         let Cluster { view, store, session, peers, .. } = cluster;
-        Situation { own, view, session, peers, store, shutdown, unix_ms, now }
+        Situation { own, view, session, peers, store, health, shutdown, unix_ms, now }
     }
 
     pub(super) fn lease(&self) -> Lease {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Node;
 use super::own::VipIndex;
-use crate::name::{NodeName, VipName};
+use crate::check::CheckState;
+use crate::name::{CheckName, NodeName, VipName};
 use crate::time::Instant;
 use crate::view::Known;
 
@@ -38,8 +39,25 @@ pub struct VipStanding<'a> {
     pub is_held: bool,
     /// It should be held here: this node owns it, or would be the one to take it, or nobody can take it.
     pub is_wanted: bool,
-    /// It cannot be held here for now: the interface is down, or the kernel refuses it.
+    /// It cannot be held here for now: the interface is down, the kernel refuses it, or a check fails.
     pub is_blocked: bool,
+}
+
+/// How one of its checks stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckStanding<'a> {
+    /// Its name.
+    pub name: &'a CheckName,
+    /// What it is.
+    pub state: CheckState,
+    /// Since when, by the wall clock, in ms since 1970; 0 for since the start.
+    pub since_unix_ms: u64,
+    /// For how long it counts as down although attempts pass (rule 11.3).
+    pub held_down_for: Option<Duration>,
+    /// How many attempts passed, and how many failed, since the start.
+    pub attempts: (u64, u64),
+    /// Why the newest attempt that failed did; empty where none has.
+    pub last_reason: &'a str,
 }
 
 impl Node {
@@ -66,6 +84,21 @@ impl Node {
         (0..self.own.vip_count()).map(move |index| self.vip(index, is_in_time))
     }
 
+    /// How its checks stand, in the order of the configuration.
+    pub fn checks(&self, now: Instant) -> impl Iterator<Item = CheckStanding<'_>> {
+        self.own.config.checks.iter().enumerate().map(move |(number, config)| {
+            let check = self.health.check(number);
+            CheckStanding {
+                name: &config.name,
+                state: check.state(),
+                since_unix_ms: check.since_unix_ms(),
+                held_down_for: check.held_down_for(now),
+                attempts: check.attempts(),
+                last_reason: check.last_reason(),
+            }
+        })
+    }
+
     fn vip(&self, index: VipIndex, is_in_time: bool) -> VipStanding<'_> {
         let (own, view, vips) = (&self.own, &self.cluster.view, &self.host.vips);
         let vip = &own.vip(index).name;
@@ -77,12 +110,15 @@ impl Node {
             Some(owner) => owner == own.name(),
             None => is_next && !view.drained(own.name()),
         };
+        // That nothing is known yet hinders nothing that is here.
+        let unwell = self.health.unwell(own, index);
+        let is_unwell = unwell.is_some_and(|it| !it.is_waiting || !vips.is_held(index));
         VipStanding {
             vip,
             owner,
             is_held: vips.is_held(index) && is_in_time,
             is_wanted: is_wanted && !self.shutdown.has_begun(),
-            is_blocked: vips.blocked(index).is_some(),
+            is_blocked: vips.blocked(index).is_some() || is_unwell,
         }
     }
 }

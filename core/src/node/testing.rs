@@ -23,6 +23,9 @@ pub(super) fn own_with_vips(count: usize) -> Own {
         defend: false,
         require_carrier: true,
         keep_connections: false,
+        checks: [].into(),
+        last_resort: crate::check::LastResort::Keep,
+        hooks: crate::hook::Hooks::new(),
     };
     let lease = Lease::new(std::time::Duration::from_secs(3)).unwrap();
     Own::new(config(lease, (0..count).map(vip).collect()))
@@ -38,6 +41,7 @@ fn config(lease: Lease, vips: Vec<VipConfig>) -> NodeConfig {
         backstop: Backstop::Fence,
         weight: 100,
         vips,
+        checks: Vec::new(),
         announce_every: None,
         heartbeats: None,
         version: "test".into(),

@@ -117,6 +117,11 @@ impl Node {
         if !self.shutdown.has_begun() {
             return;
         }
+        if self.shutdown.is_awaiting_hooks() {
+            self.exit_when_hooks_have_ended(true);
+            // Whoever watches the node sees that it is alive.
+            return self.out.timers.set(Timer::StopLimit, now + self.cluster.lease().renew());
+        }
         let (context, vips) = (context!(self, now), &self.host.vips);
         let session = &self.cluster.session;
         let progress = Progress {
@@ -297,9 +302,18 @@ impl Node {
         }
     }
 
-    /// Nothing is left to do but to end.
+    /// Nothing is left to do but to end, when hooks have.
     fn exit(&mut self) {
-        if let Some(exit) = self.shutdown.fence_removed() {
+        self.shutdown.fence_removed();
+        self.exit_when_hooks_have_ended(!self.own.mutated(Mutant::ExitBesideHooks));
+    }
+
+    /// Ends, once all hooks have if they are waited for (rule 12.8).
+    pub(super) fn exit_when_hooks_have_ended(&mut self, waits: bool) {
+        if waits && self.host.vips.has_hooks_to_end() {
+            return;
+        }
+        if let Some(exit) = self.shutdown.hooks_ended() {
             self.out.push(Action::Exit(exit));
         }
     }
@@ -310,7 +324,8 @@ impl Node {
         let is_drained = view.drained(self.own.name());
         let owns_something =
             session.id().is_none_or(|session| view.vips_of(session).next().is_some());
-        if self.host.vips.may_yield(vips, is_drained && !owns_something) {
+        let health = (&*self.own, &self.health);
+        if self.host.vips.may_yield(health, vips, is_drained && !owns_something) {
             self.publication.mark_stale();
         }
     }
@@ -343,7 +358,10 @@ impl Node {
             return;
         }
         if is_orderly {
-            self.out.timers.set(Timer::StopLimit, self.cluster.handing_over_until(now));
+            // While it waits for a hook it does not wait for the store.
+            let for_hooks = self.host.vips.time_for_hooks(&self.own);
+            let limit = self.cluster.handing_over_until(now) + for_hooks;
+            self.out.timers.set(Timer::StopLimit, limit);
         } else {
             self.cluster.close(&mut self.out);
         }

@@ -51,9 +51,28 @@ impl Fuzz {
             }
             Action::Follow { .. } => self.told = None,
             Action::EndConnections { addresses } => self.check_left(&addresses),
+            Action::Hook(HookAction::Run(run)) => self.check_hook(run),
+            Action::Hook(HookAction::Kill(id)) => {
+                self.hooks.retain(|run| run.id != id);
+                self.node.handle_hook_ended(id, &HookEnd::Killed, now);
+            }
+            Action::Hook(HookAction::Owe(_) | HookAction::Paid(_)) => {}
             Action::AskMember { .. } | Action::Beat(_) | Action::UseKeys(_) | Action::Report(_) => {
             }
         }
+    }
+
+    /// A VIP's hooks run one at a time, and what something waits for while it can wait (rule 12).
+    fn check_hook(&mut self, run: HookRun) {
+        let beside = self.hooks.iter().find(|one| one.vip == run.vip);
+        assert!(beside.is_none(), "{run:?} beside {beside:?}:\n{}", self.transcript());
+        let is_asked_for = self.asked.get(&run.vip) == Some(&Asked::Assume);
+        let fits = match run.hook {
+            Hook::BeforeAssume | Hook::AfterRelease => !is_asked_for,
+            Hook::BeforeRelease | Hook::AfterAssume | Hook::OnConflict => true,
+        };
+        assert!(fits, "{run:?} while it is here:\n{}", self.transcript());
+        self.hooks.push(run);
     }
 
     /// Connections end only through what the kernel has taken away (rule 7.10).
@@ -72,6 +91,10 @@ impl Fuzz {
                 assert!(!self.stopped_at_once, "{op:?} after the stop:\n{}", self.transcript());
                 assert_eq!(Some(*deadline), self.node.deadline(), "{}", self.transcript());
                 if let KernelOp::Assume { addresses, .. } = &op {
+                    for run in self.hooks.iter().filter(|run| run.hook == Hook::BeforeAssume) {
+                        let waits = !addresses.iter().any(|one| one.vip == run.vip);
+                        assert!(waits, "{op:?} beside {run:?}:\n{}", self.transcript());
+                    }
                     self.ask(addresses, Asked::Assume);
                 }
             }

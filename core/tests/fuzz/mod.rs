@@ -38,6 +38,8 @@ pub struct Fuzz {
     addresses: BTreeMap<PresentAddress, bool>,
     link: Option<bool>,
     asked: BTreeMap<VipName, Asked>,
+    /// The hooks that run.
+    hooks: Vec<HookRun>,
     stopped_at_once: bool,
     pub exit: Option<Exit>,
     pub story: Vec<String>,
@@ -61,6 +63,7 @@ impl Fuzz {
             addresses: BTreeMap::new(),
             link: Some(true),
             asked: BTreeMap::new(),
+            hooks: Vec::new(),
             stopped_at_once: false,
             exit: None,
             story: Vec::new(),
@@ -159,6 +162,12 @@ impl Fuzz {
                 let term = term.unwrap_or_default();
                 self.node.handle_member(Ok(MemberStatus { member_id: 9, is_leader, term }), now);
             }
+            Step::Attempt(passes) => {
+                let result = if *passes { Ok(()) } else { Err("refused".to_owned()) };
+                let attempt = Attempt { check: "api".parse().unwrap(), result };
+                self.node.handle_attempt(&attempt, now);
+            }
+            Step::HookEnds { which, well } => self.hook_ends(*which, *well),
             Step::Stop { at_once: false } => self.node.handle_stop(now),
             Step::Stop { at_once: true } => {
                 self.stopped_at_once = true;
@@ -172,8 +181,20 @@ impl Fuzz {
         self.node.handle_committed(id, Err(error), self.now);
     }
 
+    fn hook_ends(&mut self, which: usize, well: bool) {
+        let Some(run) = take(&mut self.hooks, which) else { return };
+        let failed = || HookEnd::Failed("exit status 1".into());
+        let end = if well { HookEnd::Succeeded } else { failed() };
+        self.node.handle_hook_ended(run.id, &end, self.now);
+    }
+
     /// Calls the node for its timers, and sees that it then waits for something to come.
     fn wake(&mut self) {
+        while let Some(at) = self.hooks.iter().position(|run| run.deadline <= self.now) {
+            let run = self.hooks.remove(at);
+            self.node.handle_hook_ended(run.id, &HookEnd::Killed, self.now);
+            self.drain_actions();
+        }
         let mut calls = 0;
         loop {
             self.node.handle_timeout(self.now);
@@ -298,7 +319,7 @@ impl Fuzz {
         let end = self.now + duration;
         while self.now < end && self.exit.is_none() {
             self.drain_actions();
-            let busy = !self.commits.is_empty() || !self.ops.is_empty();
+            let busy = !self.commits.is_empty() || !self.ops.is_empty() || !self.hooks.is_empty();
             let news = self.told.is_some_and(|told| told < self.etcd.history.len());
             if busy || news || self.told.is_none() {
                 if self.told.is_none() {
@@ -306,6 +327,7 @@ impl Fuzz {
                 }
                 self.play(&Step::Commit(0));
                 self.play(&Step::Perform(Kerneling::Well));
+                self.play(&Step::HookEnds { which: 0, well: true });
                 self.play(&Step::Tell(1));
                 self.now += Duration::from_micros(10);
             } else {

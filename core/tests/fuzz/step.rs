@@ -40,6 +40,10 @@ pub enum Step {
     Pass(u64),
     /// The etcd member answers.
     Member(Option<u64>),
+    /// A check of what stands behind the first VIP is tried.
+    Attempt(bool),
+    /// A hook ends.
+    HookEnds { which: usize, well: bool },
     /// The operator stops the node.
     Stop { at_once: bool },
 }
@@ -114,6 +118,8 @@ fn step(chaos: bool) -> impl Strategy<Value = Step> {
         4 => (0..700u64).prop_map(Step::Pass),
         1 => (700..4000u64).prop_map(Step::Pass),
         1 => prop::option::of(1..4u64).prop_map(Step::Member),
+        4 => (which(), prop::bool::weighted(0.8))
+            .prop_map(|(which, well)| Step::HookEnds { which, well }),
     ];
     if !chaos {
         return sane.boxed();
@@ -123,6 +129,7 @@ fn step(chaos: bool) -> impl Strategy<Value = Step> {
             |(which, succeeded, revision, gets)| Step::Nonsense { which, succeeded, revision, gets }
         ),
         2 => Just(Step::Snapshot { fresh: false }),
+        4 => any::<bool>().prop_map(Step::Attempt),
         1 => any::<bool>().prop_map(|at_once| Step::Stop { at_once }),
     ];
     prop_oneof![15 => sane, 1 => insane].boxed()

@@ -69,6 +69,14 @@ pub struct Host {
     pub announced: Vec<(Instant, String)>,
     /// Through which addresses connections were to end, and when.
     pub connections_ended: Vec<(Instant, String)>,
+    /// What hooks were run, and when each ended, in the order in which that happened.
+    pub hooks: Vec<HookTold>,
+    /// What runs now.
+    pub hooks_running: Vec<HookRun>,
+    /// How long each hook takes and how it ends; at once and well where nothing is said.
+    pub hook_takes: BTreeMap<Hook, (Duration, HookEnd)>,
+    /// What the runtime directory says is owed.
+    pub owed: BTreeMap<VipName, Owed>,
     pub fence_removed: bool,
     /// What the fence silences unless it is held.
     pub fenced: BTreeSet<ipnet::IpNet>,
@@ -102,6 +110,14 @@ pub struct Host {
     pub refuse_withdraw: Option<KernelError>,
 }
 
+/// What became of a hook.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HookTold {
+    Began(Hook, &'static str),
+    Ended(Hook),
+    Killed(Hook),
+}
+
 pub struct World {
     pub now: Instant,
     pub etcd: Etcd,
@@ -116,6 +132,9 @@ pub fn vip(name: &str, address: &str, policy: Policy) -> VipConfig {
         defend: false,
         require_carrier: true,
         keep_connections: false,
+        checks: BTreeSet::new(),
+        last_resort: LastResort::Keep,
+        hooks: Hooks::new(),
     }
 }
 
@@ -133,6 +152,7 @@ pub fn config(name: &str, vips: Vec<VipConfig>) -> NodeConfig {
         backstop: Backstop::Fence,
         weight: 100,
         vips,
+        checks: Vec::new(),
         announce_every: None,
         heartbeats: None,
         version: "test".into(),
@@ -223,6 +243,10 @@ impl World {
             reports: Vec::new(),
             announced: Vec::new(),
             connections_ended: Vec::new(),
+            hooks: Vec::new(),
+            hooks_running: Vec::new(),
+            hook_takes: BTreeMap::new(),
+            owed: BTreeMap::new(),
             fence_removed: false,
             fenced: fenced(&config),
             exit: None,
@@ -254,6 +278,8 @@ impl World {
         host.config = config.clone();
         host.fenced = fenced(&config);
         host.node = Node::new(config, self.now);
+        host.node.handle_owed(host.owed.values().cloned().collect());
+        host.hooks_running.clear();
         host.ops.clear();
         host.beats.clear();
         host.told = None;
@@ -305,6 +331,36 @@ impl World {
         }
     }
 
+    /// Ends the hooks of host `i` that are due; whether there was one.
+    fn end_hooks(&mut self, i: usize) -> bool {
+        let (now, host) = (self.now, &self.hosts[i]);
+        let end = |run: &HookRun| match host.hook_takes.get(&run.hook) {
+            None => Some((run.id, HookEnd::Succeeded)),
+            Some((takes, end)) => {
+                let began = run.deadline - run.timeout;
+                let killed = (run.deadline <= now).then_some((run.id, HookEnd::Killed));
+                let ended = (began + *takes <= now).then(|| (run.id, end.clone()));
+                ended.or(killed)
+            }
+        };
+        let due: Vec<_> = host.hooks_running.iter().filter_map(end).collect();
+        let busy = !due.is_empty();
+        due.into_iter().for_each(|(id, end)| self.end_hook(i, id, end));
+        busy
+    }
+
+    /// A hook of host `i` ends.
+    pub fn end_hook(&mut self, i: usize, id: HookId, end: HookEnd) {
+        let (now, host) = (self.now, &mut self.hosts[i]);
+        let Some(at) = host.hooks_running.iter().position(|run| run.id == id) else { return };
+        let run = host.hooks_running.remove(at);
+        host.hooks.push(match end {
+            HookEnd::Killed => HookTold::Killed(run.hook),
+            _ => HookTold::Ended(run.hook),
+        });
+        host.node.handle_hook_ended(id, &end, now);
+    }
+
     /// Performs what host `i` wants, tells it what is new; whether there was anything.
     fn settle(&mut self, i: usize) -> bool {
         let mut busy = false;
@@ -329,6 +385,7 @@ impl World {
             busy = true;
             self.hear(i);
         }
+        busy |= self.end_hooks(i);
         busy | self.deliver_events(i)
     }
 
@@ -380,6 +437,17 @@ impl World {
                 let told = addresses.iter().map(|ip| (now, ip.to_string()));
                 host.connections_ended.extend(told);
             }
+            Action::Hook(HookAction::Owe(owed)) => {
+                host.owed.insert(owed.vip.clone(), owed);
+            }
+            Action::Hook(HookAction::Paid(vip)) => {
+                host.owed.remove(&vip);
+            }
+            Action::Hook(HookAction::Run(run)) => {
+                host.hooks.push(HookTold::Began(run.hook, run.reason));
+                host.hooks_running.push(run);
+            }
+            Action::Hook(HookAction::Kill(id)) => self.end_hook(i, id, HookEnd::Killed),
             Action::UseKeys(keys) => host.keys = Some(keys),
             Action::Report(report) => host.reports.push(report),
             Action::Exit(exit) => host.exit = Some(exit),

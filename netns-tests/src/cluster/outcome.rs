@@ -240,6 +240,11 @@ impl Cluster {
                 continue;
             }
             let file = entry.path();
+            // What is owed for hooks.
+            if entry.file_type()?.is_dir() {
+                recorded.push(file.display().to_string());
+                continue;
+            }
             let text =
                 std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             if text.trim() != "[]" {

@@ -1,8 +1,10 @@
 //! `turnip check`: what works, what does not, and what to do about it.
 
 mod addresses;
+mod checks;
 mod companions;
 mod etcd;
+mod hooks;
 mod host;
 mod hosts;
 mod members;
@@ -129,12 +131,14 @@ pub fn check(sources: &Sources, args: &CheckArgs) -> ExitCode {
     }
     let checks = async {
         host::check(config.as_ref(), &mut findings).await;
+        config.iter().for_each(|config| hooks::check(config, &mut findings));
         if let Some(reach) = reach {
             etcd::check(&reach, config.as_ref(), &mut findings).await;
         }
         if let Some(config) = &config {
             hosts::check(config, &mut findings).await;
             addresses::check(config, &mut findings).await;
+            checks::check(config, &mut findings).await;
             peers::check(config, &mut findings).await;
             neighbours::check(&host::with_own_names(config), &mut findings).await;
         }

@@ -10,6 +10,7 @@ pub mod forget;
 pub mod growth;
 pub mod heartbeats;
 pub mod history;
+pub mod hook;
 pub mod intents;
 pub mod keys;
 pub mod local;

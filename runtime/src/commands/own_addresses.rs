@@ -191,6 +191,9 @@ mod tests {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            checks: BTreeSet::new(),
+            last_resort: turnip_core::LastResort::Keep,
+            hooks: turnip_core::Hooks::new(),
         }
     }
 

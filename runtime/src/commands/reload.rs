@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::sync::{Notify, mpsc, watch};
+use turnip::checks::Checks;
 use turnip::config::{Config, Difference, Sources};
 use turnip::etcd::Etcd;
+use turnip::hooks::HostHooks;
 use turnip::kernel::Netlink;
 use turnip::seams::Command;
 use turnip_core::{NodeConfig, Report, SessionId, VipName};
@@ -153,6 +155,8 @@ pub struct Reloader<'a> {
     pub to_node: mpsc::UnboundedSender<Command>,
     pub manager: Manager,
     pub kernel: &'a Netlink,
+    pub hooks: &'a HostHooks,
+    pub checks: &'a Checks,
     pub etcd: &'a Etcd,
     pub progress: &'a Progress,
     /// When this process ends, another one is to go by what the file says.
@@ -222,14 +226,20 @@ impl Reloader<'_> {
         let node = NodeConfig {
             weight: config.weight,
             announce_every: config.announce_every,
+            checks: config.checks.iter().map(|check| check.config.clone()).collect(),
             vips: config.vips.iter().map(|vip| vip.config.clone()).collect(),
             ..self.started_with.clone()
         };
+        self.hooks.reconfigure(config.hook_commands());
         let _ = self.progress.waits_for.send_replace(None);
         let mut told = self.progress.waits_for.subscribe();
         // Before the node announces anything of it.
         self.kernel.reconfigure(kernel_settings(&config, self.started_with.backstop));
         let _ = self.to_node.send(Command::Configure(Box::new(node)));
+        // After the node has heard of them.
+        if let Err(error) = self.checks.reconfigure(config.checks.clone()) {
+            tracing::error!("checks that are new cannot be tried: {error}");
+        }
         self.progress.configured.set(config.vips.len());
         *self.running.borrow_mut() = config;
         let is_done = told.wait_for(|waits_for| waits_for.as_ref().is_some_and(Vec::is_empty));

@@ -14,19 +14,21 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::stream;
+use futures::{StreamExt, stream};
 use tokio::sync::Notify;
+use turnip::checks::Checks;
 use turnip::clock::HostClock;
 use turnip::config::{Config, Sources};
 use turnip::driver::{self, Observation};
 use turnip::etcd::{Etcd, EtcdSettings};
+use turnip::hooks::HostHooks;
 use turnip::host;
 use turnip::kernel::{Netlink, Settings, check, fence, release};
 use turnip::lock::InstanceLock;
 use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
-use turnip::seams::Clock;
-use turnip_core::{Backstop, Causes, Exit, Keys, Node, StoreError};
+use turnip::seams::{Clock, Command};
+use turnip_core::{Backstop, Causes, Exit, Keys, Node, Owed, StoreError};
 
 use super::asked::{self, Asked};
 use super::growth::{self, Concerns};
@@ -169,12 +171,17 @@ async fn serve(
     let (notes, certificate_notes) = (local.notes(), local.notes());
     let keys = Keys::new(&config.reach.cluster);
     let started_with = config.node_config(host, process, backstop, heartbeats);
-    let node = Node::new(started_with.clone(), clock.now());
+    let (hooks, owed) = hooks(config, process).await?;
+    let mut node = Node::new(started_with.clone(), clock.now());
+    node.handle_owed(owed);
 
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
     let heartbeat = service.heartbeat();
     let progress = Progress::new(service.configured());
+    // Dropped when the daemon ends, and with it what checks have begun.
+    let (checks, attempts) = Checks::start(config.checks.clone())
+        .map_err(|error| format!("cannot begin to check: {error}"))?;
     let reloader = Reloader {
         sources,
         running: RefCell::new(config.clone()),
@@ -182,6 +189,8 @@ async fn serve(
         to_node: asked.to_node.clone(),
         manager: manager.clone(),
         kernel: &kernel,
+        hooks: &hooks,
+        checks: &checks,
         etcd: &etcd,
         progress: &progress,
         again,
@@ -207,11 +216,13 @@ async fn serve(
     let metered = MeteredKernel::new(&kernel, counters());
     let Asked { commands, control, mut hangup, .. } = asked;
     let commands = stream::select(commands, super::metrics::looks(metrics.as_ref()));
-    let driver = driver::run(node, &store, &metered, &peers, &clock, commands, observe);
+    let commands = stream::select(commands, attempts.map(Command::Attempt));
+    let driver = driver::run(node, &store, &metered, &hooks, &peers, &clock, commands, observe);
     tokio::select! {
         exit = driver => Ok(ended(exit)),
         // As if killed: the fence and the lifetimes silence what is held, others take over.
         why = kernel.failure(config.lease.duration()) => Err(format!("giving up: {why}")),
+        () = checks.ended() => Err("trying the checks ended".into()),
         () = growth => Err("looking at etcd's growth ended".into()),
         () = service::ready_in_any_case(manager) => Err("waiting ended".into()),
         () = service::prolong(manager, heartbeat.clone(), config.lease.renew()) => Err("stopping ended".into()),
@@ -266,6 +277,12 @@ pub(super) fn kernel_settings(config: &Config, backstop: Backstop) -> Settings {
         backstop,
         runtime_directory: runtime_directory(),
     }
+}
+
+/// The hooks, and what an earlier process owed.
+async fn hooks(config: &Config, process: u64) -> Result<(HostHooks, Vec<Owed>), String> {
+    let (node, commands) = (config.node.clone(), config.hook_commands());
+    HostHooks::open(&runtime_directory(), node, process, commands).await
 }
 
 /// Begins to send heartbeats, and to hear those of others.

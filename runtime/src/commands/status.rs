@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 use turnip::config::{Reach, Sources};
-use turnip_core::{NO_NEWS, VipName};
+use turnip_core::{CheckState, NO_NEWS, VipName};
 
 use super::certificates;
 use super::cluster::{Cluster, beyond, block_on, unanswered};
@@ -215,9 +215,7 @@ pub fn vips(overview: &Overview) -> Table {
 
 /// How long ago its ownership began.
 pub fn since(vip: &Vip) -> Option<String> {
-    let now_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
-    let since = vip.since_unix_ms.filter(|since| *since > 0)?;
-    Some(format!("{} ago", how_long(now_ms.saturating_sub(since))))
+    ago(vip.since_unix_ms?)
 }
 
 /// Its policy, in words.
@@ -320,10 +318,37 @@ fn notes(overview: &Overview) -> String {
             );
         }
     }
+    notes += &checks_down(overview);
     for line in overview.left_alone() {
         notes += &format!("{line}\n");
     }
     notes
+}
+
+/// The checks that do not pass, since when, and why.
+pub fn checks_down(overview: &Overview) -> String {
+    let mut text = String::new();
+    for (node, check, record) in overview
+        .nodes
+        .iter()
+        .flat_map(|(node, of)| of.checks.iter().map(move |(check, record)| (node, check, record)))
+    {
+        let since = ago(record.since_unix_ms).map(|ago| format!(" since {ago}"));
+        text += &match record.state {
+            CheckState::Up => continue,
+            CheckState::Waiting => format!("check {check} of {node} has not been tried yet\n"),
+            CheckState::Down => {
+                format!("check {check} of {node} fails{}: {}\n", shown(since), record.reason)
+            }
+        };
+    }
+    text
+}
+
+/// How long ago that was.
+fn ago(unix_ms: u64) -> Option<String> {
+    let now_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
+    (unix_ms > 0).then(|| format!("{} ago", how_long(now_ms.saturating_sub(unix_ms))))
 }
 
 /// The value where there is one.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use turnip::etcd::certificates::{CertificateEnd, Whose};
 use turnip::peers::Counts;
-use turnip_core::records::SharedPolicy;
-use turnip_core::{HostId, NodeName, Revision};
+use turnip_core::records::{CheckRecord, SharedPolicy};
+use turnip_core::{CheckState, HostId, NodeName, Revision};
 
 use super::local::{Claim, Heartbeats, Local, Way};
 use super::overview::{Node, Overview, Vip};
@@ -14,7 +14,7 @@ use super::status::{Answer, SCHEMA};
 
 const PAGE: &str = include_str!("../../STATUS.md");
 /// Objects whose keys are names.
-const BY_NAME: [&str; 3] = ["vips", "nodes", "local.heartbeats.from"];
+const BY_NAME: [&str; 4] = ["vips", "nodes", "nodes.*.checks", "local.heartbeats.from"];
 /// Objects that the page describes as a whole.
 const WHOLE: [&str; 6] = [
     "nodes.*.blocked",
@@ -43,6 +43,11 @@ fn overview() -> Overview {
         unfit: BTreeMap::new(),
         notes: vec!["the pin to h2 is ignored: it is drained".to_owned()],
     };
+    let check = CheckRecord {
+        state: CheckState::Down,
+        since_unix_ms: 1_764_200_000_000,
+        reason: "127.0.0.1:8080: Connection refused (os error 111)".to_owned(),
+    };
     let node = Node {
         session: Some(Revision(5)),
         lease_ms: Some(3_000),
@@ -55,6 +60,7 @@ fn overview() -> Overview {
         owns: vec!["kube-api".parse().unwrap()],
         blocked: BTreeMap::new(),
         notices: BTreeMap::new(),
+        checks: [("api".parse().unwrap(), check)].into(),
         weight: Some(100),
         member: Some("8e9e05c52164694d".to_owned()),
         raft_leader: Some(true),

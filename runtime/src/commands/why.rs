@@ -11,7 +11,7 @@ use turnip_core::{NodeName, VipName};
 
 use super::intents::{finish, known, overview};
 use super::overview::{Overview, Vip, WhatIf};
-use super::status::{policy, shown, since};
+use super::status::{checks_down, policy, shown, since};
 use super::table::how_long;
 
 /// What its help ends with.
@@ -85,7 +85,7 @@ fn text(name: &VipName, now: &Overview, then: &Overview, what_if: &WhatIf) -> St
     for note in &vip_then.notes {
         text += &format!("{indent}{note}\n");
     }
-    text
+    text + &checks_down(now)
 }
 
 fn heading(name: &VipName, vip: &Vip) -> String {
@@ -125,7 +125,10 @@ fn merits(vip: &Vip, candidate: &Candidate) -> Vec<String> {
         (Some(SharedPolicy::Priority | SharedPolicy::PriorityNoPreempt), _) => {
             format!("priority {}", candidate.priority)
         }
-        _ => format!("weight {}", candidate.weight),
+        _ => {
+            let weight = candidate.weight;
+            format!("weight {}", weight.of_vip.unwrap_or(weight.of_node))
+        }
     }];
     if vip.pinned.as_ref() == Some(&candidate.name) {
         merits.push("pinned to it".to_owned());
@@ -133,8 +136,12 @@ fn merits(vip: &Vip, candidate: &Candidate) -> Vec<String> {
     if vip.owner.as_ref() == Some(&candidate.name) {
         merits.push("the owner".to_owned());
     }
-    if candidate.fails(vip.pin.as_ref()) {
-        merits.push(format!("after all that can, for {}", Unfit::LastAttemptFailed));
+    match candidate.behind(vip.pin.as_ref()) {
+        Some(Unfit::LastResort(why)) => {
+            merits.push(format!("only where nobody is better, for {why}"));
+        }
+        Some(behind) => merits.push(format!("after all that can, for {behind}")),
+        None => {}
     }
     merits
 }
@@ -159,6 +166,9 @@ fn verdict(now: &Overview, before: &Vip, vip: &Vip, what_if: &WhatIf) -> String 
         (Some(owner), Some(first)) if vip.unfit.contains_key(owner) => {
             format!("{owner} lets go of it, and {first} takes it at once")
         }
+        (Some(owner), Some(first)) if is_left(vip, owner) => {
+            format!("{owner} lets go of it, and {first} takes it at once")
+        }
         (Some(_), Some(first)) if vip.pinned.as_ref() == Some(first) => {
             format!("it moves to {first} at once, as an operator wants it")
         }
@@ -171,6 +181,14 @@ fn verdict(now: &Overview, before: &Vip, vip: &Vip, what_if: &WhatIf) -> String 
     }
 }
 
+/// Whether its owner holds it for want of anybody better, and there is somebody by now.
+fn is_left(vip: &Vip, owner: &NodeName) -> bool {
+    let is_owner = |candidate: &&Candidate| candidate.name == *owner;
+    let owners = vip.order.iter().find(is_owner);
+    owners.is_some_and(|candidate| candidate.unwell.is_some())
+        && vip.order.first().is_some_and(|first| first.is_well(vip.pin.as_ref()))
+}
+
 #[cfg(test)]
 mod tests {
     use turnip_core::Revision;
@@ -180,7 +198,14 @@ mod tests {
 
     fn candidate(name: &str, priority: u32) -> Candidate {
         let name = name.parse().unwrap();
-        Candidate { name, weight: 100, priority, leads_term: None, failed_at: None }
+        Candidate {
+            name,
+            weight: 100.into(),
+            priority,
+            unwell: None,
+            leads_term: None,
+            failed_at: None,
+        }
     }
 
     /// A VIP with priorities, owned by `owner`.
@@ -248,6 +273,20 @@ a keeps it
         );
         let nobody = Vip { order: Vec::new(), ..then() };
         assert!(said(now(), Some(nobody), &down).ends_with("nobody can take it\n"));
+    }
+
+    /// Rule 11.4.
+    #[test]
+    fn it_says_who_fails_its_checks_and_that_it_is_left_at_once() {
+        let now = || {
+            let mut now = vip(Some("a"), &[("b", 100), ("a", 200)], &[]);
+            now.order[1].unwell = Some("check api fails: refused".to_owned());
+            now
+        };
+        let text = said(now(), Some(now()), &WhatIf::default());
+        let merits = "2. a: priority 200, the owner, only where nobody is better, for check api fails: refused\n";
+        assert!(text.contains(merits), "{text}");
+        assert!(text.ends_with("a lets go of it, and b takes it at once\n"), "{text}");
     }
 
     #[test]

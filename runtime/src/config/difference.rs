@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
-use turnip_core::{Policy, VipConfig};
+use turnip_core::{CheckName, Policy, VipConfig};
 
 use super::vips::Vip;
 use super::{Config, Fence};
+use crate::checks::Check;
 
 /// What differs, in words.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -33,6 +34,7 @@ impl Difference {
             (was != is).then(|| format!("{key}: {was} -> {is}"))
         };
         let (reach, new) = (&before.reach, &after.reach);
+        difference.taken.extend(of_checks(&before.checks, &after.checks));
         difference.taken.extend(change("weight", &before.weight, &after.weight));
         let (was, is) = (Shown(before.announce_every), Shown(after.announce_every));
         difference.taken.extend(change("announce_every", &was, &is));
@@ -167,6 +169,36 @@ fn listed(all: impl Iterator<Item = impl fmt::Display>) -> String {
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
+/// What differs of checks, by their names.
+fn of_checks(before: &[Check], after: &[Check]) -> Vec<String> {
+    fn by_name(checks: &[Check]) -> BTreeMap<&CheckName, &Check> {
+        checks.iter().map(|check| (&check.config.name, check)).collect()
+    }
+    let (old, new) = (by_name(before), by_name(after));
+    let mut lines = Vec::new();
+    for (name, check) in &old {
+        match new.get(name) {
+            None => lines.push(format!("- check {name}: {}", check.kind.as_str())),
+            Some(is) if check.config != is.config || !check.is_tried_like(is) => {
+                lines.push(format!("~ check {name}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let added = new.iter().filter(|(name, _)| !old.contains_key(**name));
+    lines.extend(added.map(|(name, check)| format!("+ check {name}: {}", check.kind.as_str())));
+    lines
+}
+
+/// Its hooks, and what they run.
+fn hooks(vip: &Vip) -> String {
+    listed(vip.config.hooks.iter().map(|(hook, config)| {
+        let command = vip.commands.get(hook).map(|argv| argv.join(" ")).unwrap_or_default();
+        let fails = if config.ignores_failure { ", whose failure is ignored" } else { "" };
+        format!("{hook} ({command}, within {:?}{fails})", config.timeout)
+    }))
+}
+
 /// Its routes and rules.
 fn companions(vip: &Vip) -> String {
     listed(vip.companions.iter().map(|(what, _)| what))
@@ -191,6 +223,9 @@ fn of_vip(before: &Vip, after: &Vip) -> Option<String> {
         change("interfaces", interfaces(old), interfaces(new)),
         change("virtual_mac", before.virtual_mac.to_string(), after.virtual_mac.to_string()),
         change("routes and rules", companions(before), companions(after)),
+        change("checks", listed(old.checks.iter()), listed(new.checks.iter())),
+        change("last_resort", old.last_resort.as_str().into(), new.last_resort.as_str().into()),
+        change("hooks", hooks(before), hooks(after)),
         change("policy", policy(old.policy), policy(new.policy)),
         change("defend", old.defend.to_string(), new.defend.to_string()),
         change("require_carrier", old.require_carrier.to_string(), new.require_carrier.to_string()),

@@ -12,11 +12,14 @@
 
 mod addresses;
 mod args;
+mod argv;
 mod behind;
+mod checks;
 mod companions;
 mod difference;
 mod etcd;
 mod growth;
+mod hooks;
 mod lease;
 mod metrics;
 mod peers;
@@ -43,12 +46,15 @@ pub use args::{FILE_DEFAULT, NodeArgs, ReachArgs, Sources, is_variable, variable
 pub use difference::Difference;
 pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
 pub use growth::{Compact, Growth};
+pub use hooks::HookCommands;
 pub use peers::{Listen, Peers};
 pub use problem::{Place, Problem, Problems};
 pub use values::duration;
 pub use vips::Vip;
 
+use crate::checks::Check;
 use crate::etcd::EtcdSettings;
+use crate::hooks::Commands;
 use crate::kernel::{AnnounceOn, CompanionsOf, VirtualLink};
 use problem::Collector;
 use section::{Given, Section, Value};
@@ -78,6 +84,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// At least one; no name and no address twice.
     pub vips: Vec<Vip>,
+    /// The checks of what stands behind them.
+    pub checks: Vec<Check>,
     /// `TURNIP_ID`: the local etcd member must have this peer address.
     pub member_ip: Option<IpAddr>,
 }
@@ -170,6 +178,7 @@ impl Config {
             backstop,
             weight: self.weight,
             vips: self.vips.iter().map(|vip| vip.config.clone()).collect(),
+            checks: self.checks.iter().map(|check| check.config.clone()).collect(),
             announce_every: self.announce_every,
             heartbeats,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -179,6 +188,16 @@ impl Config {
     /// How large this node's record in etcd is, in bytes, when nothing is wrong with its VIPs.
     pub fn record_bytes(&self) -> usize {
         size::record_bytes(&self.vips)
+    }
+
+    /// What the hooks of its VIPs run.
+    pub fn hook_commands(&self) -> Commands {
+        let of_vip = |vip: &Vip| {
+            let name = vip.config.name.clone();
+            let commands = vip.commands.clone().into_iter();
+            commands.map(move |(hook, command)| ((name.clone(), hook), command))
+        };
+        self.vips.iter().flat_map(of_vip).collect()
     }
 
     /// On which interfaces VIPs are announced, of those that name them.
@@ -352,7 +371,9 @@ impl Loader {
         let announce_every = announce_every(&mut top, problems);
         let tables = top.take("vip");
         let had_tables = tables.is_some();
-        let mut vips = vips::read(tables, problems);
+        let (checks, mut known) = checks::read(top.take("check"), problems);
+        let mut vips = vips::read(tables, &mut known, problems);
+        known.finish(problems);
         let member_ip = original.as_ref().map(|original| original.id);
         let node = node(node_given, original.as_ref(), problems);
         let variables_given = sources.variables.ip.is_some()
@@ -395,6 +416,7 @@ impl Loader {
             announce_every: announce_every?,
             metrics: metrics?,
             vips,
+            checks,
             member_ip,
         })
     }

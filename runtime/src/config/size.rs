@@ -39,6 +39,7 @@ fn record(vips: &[Vip]) -> NodeRecord {
         .map(|vip| {
             let offer = VipOffer {
                 // A revision of so many digits takes years of renewals.
+                weight: Some(vip.config.checks.len() as u32).filter(|checks| *checks > 0),
                 defined_at: Some(Revision(9_999_999_999)),
                 ..VipOffer::of(&vip.config, vip.config.digest())
             };
@@ -47,6 +48,8 @@ fn record(vips: &[Vip]) -> NodeRecord {
         .collect();
     NodeRecord {
         vips: offers,
+        checks: BTreeMap::new(),
+        weighs_vips: true,
         weight: u32::MAX,
         drained: false,
         member: None,

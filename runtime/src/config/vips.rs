@@ -1,14 +1,16 @@
 //! The tables `[[vip]]`, and the VIP of the original's four variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use turnip_core::{ClusterName, NodeName, Policy, VipAddress, VipConfig, VipName};
+use turnip_core::{ClusterName, LastResort, NodeName, Policy, VipAddress, VipConfig, VipName};
 
 use super::addresses::{self, Addresses, SeenAddresses};
 use super::args::Variables;
+use super::checks::{self, Known};
 use super::companions::{self, SeenCompanions};
+use super::hooks::{self, HookCommands};
 use super::problem::{Collector, Place, Problem};
 use super::section::{Given, Section, Value};
 use super::values;
@@ -30,6 +32,8 @@ pub struct Vip {
     pub companions: Vec<(Companion, Place)>,
     /// Whether an interface that does not exist yet is waited for; otherwise it is an error.
     pub wait_for_interface: bool,
+    /// What its hooks run.
+    pub commands: HookCommands,
     /// Where each of its interfaces is named.
     pub(super) interface_places: BTreeMap<Arc<str>, Place>,
     /// Where those are named on which it is announced.
@@ -73,7 +77,7 @@ pub(super) struct Original {
 }
 
 /// Reads the tables; where a name or an address comes twice, the later one is the error.
-pub(super) fn read(given: Option<Given>, problems: &mut Collector) -> Vec<Vip> {
+pub(super) fn read(given: Option<Given>, checks: &mut Known, problems: &mut Collector) -> Vec<Vip> {
     let Some(given) = given else { return Vec::new() };
     let tables = match given.value {
         Value::List(tables) => tables,
@@ -93,7 +97,7 @@ pub(super) fn read(given: Option<Given>, problems: &mut Collector) -> Vec<Vip> {
     for table in tables {
         match table.value {
             Value::Table(section) => {
-                vips.extend(vip(section.with_prefix("vip."), &mut seen, problems))
+                vips.extend(vip(section.with_prefix("vip."), &mut seen, checks, problems))
             }
             _ => {
                 let shown = Some(table.shown());
@@ -112,7 +116,12 @@ struct Seen {
     companions: SeenCompanions,
 }
 
-fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Vec<Vip> {
+fn vip(
+    mut section: Section,
+    seen: &mut Seen,
+    known: &mut Known,
+    problems: &mut Collector,
+) -> Vec<Vip> {
     let name_given = section.place_of("name");
     let name = name(&mut section, seen, problems);
     let title = name.as_ref().map_or("another VIP".to_owned(), |name| format!("the VIP {name:?}"));
@@ -127,6 +136,7 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Vec<V
     }
     let (policy, policy_place) = policy(&mut section, problems);
     let (announce_on, announce_on_place) = announce_on(&mut section, problems);
+    let (checks, last_resort) = checks::of_vip(&mut section, policy, known, problems);
     let mut flag = |key: &'static str, default: bool| {
         section.read(key, problems, Given::as_bool).unwrap_or(default)
     };
@@ -144,6 +154,7 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Vec<V
         let what = "of no use with virtual_mac = true: it is announced from the VIP's own hardware address, on its own interface; leave one of the two out";
         problems.add(Problem::new(announce_on_place.clone(), "vip.announce_on", None, what));
     }
+    let (hooks, commands) = hooks::read(&mut section, problems);
     section.finish(problems);
     let (Some(name), Some(addresses), Some(policy)) = (name, addresses, policy) else {
         return Vec::new();
@@ -157,11 +168,15 @@ fn vip(mut section: Section, seen: &mut Seen, problems: &mut Collector) -> Vec<V
             defend,
             require_carrier,
             keep_connections,
+            checks,
+            last_resort,
+            hooks,
         },
         announce_on,
         virtual_mac,
         companions,
         wait_for_interface,
+        commands,
         interface_places: interfaces,
         announce_on_place,
         policy_place,
@@ -382,11 +397,15 @@ pub(super) fn original(variables: &Variables, problems: &mut Collector) -> Optio
                 defend: false,
                 require_carrier: true,
                 keep_connections: false,
+                checks: BTreeSet::new(),
+                last_resort: LastResort::default(),
+                hooks: turnip_core::Hooks::new(),
             },
             announce_on: None,
             virtual_mac: false,
             companions: Vec::new(),
             wait_for_interface: false,
+            commands: HookCommands::new(),
             interface_places: [(Arc::from(interface), place)].into(),
             announce_on_place: Place::Default,
             policy_place: Place::Variable("TURNIP_IP".into()),

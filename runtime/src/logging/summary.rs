@@ -159,6 +159,13 @@ fn about_one(report: &Report) -> Option<(&VipName, &'static str, Option<String>)
             (vip, "held here beside addresses of others:", Some(why.clone()))
         }
         Report::DoubleGone { vip } => (vip, "nowhere else on this host any more:", None),
+        Report::HookStarted { vip, hook, .. } => (vip, "running hooks of", Some(hook.to_string())),
+        Report::HookEnded { vip, hook, end } => {
+            let verb =
+                if end.is_success() { "hooks have ended of" } else { "hooks have failed of" };
+            let why = if end.is_success() { hook.to_string() } else { format!("{hook}: {end}") };
+            (vip, verb, Some(why))
+        }
         Report::Unblocked { vip } => (vip, "can hold here again", None),
         Report::PinIgnored { vip, why, .. } => (vip, "ignoring the pins of", Some(why.clone())),
         _ => return None,

@@ -89,7 +89,7 @@ const OPERATIONS: [&str; 6] =
     ["list", "assume", "refresh", "withdraw", "configure", "remove-fence"];
 const KERNEL_CAUSES: [&str; 3] = ["no-interface", "too-late", "refused"];
 /// What goes wrong with the node as a whole.
-pub(super) const TROUBLES: [&str; 10] = [
+pub(super) const TROUBLES: [&str; 11] = [
     "session-lost",
     "watch-stale",
     "store-changed",
@@ -100,6 +100,7 @@ pub(super) const TROUBLES: [&str; 10] = [
     "session-replaced",
     "name-taken",
     "address-elsewhere",
+    "hook-failed",
 ];
 
 /// Counters and histograms. Clones are the same.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use futures::stream::{self, Stream};
 use tokio::sync::Notify;
-use turnip_core::{Instant, Node, NodeName, NodeStanding, VipName};
+use turnip_core::{CheckName, CheckState, Instant, Node, NodeName, NodeStanding, VipName};
 
 use crate::kernel::Conflicts;
 use crate::peers::Counts;
@@ -20,6 +20,8 @@ pub struct Seen {
     pub node: NodeStanding,
     /// Its VIPs.
     pub vips: Vec<VipSeen>,
+    /// Its checks.
+    pub checks: Vec<CheckSeen>,
     /// What became of datagrams; absent when it hears nobody.
     pub datagrams: Option<Counts>,
     /// Machines that are none of turnip's and claim addresses which are held here.
@@ -45,6 +47,21 @@ pub struct VipSeen {
     pub is_blocked: bool,
 }
 
+/// A check of what stands behind VIPs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckSeen {
+    /// Its name.
+    pub name: CheckName,
+    /// What it is.
+    pub state: CheckState,
+    /// Since when, in ms since 1970; 0 for since the start.
+    pub since_unix_ms: u64,
+    /// It counts as down although attempts pass.
+    pub is_held_down: bool,
+    /// How many attempts passed, and how many failed.
+    pub attempts: (u64, u64),
+}
+
 impl Seen {
     /// What the node itself shows.
     pub fn of(node: &Node, now: Instant) -> Self {
@@ -55,9 +72,17 @@ impl Seen {
             is_wanted: vip.is_wanted,
             is_blocked: vip.is_blocked,
         };
+        let check = |check: turnip_core::CheckStanding<'_>| CheckSeen {
+            name: check.name.clone(),
+            state: check.state,
+            since_unix_ms: check.since_unix_ms,
+            is_held_down: check.held_down_for.is_some(),
+            attempts: check.attempts,
+        };
         Seen {
             node: node.standing(now),
             vips: node.vips(now).map(vip).collect(),
+            checks: node.checks(now).map(check).collect(),
             datagrams: None,
             conflicts: 0,
             conflict_packets: 0,
@@ -198,7 +223,14 @@ pub(super) mod tests {
             nodes: 3,
         };
         let datagrams = Some(Counts { sent: 7, forged: 2, ..Counts::default() });
-        Seen { node, vips, datagrams, conflicts: 1, conflict_packets: 9, fence_repairs: 4 }
+        let checks = vec![CheckSeen {
+            name: "api".parse().unwrap(),
+            state: CheckState::Down,
+            since_unix_ms: 1_764_200_000_500,
+            is_held_down: true,
+            attempts: (40, 2),
+        }];
+        Seen { node, vips, checks, datagrams, conflicts: 1, conflict_packets: 9, fence_repairs: 4 }
     }
 
     #[test]

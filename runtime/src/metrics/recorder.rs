@@ -61,7 +61,9 @@ impl Recorder {
             Report::NoOwnMember { .. } => counters.trouble("no-own-member"),
             Report::SessionReplaced { .. } => counters.trouble("session-replaced"),
             Report::NameContested { .. } => counters.trouble("name-taken"),
+            Report::HookEnded { end, .. } if !end.is_success() => counters.trouble("hook-failed"),
             Report::Double { .. } => counters.trouble("address-elsewhere"),
+            Report::HookEnded { end, .. } if !end.is_success() => counters.trouble("hook-failed"),
             // Counted by request, operation or packet, or shown as they are now.
             Report::RenewalsFail { .. }
             | Report::RenewingStopped { .. }
@@ -71,6 +73,8 @@ impl Recorder {
             | Report::Conflict { .. }
             | Report::Drained(_)
             | Report::RaftLeader(_)
+            | Report::Checked { .. }
+            | Report::Unsteady { .. }
             // The end of something that was counted when it began.
             | Report::OwnMemberAnswers
             | Report::RenewingGoesOn
@@ -85,6 +89,8 @@ impl Recorder {
             | Report::SessionResumed { .. }
             | Report::SessionEnded { .. }
             | Report::Assuming { .. }
+            | Report::HookStarted { .. }
+            | Report::HookEnded { .. }
             | Report::HandedOver { .. }
             | Report::Misplaced { .. }
             | Report::FenceStays { .. }

@@ -10,10 +10,10 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use turnip_core::{Backstop, Lease};
+use turnip_core::{Backstop, CheckState, Lease};
 
 use super::Settings;
-use super::look::{Seen, VipSeen};
+use super::look::{CheckSeen, Seen, VipSeen};
 use super::outside::{EtcdHealth, Watched};
 use crate::etcd::certificates::{CertificateEnd, Whose};
 use crate::peers::Counts;
@@ -34,6 +34,7 @@ impl Collector for Sample {
         self.bounds(&mut to)?;
         if let Some(seen) = &self.seen {
             vips(&seen.vips, &mut to)?;
+            checks(&seen.checks, &mut to)?;
             to.counter("fence_repairs", FENCE_REPAIRS, seen.fence_repairs)?;
             to.gauge("conflicts", CONFLICTS, &seen.conflicts)?;
             to.counter("conflict_packets", CONFLICT_PACKETS, seen.conflict_packets)?;
@@ -120,6 +121,34 @@ fn vips(vips: &[VipSeen], to: &mut Encoder<'_>) -> fmt::Result {
         Some(([("vip", vip.vip.as_str()), ("owner", owner.as_str())], 1_u64))
     });
     to.gauges("vip_owner", "The VIP's owner in etcd, as this node knows", owners)
+}
+
+fn checks(checks: &[CheckSeen], to: &mut Encoder<'_>) -> fmt::Result {
+    if checks.is_empty() {
+        return Ok(());
+    }
+    let name = |check: &CheckSeen| [("check", check.name.as_str().to_owned())];
+    let ups = checks.iter().map(|one| (name(one), u64::from(one.state == CheckState::Up)));
+    to.gauges("check_up", "Whether what the check checks works", ups)?;
+    let held = checks.iter().map(|one| (name(one), u64::from(one.is_held_down)));
+    let help =
+        "Whether the check counts as down although it passes, for it fell several times lately";
+    to.gauges("check_held_down", help, held)?;
+    let known = checks.iter().filter(|one| one.since_unix_ms > 0);
+    let since = known.map(|one| (name(one), one.since_unix_ms as f64 / 1e3));
+    let help = "Since when the check is up or down, in seconds since 1970";
+    to.gauges("check_since_timestamp_seconds", help, since)?;
+    let attempts = checks.iter().flat_map(|one| {
+        let of = |result, count| {
+            ([("check", one.name.as_str().to_owned()), ("result", String::from(result))], count)
+        };
+        [of("passed", one.attempts.0), of("failed", one.attempts.1)]
+    });
+    let mut metric = to.describe("check_attempts", "Attempts of the check", MetricType::Counter)?;
+    for (labels, count) in attempts {
+        ConstCounter::new(count).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn datagrams(counts: &Counts) -> [([(&'static str, &'static str); 1], u64); 9] {

@@ -4,6 +4,7 @@
 //! any others do.
 
 pub mod history;
+pub mod hooks;
 
 use crate::plan::AddressId;
 use crate::time::True;

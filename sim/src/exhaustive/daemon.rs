@@ -266,8 +266,9 @@ impl Daemons {
                 return;
             }
             // The member is on no host of this world, nobody learns from announcements, and nobody has
-            // connections.
+            // connections or hooks.
             Action::AskMember { .. }
+            | Action::Hook(_)
             | Action::Announce { .. }
             | Action::EndConnections { .. }
             | Action::UseKeys(_) => return,
@@ -316,6 +317,7 @@ impl Daemons {
             backstop: Backstop::Fence,
             weight: 100,
             vips: self.files[usize::from(file)].clone(),
+            checks: Vec::new(),
             // Nobody learns from announcements here, and their times would set states apart.
             announce_every: None,
             heartbeats: self.hearing_of(host).map(|hearing| hearing.config(host)),

@@ -61,5 +61,8 @@ fn vip(name: &str, addresses: &[u8]) -> VipConfig {
         defend: false,
         require_carrier: true,
         keep_connections: false,
+        checks: [].into(),
+        last_resort: turnip_core::LastResort::Keep,
+        hooks: turnip_core::Hooks::new(),
     }
 }

@@ -91,6 +91,10 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
         Mutant::NoRepair | Mutant::MisplacedLeft | Mutant::ForeignChangesIgnored => {
             return Err("nobody else touches a kernel here");
         }
+        Mutant::FlapsForgotten => return Err("no interface goes away here"),
+        mutant if mutant.breaks().starts_with("rule 11.") => {
+            return Err("nothing is checked here");
+        }
         Mutant::FailureForgotten | Mutant::FailedLetPass => {
             return Err("no kernel refuses anything here");
         }
@@ -100,6 +104,9 @@ fn world_of(mutant: Mutant) -> Result<&'static str, &'static str> {
             );
         }
         Mutant::OneLinkSuffices => return Err("a host has one interface here"),
+        mutant if mutant.breaks().starts_with("rule 12.") => {
+            return Err("no VIP has hooks here");
+        }
         Mutant::RenewWhileStale => {
             return Err("whoever hears nothing is silent here: no move depends on it");
         }

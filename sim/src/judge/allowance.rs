@@ -4,9 +4,9 @@
 //! All of it is in one table, [`Durations::allowance`], and follows from the protocol's durations, in
 //! true time and rounded to the worse side. It holds for a fault that meets a cluster in order.
 
-use turnip_core::Backstop;
+use turnip_core::{Backstop, LastResort};
 
-use crate::plan::{Change, Fault, LeaseParams, Plan, Step};
+use crate::plan::{Change, FALLS_TOGGLING, Fault, LeaseParams, Plan, Step};
 use crate::time::{MS, S, True, US};
 
 const PPM: u64 = 1_000_000;
@@ -53,6 +53,9 @@ pub struct Durations {
     pub hand_over: u64,
     /// Until a free address is claimed by the last in rank.
     pub claims: u64,
+    /// How much later things may be in order again because of hooks. How long a gap may be that waits for them, they
+    /// tell themselves.
+    pub hooks: u64,
 }
 
 /// What a fault explains.
@@ -153,13 +156,16 @@ impl Durations {
             settle: slow(lease) + 3 * renew + hand_over,
             hand_over,
             claims: params.hosts as u64 * renew / 2,
+            hooks: plan.hook_time(),
         }
     }
 
     /// The start of all daemons: etcd's first election, the sessions, first claims by whoever is
     /// there, and what settles after that.
     pub fn start(&self, plan: &Plan) -> u64 {
-        plan.params.start_spread + 2 * self.outage + 2 * self.settle + S
+        let checked = plan.params.checks.map_or(0, |checks| checks.known_after().1);
+        let hooks = 2 * self.hooks;
+        plan.params.start_spread + 2 * self.outage + 2 * self.settle + S + checked + hooks
     }
 
     /// A host falls silent and the store is well. Others wait for its lease; they may lose a race
@@ -180,15 +186,21 @@ impl Durations {
         let lasts = step.ends(plan.heal_at).saturating_sub(step.at);
         // A fault that meets another of the same host may end that, or last as long.
         let of_host = if is_alone(plan, step) { lasts } else { u64::MAX / 4 };
-        self.of_a_host(plan, &step.fault, of_host)
-            .or_else(|| self.of_a_kernel(&step.fault))
+        let mut allowance = self
+            .of_a_host(plan, &step.fault, of_host)
+            .or_else(|| self.of_checks(plan, step))
+            .or_else(|| self.of_a_kernel(plan, &step.fault))
             .or_else(|| self.of_the_store(plan, &step.fault, lasts))
             .or_else(|| self.of_others(plan, &step.fault))
             .unwrap_or_else(|| Allowance {
                 after_end: self.keepalive + self.return_of_host() + 2 * self.outage,
                 unsteady: true,
                 ..Self::nothing_said()
-            })
+            });
+        for window in [&mut allowance.after_begin, &mut allowance.after_end] {
+            *window = window.saturating_add(self.hooks);
+        }
+        allowance
     }
 
     /// A host that was away has a session of its own again, after that of its last boot has expired,
@@ -325,8 +337,26 @@ impl Durations {
         })
     }
 
+    /// What stands behind a VIP. Away at once, and back after settling; and what falls again is trusted
+    /// the later (rule 11.3), so that the moves are few.
+    fn of_checks(&self, plan: &Plan, step: &Step) -> Option<Allowance> {
+        let Fault::FailCheck { hosts, every, .. } = &step.fault else { return None };
+        let Some(checks) = plan.params.checks else { return Some(Self::unnoticed(0)) };
+        let (noticed, back) = checks.known_after();
+        let everywhere = hosts.len() >= plan.params.hosts;
+        let released = everywhere && checks.last_resort == LastResort::Release;
+        let falls = if every.is_some() { FALLS_TOGGLING } else { 1 };
+        Some(Allowance {
+            gap: if released { ANY } else { 2 * self.refusal() },
+            moves: 2 * u64::from(falls) * hosts.len() as u64,
+            after_begin: noticed + S + self.settle,
+            after_end: back + plan.hold_down() + S + self.settle,
+            unsteady: everywhere || every.is_some(),
+        })
+    }
+
     /// What an operator wants of a host, and what its kernel does.
-    fn of_a_kernel(&self, fault: &Fault) -> Option<Allowance> {
+    fn of_a_kernel(&self, plan: &Plan, fault: &Fault) -> Option<Allowance> {
         let Durations { settle, hand_over, .. } = *self;
         Some(match fault {
             // Away at once, and back after settling.
@@ -342,7 +372,8 @@ impl Durations {
                 gap: self.refusal(),
                 moves: 2,
                 after_begin: S + settle,
-                after_end: S + settle,
+                // What went away before comes back the later (rule 7.7).
+                after_end: S + settle + plan.hold_down(),
                 unsteady: false,
             },
             // Its renewal fails as well; it is taken away, tried once more, and passed on. It is tried
@@ -562,6 +593,9 @@ impl Allowance {
         if self.unsteady {
             return vec![(step.at, end.saturating_add(self.after_end))];
         }
-        vec![(step.at, step.at + self.after_begin), (end, end.saturating_add(self.after_end))]
+        vec![
+            (step.at, step.at.saturating_add(self.after_begin)),
+            (end, end.saturating_add(self.after_end)),
+        ]
     }
 }

@@ -36,6 +36,8 @@ pub enum Failure {
     TakenForAnother { host: usize, why: String },
     /// What is told of the past is not what happened.
     Untrue(String),
+    /// Hooks were run as they must not be.
+    Hooks(String),
     /// Something panicked.
     Panicked(String),
 }
@@ -105,6 +107,7 @@ impl fmt::Display for Failure {
                 write!(f, "host {host}'s daemon took etcd for another store: {why}")
             }
             Failure::Untrue(what) => write!(f, "history/ is not true: {what}"),
+            Failure::Hooks(what) => f.write_str(what),
             Failure::Panicked(what) => write!(f, "panicked: {what}"),
         }
     }

@@ -16,6 +16,7 @@ use crate::world::Inner;
 
 use super::Failure;
 use super::allowance::{self, Allowance, Durations};
+use super::hooks;
 
 /// For so long an address may stand before the host's own: a listing that was under way then says
 /// nothing of it, and another one is made after 100 ms.
@@ -94,7 +95,7 @@ fn episodes(plan: &Plan, durations: &Durations) -> Vec<Episode> {
 impl Gaps<'_> {
     fn judge_gap(&self, gap: &Span) -> Option<Failure> {
         for piece in self.outside(gap) {
-            if let Some(host) = self.able(piece.address, piece.from, &[]) {
+            if let Some(host) = self.able(&piece, piece.from, &[]) {
                 let why = format!("host {host} could have had it");
                 return Some(Failure::Gap { span: piece, limit: 0, why });
             }
@@ -104,15 +105,14 @@ impl Gaps<'_> {
         let planned = steps.iter().map(|step| self.follows_leader(gap.address, step)).max()?;
         let planned = planned.min(1) * self.durations.hand_over;
         let limit = allowance.gap.saturating_add(self.refusals(&steps)).max(planned);
+        let limit = limit.saturating_add(self.hooks(gap));
         if gap.length() <= limit {
             return None;
         }
         // While a file is rolled out, hosts differ, and the address has two names.
         let is_judged = match steps.iter().all(|step| is_reload(step)) {
             true => self.is_rolled_out(gap),
-            false => {
-                self.has_one_name(gap.address, at) && self.able(gap.address, at, &steps).is_some()
-            }
+            false => self.has_one_name(gap.address, at) && self.able(gap, at, &steps).is_some(),
         };
         if is_judged {
             return Some(Failure::Gap { span: *gap, limit, why: after(&steps) });
@@ -198,8 +198,18 @@ impl Gaps<'_> {
     fn refusals(&self, steps: &[&Step]) -> u64 {
         let others = self.active(steps[0].at).filter(|active| !steps.contains(active));
         let refuses = others.filter(|step| matches!(step.fault, Fault::RefuseAddress { .. }));
-        let refusal = 3 * self.durations.commit + self.durations.hand_over + self.durations.renew;
-        refuses.count() as u64 * refusal
+        refuses.count() as u64 * self.passed_on()
+    }
+
+    /// From who cannot have it to the next one.
+    fn passed_on(&self) -> u64 {
+        3 * self.durations.commit + self.durations.hand_over + self.durations.renew
+    }
+
+    /// Hooks that are waited for, and hosts on which one failed.
+    fn hooks(&self, gap: &Span) -> u64 {
+        let waits = hooks::waits(&self.inner.env.record.hooks_ran, gap);
+        waits.time + waits.failed * self.passed_on()
     }
 
     fn judge_moves(&self, moves: &[Move]) -> Vec<Failure> {
@@ -266,12 +276,13 @@ impl Gaps<'_> {
         self.plan.steps.iter().filter(move |step| step.at <= at && at < step.ends(heal_at))
     }
 
-    /// A host that could have an address at a time at which nothing changes; but for those that `except`
-    /// befalls.
+    /// A host that could have a gap's address at a time at which nothing changes; but for those that `except`
+    /// befalls, and on which a hook of it failed.
     ///
     /// None where hosts that run disagree about what belongs together: then a VIP that is held may
     /// lack the address rightly.
-    fn able(&self, address: AddressId, at: True, except: &[&Step]) -> Option<usize> {
+    fn able(&self, gap: &Span, at: True, except: &[&Step]) -> Option<usize> {
+        let address = gap.address;
         let active: Vec<&Step> = self.active(at).filter(|step| !except.contains(step)).collect();
         if !self.has_quorum(&active) {
             return None;
@@ -279,7 +290,10 @@ impl Gaps<'_> {
         (0..self.plan.params.hosts).find(|&host| {
             let Some((name, section)) = self.section(host, address, at) else { return false };
             let hit = |step: &&Step| is_hit(&step.fault, host, address, section);
-            !active.iter().any(hit) && !except.iter().any(hit) && self.all_agree(name, section, at)
+            !active.iter().any(hit)
+                && !except.iter().any(hit)
+                && self.all_agree(name, section, at)
+                && !hooks::failed_lately(&self.inner.env.record.hooks_ran, host, gap)
         })
     }
 
@@ -378,6 +392,7 @@ fn is_hit(fault: &Fault, hit: usize, address: AddressId, section: &VipSection) -
         Fault::LinkDown { host, interface } | Fault::LinkGone { host, interface } => {
             host == hit && section.addresses.values().any(|on| *on == interface)
         }
+        Fault::FailCheck { ref hosts, vip, .. } => hosts.contains(&hit) && vip == address / 2,
         Fault::RefuseAddress { host, vip } | Fault::Double { host, vip } => {
             host == hit && vip == address / 2
         }

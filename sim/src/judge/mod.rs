@@ -3,10 +3,11 @@
 pub mod allowance;
 mod failure;
 mod gaps;
+mod hooks;
 
 use turnip_core::placement::{self, Candidate};
 
-use crate::plan::{Daemon, Fault, PolicyParams};
+use crate::plan::{Daemon, Fault, HookParams, PolicyParams};
 use crate::record::Refusal;
 use crate::run::Outcome;
 use crate::time::{MS, S};
@@ -29,6 +30,11 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         failures.extend(unexpected.map(refused));
         let untrue = std::mem::take(&mut inner.env.record.history.untrue);
         failures.extend(untrue.into_iter().map(Failure::Untrue));
+        if ended {
+            inner.env.record.hooks.finish();
+        }
+        let hooks = std::mem::take(&mut inner.env.record.hooks.wrong);
+        failures.extend(hooks.into_iter().map(Failure::Hooks));
         failures.extend(settled);
         failures.extend(taken_for_another(inner));
         if ended {
@@ -112,6 +118,7 @@ pub fn settled(inner: &Inner) -> Vec<Failure> {
         if let Some(wanted) = wanted(inner, vip)
             && wanted != on
             && !was_refused(inner, wanted)
+            && !inner.env.plan.params.hooks.as_ref().is_some_and(HookParams::may_fail)
         {
             failures.push(Failure::Misplaced { vip, on, wanted });
         }
@@ -159,7 +166,8 @@ fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
         .filter(able)
         .map(|host| Candidate {
             name: inner.env.layout.names.node(host).clone(),
-            weight: params.weights[host],
+            weight: params.weights[host].into(),
+            unwell: None,
             priority: match policy {
                 PolicyParams::Priority { priorities, .. } => priorities[host],
                 _ => 0,

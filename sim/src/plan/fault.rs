@@ -148,6 +148,8 @@ pub enum Fault {
     /// The kernel refuses the first address of a VIP. Without an end it never takes it, not even
     /// after everything has healed.
     RefuseAddress { host: usize, vip: usize },
+    /// The check of a VIP fails on these hosts; or it fails and passes in turns of so many ns.
+    FailCheck { hosts: Vec<usize>, vip: usize, every: Option<u64> },
     /// An interface goes down.
     LinkDown { host: usize, interface: usize },
     /// An interface is gone.

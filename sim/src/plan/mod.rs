@@ -4,8 +4,9 @@
 pub mod config;
 mod daemon;
 mod fault;
+mod hooks;
 
-use turnip_core::Backstop;
+use turnip_core::{Backstop, Initial, LastResort, lease};
 
 use crate::time::{MS, S, True};
 use crate::timing::{RaftTiming, Weather};
@@ -13,6 +14,7 @@ use crate::timing::{RaftTiming, Weather};
 pub use config::{AddressId, Change, LeaseParams, NameId};
 pub use daemon::Daemon;
 pub use fault::{Fault, Mishap, Step, TxnKind};
+pub use hooks::HookParams;
 
 /// A cluster and its settings.
 #[derive(Clone, Debug)]
@@ -63,11 +65,40 @@ pub struct Params {
     pub announce_every_ms: Option<u64>,
     /// Whether VIPs are announced against whoever else claims them (rule 8.18).
     pub defend: bool,
+    /// The checks of what stands behind VIPs, one for each; none where nothing is checked.
+    pub checks: Option<CheckParams>,
     /// Where hosts have a member, a load balancer stands before it: when it is asked for itself, one after the
     /// other of all answers for a while.
     pub balanced: bool,
+    /// How hooks behave; none where VIPs have none.
+    pub hooks: Option<HookParams>,
     /// Whose algorithm runs.
     pub daemon: Daemon,
+}
+
+/// How VIPs are checked.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckParams {
+    /// From one attempt to the next, in ms.
+    pub interval_ms: u64,
+    /// So many that pass make it up.
+    pub rise: u32,
+    /// So many that fail make it down.
+    pub fall: u32,
+    /// What it is before the first.
+    pub initial: Initial,
+    /// What it takes from priorities and shares; else the VIP is not held where it is down.
+    pub weight: Option<i32>,
+    /// What becomes of a VIP where all are down.
+    pub last_resort: LastResort,
+}
+
+impl CheckParams {
+    /// How long it takes until a check is known to fail, and until it is known to pass again, in ns.
+    pub fn known_after(&self) -> (u64, u64) {
+        let attempts = |count: u32| (u64::from(count) + 1) * self.interval_ms * MS;
+        (attempts(self.fall), attempts(self.rise))
+    }
 }
 
 /// A VIP.
@@ -96,6 +127,10 @@ pub enum PolicyParams {
         preempt: bool,
     },
 }
+
+/// How often a check falls at most that toggles for a minute: each time it is held down for longer, and at
+/// last for longer than what is left.
+pub const FALLS_TOGGLING: u32 = 5;
 
 /// A whole run.
 #[derive(Clone, Debug)]
@@ -137,7 +172,7 @@ impl Plan {
     pub fn lasting(&mut self, duration: u64) {
         self.heal_at = duration;
         self.stop_at = duration + self.convergence() + self.quiet;
-        self.end_at = self.stop_at + 4 * self.lease_ms_max() * MS + 10 * S;
+        self.end_at = self.stop_at + 4 * self.lease_ms_max() * MS + 10 * S + self.hook_time();
     }
 
     /// The longest that everything may take to be in order again after the last fault: an
@@ -148,15 +183,63 @@ impl Plan {
         let Params { raft, keepalive, .. } = &self.params;
         let has = |kind: fn(&Fault) -> bool| self.steps.iter().any(|step| kind(&step.fault));
         let restarts = has(|fault| matches!(fault, Fault::Reconfigure { .. }));
-        let refusals = has(|fault| fault.refused_by().is_some());
+        let fails = self.params.hooks.as_ref().is_some_and(HookParams::may_fail);
+        let refusals = fails || has(|fault| fault.refused_by().is_some());
         2 * raft.election * 3
             + keepalive
             + 4 * self.lease_ms_max() * MS
             + 10 * S
             + u64::from(restarts) * (5 * S + 2 * self.lease_ms_max() * MS)
             + u64::from(refusals) * 61 * S
+            + self.hold_down()
+            + self.params.checks.map_or(0, |checks| checks.known_after().1)
+            + self.hook_time()
             + u64::from(self.speaks_somewhere() && self.mistakes_names())
                 * (self.forgets_after() + 3 * self.lease_ms_max() * MS)
+    }
+
+    /// For how long at most what comes and goes is not trusted when it is back, in ns (rules 7.7 and
+    /// 11.3): checks, and interfaces.
+    pub fn hold_down(&self) -> u64 {
+        let hosts = 0..self.params.hosts;
+        let of_host = |host: usize| {
+            let vips = (0..self.params.vips.len()).map(|vip| self.falls_of_check(host, vip));
+            let links = (0..self.params.interfaces).map(|link| self.falls_of_link(host, link));
+            vips.chain(links).max().unwrap_or_default()
+        };
+        let falls = hosts.map(of_host).max().unwrap_or_default();
+        lease::hold_down(falls).as_nanos() as u64 * 11 / 10
+    }
+
+    fn falls_of_check(&self, host: usize, vip: usize) -> u32 {
+        let falls = |step: &Step| match &step.fault {
+            Fault::FailCheck { hosts, vip: of, every } if *of == vip && hosts.contains(&host) => {
+                if every.is_some() {
+                    FALLS_TOGGLING
+                } else {
+                    1
+                }
+            }
+            _ => 0,
+        };
+        self.steps.iter().map(falls).sum()
+    }
+
+    fn falls_of_link(&self, host: usize, link: usize) -> u32 {
+        let falls = |step: &&Step| match step.fault {
+            Fault::LinkDown { host: of, interface } | Fault::LinkGone { host: of, interface } => {
+                of == host && interface == link
+            }
+            _ => false,
+        };
+        self.steps.iter().filter(falls).count() as u32
+    }
+
+    /// How much longer it may take until a VIP is where it belongs, because of hooks: on each host that has it on
+    /// its way, those of a release and of an assumption, each behind another one that runs.
+    pub fn hook_time(&self) -> u64 {
+        let longest = self.params.hooks.as_ref().map_or(0, HookParams::longest);
+        4 * longest * self.params.hosts as u64
     }
 
     /// How long after the healing an operator gives up sessions under a name that was a mistake: then all
@@ -259,10 +342,12 @@ impl Params {
             slews_ppm: vec![0; hosts],
             start_spread: 0,
             heartbeats: vec![false; hosts],
-            without_store_ms: turnip_core::lease::WITHOUT_STORE.as_millis() as u64,
+            without_store_ms: lease::WITHOUT_STORE.as_millis() as u64,
             announce_every_ms: None,
             defend: false,
+            checks: None,
             balanced: false,
+            hooks: None,
             daemon: Daemon::Turnip(None),
         }
     }

@@ -3,7 +3,9 @@
 
 mod configs;
 mod found;
+mod health;
 mod hearing;
+mod hooks;
 mod interleavings;
 mod kernels;
 mod reloads;
@@ -76,6 +78,8 @@ pub fn all() -> Vec<Scenario> {
     all.extend(kernels::all());
     all.extend(hearing::all());
     all.extend(reloads::all());
+    all.extend(health::all());
+    all.extend(hooks::all());
     all
 }
 

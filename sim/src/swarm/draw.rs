@@ -7,7 +7,7 @@ use crate::rng::Rng;
 use crate::time::{MS, S, US};
 use crate::timing::{RaftTiming, Weather};
 
-use super::{announcing, answers, drills, faults, hearing, reloads, rollbacks};
+use super::{announcing, answers, drills, faults, health, hearing, hooks, reloads, rollbacks};
 
 /// The plan of a seed. Everything in it keeps to the assumptions A1 to A3; but etcd may be restored from a
 /// backup in a way that everybody notices (A2).
@@ -17,15 +17,18 @@ pub fn draw(seed: u64) -> Plan {
     // were there.
     let of_hearing = &mut Rng::new(seed, "hearing");
     let of_announcing = &mut Rng::new(seed, "announcing");
+    let of_health = &mut Rng::new(seed, "health");
     let mut plan = Plan { seed, params: params(rng), ..Plan::quiet() };
     hearing::params(of_hearing, &mut plan.params);
     announcing::params(of_announcing, &mut plan.params);
+    health::params(of_health, &mut plan.params);
+    hooks::params(&mut Rng::new(seed, "hooks"), &mut plan.params);
     plan.quiet = if rng.chance(150) { rng.within(60..=240) * S } else { 5 * S };
     if rollbacks::draw(&mut Rng::new(seed, "rollbacks"), &mut plan) {
         return plan;
     }
     if rng.chance(250) {
-        drills::draw(rng, of_hearing, &mut plan);
+        drills::draw(rng, (of_hearing, of_health), &mut plan);
         return plan;
     }
     plan.heal_at = rng.within(40..=120) * S;
@@ -34,6 +37,7 @@ pub fn draw(seed: u64) -> Plan {
     announcing::faults(of_announcing, &mut plan);
     answers::faults(&mut Rng::new(seed, "answers"), &mut plan);
     reloads::faults(&mut Rng::new(seed, "reloads"), &mut plan);
+    health::faults(of_health, &mut plan);
     plan.lasting(plan.heal_at);
     plan
 }

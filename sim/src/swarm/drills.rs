@@ -8,10 +8,10 @@ use crate::plan::{Change, Fault, Plan, Step};
 use crate::rng::Rng;
 use crate::time::{MS, S};
 
-use super::hearing;
+use super::{health, hearing};
 
 /// Makes a drill of a plan whose cluster is drawn.
-pub fn draw(rng: &mut Rng, of_hearing: &mut Rng, plan: &mut Plan) {
+pub fn draw(rng: &mut Rng, (of_hearing, of_health): (&mut Rng, &mut Rng), plan: &mut Plan) {
     plan.params.weather.tail_permille = 0;
     background(rng, plan);
     let durations = Durations::of(plan);
@@ -19,7 +19,8 @@ pub fn draw(rng: &mut Rng, of_hearing: &mut Rng, plan: &mut Plan) {
     for _ in 0..rng.within(2..=6) {
         // The plan's own healing is not known yet.
         plan.heal_at = u64::MAX;
-        if let Some(over) = hearing::drill(of_hearing, plan, &durations, at) {
+        let drilled = health::drill(of_health, plan, &durations, at);
+        if let Some(over) = drilled.or_else(|| hearing::drill(of_hearing, plan, &durations, at)) {
             at = over + rng.within(500..=5_000) * MS;
             continue;
         }

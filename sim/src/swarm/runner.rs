@@ -69,6 +69,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "held_by_consent",
     "stores_changed",
     "announcements",
+    "checks_fell",
     "starts",
 ];
 

@@ -38,6 +38,8 @@ pub struct Env {
     pub kernel_rng: Rng,
     /// Chance among the hosts' datagrams.
     pub direct_rng: Rng,
+    /// Chance among the hosts' hooks.
+    pub hook_rng: Rng,
     /// The network.
     pub net: Net,
     /// Waits of the daemons.
@@ -65,6 +67,7 @@ impl Env {
             election_rng: Rng::new(plan.seed, "weather"),
             kernel_rng: Rng::new(plan.seed, "kernels"),
             direct_rng: Rng::new(plan.seed, "direct"),
+            hook_rng: Rng::new(plan.seed, "hook runs"),
             net: Net::new(params.sites(), params.weather.clone()),
             slots: Slots::default(),
             agenda: Agenda::new(),

@@ -1,7 +1,7 @@
 //! What can happen next.
 
 use turnip_core::adapter::{Call, Reply as KernelReply};
-use turnip_core::{StoreError, Txn, TxnResponse};
+use turnip_core::{HookEnd, HookId, StoreError, Txn, TxnResponse};
 
 use crate::plan::AddressId;
 use crate::time::True;
@@ -118,10 +118,14 @@ pub enum HostEvent {
     AnnouncerSends { incarnation: u32, addresses: Vec<AddressId> },
     /// The gate of its fence may have closed.
     GateCloses,
+    /// A hook that a process of its daemon runs ends in this way.
+    HookEnds { incarnation: u32, id: HookId, end: HookEnd },
     /// Lifetimes of its addresses may have ended.
     LifetimesEnd,
     /// Its daemon is started, as the service manager does.
     Start,
+    /// Its daemon tries what stands behind its VIPs.
+    TriesChecks { incarnation: u32 },
 }
 
 /// What happens to a neighbour of the hosts.

@@ -105,6 +105,21 @@ impl Inner {
         plan.params.config(host, changes)
     }
 
+    /// Whether a host's check of a VIP fails now.
+    pub(super) fn check_fails(&self, host: HostId, vip: usize) -> bool {
+        let now = self.env.now();
+        let fails = |fault: &Fault, since: u64| match fault {
+            Fault::FailCheck { hosts, vip: of, every } => {
+                // It begins with failing.
+                let is_turn = every.is_none_or(|every| (since / every).is_multiple_of(2));
+                *of == vip && hosts.contains(&host) && is_turn
+            }
+            _ => false,
+        };
+        let mut steps = self.env.plan.steps.iter().zip(&self.faults.active);
+        steps.any(|(step, active)| *active && fails(&step.fault, now - step.at))
+    }
+
     /// Whether a step of the plan keeps a host's daemon down.
     pub fn is_kept_down(&self, host: HostId) -> bool {
         let keeps_down = |fault: &Fault| matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } | Fault::Leave { host: h } if *h == host);
@@ -184,7 +199,7 @@ impl Inner {
             Fault::LinkGone { host, interface } => {
                 self.hosts.set_link_there(host, interface, false, env);
             }
-            Fault::Reconfigure { .. } => {}
+            Fault::Reconfigure { .. } | Fault::FailCheck { .. } => {}
             Fault::Reload { host } => self.reload_daemon(host),
             Fault::Leave { host } => self.leave_daemon(host),
             Fault::Drain { host } => {
@@ -286,6 +301,7 @@ impl Inner {
             | Fault::FlushRules { .. }
             | Fault::Reconfigure { .. }
             | Fault::Reload { .. }
+            | Fault::FailCheck { .. }
             | Fault::Meddle { .. } => {}
             ref link => env.net.apply(link, false, &env.plan.params),
         }

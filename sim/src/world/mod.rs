@@ -11,6 +11,7 @@
 //! happen, [`verbs`] does to members and hosts what takes both, [`faults`] says when.
 
 mod agenda;
+pub mod checks;
 mod clients;
 #[cfg(test)]
 mod contract;
@@ -146,6 +147,9 @@ impl Inner {
             Event::Watch { watch, event } => self.etcd.watch_event(watch, event, env),
             Event::Client(event) => self.clients.event(event, &mut self.etcd, env),
             Event::Host { host, event: HostEvent::Start } => self.start_daemon(host),
+            Event::Host { host, event: HostEvent::TriesChecks { incarnation } } => {
+                self.try_checks(host, incarnation);
+            }
             Event::Host { host, event } => self.hosts.event(host, event, env),
             Event::Datagram { to, sealed } => self.hosts.datagram_arrives(to, *sealed, env),
             Event::Neighbour(event) => {
@@ -212,6 +216,7 @@ impl Inner {
     /// A daemon has ended by itself; the service manager starts it again after so many ns, unless
     /// the plan keeps it down.
     pub fn daemon_ended(&mut self, host: HostId, restart_after: u64) {
+        self.hosts.cut_hooks_off(host, &mut self.env);
         self.hosts.end_daemon(host);
         if !self.is_kept_down(host) {
             self.env.after(restart_after, Event::Host { host, event: HostEvent::Start });

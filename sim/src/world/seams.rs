@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
-use turnip::seams::{Clock, Command, Kernel, Peers, Store};
+use turnip::seams::{Clock, Command, Hooks, Kernel, Peers, Store};
 use turnip_core::{
-    Addressee, Assignment, Datagram, HeartbeatKeys, Instant, KernelError, KernelEvent, KernelOp,
-    KernelOutcome, MemberStatus, NodeName, StoreError, Txn, TxnResponse, Update,
+    Addressee, Assignment, Datagram, HeartbeatKeys, HookEnd, HookId, HookRun, Instant, KernelError,
+    KernelEvent, KernelOp, KernelOutcome, MemberStatus, NodeName, Owed, StoreError, Txn,
+    TxnResponse, Update, VipName,
 };
 
 use crate::time::MS;
@@ -39,6 +40,12 @@ impl SimHost {
         let inner = &mut *self.world.inner();
         let slot = inner.hosts.adapter_starts(self.host, &mut inner.env);
         outcome(Wait::new(Rc::clone(&self.world), slot))
+    }
+
+    /// Its hooks, of which an earlier process of the daemon may have left some: what these owed.
+    pub fn owed(&self) -> Vec<Owed> {
+        let inner = &mut *self.world.inner();
+        inner.hosts.take_over_hooks(self.host, &mut inner.env)
     }
 
     /// What an operator asks of its daemon.
@@ -93,6 +100,33 @@ impl Kernel for SimHost {
 
     fn events(&self) -> impl Stream<Item = KernelEvent> {
         Told(self.clone())
+    }
+}
+
+impl Hooks for SimHost {
+    fn owe(&self, owed: Owed) {
+        self.world.inner().hosts.owe(self.host, owed);
+    }
+
+    fn paid(&self, vip: &VipName) {
+        self.world.inner().hosts.paid(self.host, vip);
+    }
+
+    fn run(&self, run: HookRun) -> impl Future<Output = HookEnd> {
+        let inner = &mut *self.world.inner();
+        let slot = inner.hosts.run_hook(self.host, run, &mut inner.env);
+        let wait = Wait::new(Rc::clone(&self.world), slot);
+        async move {
+            match wait.await {
+                Reply::Hook(end) => end,
+                other => unreachable!("a hook that ends with {other:?}"),
+            }
+        }
+    }
+
+    fn kill(&self, id: HookId) {
+        let inner = &mut *self.world.inner();
+        inner.hosts.kill_hook(self.host, id, &mut inner.env);
     }
 }
 

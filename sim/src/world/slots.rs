@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use turnip_core::{KernelOutcome, MemberStatus, StoreError, TxnResponse};
+use turnip_core::{HookEnd, KernelOutcome, MemberStatus, StoreError, TxnResponse};
 
 /// Names a wait. A name is never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,8 @@ pub enum Reply {
     Status(Result<MemberStatus, StoreError>),
     /// The outcome of a kernel operation.
     Kernel(KernelOutcome),
+    /// How a hook has ended.
+    Hook(HookEnd),
     /// The time has come, or it is done.
     Now,
 }

@@ -49,6 +49,7 @@ impl Inner {
             let config = self.config_of(host);
             self.hosts.begin_daemon(host, config, &mut self.env);
             self.controls.push(Control::Start(host));
+            self.checks_begin(host);
         }
     }
 

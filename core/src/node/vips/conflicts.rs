@@ -81,6 +81,7 @@ impl Vips {
             return;
         };
         if self.conflicts.is_news(index, *mac, now) {
+            self.run_on_conflict(own, index, conflict);
             let (assignment, heard_on) = (assignment.clone(), heard_on.clone());
             out.report(Report::Conflict { assignment, heard_on, mac: *mac });
         }

@@ -138,6 +138,7 @@ impl Vips {
                     self.vips[index].works();
                     self.vips[index].is_told = true;
                     let (arrival, gap) = self.vips[index].vacancy.filled(situation.now);
+                    self.came(own, index, arrival, out);
                     for assignment in own.assignments(&[index]) {
                         out.report(Report::Assumed { vip: name.clone(), assignment, arrival, gap });
                     }
@@ -272,18 +273,29 @@ impl Vips {
         (on, error): (&Assignment, &KernelError),
         out: &mut Outbox,
     ) {
+        // Where nothing was told of a missing interface, nothing may be told of its return.
+        let why = format!("{error} ({})", on.interface);
+        self.refused_because(situation, index, why, out);
+    }
+
+    /// The same for that reason, whoever refuses it.
+    pub(super) fn refused_because(
+        &mut self,
+        situation: &Situation<'_>,
+        index: VipIndex,
+        why: String,
+        out: &mut Outbox,
+    ) {
         let is_without_interface = |blocked: &Blocked| blocked.until.is_none();
         if self.vips[index].blocked.as_ref().is_some_and(is_without_interface) {
             // That it is back will be told; nothing else ends this.
             return;
         }
-        // Where nothing was told of a missing interface, nothing may be told of its return.
-        let why = format!("{error} ({})", on.interface);
         let vip = &mut self.vips[index];
         let until = situation.now + lease::back_off(vip.refusals);
         vip.refusals += 1;
         if !situation.own.mutated(Mutant::FailureForgotten) {
-            vip.failed_at = Some(situation.view.newest);
+            (vip.failed_at, vip.steady_at) = (Some(situation.view.newest), None);
         }
         self.agenda.wake(index, until);
         let blocked = Blocked { why, until: Some(until) };

@@ -9,6 +9,7 @@ use super::{Context, Vips, doubles};
 use crate::action::OpId;
 use crate::kernel::{Listing, PresentAddress};
 use crate::mutant::Mutant;
+use crate::name::Revision;
 use crate::node::interfaces::Interfaces;
 use crate::node::outbox::Outbox;
 use crate::node::own::{Own, VipIndex};
@@ -169,18 +170,21 @@ impl Vips {
         &mut self,
         own: &Own,
         interfaces: &Interfaces,
-        name: &str,
+        (name, at): (&str, (Instant, Revision)),
         out: &mut Outbox,
     ) -> Vec<VipIndex> {
         let vips = own.vips_on(name);
-        vips.iter().copied().filter(|&index| self.judge(own, interfaces, index, out)).collect()
+        vips.iter()
+            .copied()
+            .filter(|&index| self.judge(own, interfaces, (index, at), out))
+            .collect()
     }
 
     fn judge(
         &mut self,
         own: &Own,
         interfaces: &Interfaces,
-        index: VipIndex,
+        (index, at): (VipIndex, (Instant, Revision)),
         out: &mut Outbox,
     ) -> bool {
         let config = own.vip(index);
@@ -198,18 +202,55 @@ impl Vips {
             all.clear();
         }
         let vip = &mut self.vips[index];
+        let is_without = |blocked: &Blocked| blocked.until.is_none();
+        let was_without = vip.blocked.as_ref().is_some_and(is_without);
         match (!all.is_empty()).then(|| all.join(", ")) {
             Some(why) => {
+                if !was_without {
+                    vip.interface.fell(at.0);
+                }
                 // Another interface, another attempt.
-                vip.failed_at = None;
+                vip.forget_failure();
                 self.set_blocked(own, index, Some(Blocked { why, until: None }), out)
             }
             // A refusal of the kernel has its own end.
-            None if vip.blocked.as_ref().is_some_and(|b| b.until.is_none()) => {
+            None if was_without => {
+                self.interface_is_back(own, index, at, out);
                 self.set_blocked(own, index, None, out)
             }
             None => false,
         }
+    }
+
+    /// What comes and goes is not trusted at once: until it has stayed for a while, nobody gives a VIP up
+    /// for it that works (rule 7.7).
+    fn interface_is_back(
+        &mut self,
+        own: &Own,
+        index: VipIndex,
+        (now, newest): (Instant, Revision),
+        out: &mut Outbox,
+    ) {
+        let vip = &mut self.vips[index];
+        vip.interface.rose(now);
+        let hold_down = vip.interface.hold_down();
+        if hold_down.is_zero() || own.mutated(Mutant::FlapsForgotten) {
+            return;
+        }
+        (vip.failed_at, vip.steady_at) = (Some(newest), Some(now + hold_down));
+        self.agenda.wake(index, now + hold_down);
+        let config = own.vip(index);
+        let links: Vec<&str> = config.links().into_iter().map(|link| &**link).collect();
+        let (vip, interface) = (config.name.clone(), links.join(" or ").into());
+        out.report(Report::Unsteady { vip, interface, hold_down });
+    }
+
+    /// Interfaces have stayed for long enough; says for which VIPs.
+    pub(in crate::node) fn steady_due(&mut self, now: Instant) -> Vec<VipIndex> {
+        let is_due = |index: &VipIndex| self.vips[*index].steady_at.is_some_and(|at| at <= now);
+        let due: Vec<VipIndex> = self.agenda.dirty().iter().copied().filter(is_due).collect();
+        due.iter().for_each(|&index| self.vips[index].forget_failure());
+        due
     }
 
     /// Neighbours may have lost what they knew of an interface.

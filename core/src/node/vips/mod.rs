@@ -4,12 +4,15 @@
 //! `state.rs` has the table of a VIP's states, `reconcile.rs` what is to be done about each,
 //! `transactions.rs` and `kernel.rs` how it is asked for and what the answers mean, `listing.rs` what
 //! the kernel says is there, `connections.rs` when connections end, `doubles.rs` what is there of a
-//! VIP's IPs that is not turnip's, `reload.rs` what another configuration changes.
+//! VIP's IPs that is not turnip's, `hooks.rs` when hooks are run and what waits for them, `tenure.rs` how far
+//! this host has come with a VIP, `unwell.rs` what checks say against one, `reload.rs` what another configuration
+//! changes.
 
 mod agenda;
 mod conflicts;
 mod connections;
 mod doubles;
+mod hooks;
 mod kernel;
 mod listing;
 mod reconcile;
@@ -17,7 +20,9 @@ mod reload;
 mod rhythm;
 pub(crate) mod state;
 mod telling;
+mod tenure;
 mod transactions;
+mod unwell;
 mod vacancy;
 mod vip;
 
@@ -25,18 +30,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
 use super::cluster::Cluster;
+use super::health::Health;
 use super::own::{Own, VipIndex};
 use super::publication::Publication;
 use super::situation::Situation;
 use crate::action::{OpId, TxnId};
 use crate::mutant::Mutant;
-use crate::name::{Revision, VipName};
+use crate::name::{NodeName, Revision, VipName};
 use crate::time::Instant;
 use crate::transition::Departure;
 use crate::view::View;
 
 use agenda::Agenda;
 use conflicts::Conflicts;
+use hooks::HookDesk;
+use kernel::AbilityChanged;
 use state::{Event, State};
 use vip::{Leaving, MustGo, Vip};
 
@@ -62,6 +70,7 @@ pub(super) struct Vips {
     doubles: BTreeMap<VipIndex, String>,
     /// As of that operation today's addresses are those that are looked for.
     configured: OpId,
+    desk: HookDesk,
 }
 
 /// The other parts that decide what becomes of a VIP.
@@ -84,6 +93,7 @@ impl Vips {
             kept_until: None,
             doubles: BTreeMap::new(),
             configured: OpId(0),
+            desk: HookDesk::default(),
         }
     }
 
@@ -133,8 +143,34 @@ impl Vips {
         self.vips[index].failed_at
     }
 
+    /// Whether that is for an interface that comes and goes.
+    pub(super) fn is_unsteady(&self, index: VipIndex) -> bool {
+        self.vips[index].steady_at.is_some()
+    }
+
     /// Why this node would not hold the VIP even if it owned it (rule 7.4).
     pub(super) fn ineligible(
+        &self,
+        situation: &Situation<'_>,
+        candidates: &Candidates,
+        index: VipIndex,
+    ) -> Option<Ineligible> {
+        let unable = self.unable(situation, candidates, index);
+        if unable.is_some() || !self.is_last_resort(situation, index) {
+            return unable;
+        }
+        let (own, lease, now) = (situation.own, situation.lease(), situation.now);
+        let better = match own.mutated(Mutant::FailingLeftForFailing) {
+            true => candidates.rank(index),
+            false => candidates.well(index),
+        };
+        let is_alive = |node: &&NodeName| situation.peers.heard_lately(node, lease, now);
+        let better = better.iter().filter(|node| *node != own.name()).find(is_alive);
+        better.and_then(|_| self.unwell(situation, index)).map(|it| Ineligible::Unwell(it.why))
+    }
+
+    /// The same, whoever else could hold it.
+    pub(super) fn unable(
         &self,
         situation: &Situation<'_>,
         candidates: &Candidates,
@@ -152,12 +188,25 @@ impl Vips {
         if situation.own.retiring(index).is_some() {
             return Some(Ineligible::Retiring);
         }
+        if let Some(unwell) = self.unwell(situation, index)
+            && !self.is_last_resort(situation, index)
+        {
+            return Some(Ineligible::Unwell(unwell.why));
+        }
         candidates.conflict(index).map(|why| Ineligible::Conflict(why.to_owned()))
     }
 
     /// Whether one of `vips` may be yielded now, or all of them may be; see [`Self::yields`].
-    pub(super) fn may_yield(&self, vips: &[VipIndex], all: bool) -> bool {
-        vips.iter().any(|&index| self.blocked(index).is_some()) || (all && self.nothing_is_there())
+    pub(super) fn may_yield(
+        &self,
+        (own, health): (&Own, &Health),
+        vips: &[VipIndex],
+        all: bool,
+    ) -> bool {
+        let has_reason = |index: &VipIndex| {
+            self.blocked(*index).is_some() || health.unwell(own, *index).is_some()
+        };
+        vips.iter().any(has_reason) || (all && self.nothing_is_there())
     }
 
     /// Whether this node gives up its place as the first with the VIP's addresses: it cannot hold
@@ -171,7 +220,10 @@ impl Vips {
             return false;
         }
         let is_drained = situation.is_drained() && self.nothing_is_there();
-        let is_blocked = self.blocked(index).is_some();
+        // What an attempt that is still to come may say is waited for.
+        let is_unwell = self.unwell(situation, index).is_some_and(|unwell| !unwell.is_waiting)
+            && !self.is_last_resort(situation, index);
+        let is_blocked = self.blocked(index).is_some() || is_unwell;
         let is_gone = self.vips[index].state == State::Absent && situation.owned(index).is_none();
         if own.mutated(Mutant::YieldsWhileHeld) {
             return situation.is_drained() || is_blocked;
@@ -224,6 +276,9 @@ impl Vips {
             return must_go(Departure::HandingOver, "it is being handed over");
         }
         match &vip.leaving {
+            None if vip.hooks.is_leaving() => {
+                must_go(Departure::HandingOver, "its before_release hook has been run")
+            }
             None => Ok(()),
             Some(Leaving::Preferred(node)) => {
                 must_go(Departure::Preferred, &format!("{node} is preferred"))
@@ -258,9 +313,11 @@ impl Vips {
         self.agenda.mark_all_dirty(self.vips.len());
     }
 
-    /// Those that may be held, or not any more.
+    /// Those that may be held, or not any more, and those that were about to be.
     pub(super) fn mark_there_dirty(&mut self) {
         self.agenda.mark_dirty(self.there.iter().copied());
+        let is_begun = |index: &VipIndex| self.vips[*index].hooks.tenure.is_some();
+        self.agenda.mark_dirty((0..self.vips.len()).filter(is_begun));
     }
 
     /// Those that come due at `now` are looked at.
@@ -292,7 +349,7 @@ impl Vips {
 
     /// An operator drained this node, and no longer does: whatever was wrong may be tried again.
     pub(super) fn forget_failures(&mut self) {
-        self.vips.iter_mut().for_each(|vip| vip.failed_at = None);
+        self.vips.iter_mut().for_each(Vip::forget_failure);
     }
 
     /// A renewal was answered: what has settled may move.

@@ -2,6 +2,7 @@
 //! leave it (rules 2, 4, 5 and 7).
 
 use super::state::State;
+use super::vip::MustGo;
 use super::{Context, Leaving, Vips};
 use crate::mutant::Mutant;
 use crate::name::NodeName;
@@ -10,6 +11,7 @@ use crate::node::outbox::Outbox;
 use crate::node::own::VipIndex;
 use crate::node::reload::Retiring;
 use crate::time::Instant;
+use crate::transition::Departure;
 
 /// What is to be done now, for many VIPs at once.
 #[derive(Default)]
@@ -30,14 +32,17 @@ impl Vips {
                 State::Adding(_) | State::Held => {
                     self.reconcile_present(context, index, &mut tasks, out);
                 }
-                State::Absent => self.reconcile_absent(context, index, &mut tasks),
+                State::Absent => self.reconcile_absent(context, index, &mut tasks, out),
                 // An answer is waited for.
                 State::Unlisted
                 | State::Removing(_)
                 | State::Claiming(_)
                 | State::HandingOver(_) => {}
             }
+            // What nothing waits for comes after what was decided now.
+            self.run_next(context.situation.own, index, out, context.situation.now);
         }
+        self.look_at_crowded_out_hooks(context.situation.now);
         // Removals first: nothing waits for them but safety.
         self.withdraw(context, &tasks.withdraw, out);
         self.hand_over(context, &tasks.hand_over, out);
@@ -45,6 +50,7 @@ impl Vips {
         self.assume(context, &tasks.assume, out);
         // What has left answers nothing any more: that has time.
         self.end_connections(context.situation.own, &tasks.end_connections, out);
+        out.flush_last();
     }
 
     fn reconcile_present(
@@ -54,15 +60,23 @@ impl Vips {
         tasks: &mut Tasks,
         out: &mut Outbox,
     ) {
+        self.adopt(context, index, out);
         self.prefer(context, index);
         let Err(must_go) = self.may_hold(context, index) else {
-            return self.tell_kept(&context.situation, index, out);
+            self.tell_kept(&context.situation, index, out);
+            return self.wait_for_better(context, index);
         };
         if let Some(at) = self.vips[index].remove_again_at
             && at > context.situation.now
         {
             return self.agenda.wake(index, at);
         }
+        if self.is_planned(&context.situation, index, &must_go)
+            && !self.is_released(context, index, must_go.departure, out)
+        {
+            return;
+        }
+        self.leaves(context, index, must_go.departure, out);
         self.given_up(&context.situation, index);
         Self::report_withdrawing(context.situation.own, index, &must_go, out);
         if context.situation.own.mutated(Mutant::HandOverBeforeRemoval)
@@ -73,13 +87,28 @@ impl Vips {
         tasks.withdraw.push(index);
     }
 
+    /// What is here as a last resort goes when somebody who is better is heard again.
+    fn wait_for_better(&mut self, context: &Context<'_>, index: VipIndex) {
+        let Context { situation, candidates, .. } = context;
+        if !candidates.well(index).is_empty() && self.is_last_resort(situation, index) {
+            self.agenda.wake(index, situation.now + situation.lease().renew());
+        }
+    }
+
     /// The kernel has acknowledged that the VIP is not here.
-    fn reconcile_absent(&mut self, context: &Context<'_>, index: VipIndex, tasks: &mut Tasks) {
+    fn reconcile_absent(
+        &mut self,
+        context: &Context<'_>,
+        index: VipIndex,
+        tasks: &mut Tasks,
+        out: &mut Outbox,
+    ) {
         let situation = &context.situation;
         if situation.own.retiring(index) == Some(Retiring::InPlace) {
             // It is about to be put here anew, otherwise.
             return;
         }
+        self.end_tenure(context, index, out);
         if self.ends_connections(context, index) {
             tasks.end_connections.push(index);
         }
@@ -100,19 +129,27 @@ impl Vips {
         if self.vips[index].needs_reinstall() {
             self.vips[index].leaving = None;
         }
-        if self.ineligible(situation, context.candidates, index).is_some() {
+        if let Some(why) = self.ineligible(situation, context.candidates, index) {
+            let departure = MustGo::from(why).departure;
             // A successor must know why this node is none, before it could hand back.
             if context.publication.is_reason_published(situation, index)
                 && !situation.own.mutated(Mutant::SitsOnVip)
+                && self.is_released(context, index, departure, out)
             {
+                self.give_away(context, index, departure, out);
                 tasks.hand_over.push((index, self.successor(context, index)));
             }
         } else if let Some(to) = self.left_for(context, index) {
-            tasks.hand_over.push((index, Some(to)));
+            if self.is_released(context, index, Departure::Preferred, out) {
+                self.give_away(context, index, Departure::Preferred, out);
+                tasks.hand_over.push((index, Some(to)));
+            }
         } else if self.is_leaving_for_good(situation.own, index, modified) {
             // A hand-over of it may still land: only a new write makes it ours again (rule 5).
             tasks.claim.push(index);
-        } else if context.publication.may_assume(situation.own, index) {
+        } else if context.publication.may_assume(situation.own, index)
+            && self.is_prepared(context, index, modified, out)
+        {
             self.vips[index].leaving = None;
             tasks.assume.push(index);
         }

@@ -25,8 +25,30 @@ impl Vips {
         }
         self.vips[index].state == State::Absent
             && (own.retiring(index) == Some(Retiring::InPlace)
-                || context.situation.owned(index).is_none()
-                || self.successor(context, index).is_none())
+                || (self.vips[index].hooks.is_through()
+                    && (context.situation.owned(index).is_none()
+                        || self.successor(context, index).is_none())))
+    }
+
+    /// Whether the VIP is taken away to be put here anew: nobody is told that, and no hook is run.
+    pub(super) fn is_put_anew(&self, own: &Own, index: VipIndex) -> bool {
+        own.retiring(index) == Some(Retiring::InPlace)
+    }
+
+    /// Those that have gone, and are to be passed on, run what is due for that before they give way.
+    pub(in crate::node) fn end_tenures_of_retiring(
+        &mut self,
+        context: &Context<'_>,
+        out: &mut Outbox,
+    ) {
+        let own = context.situation.own;
+        for index in 0..own.vip_count() {
+            if own.retiring(index) == Some(Retiring::PassedOn)
+                && self.vips[index].state == State::Absent
+            {
+                self.end_tenure(context, index, out);
+            }
+        }
     }
 
     /// Whether the VIP, which is to be passed on, stays where it is until all others know why: then the
@@ -73,6 +95,7 @@ impl Vips {
         self.there = (0..self.vips.len()).filter(|i| self.vips[*i].state.may_be_there()).collect();
         self.settling = step.moved.all(std::mem::take(&mut self.settling));
         self.doubles = step.moved.map(std::mem::take(&mut self.doubles));
+        self.hooks_moved(step);
         self.agenda.moved(&step.moved);
         self.conflicts.moved(&step.moved);
         self.configured = self.configured.max(configured.unwrap_or(OpId(0)));
@@ -124,6 +147,7 @@ fn new_vip(old: Option<&Vip>, named: Revision, configured: Option<OpId>) -> Vip 
             // It goes on as soon as it is here again.
             vip.leaving = Some(Leaving::NeedsReinstall);
             vip.may_have_connections = old.may_have_connections;
+            vip.hooks = old.hooks.clone();
         }
         None => vip.barrier = named,
     }

@@ -42,6 +42,11 @@ impl Vacancy {
         self.0.get_or_insert((how, since));
     }
 
+    /// How the VIP comes, if it comes now.
+    pub(super) fn arrival(&self) -> Arrival {
+        self.0.map_or(Arrival::Free, |(how, _)| how)
+    }
+
     fn end(&mut self) {
         self.0 = None;
     }
@@ -83,7 +88,11 @@ impl Vips {
         let is_owned = situation.owned(index).is_some();
         let is_elsewhere = situation.owner(index).is_some_and(|owner| owner != own.name());
         let is_absent = situation.vip_key(index).is_none();
+        let other_owner = situation.owner(index).filter(|_| is_elsewhere).cloned();
         let vip = &mut self.vips[index];
+        if other_owner.is_some() {
+            vip.hooks.other_owner = other_owner;
+        }
         if is_elsewhere {
             vip.vacancy.end();
         } else if is_owned && vip.state == State::Absent {

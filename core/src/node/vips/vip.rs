@@ -3,8 +3,10 @@
 use std::fmt;
 
 use super::state::State;
+use super::tenure::VipHooks;
 use super::vacancy::Vacancy;
 use crate::action::OpId;
+use crate::check::Damping;
 use crate::name::{NodeName, Revision};
 use crate::node::reload::Retiring;
 use crate::time::Instant;
@@ -48,6 +50,7 @@ impl From<Ineligible> for MustGo {
             Ineligible::Drained => Departure::Drained,
             Ineligible::Blocked(_) => Departure::Blocked,
             Ineligible::Retiring => Departure::Reconfigured,
+            Ineligible::Unwell(_) => Departure::Unwell,
             Ineligible::Conflict(_) => Departure::AddressConflict,
         };
         MustGo::new(departure, why.to_string())
@@ -65,6 +68,8 @@ pub(in crate::node) enum Ineligible {
     Blocked(String),
     /// As it is here, it is not configured any more (rule 14.2).
     Retiring,
+    /// A check of what stands behind the VIP fails, or was not tried yet.
+    Unwell(String),
     /// Another VIP has one of its addresses.
     Conflict(String),
 }
@@ -74,7 +79,10 @@ impl fmt::Display for Ineligible {
         f.write_str(match self {
             Ineligible::Drained => "an operator drains this node",
             Ineligible::Retiring => Retiring::WHY,
-            Ineligible::Ending(why) | Ineligible::Blocked(why) | Ineligible::Conflict(why) => why,
+            Ineligible::Ending(why)
+            | Ineligible::Blocked(why)
+            | Ineligible::Unwell(why)
+            | Ineligible::Conflict(why) => why,
         })
     }
 }
@@ -106,6 +114,10 @@ pub(super) struct Vip {
     pub(super) refusals: u32,
     /// Since the kernel refused it the last time it has not been held, as of this revision.
     pub(super) failed_at: Option<Revision>,
+    /// When an interface that came and went has stayed for so long that this failure is forgotten.
+    pub(super) steady_at: Option<Instant>,
+    /// How often the interface went lately.
+    pub(super) interface: Damping,
     /// Assumptions in a row that came too late although renewals were answered.
     pub(super) too_late: u32,
     /// Since when nobody has held it: for people.
@@ -114,6 +126,7 @@ pub(super) struct Vip {
     pub(super) is_told: bool,
     /// Since connections through its addresses were ended here the last time, some may have come.
     pub(super) may_have_connections: bool,
+    pub(super) hooks: VipHooks,
 }
 
 impl Vip {
@@ -132,11 +145,14 @@ impl Vip {
             remove_again_at: None,
             refusals: 0,
             failed_at: None,
+            steady_at: None,
+            interface: Damping::default(),
             too_late: 0,
             vacancy: Vacancy::default(),
             is_told: false,
             // The process before may have been killed with its VIPs here.
             may_have_connections: true,
+            hooks: VipHooks::default(),
         }
     }
 
@@ -151,6 +167,12 @@ impl Vip {
 
     /// It works here.
     pub(super) fn works(&mut self) {
-        (self.refusals, self.too_late, self.failed_at) = (0, 0, None);
+        (self.refusals, self.too_late) = (0, 0);
+        self.forget_failure();
+    }
+
+    /// It may be tried here again, as if it never had been.
+    pub(super) fn forget_failure(&mut self) {
+        (self.failed_at, self.steady_at) = (None, None);
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use serde::Serialize;
+use turnip_core::records::{CheckRecord, NodeRecord};
 use turnip_core::text::shown;
-use turnip_core::{NodeName, Revision, VipName};
+use turnip_core::{CheckName, NodeName, Revision, VipName};
 
 use super::millis;
 use super::read::Read;
@@ -36,6 +37,8 @@ pub struct Node {
     pub blocked: BTreeMap<VipName, String>,
     /// What an operator should see to on it, of VIPs that it can take all the same.
     pub notices: BTreeMap<VipName, String>,
+    /// Its checks of what stands behind VIPs.
+    pub checks: BTreeMap<CheckName, CheckRecord>,
     /// Its share under `spread`.
     pub weight: Option<u32>,
     /// The etcd member on its host.
@@ -93,6 +96,7 @@ impl Read {
                 .collect(),
             blocked,
             notices,
+            checks: record.map(checks).unwrap_or_default(),
             weight: record.map(|record| record.weight),
             member: member.map(|member| shown(&member.id)),
             raft_leader: member.map(|member| member.leader),
@@ -103,4 +107,10 @@ impl Read {
             version: record.map(|record| shown(&record.version)),
         }
     }
+}
+
+/// Its checks, as what others wrote may be shown.
+fn checks(record: &NodeRecord) -> BTreeMap<CheckName, CheckRecord> {
+    let check = |check: &CheckRecord| CheckRecord { reason: shown(&check.reason), ..check.clone() };
+    record.checks.iter().map(|(name, one)| (name.clone(), check(one))).collect()
 }

@@ -43,11 +43,16 @@ impl Store {
             defend: false,
             require_carrier: true,
             keep_connections: false,
+            checks: BTreeSet::new(),
+            last_resort: turnip_core::LastResort::Keep,
+            hooks: turnip_core::Hooks::new(),
         };
         let offer =
             VipOffer { blocked: blocked.map(Into::into), ..VipOffer::of(&vip, vip.digest()) };
         let record = NodeRecord {
             vips: [(vip.name.clone(), offer)].into(),
+            checks: BTreeMap::new(),
+            weighs_vips: true,
             weight: 100,
             drained: false,
             member: Some(MemberRecord { id: "1".into(), leader, term: 4 }),

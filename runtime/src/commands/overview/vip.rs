@@ -63,7 +63,7 @@ impl Read {
         let digest = reference.map_or("", |offer| &offer.digest);
         let pin = self.pins.get(name);
         let pin_ignored = pin.and_then(|pin| match self.candidate(&pin.node, name, digest) {
-            Ok(candidate) => candidate.fails(Some(pin)).then_some(Unfit::LastAttemptFailed),
+            Ok(candidate) => candidate.behind(Some(pin)),
             Err(unfit) => Some(unfit),
         });
         let mut vip = Vip {

@@ -14,6 +14,7 @@ use crate::world::kernel::{Failing, Kernel};
 
 use super::adapter::Line;
 use super::datagrams::Socket;
+use super::hooks::HookProcesses;
 
 /// One host.
 pub struct Host {
@@ -45,6 +46,8 @@ pub struct Host {
     pub deferred: Vec<HostEvent>,
     /// For when the kernel's timers are set.
     pub timers: Timers,
+    /// The hooks that run on it.
+    pub hooks: HookProcesses,
     /// What stands before the host's own addresses, and since when, in true time.
     pub misplaced: BTreeMap<IpNet, True>,
 }
@@ -120,6 +123,7 @@ impl Host {
             config,
             deferred: Vec::new(),
             timers: Timers::default(),
+            hooks: HookProcesses::default(),
             misplaced: BTreeMap::new(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod adapter;
 mod datagrams;
+mod hooks;
 mod host;
 mod troubles;
 
@@ -15,7 +16,7 @@ use std::task::{Context, Poll};
 use ipnet::IpNet;
 use turnip::seams::Command;
 use turnip_core::adapter::Call;
-use turnip_core::{Assignment, Instant, KernelEvent};
+use turnip_core::{Assignment, HookEnd, Instant, KernelEvent};
 
 use crate::plan::config::{self, HostConfig, VipSection};
 use crate::plan::{AddressId, Params};
@@ -143,6 +144,13 @@ impl Hosts {
                     return;
                 }
             }
+            // Who kills it rests. What ends by itself, ends.
+            HostEvent::HookEnds { incarnation, end: HookEnd::Killed, .. }
+                if target.process.incarnation == incarnation && target.process_rests() =>
+            {
+                target.process.deferred.push(event);
+                return;
+            }
             HostEvent::KernelReads { boot, .. } => {
                 if target.boot != boot || !target.powered {
                     return;
@@ -162,9 +170,14 @@ impl Hosts {
                 self.kernel_reads(host, incarnation, &call, env);
             }
             HostEvent::AnnouncerSends { addresses, .. } => self.send(host, &addresses, env),
+            HostEvent::HookEnds { incarnation, id, end } => {
+                self.hook_ends(host, (incarnation, id), end, env);
+            }
             HostEvent::GateCloses => self.gate_closes(host, env),
             HostEvent::LifetimesEnd => self.lifetimes_end(host, env),
-            HostEvent::Start => unreachable!("the service manager's affair"),
+            HostEvent::Start | HostEvent::TriesChecks { .. } => {
+                unreachable!("the service manager's affair, and the world's")
+            }
         }
     }
 
@@ -386,6 +399,16 @@ impl Hosts {
                 Poll::Pending
             }
         }
+    }
+
+    /// What a daemon's process does waits while that rests; else it is given back.
+    pub fn defer(&mut self, host: HostId, event: HostEvent) -> Option<HostEvent> {
+        let target = &mut self.list[host];
+        if target.process_rests() {
+            target.process.deferred.push(event);
+            return None;
+        }
+        Some(event)
     }
 
     /// Its clock has not come to a reading yet: it is woken when the clock changes its rate.

@@ -215,6 +215,8 @@ impl Hosts {
         let kernel = fresh_kernel(&env.plan.params, &env.layout.interfaces);
         let before = std::mem::replace(&mut target.kernel, kernel);
         target.kernel.refuses = before.refuses;
+        target.hooks.power_off();
+        env.record.hooks.rebooted(host);
         target.deferred.clear();
         target.timers = Timers::default();
         self.kernel_changed(host, &Affected::All, env);
