@@ -8,7 +8,7 @@ use std::time::Duration;
 use turnip_core::*;
 use world::{MS, World, config, link, vip};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 const OUTSIDE: &str = "203.0.113.2/29";
 const INSIDE: &str = "10.0.100.1/24";
 

@@ -135,6 +135,7 @@ impl Candidates {
         let own = &step.after;
         self.conflicts = step.moved.map(std::mem::take(&mut self.conflicts));
         self.ranks = vec![Vec::new(); own.vip_count()];
+        self.well = vec![0; own.vip_count()];
         self.rivals.clear();
         for (node, published) in &self.published.clone() {
             for (name, offer) in &published.record.vips {
