@@ -112,6 +112,16 @@ fn policy(random: &mut Random, kind: u64) -> Policy {
     }
 }
 
+/// A VIP whose second address is on `eth1`, which never goes down.
+fn on_two_links(name: &str, policy: Policy) -> VipConfig {
+    let [first, second] = [("eth0", ADDRESSES[0]), ("eth1", ADDRESSES[1])]
+        .map(|(interface, net)| VipAddress::all_on(interface, [net.parse().unwrap()]));
+    VipConfig {
+        addresses: first.into_iter().chain(second).collect(),
+        ..vip(name, ADDRESSES[0], policy)
+    }
+}
+
 impl Cluster {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
@@ -142,6 +152,7 @@ impl Cluster {
             if let Some(mutant) = mutant() {
                 cluster.world.hosts[host].node.set_mutant(mutant);
             }
+            cluster.world.hosts[host].links.insert("eth1".into(), true);
             cluster.world.hosts[host].hold_commits = true;
             cluster.world.hosts[host].hold_ops = true;
             cluster.world.hosts[host].sluggish = true;
@@ -167,8 +178,10 @@ impl Cluster {
             vec![vip("v", &format!("{x} {y}"), p())],
             vec![vip("w", &format!("{x} {y}"), p())],
             vec![],
+            vec![on_two_links("v", p())],
+            vec![on_two_links("w", p())],
         ];
-        let count = if self.groups { 8 } else { 5 };
+        let count = if self.groups { 10 } else { 5 };
         let which = if self.random.one_in(2) { 0 } else { self.random.below(count) as usize };
         config.vips = files.into_iter().nth(which).unwrap();
         let lease = [600, 1000, 3000][self.random.below(3) as usize];
@@ -433,8 +446,7 @@ impl Cluster {
         let (host, machine) = (&self.world.hosts[i], &self.machines[i]);
         machine.held.contains(&address)
             && machine.gate.is_some_and(|at| self.world.now < at)
-            && host.links["eth0"]
-            && host.addresses.iter().any(|a| a.address == address)
+            && host.addresses.iter().any(|a| a.address == address && host.links[&*a.interface])
     }
 
     fn check(&mut self) {

@@ -171,6 +171,32 @@ fn changes() -> Vec<Change> {
             ips: vec!["10.0.0.50"],
         },
         Change {
+            what: "one of two addresses is on another interface",
+            old: vec![keep("v", &format!("{X} {Y}"))],
+            new: vec![VipConfig {
+                addresses: [&on("eth0", keep("v", X)), &on("eth1", keep("v", Y))]
+                    .into_iter()
+                    .flat_map(|vip| vip.addresses.clone())
+                    .collect(),
+                ..keep("v", X)
+            }],
+            ips: both(),
+        },
+        Change {
+            what: "a VIP gets a virtual hardware address",
+            old: vec![keep("v", X)],
+            new: vec![VipConfig {
+                addresses: [VipAddress {
+                    net: X.parse().unwrap(),
+                    interface: "tn1".into(),
+                    parent: Some("eth0".into()),
+                }]
+                .into(),
+                ..keep("v", X)
+            }],
+            ips: vec!["10.0.0.50"],
+        },
+        Change {
             what: "a VIP gets another address",
             old: vec![keep("v", X)],
             new: vec![keep("v", &format!("{X} {Y}"))],

@@ -54,3 +54,23 @@ fn what_takes_a_new_session_or_a_new_process_is_named_with_the_way_there() {
     assert!(restart.contains("systemctl restart turnip"), "{restart}");
     assert!(restart.contains("peers: ") && restart.contains("log: "), "{restart}");
 }
+
+#[test]
+fn interfaces_routes_and_rules_are_named_one_by_one() {
+    let router = |more: &str| {
+        format!(
+            "[[vip]]\nname = \"router\"\naddresses = [\"203.0.113.2/29 dev wan0\", \"10.0.100.1/24 dev br100\"]\n{more}"
+        )
+    };
+    let route = "[[vip.route]]\nto = \"default\"\nvia = \"203.0.113.1\"\n";
+    let difference = between(API, &format!("{API}{}", router("")));
+    let said = "+ vip router: 10.0.100.1/24 on br100, 203.0.113.2/29 on wan0\n";
+    assert_eq!(difference.to_string(), said);
+    let said = between(&router(""), &router(route)).to_string();
+    assert!(said.starts_with("~ vip router: routes none -> \"default via 203.0.113.1"), "{said}");
+    let moved = between(&router(""), &router("").replace("br100", "br200")).to_string();
+    assert!(
+        moved.contains("interface br100 of 10.0.100.1/24") && moved.contains("br200"),
+        "{moved}"
+    );
+}

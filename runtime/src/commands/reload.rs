@@ -262,7 +262,9 @@ impl Reloader<'_> {
         // What did not change was looked at before, and may have been waited for.
         let known = |vip: &turnip::config::Vip| {
             let is_it = |old: &turnip::config::Vip| {
-                old.config.name == vip.config.name && old.config.is_where(&vip.config)
+                old.config.name == vip.config.name
+                    && old.config.is_where(&vip.config)
+                    && old.has_companions_of(vip)
             };
             running.vips.iter().any(is_it)
         };

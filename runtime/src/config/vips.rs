@@ -43,6 +43,14 @@ pub struct Vip {
 }
 
 impl Vip {
+    /// Whether it has the same routes and rules as the other.
+    pub fn has_companions_of(&self, other: &Vip) -> bool {
+        self.companions
+            .iter()
+            .map(|(what, _)| what)
+            .eq(other.companions.iter().map(|(what, _)| what))
+    }
+
     /// Puts its addresses, and the routes by their interfaces, on interfaces of turnip's own, where it
     /// has a hardware address of its own.
     pub(super) fn put_on_own_links(&mut self, cluster: &ClusterName) {
