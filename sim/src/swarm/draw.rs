@@ -28,7 +28,8 @@ pub fn draw(seed: u64) -> Plan {
         return plan;
     }
     if rng.chance(250) {
-        drills::draw(rng, (of_hearing, of_health), &mut plan);
+        let mut of_reloads = Rng::new(seed, "reloads");
+        drills::draw(rng, (of_hearing, of_health, &mut of_reloads), &mut plan);
         return plan;
     }
     plan.heal_at = rng.within(40..=120) * S;

@@ -8,10 +8,14 @@ use crate::plan::{Change, Fault, Plan, Step};
 use crate::rng::Rng;
 use crate::time::{MS, S};
 
-use super::{health, hearing};
+use super::{health, hearing, reloads};
 
 /// Makes a drill of a plan whose cluster is drawn.
-pub fn draw(rng: &mut Rng, (of_hearing, of_health): (&mut Rng, &mut Rng), plan: &mut Plan) {
+pub fn draw(
+    rng: &mut Rng,
+    (of_hearing, of_health, of_reloads): (&mut Rng, &mut Rng, &mut Rng),
+    plan: &mut Plan,
+) {
     plan.params.weather.tail_permille = 0;
     background(rng, plan);
     let durations = Durations::of(plan);
@@ -21,6 +25,10 @@ pub fn draw(rng: &mut Rng, (of_hearing, of_health): (&mut Rng, &mut Rng), plan: 
         plan.heal_at = u64::MAX;
         let drilled = health::drill(of_health, plan, &durations, at);
         if let Some(over) = drilled.or_else(|| hearing::drill(of_hearing, plan, &durations, at)) {
+            at = over + rng.within(500..=5_000) * MS;
+            continue;
+        }
+        if let Some(over) = reloads::drill(of_reloads, plan, &durations, at) {
             at = over + rng.within(500..=5_000) * MS;
             continue;
         }

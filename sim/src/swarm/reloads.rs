@@ -1,8 +1,9 @@
 //! Draws configurations that change while daemons run (rule 14), and daemons that leave all to the next.
 
+use crate::judge::allowance::Durations;
 use crate::plan::{Change, Fault, Plan, Step};
 use crate::rng::Rng;
-use crate::time::{MS, True};
+use crate::time::{MS, S, True};
 
 use super::configs;
 
@@ -45,6 +46,38 @@ fn rolled_out(rng: &mut Rng, plan: &mut Plan, mut at: True) {
             return;
         }
     }
+}
+
+/// One file after the other is told, and then back, in a cluster that is in order; when that is over.
+pub fn drill(rng: &mut Rng, plan: &mut Plan, durations: &Durations, at: True) -> Option<True> {
+    if !rng.chance(150) {
+        return None;
+    }
+    let change = loop {
+        let change = change(rng, plan);
+        if !matches!(change, Change::Remove { .. } | Change::Policy { .. }) {
+            break change;
+        }
+    };
+    let hosts = plan.params.hosts;
+    let window = |step: &Step| {
+        let windows = durations.allowance(plan, step).windows(plan, step);
+        windows.iter().map(|(_, to)| *to - step.at).max().unwrap_or_default()
+    };
+    let window = window(&told(0, at)) + S;
+    let pause = *rng.pick(&[0, 1, 3, 30, 300, window / MS]) * MS;
+    // All are told before the first is told to go back.
+    let lasts = pause * hosts as u64 + window;
+    let first = rng.index(hosts);
+    for number in 0..hosts {
+        let host = (first + number) % hosts;
+        let at = at + pause * number as u64;
+        let fault = Fault::Reconfigure { host, change: change.clone() };
+        plan.steps.push(Step { at, lasts: Some(lasts), fault });
+        plan.steps.push(told(host, at + 1));
+        plan.steps.push(told(host, at + lasts + 1));
+    }
+    Some(at + lasts + pause * hosts as u64 + window)
 }
 
 fn told(host: usize, at: True) -> Step {
