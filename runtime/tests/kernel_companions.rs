@@ -6,8 +6,9 @@ mod kernel_lab;
 use std::process::Command;
 
 use kernel_lab::*;
-use turnip::kernel::{Companion, VipRoute, VipRule, VirtualLink};
-use turnip_core::{Assignment, Backstop};
+use turnip::kernel::{Companion, VipRoute, VipRule, VirtualLink, Wanted};
+use turnip::seams::Kernel;
+use turnip_core::{Assignment, Backstop, KernelOp};
 
 const MAIN: u32 = 254;
 
@@ -79,6 +80,115 @@ fn what_somebody_else_has_made_alike_is_left_alone() {
             routes.contains("10.91.0.0/16") && rules.contains("10.9.0.0/24"),
             "{routes}{rules}"
         );
+        // What is alike is not taken for turnip's own: once it goes, the VIP's comes.
+        assert_eq!(host.assume(&vip, host.after(10_000)).await, done());
+        assert!(!ip("rule show").contains("proto 116"));
+        ip("rule del from 10.9.0.0/24 lookup 100 priority 1000");
+        eventually("the VIP's rule to come", async || ip("rule show").contains("proto 116")).await;
+    });
+}
+
+fn wanted(addresses: &[Assignment], companions: Vec<Companion>) -> Wanted {
+    Wanted {
+        addresses: addresses.to_vec(),
+        announce_on: Default::default(),
+        virtual_links: Vec::new(),
+        companions: addresses
+            .first()
+            .map(|vip| (vip.vip.clone(), companions))
+            .into_iter()
+            .collect(),
+    }
+}
+
+async fn configure(host: &Host, addresses: &[Assignment]) {
+    let op = KernelOp::Configure { addresses: addresses.to_vec() };
+    assert_eq!(host.kernel.perform(op).await, done());
+}
+
+/// Rule 14.3.
+#[test]
+fn a_vip_that_stays_gets_and_loses_what_the_new_configuration_says_and_keeps_the_rest() {
+    on_a_host(|| async {
+        let _neighbour = Neighbour::join().await;
+        let vip = [on(DEVICE, "10.9.0.1/24")];
+        // It has none at first.
+        let host = Host::start(Backstop::Fence, &vip);
+        assert_eq!(host.assume(&vip, host.after(30_000)).await, done());
+        let has = |what: &str| ip("route show").contains(what);
+        let all = |routes: &[&str]| -> Vec<Companion> {
+            let route = |to: &&str| Companion::Route(route(to, 7));
+            routes.iter().map(route).chain([Companion::Rule(rule(1000))]).collect()
+        };
+        host.kernel.want(wanted(&vip, all(&["10.91.0.0/16", "10.92.0.0/16"])));
+        eventually("what is new", async || has("10.91.") && has("10.92.")).await;
+        assert!(ip("rule show").contains("10.9.0.0/24"));
+        // They are put back as well as those of the start.
+        ip("route del 10.91.0.0/16 metric 7");
+        eventually("the route to come back", async || has("10.91.")).await;
+        let monitor = Command::new("timeout")
+            .args(["2", "ip", "monitor", "route", "rule"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        host.kernel.want(wanted(&vip, all(&["10.92.0.0/16", "10.93.0.0/16"])));
+        eventually("the change", async || !has("10.91.") && has("10.93.")).await;
+        let seen = String::from_utf8(monitor.wait_with_output().unwrap().stdout).unwrap();
+        assert!(
+            seen.contains("10.93.") && !seen.contains("10.92."),
+            "what stays is not touched: {seen}"
+        );
+        assert!(!seen.contains("10.9.0.0/24"), "{seen}");
+        assert_eq!(host.withdraw(&vip).await, done());
+        assert_eq!(ip("route show table all proto 116"), "");
+    });
+}
+
+/// Rules 14.2 and 14.3.
+#[test]
+fn a_vip_that_moves_keeps_its_routes_until_it_has_gone_and_comes_with_its_new_ones() {
+    on_a_host(|| async {
+        let _neighbour = Neighbour::join().await;
+        let (old, new) = ([on(DEVICE, "10.9.0.1/24")], [on(DEVICE, "10.9.0.1/25")]);
+        let companion = |to: &str| vec![Companion::Route(route(to, 7))];
+        let host = start(&old[0], companion("10.91.0.0/16"));
+        assert_eq!(host.assume(&old, host.after(30_000)).await, done());
+        host.kernel.want(wanted(&new, companion("10.92.0.0/16")));
+        host.list().await;
+        let routes = ip("route show");
+        assert!(routes.contains("10.91.") && !routes.contains("10.92."), "{routes}");
+        assert_eq!(host.withdraw(&old).await, done());
+        assert_eq!(ip("route show proto 116"), "");
+        configure(&host, &new).await;
+        assert_eq!(host.assume(&new, host.after(30_000)).await, done());
+        let routes = ip("route show");
+        assert!(!routes.contains("10.91.") && routes.contains("10.92."), "{routes}");
+    });
+}
+
+/// Rule 14.3.
+#[test]
+fn a_vip_gets_a_virtual_mac_while_the_daemon_runs() {
+    on_a_host(|| async {
+        let _neighbour = Neighbour::join().await;
+        let link =
+            VirtualLink::new(&"main".parse().unwrap(), &"v".parse().unwrap(), &DEVICE.into());
+        let (old, new) = ([on(DEVICE, "10.0.0.50/32")], [on(&link.name, "10.0.0.50/32")]);
+        let host = Host::start(Backstop::Fence, &old);
+        assert_eq!(host.assume(&old, host.after(30_000)).await, done());
+        let with_link = Wanted { virtual_links: vec![link.clone()], ..wanted(&new, Vec::new()) };
+        host.kernel.want(with_link);
+        assert_eq!(host.withdraw(&old).await, done());
+        configure(&host, &new).await;
+        assert_eq!(host.assume(&new, host.after(30_000)).await, done());
+        assert_eq!(mac_of(&link.name).await, link.mac.0);
+        // And back.
+        host.kernel.want(wanted(&old, Vec::new()));
+        assert_eq!(host.withdraw(&new).await, done());
+        configure(&host, &old).await;
+        assert_eq!(host.assume(&old, host.after(30_000)).await, done());
+        assert!(!ip("link show").contains(&*link.name));
     });
 }
 

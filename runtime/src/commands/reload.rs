@@ -20,7 +20,7 @@ use turnip_core::{NodeConfig, Report, SessionId, VipName};
 
 use super::control::{self, Answer, Request};
 use super::manager::Manager;
-use super::run::{interfaces, kernel_settings, log_dangers, runtime_directory};
+use super::run::{interfaces, log_dangers, runtime_directory};
 use super::{FAILED, OK, fail, own_addresses, print};
 
 /// What its help ends with.
@@ -234,7 +234,7 @@ impl Reloader<'_> {
         let _ = self.progress.waits_for.send_replace(None);
         let mut told = self.progress.waits_for.subscribe();
         // Before the node announces anything of it.
-        self.kernel.reconfigure(kernel_settings(&config, self.started_with.backstop));
+        self.kernel.want(config.wanted());
         let _ = self.to_node.send(Command::Configure(Box::new(node)));
         // After the node has heard of them.
         if let Err(error) = self.checks.reconfigure(config.checks.clone()) {

@@ -263,20 +263,15 @@ async fn look_around(
 }
 
 fn open_kernel(config: &Config, backstop: Backstop, clock: &HostClock) -> Result<Netlink, String> {
-    let settings = kernel_settings(config, backstop);
-    Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())
-}
-
-/// What the kernel's adapter must know of the configuration.
-pub(super) fn kernel_settings(config: &Config, backstop: Backstop) -> Settings {
-    Settings {
+    let settings = Settings {
         configured: config.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
         announce_on: config.announce_on(),
         virtual_links: config.virtual_links(),
         companions: config.companions(),
         backstop,
         runtime_directory: runtime_directory(),
-    }
+    };
+    Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())
 }
 
 /// The hooks, and what an earlier process owed.

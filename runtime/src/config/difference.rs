@@ -9,6 +9,7 @@ use turnip_core::{CheckName, Policy, VipConfig};
 use super::vips::Vip;
 use super::{Config, Fence};
 use crate::checks::Check;
+use crate::kernel::Companion;
 
 /// What differs, in words.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -145,28 +146,28 @@ fn of_vips(before: &[Vip], after: &[Vip]) -> Vec<String> {
 
 fn addresses(vip: &VipConfig) -> String {
     let nets: BTreeSet<IpNet> = vip.addresses.iter().map(|one| one.net).collect();
-    listed(nets.iter())
+    list(nets)
 }
 
-/// The host's interfaces that it needs.
+fn list(all: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    let all: Vec<String> = all.into_iter().map(|one| one.to_string()).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+/// The host's interfaces: those of turnip's own are a matter of `virtual_mac`.
 fn interfaces(vip: &VipConfig) -> String {
-    listed(vip.links().into_iter())
+    let links = vip.links();
+    if links.len() == 1 {
+        return list(links);
+    }
+    list(vip.addresses.iter().map(|one| format!("{} of {}", one.link(), one.net)))
 }
 
 fn where_is(vip: &VipConfig) -> String {
-    // Each by its own interface, where there are several.
     match vip.links().len() {
-        0 | 1 => format!("{} on {}", addresses(vip), interfaces(vip)),
-        _ => {
-            let each = vip.addresses.iter().map(|one| format!("{} on {}", one.net, one.link()));
-            listed(each)
-        }
+        1 => format!("{} on {}", addresses(vip), interfaces(vip)),
+        _ => list(vip.addresses.iter().map(|one| format!("{} on {}", one.net, one.link()))),
     }
-}
-
-fn listed(all: impl Iterator<Item = impl fmt::Display>) -> String {
-    let all: Vec<String> = all.map(|one| one.to_string()).collect();
-    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 /// What differs of checks, by their names.
@@ -192,16 +193,22 @@ fn of_checks(before: &[Check], after: &[Check]) -> Vec<String> {
 
 /// Its hooks, and what they run.
 fn hooks(vip: &Vip) -> String {
-    listed(vip.config.hooks.iter().map(|(hook, config)| {
+    list(vip.config.hooks.iter().map(|(hook, config)| {
         let command = vip.commands.get(hook).map(|argv| argv.join(" ")).unwrap_or_default();
         let fails = if config.ignores_failure { ", whose failure is ignored" } else { "" };
         format!("{hook} ({command}, within {:?}{fails})", config.timeout)
     }))
 }
 
-/// Its routes and rules.
-fn companions(vip: &Vip) -> String {
-    listed(vip.companions.iter().map(|(what, _)| what))
+/// Its routes, or its rules.
+fn companions(vip: &Vip, of_routes: bool) -> String {
+    let all = vip.companions.iter().map(|(what, _)| what);
+    list(all.filter(|what| matches!(what, Companion::Route(_)) == of_routes).map(
+        |what| match what {
+            Companion::Route(route) => format!("\"{route}\""),
+            Companion::Rule(rule) => format!("\"{rule}\""),
+        },
+    ))
 }
 
 fn policy(policy: Policy) -> String {
@@ -220,10 +227,11 @@ fn of_vip(before: &Vip, after: &Vip) -> Option<String> {
         |key: &str, was: String, is: String| (was != is).then(|| format!("{key} {was} -> {is}"));
     let known = [
         change("addresses", addresses(old), addresses(new)),
-        change("interfaces", interfaces(old), interfaces(new)),
+        change("interface", interfaces(old), interfaces(new)),
         change("virtual_mac", before.virtual_mac.to_string(), after.virtual_mac.to_string()),
-        change("routes and rules", companions(before), companions(after)),
-        change("checks", listed(old.checks.iter()), listed(new.checks.iter())),
+        change("routes", companions(before, true), companions(after, true)),
+        change("rules", companions(before, false), companions(after, false)),
+        change("checks", list(&old.checks), list(&new.checks)),
         change("last_resort", old.last_resort.as_str().into(), new.last_resort.as_str().into()),
         change("hooks", hooks(before), hooks(after)),
         change("policy", policy(old.policy), policy(new.policy)),
@@ -243,8 +251,6 @@ fn of_vip(before: &Vip, after: &Vip) -> Option<String> {
     let known: Vec<String> = known.into_iter().flatten().collect();
     match known.is_empty() {
         false => Some(known.join("; ")),
-        // Its addresses have changed interfaces among each other.
-        true if !old.is_where(new) => Some(format!("{} -> {}", where_is(old), where_is(new))),
         true => (old != new).then(|| "other settings".to_owned()),
     }
 }

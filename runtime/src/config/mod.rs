@@ -55,7 +55,7 @@ pub use vips::Vip;
 use crate::checks::Check;
 use crate::etcd::EtcdSettings;
 use crate::hooks::Commands;
-use crate::kernel::{AnnounceOn, CompanionsOf, VirtualLink};
+use crate::kernel::{AnnounceOn, CompanionsOf, VirtualLink, Wanted};
 use problem::Collector;
 use section::{Given, Section, Value};
 
@@ -204,6 +204,16 @@ impl Config {
     pub fn announce_on(&self) -> AnnounceOn {
         let named = |vip: &Vip| Some((vip.config.name.clone(), vip.announce_on.clone()?));
         self.vips.iter().filter_map(named).collect()
+    }
+
+    /// What VIPs bring along, for a kernel that goes by another configuration already.
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            addresses: self.vips.iter().flat_map(|vip| vip.config.assignments()).collect(),
+            announce_on: self.announce_on(),
+            virtual_links: self.virtual_links(),
+            companions: self.companions(),
+        }
     }
 
     /// The interfaces of the VIPs with a virtual hardware address.

@@ -29,26 +29,27 @@ pub type CompanionsOf = BTreeMap<VipName, Vec<Companion>>;
 pub(super) struct Companions {
     state: Arc<Mutex<State>>,
     /// A byte has the thread look.
-    nudge: Mutex<UnixStream>,
+    nudge: UnixStream,
 }
 
 /// What is wanted, and how far that is.
 #[derive(Default)]
 pub(super) struct State {
     vips: BTreeMap<VipName, Vec<Member>>,
-    /// Whose each address is, of VIPs that have some.
+    /// Whose each address is.
     of_entries: BTreeMap<Entry, VipName>,
+    /// What is wanted of another configuration.
+    wanted: Option<(CompanionsOf, BTreeMap<VipName, BTreeSet<Entry>>)>,
+    /// What no VIP has any more, and is there still.
+    leaving: Vec<Companion>,
     /// The VIPs that are here.
     here: BTreeSet<VipName>,
     /// The host's addresses have been looked at.
     listed: bool,
     /// A route could not be made because there is one: whose that is is not known.
     doubtful: bool,
-    /// There by turnip's doing, and not configured any more.
-    unwanted: Vec<Companion>,
 }
 
-#[derive(Clone)]
 struct Member {
     what: Companion,
     /// The kernel has it, by turnip's doing as far as is known.
@@ -63,8 +64,10 @@ impl Companions {
     /// # Errors
     /// When the kernel refuses.
     pub fn watch(all: CompanionsOf, configured: &[Assignment]) -> io::Result<Self> {
+        let (nudge, nudged) = UnixStream::pair()?;
+        nudge.set_nonblocking(true)?;
         let state = Arc::new(Mutex::new(State::new(all, configured)));
-        let nudge = Mutex::new(start(&state)?);
+        companions_watch::start(Arc::clone(&state), nudged)?;
         Ok(Companions { state, nudge })
     }
 
@@ -76,14 +79,13 @@ impl Companions {
         is_new: impl Fn(&VipName) -> bool,
     ) {
         let mut state = self.lock();
-        if state.vips.is_empty() {
-            return;
-        }
         let vips: BTreeSet<&VipName> = vips.into_iter().collect();
         let mut all_is_well = true;
-        for vip in vips.into_iter().filter(|vip| state.vips.contains_key(*vip)).collect::<Vec<_>>()
-        {
-            state.here.insert(vip.clone());
+        for vip in vips {
+            if !state.here.contains(vip) {
+                // With a reload it may get some.
+                state.here.insert(vip.clone());
+            }
             if is_new(vip) || !state.is_complete(vip) {
                 all_is_well &= state.make(route, vip, false);
             }
@@ -96,9 +98,6 @@ impl Companions {
     /// Addresses are about to be taken away.
     pub fn go<'a>(&self, route: &mut Route, vips: impl IntoIterator<Item = &'a VipName>) {
         let mut state = self.lock();
-        if state.vips.is_empty() {
-            return;
-        }
         for vip in vips.into_iter().collect::<BTreeSet<_>>() {
             state.here.remove(vip);
             state.take_away(route, vip);
@@ -109,9 +108,6 @@ impl Companions {
     /// on; what belongs to one that is gone goes.
     pub fn found<'a>(&self, route: &mut Route, present: impl IntoIterator<Item = &'a Entry>) {
         let mut state = self.lock();
-        if state.vips.is_empty() {
-            return;
-        }
         let present = present.into_iter();
         let present: BTreeSet<VipName> =
             present.filter_map(|entry| state.of_entries.get(entry).cloned()).collect();
@@ -127,29 +123,22 @@ impl Companions {
         }
     }
 
-    /// These are all from now on, of VIPs that have these addresses. Those of a VIP that is not among
-    /// them stay until it leaves.
-    ///
-    /// # Errors
-    /// When there is no thread to be had for the first of them.
-    pub fn replace(&self, all: CompanionsOf, configured: &[Assignment]) -> io::Result<()> {
-        let was_empty = {
-            let mut state = self.lock();
-            let was_empty = state.is_empty();
-            state.replace(all, configured);
-            was_empty && !state.is_empty()
-        };
-        if was_empty {
-            // The one before has ended, or ends with its stream: it had nothing to look at.
-            *lock(&self.nudge) = start(&self.state)?;
-        }
+    /// These are the routes and rules of VIPs that have these addresses (rule 14.3). A VIP whose addresses are
+    /// the same has them at once; of it goes what is not wanted, and the rest is not touched.
+    pub fn want(&self, all: CompanionsOf, addresses: &[Assignment]) {
+        self.lock().want(all, addresses);
         self.look();
-        Ok(())
+    }
+
+    /// These are the addresses of today's VIPs.
+    pub fn configure(&self, addresses: &[Assignment]) {
+        self.lock().configure(addresses);
+        self.look();
     }
 
     fn look(&self) {
         // Where it cannot take one it has one waiting.
-        let _ = lock(&self.nudge).write(&[0]);
+        let _ = (&self.nudge).write(&[0]);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -157,73 +146,85 @@ impl Companions {
     }
 }
 
-/// Starts the thread that puts them back.
-fn start(state: &Arc<Mutex<State>>) -> io::Result<UnixStream> {
-    let (nudge, nudged) = UnixStream::pair()?;
-    nudge.set_nonblocking(true)?;
-    companions_watch::start(Arc::clone(state), nudged)?;
-    Ok(nudge)
-}
-
-pub(super) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
     fn new(all: CompanionsOf, configured: &[Assignment]) -> Self {
-        let of_entries = configured.iter().filter(|one| all.contains_key(&one.vip));
-        let of_entries =
-            of_entries.map(|one| ((Arc::clone(&one.interface), one.address), one.vip.clone()));
-        let of_entries = of_entries.collect();
-        let member = |what| Member { what, is_there: false, complaint: None };
-        let members = |all: Vec<Companion>| all.into_iter().map(member).collect();
+        let members = |all: Vec<Companion>| all.into_iter().map(Member::new).collect();
         let vips = all.into_iter().map(|(vip, all)| (vip, members(all))).collect();
-        State { vips, of_entries, ..State::default() }
+        State { vips, of_entries: of_entries(configured).collect(), ..State::default() }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.vips.is_empty() && self.unwanted.is_empty()
+    fn want(&mut self, all: CompanionsOf, addresses: &[Assignment]) {
+        self.wanted = Some((all, entries_of(of_entries(addresses))));
+        self.advance();
     }
 
-    /// What is the same stays as it is; what is no longer wanted is owed to be taken away.
-    fn replace(&mut self, all: CompanionsOf, configured: &[Assignment]) {
-        let State { vips, of_entries, .. } = State::new(all, configured);
-        let names: BTreeSet<&VipName> = configured.iter().map(|one| &one.vip).collect();
-        for name in names {
-            let mut members = vips.get(name).map(Vec::as_slice).unwrap_or_default().to_vec();
-            for before in self.vips.remove(name).unwrap_or_default() {
-                match members.iter_mut().find(|member| member.what == before.what) {
-                    Some(member) => *member = before,
-                    None => self.unwanted.extend(before.is_there.then_some(before.what)),
-                }
-            }
-            if !members.is_empty() {
-                self.vips.insert(name.clone(), members);
-            }
+    fn configure(&mut self, addresses: &[Assignment]) {
+        self.of_entries = of_entries(addresses).collect();
+        self.advance();
+    }
+
+    /// Each VIP that is where it is wanted has what is wanted of it.
+    fn advance(&mut self) {
+        let Some((wanted, entries)) = self.wanted.take() else { return };
+        let today = entries_of(self.of_entries.clone());
+        let names: BTreeSet<VipName> = self.vips.keys().chain(wanted.keys()).cloned().collect();
+        for vip in names.into_iter().filter(|vip| today.get(vip) == entries.get(vip)) {
+            let of_it = wanted.get(&vip).cloned().unwrap_or_default();
+            self.replace(vip, of_it);
         }
-        self.of_entries.extend(of_entries);
+        // What another VIP has got is not touched.
+        let mut leaving = std::mem::take(&mut self.leaving);
+        leaving.retain(|gone| !self.is_there(|what| what == gone));
+        self.leaving = leaving;
+        self.wanted = Some((wanted, entries));
     }
 
-    /// Takes away what is no longer configured.
-    pub fn discard(&mut self, route: &mut Route) {
-        let unwanted = std::mem::take(&mut self.unwanted);
+    fn replace(&mut self, vip: VipName, all: Vec<Companion>) {
+        let mut before = self.vips.remove(&vip).unwrap_or_default();
+        let stays = |what| match before.iter().position(|member| member.what == what) {
+            Some(at) => before.remove(at),
+            None => Member::new(what),
+        };
+        let members: Vec<Member> = all.into_iter().map(stays).collect();
         // The rules first, which lead to the routes.
-        let requests = unwanted.iter().rev().map(|what| what.delete(index(what).ok().flatten()));
+        let gone = before.into_iter().rev().filter(|member| member.is_there);
+        self.leaving.extend(gone.map(|member| member.what));
+        if !members.is_empty() {
+            self.vips.insert(vip, members);
+        }
+    }
+
+    /// Takes away what no VIP has any more.
+    pub fn let_leave(&mut self, route: &mut Route) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let leaving = std::mem::take(&mut self.leaving);
+        let requests = leaving.iter().map(|what| what.delete(index(what).ok().flatten()));
         match route.request(requests.collect()) {
             Ok(answers) => {
-                for (what, answer) in unwanted.iter().rev().zip(answers) {
-                    if let Err(refusal) = answer
-                        && !is_gone(&refusal)
-                    {
-                        tracing::warn!(%refusal, "cannot take away {what}");
+                for (what, answer) in leaving.iter().zip(answers) {
+                    match answer {
+                        Err(refusal) if !is_gone(&refusal) => {
+                            tracing::warn!(%refusal, "cannot take away {what}, which is configured no more");
+                        }
+                        _ => tracing::info!("took away {what}, which is configured no more"),
                     }
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "routes and rules that are not configured any more stay for now");
-                self.unwanted = unwanted;
+                tracing::warn!(%error, "routes and rules that are configured no more stay for now");
+                self.leaving = leaving;
             }
         }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.vips.is_empty()
     }
 
     fn is_complete(&self, vip: &VipName) -> bool {
@@ -232,7 +233,7 @@ impl State {
 
     /// Whether something is missing of the VIPs that are here.
     pub fn is_incomplete(&self) -> bool {
-        self.here.iter().any(|vip| !self.is_complete(vip))
+        !self.leaving.is_empty() || self.here.iter().any(|vip| !self.is_complete(vip))
     }
 
     /// Whether it is to be found out whose a route is; asked once.
@@ -242,13 +243,18 @@ impl State {
 
     /// Makes what is missing of all VIPs that are here, and says what was and what cannot be.
     pub fn repair(&mut self, route: &mut Route) {
-        for vip in self.here.clone() {
+        self.let_leave(route);
+        let with_some: Vec<VipName> =
+            self.vips.keys().filter(|vip| self.here.contains(*vip)).cloned().collect();
+        for vip in with_some {
             self.make(route, &vip, true);
         }
     }
 
     /// Makes what is missing of a VIP; whether all of it is there then.
     fn make(&mut self, route: &mut Route, vip: &VipName, tells: bool) -> bool {
+        // It may stand where something is to be made.
+        self.let_leave(route);
         let Some(members) = self.vips.get_mut(vip) else { return true };
         let found: Vec<_> = members.iter().map(|member| index(&member.what)).collect();
         let requests = members.iter().zip(&found);
@@ -357,7 +363,25 @@ impl State {
     }
 }
 
+fn of_entries(addresses: &[Assignment]) -> impl Iterator<Item = (Entry, VipName)> + '_ {
+    addresses.iter().map(|one| ((Arc::clone(&one.interface), one.address), one.vip.clone()))
+}
+
+fn entries_of(
+    all: impl IntoIterator<Item = (Entry, VipName)>,
+) -> BTreeMap<VipName, BTreeSet<Entry>> {
+    let mut of = BTreeMap::<VipName, BTreeSet<Entry>>::new();
+    for (entry, vip) in all {
+        of.entry(vip).or_default().insert(entry);
+    }
+    of
+}
+
 impl Member {
+    fn new(what: Companion) -> Self {
+        Member { what, is_there: false, complaint: None }
+    }
+
     fn made(&mut self, vip: &VipName, tells: bool) {
         if self.is_there {
             tracing::warn!(%vip, "putting back {}, which was missing although the VIP is here", self.what);

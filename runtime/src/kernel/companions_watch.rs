@@ -46,12 +46,11 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the kernel refuses.
 pub(super) fn start(state: Arc<Mutex<State>>, nudged: UnixStream) -> io::Result<()> {
-    let mut events = Socket::new(NETLINK_ROUTE)?;
-    if !companions::lock(&state).is_empty() {
-        events.bind(&SocketAddr::new(0, GROUPS))?;
-    }
+    let events = Socket::new(NETLINK_ROUTE)?;
     nudged.set_nonblocking(true)?;
-    let watcher = Watcher { state, events, nudged, buffer: Vec::with_capacity(READ_BUFFER) };
+    let buffer = Vec::with_capacity(READ_BUFFER);
+    let mut watcher = Watcher { state, events, follows: false, nudged, buffer };
+    watcher.follow()?;
     std::thread::Builder::new().name("companions".into()).spawn(move || match Route::open() {
         Ok(route) => watcher.run(route),
         Err(error) => tracing::warn!(%error, "routes and rules of VIPs cannot be looked at"),
@@ -62,30 +61,41 @@ pub(super) fn start(state: Arc<Mutex<State>>, nudged: UnixStream) -> io::Result<
 struct Watcher {
     state: Arc<Mutex<State>>,
     events: Socket,
+    /// The events come.
+    follows: bool,
     nudged: UnixStream,
     buffer: Vec<u8>,
 }
 
 impl Watcher {
+    /// Has the kernel tell of what becomes of routes and rules, once there are some.
+    fn follow(&mut self) -> io::Result<()> {
+        if !self.follows && !companions::lock(&self.state).is_empty() {
+            self.events.bind(&SocketAddr::new(0, GROUPS))?;
+            self.follows = true;
+        }
+        Ok(())
+    }
+
     fn run(mut self, mut route: Route) {
         let mut is_clean = self.clean(&mut route);
         loop {
             let again = {
                 let state = companions::lock(&self.state);
-                if is_clean && state.is_empty() {
-                    return;
-                }
                 (!is_clean || state.is_incomplete()).then_some(AGAIN)
             };
             if !self.wait(again) {
                 return;
             }
             let start = Instant::now();
+            // With another configuration VIPs may have got some.
+            if let Err(error) = self.follow() {
+                tracing::warn!(%error, "routes and rules of VIPs that others take away are not put back");
+            }
             if !is_clean {
                 is_clean = self.clean(&mut route);
             }
             let mut state = companions::lock(&self.state);
-            state.discard(&mut route);
             state.tidy(&mut route);
             state.repair(&mut route);
             drop(state);

@@ -46,19 +46,16 @@ impl Configured {
         Configured(RwLock::new(Arc::new(Sets::new(assignments))))
     }
 
-    /// These may be put there from now on, and no others.
-    pub fn replace<'a>(&self, assignments: impl IntoIterator<Item = &'a Assignment>) {
-        let sets = Sets { parents: self.sets().parents.clone(), ..Sets::new(assignments) };
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sets);
+    /// Of these interfaces core wants to know besides, from now on.
+    pub fn also_links(&self, parents: impl IntoIterator<Item = Arc<str>>) {
+        let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut sets).parents.extend(parents);
     }
 
-    /// Core wants to know of these interfaces as well.
-    pub fn learn_parents(&self, parents: impl IntoIterator<Item = Arc<str>>) {
+    /// These may be put there from now on, and no others.
+    pub fn replace<'a>(&self, assignments: impl IntoIterator<Item = &'a Assignment>) {
         let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let known = sets.parents.iter().cloned();
-        let parents = known.chain(parents).collect();
-        let Sets { entries, addresses, by_interface, .. } = (**sets).clone();
-        *sets = Arc::new(Sets { entries, addresses, by_interface, parents });
+        *sets = Arc::new(Sets { parents: sets.parents.clone(), ..Sets::new(assignments) });
     }
 
     fn sets(&self) -> Arc<Sets> {

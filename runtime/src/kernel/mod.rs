@@ -103,7 +103,7 @@ use setting::{Setting, Which};
 use subnets::Subnets;
 use surroundings::{AddressNews, Surroundings};
 use thread::Shared;
-use virtual_link::{ConfiguredLinks, VirtualLinks};
+use virtual_link::{KnownLinks, VirtualLinks};
 
 /// What the kernel adapter is started with.
 #[derive(Clone, Debug)]
@@ -122,6 +122,19 @@ pub struct Settings {
     pub runtime_directory: PathBuf,
 }
 
+/// What VIPs bring along, where the configuration is another one (rule 14.3).
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Every address that VIPs will have.
+    pub addresses: Vec<Assignment>,
+    /// As in [`Settings`].
+    pub announce_on: AnnounceOn,
+    /// As in [`Settings`].
+    pub virtual_links: Vec<VirtualLink>,
+    /// As in [`Settings`].
+    pub companions: CompanionsOf,
+}
+
 /// The kernel of the network namespace that the calling thread is in.
 pub struct Netlink {
     shared: Arc<Shared>,
@@ -133,8 +146,8 @@ pub struct Netlink {
     configured: Arc<Configured>,
     fenced_by_interface: ByInterface,
     neighbourhood: Neighbourhood,
+    known_links: KnownLinks,
     companions: Arc<Companions>,
-    configured_links: ConfiguredLinks,
     connections: Connections,
     liveness: Liveness,
 }
@@ -169,8 +182,9 @@ impl Netlink {
         thread::begin(&mut adapter, fence.as_mut(), &clock).map_err(no_fence)?;
         let fence_repairs = fence.as_ref().map(Fence::repairs).unwrap_or_default();
         let expected = Expected::default();
+        let parents = settings.virtual_links.iter().map(|link| Arc::clone(&link.parent));
         let configured = Arc::new(Configured::new(&settings.configured));
-        configured.learn_parents(parents(&settings.virtual_links));
+        configured.also_links(parents);
         let neighbourhood =
             Neighbourhood::new(&settings.configured, settings.announce_on, own_names.clone());
         let (liveness, address_news) = (Liveness::default(), AddressNews::default());
@@ -187,8 +201,6 @@ impl Netlink {
         let routes = routes.map_err(context("cannot follow changes of routes"))?;
         let companions = Companions::watch(settings.companions, &settings.configured);
         let companions = Arc::new(companions.map_err(context("cannot follow changes of rules"))?);
-        let configured_links = ConfiguredLinks::default();
-        configured_links.extend(settings.virtual_links);
         let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
         let conflicts = Conflicts::default();
         let of_links = neighbourhood.clone();
@@ -200,23 +212,25 @@ impl Netlink {
         let setting = |which| Setting::open(which, &settings.runtime_directory, namespace);
         let promotion = setting(Which::PromoteSecondaries);
         let of_parents = Which::OF_PARENTS.map(setting);
-        let virtual_links = VirtualLinks::new(configured_links.clone(), of_parents, of_links);
+        let known_links = KnownLinks::new(settings.virtual_links);
+        let virtual_links = VirtualLinks::new(known_links.clone(), of_parents, of_links);
         let shared = Arc::new(Shared::new(adapter, clock));
-        let of_caller = (liveness.clone(), Arc::clone(&configured), Arc::clone(&companions));
+        let (of_caller, of_thread) = (liveness.clone(), Arc::clone(&configured));
+        let made_by_thread = Arc::clone(&companions);
         let caller = |route| Caller {
             route,
             fence,
-            configured: of_caller.1,
+            configured: of_thread,
             places: Places::default(),
             record,
             expected,
-            liveness: of_caller.0,
+            liveness: of_caller,
             promotion,
             virtual_links,
             surroundings: Surroundings::new(address_news),
             routes,
             subnets: Subnets::default(),
-            companions: of_caller.2,
+            companions: made_by_thread,
         };
         let links = start(caller, Arc::clone(&shared), liveness.clone());
         events.know_links(links.map_err(context("cannot list the interfaces"))?);
@@ -231,8 +245,8 @@ impl Netlink {
             configured,
             fenced_by_interface,
             neighbourhood,
+            known_links,
             companions,
-            configured_links,
             connections,
             liveness,
         })
@@ -243,15 +257,14 @@ impl Netlink {
         self.conflicts.clone()
     }
 
-    /// What of the settings a reload may change is so from now on: where VIPs are announced, their routes
-    /// and rules, and interfaces with virtual hardware addresses. Which addresses may be put there, core says.
-    pub fn reconfigure(&self, settings: Settings) {
-        self.neighbourhood.announce_on(settings.announce_on);
-        self.configured.learn_parents(parents(&settings.virtual_links));
-        self.configured_links.extend(settings.virtual_links);
-        if let Err(error) = self.companions.replace(settings.companions, &settings.configured) {
-            tracing::warn!(%error, "routes and rules of VIPs are not put back when somebody takes them away");
-        }
+    /// This is what VIPs bring along from now on. A VIP that is to be elsewhere has what it had until it is
+    /// not here any more; of any other, what changes is made or taken away at once.
+    pub fn want(&self, wanted: Wanted) {
+        let Wanted { addresses, announce_on, virtual_links, companions } = wanted;
+        self.configured.also_links(virtual_links.iter().map(|link| Arc::clone(&link.parent)));
+        self.known_links.extend(virtual_links);
+        self.neighbourhood.announce_on(announce_on);
+        self.companions.want(companions, &addresses);
     }
 
     /// These are all addresses from now on, for whoever looks, listens and announces: the fence is the
@@ -260,6 +273,7 @@ impl Netlink {
         self.configured.replace(addresses);
         self.fenced_by_interface.extend(addresses);
         self.neighbourhood.configure(addresses);
+        self.companions.configure(addresses);
         if let Err(error) = self.listener.start_anew() {
             tracing::warn!(%error, "machines that claim what is new in the configuration go unnoticed");
         }
@@ -276,11 +290,6 @@ impl Netlink {
     pub async fn failure(&self, lease: Duration) -> String {
         self.liveness.failure(lease).await
     }
-}
-
-/// The host's interfaces that they are on.
-fn parents(links: &[VirtualLink]) -> Vec<Arc<str>> {
-    links.iter().map(|link| Arc::clone(&link.parent)).collect()
 }
 
 /// Starts the thread, which alone may block on its connection to rtnetlink; gives the interfaces

@@ -55,19 +55,21 @@ impl VirtualLink {
     }
 }
 
-/// Those that are configured, or were, by their names. Clones are the same.
+/// Those that may be made. Clones are the same.
 #[derive(Clone, Default)]
-pub(super) struct ConfiguredLinks(Arc<Mutex<BTreeMap<Arc<str>, VirtualLink>>>);
+pub(super) struct KnownLinks(Arc<Mutex<BTreeMap<Arc<str>, VirtualLink>>>);
 
-impl ConfiguredLinks {
-    /// These are configured as well.
-    pub fn extend(&self, links: impl IntoIterator<Item = VirtualLink>) {
-        let links = links.into_iter().map(|link| (Arc::clone(&link.name), link));
-        self.lock().extend(links);
+impl KnownLinks {
+    pub fn new(all: Vec<VirtualLink>) -> Self {
+        let known = KnownLinks::default();
+        known.extend(all);
+        known
     }
 
-    fn get(&self, name: &Arc<str>) -> Option<VirtualLink> {
-        self.lock().get(name).cloned()
+    /// These may be made too. Each name is that of one VIP on one interface, so those of an earlier
+    /// configuration stand in nobody's way, and their VIPs may be there for a while.
+    pub fn extend(&self, all: Vec<VirtualLink>) {
+        self.lock().extend(all.into_iter().map(|link| (Arc::clone(&link.name), link)));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, VirtualLink>> {
@@ -77,7 +79,7 @@ impl ConfiguredLinks {
 
 /// All of them.
 pub(super) struct VirtualLinks {
-    configured: ConfiguredLinks,
+    known: KnownLinks,
     /// The indices of those that there are.
     there: BTreeSet<u32>,
     /// That neighbours learn no other hardware address for what is on these.
@@ -86,12 +88,8 @@ pub(super) struct VirtualLinks {
 }
 
 impl VirtualLinks {
-    pub fn new(
-        configured: ConfiguredLinks,
-        of_parents: [Setting; 2],
-        neighbourhood: Neighbourhood,
-    ) -> Self {
-        VirtualLinks { configured, there: BTreeSet::new(), of_parents, neighbourhood }
+    pub fn new(known: KnownLinks, of_parents: [Setting; 2], neighbourhood: Neighbourhood) -> Self {
+        VirtualLinks { known, there: BTreeSet::new(), of_parents, neighbourhood }
     }
 
     /// Makes those of these interfaces that are configured and missing. Says why one cannot be.
@@ -101,16 +99,17 @@ impl VirtualLinks {
         interfaces: impl IntoIterator<Item = &'a Arc<str>>,
     ) -> BTreeMap<Arc<str>, KernelError> {
         let mut failed = BTreeMap::new();
-        if self.configured.lock().is_empty() {
+        let known = self.known.lock().clone();
+        if known.is_empty() {
             return failed;
         }
         for name in interfaces.into_iter().collect::<BTreeSet<_>>() {
-            let Some(link) = self.configured.get(name) else { continue };
+            let Some(link) = known.get(name) else { continue };
             let existing = if_nametoindex(&**name).ok();
             if existing.is_some_and(|index| self.there.contains(&index)) {
                 continue;
             }
-            match make(route, &link, existing) {
+            match make(route, link, existing) {
                 Ok((index, parent)) => {
                     self.there.insert(index);
                     for setting in &mut self.of_parents {
@@ -135,9 +134,10 @@ impl VirtualLinks {
         has_addresses: impl Fn(u32) -> bool,
     ) {
         // A process that was killed while it made one had not yet said whose it is.
-        let is_own =
-            |state: &&LinkState| state.is_turnips || self.configured.get(&state.name).is_some();
+        let known = self.known.lock();
+        let is_own = |state: &&LinkState| state.is_turnips || known.contains_key(&state.name);
         self.there = links.values().filter(is_own).map(|state| state.index).collect();
+        drop(known);
         self.of_parents.iter_mut().for_each(Setting::look_again);
         self.remove_unused(route, has_addresses);
     }
