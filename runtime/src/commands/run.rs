@@ -25,7 +25,7 @@ use turnip::lock::InstanceLock;
 use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
-use turnip_core::{Backstop, Causes, Exit, Keys, Node, Owed, StoreError};
+use turnip_core::{Backstop, Causes, Exit, HostId, Keys, Node, Owed, StoreError};
 
 use super::growth::{self, Concerns};
 use super::local::LocalStatus;
@@ -143,8 +143,7 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         runtime_directory: runtime_directory(),
     };
     let kernel = Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())?;
-    let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
-    let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    let (host, process) = identity()?;
     let heartbeats = heard_at.map(heartbeats::node_config).transpose()?;
     let socket = socket.filter(|_| heartbeats.is_some());
     let peers = socket.map(|socket| peers(config, socket, process)).transpose()?;
@@ -153,14 +152,12 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
     let conflicts = kernel.conflicts();
     let local =
         LocalStatus::new(&runtime_directory(), config, watcher, conflicts, concerns.clone());
-    let notes = local.notes();
-    let certificate_notes = local.notes();
+    let (notes, certificate_notes) = (local.notes(), local.notes());
     let keys = Keys::new(&config.reach.cluster);
     let node = config.node_config(host, process, backstop, heartbeats);
     let (hooks, owed) = hooks(config, process).await?;
     let mut node = Node::new(node, clock.now());
     node.handle_owed(owed);
-
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
     let heartbeat = service.heartbeat();
@@ -202,6 +199,13 @@ async fn serve(config: &Config, manager: &Manager) -> Result<Exit, String> {
         () = reports.serve() => Err("the log ended".into()),
         () = service::watchdog(manager, Some(heartbeat), config.lease.renew()) => Err("the watchdog ended".into()),
     }
+}
+
+/// Which host this is, and a number for this process.
+fn identity() -> Result<(HostId, u64), String> {
+    let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
+    let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    Ok((host, process))
 }
 
 /// The hooks, and what an earlier process owed.
