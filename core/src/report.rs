@@ -356,12 +356,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Report::SessionOpened { session } => write!(f, "session {session} established"),
-            Report::SessionResumed { session } => {
-                write!(f, "resumed session {session} of an earlier process")
-            }
-            Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
-            Report::RenewalsFail { .. }
+            Report::SessionOpened { .. }
+            | Report::SessionResumed { .. }
+            | Report::SessionLost { .. }
+            | Report::RenewalsFail { .. }
             | Report::RenewingStopped { .. }
             | Report::RenewingGoesOn
             | Report::RenewalAnswered
@@ -485,9 +483,14 @@ impl Report {
         }
     }
 
-    /// What is told of the own session that is not renewed, and of others' that are over.
+    /// What is told of the own session, and of others' that are over.
     fn tell_of_sessions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Report::SessionOpened { session } => write!(f, "session {session} established"),
+            Report::SessionResumed { session } => {
+                write!(f, "resumed session {session} of an earlier process")
+            }
+            Report::SessionLost { session, why } => write!(f, "lost session {session}: {why}"),
             // Nothing is left where it is another cause, long after the first one.
             Report::RenewalsFail { why, left } => renewal_fails(f, why, *left),
             Report::RenewingStopped { left } => {

@@ -446,6 +446,21 @@ fn a_process_that_finds_a_release_begun_ends_it_and_takes_the_vip_anew() {
     assert_eq!(world.holders(), [0]);
 }
 
+/// Rule 12.9. As where hooks are new, or what is owed was told under another name.
+#[test]
+fn what_is_here_with_nothing_written_down_of_it_is_told_to_have_come() {
+    let mut world = World::new(Vec::new());
+    world.start(with("a", &[], SECOND));
+    world.run(2 * SECOND);
+    world.hosts[0].config = with("a", &Hook::ALL, SECOND);
+    world.restart(0);
+    world.run(SECOND);
+    let expected = [Began(Hook::AfterAssume, "restart"), Ended(Hook::AfterAssume)];
+    assert_eq!(world.hosts[0].hooks, expected, "{}", world.story());
+    assert_eq!(world.holders(), [0]);
+    assert_eq!(world.hosts[0].owed.values().next().unwrap().stage, OwedStage::Held);
+}
+
 /// Rule 12.9. Neither the VIP nor its hooks are configured any more.
 #[test]
 fn what_is_owed_for_a_vip_that_is_not_configured_any_more_is_run_when_its_address_is_gone() {

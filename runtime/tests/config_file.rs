@@ -534,7 +534,7 @@ fn a_check_that_makes_no_sense_is_refused_with_what_would() {
         refused(&with_check(lines), &[(8, key, words)]);
     };
     line("exec = \"/bin/check -q\"\n", "check.exec", "there is no shell");
-    line("exec = []\n", "check.exec", "the program first");
+    line("exec = []\n", "check.exec", "names no program");
     line("tcp = \"127.0.0.1\"\n", "check.tcp", "127.0.0.1:5432");
     line("http = \"localhost/health\"\n", "check.http", "http://127.0.0.1:8080/health");
     line("file = \"maintenance\"\n", "check.file", "from the root on");

@@ -48,6 +48,10 @@ pub async fn run(world: Rc<World>, host: usize) {
     let inner = &mut *world.inner();
     let env = &mut inner.env;
     env.trace(|| format!("host {host}: daemon ends: {exit:?}"));
+    if matches!(exit, Ok(Exit::Left)) {
+        // The next process kills what runs of hooks, and runs what is owed.
+        return inner.daemon_left(host, RESTART_AFTER);
+    }
     if let Ok(Exit::Refused(why)) = exit {
         env.count(|tally| &mut tally.refusals);
         let (at, name) = (env.now(), inner.hosts.config(host).name);

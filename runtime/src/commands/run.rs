@@ -25,10 +25,10 @@ use turnip::hooks::HostHooks;
 use turnip::host;
 use turnip::kernel::{Netlink, Settings, check, fence, release};
 use turnip::lock::InstanceLock;
-use turnip::metrics::{MeteredKernel, MeteredStore, Recorder};
+use turnip::metrics::{MeteredKernel, MeteredStore, Metrics, Recorder};
 use turnip::peers::{Identity, Socket, UdpPeers};
 use turnip::seams::{Clock, Command};
-use turnip_core::{Backstop, Causes, Exit, Keys, Node, Owed, StoreError};
+use turnip_core::{Backstop, Causes, Exit, HostId, Keys, Node, Owed, StoreError};
 
 use super::asked::{self, Asked};
 use super::growth::{self, Concerns};
@@ -146,21 +146,13 @@ async fn serve(
     let metrics = super::metrics::start(config, backstop)?;
     let mut asked = Asked::new(config, manager, again)?;
     let waiting = Waiting { sources, config, again, ends: Notify::new() };
-    let waits = async {
-        tokio::select! {
-            waited = wait_for_etcd(&etcd, config, manager) => waited,
-            () = super::metrics::wait(metrics.as_ref()) => Ok(()),
-            () = service::watchdog(manager, None, config.lease.renew()) => Ok(()),
-        }
-    };
-    if !asked.wait(waits, &waiting).await? {
+    if !is_waited_for_etcd(&etcd, &mut asked, &waiting, metrics.as_ref(), manager).await? {
         return Ok(Exit::Stopped);
     }
     let heard_at = look_around(config, socket.as_ref(), &etcd, backstop).await?;
     let clock = HostClock::new();
     let kernel = open_kernel(config, backstop, &clock)?;
-    let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
-    let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    let (host, process) = identity()?;
     let heartbeats = heard_at.map(heartbeats::node_config).transpose()?;
     let socket = socket.filter(|_| heartbeats.is_some());
     let peers = socket.map(|socket| peers(config, socket, process)).transpose()?;
@@ -174,7 +166,6 @@ async fn serve(
     let (hooks, owed) = hooks(config, process).await?;
     let mut node = Node::new(started_with.clone(), clock.now());
     node.handle_owed(owed);
-
     let mut recorder = metrics.as_ref().map(|metrics| Recorder::new(metrics.counters.clone()));
     let mut service = Service::new(config.vips.len(), manager.clone());
     let heartbeat = service.heartbeat();
@@ -236,6 +227,25 @@ async fn serve(
     }
 }
 
+/// Waits until etcd answers, and does meanwhile what the daemon is asked; false when it shall end.
+async fn is_waited_for_etcd(
+    etcd: &Etcd,
+    asked: &mut Asked,
+    waiting: &Waiting<'_>,
+    metrics: Option<&Metrics>,
+    manager: &Manager,
+) -> Result<bool, String> {
+    let config = waiting.config;
+    let waits = async {
+        tokio::select! {
+            waited = wait_for_etcd(etcd, config, manager) => waited,
+            () = super::metrics::wait(metrics) => Ok(()),
+            () = service::watchdog(manager, None, config.lease.renew()) => Ok(()),
+        }
+    };
+    asked.wait(waits, waiting).await
+}
+
 /// The last good addresses of etcd's endpoints are for a start without a resolver.
 fn keep_names(etcd: &Etcd, config: &Config) {
     let names = state_directory().join(config.node.as_str()).with_added_extension("names");
@@ -272,6 +282,13 @@ fn open_kernel(config: &Config, backstop: Backstop, clock: &HostClock) -> Result
         runtime_directory: runtime_directory(),
     };
     Netlink::open(settings, clock.clone()).map_err(|error| error.to_string())
+}
+
+/// Which host this is, and a number for this process.
+fn identity() -> Result<(HostId, u64), String> {
+    let host = host::host_id().map_err(|error| format!("cannot identify this host: {error}"))?;
+    let process = getrandom::u64().map_err(|error| format!("no randomness: {error}"))?;
+    Ok((host, process))
 }
 
 /// The hooks, and what an earlier process owed.

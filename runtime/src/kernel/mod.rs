@@ -166,9 +166,7 @@ impl Netlink {
         let own_names = OwnNames::default();
         let names = FenceNames::new(&settings.configured, own_names.clone());
         if names.are_needed() {
-            let links = route::briefly(|route| route.links());
-            let links = links.map_err(context("cannot list the interfaces"))?;
-            links.values().for_each(|state| own_names.learn(state));
+            learn(&own_names).map_err(context("cannot list the interfaces"))?;
         }
         let fenced_by_interface = names.by_interface();
         let mut fence = match settings.backstop {
@@ -203,7 +201,6 @@ impl Netlink {
         let companions = Arc::new(companions.map_err(context("cannot follow changes of rules"))?);
         let announcer = Announcer::start(clock.clone(), expected.clone(), neighbourhood.clone())?;
         let conflicts = Conflicts::default();
-        let of_links = neighbourhood.clone();
         let (listener, claims) =
             Listener::start(neighbourhood.clone(), expected.clone(), conflicts.clone())?;
         let connections = Connections::start()?;
@@ -213,7 +210,8 @@ impl Netlink {
         let promotion = setting(Which::PromoteSecondaries);
         let of_parents = Which::OF_PARENTS.map(setting);
         let known_links = KnownLinks::new(settings.virtual_links);
-        let virtual_links = VirtualLinks::new(known_links.clone(), of_parents, of_links);
+        let virtual_links =
+            VirtualLinks::new(known_links.clone(), of_parents, neighbourhood.clone());
         let shared = Arc::new(Shared::new(adapter, clock));
         let (of_caller, of_thread) = (liveness.clone(), Arc::clone(&configured));
         let made_by_thread = Arc::clone(&companions);
@@ -290,6 +288,13 @@ impl Netlink {
     pub async fn failure(&self, lease: Duration) -> String {
         self.liveness.failure(lease).await
     }
+}
+
+/// Looks what interfaces are called.
+fn learn(own_names: &OwnNames) -> io::Result<()> {
+    let links = route::briefly(|route| route.links())?;
+    links.values().for_each(|state| own_names.learn(state));
+    Ok(())
 }
 
 /// Starts the thread, which alone may block on its connection to rtnetlink; gives the interfaces

@@ -47,6 +47,8 @@ impl HookWatch {
             (Some(BeforeAssume), _) => true,
             (Some(AfterAssume), BeforeRelease | AfterRelease) => true,
             (Some(BeforeRelease), AfterRelease) => true,
+            // It was there under another name.
+            (Some(AfterRelease), AfterAssume) => restarted,
             // What was killed with its daemon is run again.
             (Some(AfterAssume), AfterAssume) | (Some(AfterRelease), AfterRelease) => restarted,
             _ => false,

@@ -217,6 +217,11 @@ impl Inner {
     /// the plan keeps it down.
     pub fn daemon_ended(&mut self, host: HostId, restart_after: u64) {
         self.hosts.cut_hooks_off(host, &mut self.env);
+        self.daemon_left(host, restart_after);
+    }
+
+    /// The same of one that leaves all to the next.
+    pub fn daemon_left(&mut self, host: HostId, restart_after: u64) {
         self.hosts.end_daemon(host);
         if !self.is_kept_down(host) {
             self.env.after(restart_after, Event::Host { host, event: HostEvent::Start });

@@ -114,7 +114,7 @@ impl Vips {
     }
 
     /// A VIP is here, and it is known that it may be: what an earlier process began goes on; and one that was
-    /// here without hooks has them from now on.
+    /// here without hooks, or under another name, has them from now on.
     pub(super) fn adopt(&mut self, context: &Context<'_>, index: VipIndex, out: &mut Outbox) {
         let (situation, own) = (&context.situation, context.situation.own);
         // As a rule there are none, and there may be many VIPs.
@@ -132,7 +132,8 @@ impl Vips {
         let is_here = self.vips[index].state == State::Held;
         match &mut self.vips[index].hooks.tenure {
             None if is_here => {
-                self.begin(own, index, token, Stage::Here, out);
+                self.begin(own, index, token, Stage::Prepared, out);
+                self.has_come(own, index, RESTART, out);
             }
             Some(tenure) if is_here => {
                 (tenure.is_inherited, tenure.token) = (false, token);
@@ -551,12 +552,11 @@ impl Vips {
             token,
             stage,
             is_inherited: false,
-            has_come: stage == Stage::Here,
+            has_come: false,
             after_release: after_release.map(|config| config.timeout),
             leaves: None,
         });
-        let owed = if stage == Stage::Here { OwedStage::Held } else { OwedStage::Taking };
-        self.owe(own, index, owed, out);
+        self.owe(own, index, OwedStage::Taking, out);
     }
 
     fn owe(&mut self, own: &Own, index: VipIndex, stage: OwedStage, out: &mut Outbox) {
