@@ -246,6 +246,9 @@ impl Node {
                     vips.resumed(own, &self.cluster.view, &self.publication);
                 }
                 News::KeepNothing => vips.mark_all_dirty(),
+                // All goes at once: nothing is kept.
+                News::Extended { .. }
+                    if self.shutdown.has_begun() && !self.shutdown.waits_for_store() => {}
                 News::Extended { deadline, was_late } => {
                     if was_late {
                         // What was taken away for want of time may come back.
