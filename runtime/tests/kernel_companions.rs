@@ -80,11 +80,16 @@ fn what_somebody_else_has_made_alike_is_left_alone() {
             routes.contains("10.91.0.0/16") && rules.contains("10.9.0.0/24"),
             "{routes}{rules}"
         );
-        // What is alike is not taken for turnip's own: once it goes, the VIP's comes.
+        // The kernel takes a rule of another protocol for another rule: the VIP's comes and goes beside it.
+        assert!(!rules.contains("proto 116"), "{rules}");
         assert_eq!(host.assume(&vip, host.after(10_000)).await, done());
-        assert!(!ip("rule show").contains("proto 116"));
-        ip("rule del from 10.9.0.0/24 lookup 100 priority 1000");
-        eventually("the VIP's rule to come", async || ip("rule show").contains("proto 116")).await;
+        let rules = ip("rule show");
+        assert!(rules.contains("10.9.0.0/24 lookup 100 proto 116"), "{rules}");
+        // A route is not: once the other has gone, the VIP's comes.
+        assert_eq!(ip("route show proto 116"), "");
+        ip("route del 10.91.0.0/16 dev host0 metric 7 proto static");
+        eventually("the VIP's route to come", async || !ip("route show proto 116").is_empty())
+            .await;
     });
 }
 
