@@ -110,7 +110,10 @@ impl Cluster {
                 let why = "own renewals do not come back on the watch".to_owned();
                 self.watch.stop_expecting(out);
                 self.watch.doubt(why, self.lease(), out, now);
-                self.follow(own, true, out, now);
+                // A snapshot that is on its way has a time of its own.
+                if self.watch.is_following() {
+                    self.follow(own, true, out, now);
+                }
             }
             Timer::Follow => self.follow(own, true, out, now),
             Timer::WatchStale => {
@@ -667,7 +670,7 @@ impl Cluster {
             self.own_write_told(own, written, out, now, news);
         }
         if let Some(written) = written.filter(|at| write.credited && self.view.complete_to < *at) {
-            self.watch.expect(written, self.lease(), out, now);
+            self.watch.expect(written, self.lease(), self.session.guard_at(), out, now);
         }
     }
 

@@ -95,17 +95,21 @@ impl Watch {
         }
     }
 
-    /// An own renewal was committed at `revision`, which the watch has not told: it must within 2r.
+    /// An own renewal was committed at `revision`, which the watch has not told: it must within 2r. When what
+    /// is held must go before that, or has gone, another stream is given the time to tell it (rule 9.2).
     pub(super) fn expect(
         &mut self,
         revision: Revision,
         lease: Lease,
+        guard_at: Option<Instant>,
         out: &mut Outbox,
         now: Instant,
     ) {
         if self.expected.is_none() {
             self.expected = Some(revision);
-            out.timers.set(Timer::Echo, now + lease.echo_time());
+            let latest = now + lease.echo_time();
+            let in_time = guard_at.map_or(latest, |at| at - lease.snapshot_time(0));
+            out.timers.set(Timer::Echo, in_time.clamp(now + lease.retry_delay(), latest));
         }
     }
 
@@ -167,11 +171,23 @@ mod tests {
     #[test]
     fn a_renewal_that_does_not_come_back_is_waited_for_and_one_that_does_is_not() {
         let (_, lease, mut watch, mut out) = watch();
-        watch.expect(Revision(7), lease, &mut out, NOW);
+        watch.expect(Revision(7), lease, Some(NOW + lease.holding()), &mut out, NOW);
         watch.complete_to(Revision(6), &mut out);
         assert_eq!(out.timers.get(Timer::Echo), Some(NOW + lease.echo_time()));
         watch.complete_to(Revision(7), &mut out);
         assert_eq!(out.timers.get(Timer::Echo), None);
+    }
+
+    /// Rule 9.2.
+    #[test]
+    fn a_renewal_is_waited_for_as_long_as_another_stream_has_time_and_no_shorter_than_a_retry() {
+        let ms = Duration::from_millis;
+        for (left, waits) in [(2_000, 1_000), (1_200, 700), (600, 500 / 3), (0, 500 / 3)] {
+            let (_, lease, mut watch, mut out) = watch();
+            watch.expect(Revision(7), lease, Some(NOW + ms(left)), &mut out, NOW);
+            let at = out.timers.get(Timer::Echo).expect("it is waited for");
+            assert_eq!(at.since(NOW).as_millis(), waits, "{left} ms are left");
+        }
     }
 
     #[test]

@@ -454,7 +454,8 @@ impl World {
         }
     }
 
-    fn deliver_events(&mut self, i: usize) -> bool {
+    /// The watch of host `i` tells the next revision; whether there was one.
+    pub fn deliver_events(&mut self, i: usize) -> bool {
         let host = &mut self.hosts[i];
         let Some(told) = host.told else { return false };
         if host.watch_cut || host.cut || told == self.etcd.history.len() {
