@@ -156,6 +156,18 @@ impl Vips {
                 self.desk.left_running.insert(*id, step.before.vip(before).name.clone());
             }
         }
+        // What is configured again waits for what still runs of it (rule 12.1).
+        let returns = |_: &HookId, vip: &mut VipName| step.after.index_of(vip).is_some();
+        let returning: Vec<_> = self.desk.left_running.extract_if(.., returns).collect();
+        for (id, vip) in returning {
+            let index = step.after.index_of(&vip);
+            if let (Some((hook, of)), Some(index)) = (self.desk.running.get_mut(&id), index) {
+                *of = Some(index);
+                let hooks = &mut self.vips[index].hooks;
+                hooks.running = Some(Running { id, hook: *hook, is_killed: false });
+                hooks.is_owed = true;
+            }
+        }
         let crowded_out = std::mem::take(&mut self.desk.crowded_out);
         self.desk.crowded_out = crowded_out.into_iter().filter_map(goes_on).collect();
     }
