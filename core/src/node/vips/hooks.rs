@@ -90,11 +90,14 @@ impl Vips {
     /// as the kernel has acknowledged.
     pub(in crate::node) fn run_what_is_left(&mut self, out: &mut Outbox, now: Instant) {
         for owed in std::mem::take(&mut self.desk.left) {
-            let Owed { vip, token, assignments, after_release, .. } = owed;
-            let Some(timeout) = after_release else {
-                out.push(Action::Hook(HookAction::Paid(vip)));
+            let Some(timeout) = owed.after_release else {
+                out.push(Action::Hook(HookAction::Paid(owed.vip)));
                 continue;
             };
+            // If the VIP is configured again in the next process, it has been released by then (rule 12.9).
+            let releasing = Owed { stage: OwedStage::Releasing, ..owed.clone() };
+            out.push(Action::Hook(HookAction::Owe(releasing)));
+            let Owed { vip, token, assignments, .. } = owed;
             let id = out.fresh_hook();
             let run = HookRun {
                 id,
