@@ -1,0 +1,46 @@
+//! What befalls a cluster of PostgreSQL.
+
+use clap::ValueEnum;
+
+/// What befalls it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Fault {
+    /// `patronictl switchover`.
+    Switchover,
+    /// The same, after three others within some minutes.
+    FourthSwitchover,
+    /// The leader's host loses its power, and is back when another one leads.
+    PowerOff,
+    /// All of PostgreSQL's processes on the leader are killed.
+    PostgresKilled,
+    /// Patroni on the leader is stopped, and goes on after 40 s.
+    PatroniFrozen,
+    /// The leader's host is cut off from everything, for 40 s.
+    CutOff,
+    /// The same from etcd alone.
+    CutFromEtcd,
+    /// etcd's leadership moves to another member.
+    EtcdLeaderMoved,
+    /// All of etcd is stopped for 15 s.
+    EtcdAway,
+    /// The same while Patroni has `failsafe_mode`.
+    EtcdAwayFailsafe,
+}
+
+impl Fault {
+    /// What it is, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Switchover => "switchover",
+            Fault::FourthSwitchover => "fourth switchover within minutes",
+            Fault::PowerOff => "leader's host powered off, and on again",
+            Fault::PostgresKilled => "PostgreSQL killed",
+            Fault::PatroniFrozen => "Patroni stopped (SIGSTOP) for 40 s",
+            Fault::CutOff => "leader's host cut off for 40 s",
+            Fault::CutFromEtcd => "leader's host cut off from etcd for 40 s",
+            Fault::EtcdLeaderMoved => "etcd's leader moved",
+            Fault::EtcdAway => "all of etcd stopped for 15 s",
+            Fault::EtcdAwayFailsafe => "the same, with Patroni's `failsafe_mode`",
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What keeps the floating address where Patroni's leader is.
+
+use clap::ValueEnum;
+use turnip_netns_tests::daemon::{Daemon, Policy, TurnipSettings};
+use turnip_netns_tests::etcd::EtcdSettings;
+use turnip_netns_tests::plan::{EtcdPlan, Plan, vip};
+
+use crate::patroni::{EtcdApi, LEADER_KEY};
+
+/// What keeps the floating address where Patroni's leader is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Mode {
+    /// turnip with `policy = "follow"`.
+    Follow,
+    /// turnip with a check of Patroni's REST API.
+    Rest,
+    /// vip-manager, Debian's, as it comes.
+    VipManager,
+}
+
+impl Mode {
+    /// Its heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Mode::Follow => "turnip, `policy = \"follow\"`",
+            Mode::Rest => "turnip, a check of the REST API",
+            Mode::VipManager => "vip-manager of Debian 12",
+        }
+    }
+
+    /// Whether it is turnip, which promises that never two hosts have the address.
+    pub fn is_turnip(self) -> bool {
+        self != Mode::VipManager
+    }
+
+    /// How it, and Patroni beside it, speak with etcd: this vip-manager knows the older interface only.
+    pub fn etcd_api(self) -> EtcdApi {
+        match self {
+            Mode::Follow | Mode::Rest => EtcdApi::V3,
+            Mode::VipManager => EtcdApi::V2,
+        }
+    }
+
+    /// Three hosts with etcd and the keeper on each, as they come.
+    pub fn plan(self) -> Plan {
+        let daemon = match self {
+            Mode::Follow => Daemon::Turnip(TurnipSettings {
+                policy: Policy::Follow(LEADER_KEY),
+                own_member_first: true,
+                ..TurnipSettings::default()
+            }),
+            Mode::Rest => Daemon::Turnip(TurnipSettings {
+                vip_lines: REST_CHECK.lines().map(str::to_owned).collect(),
+                own_member_first: true,
+                ..TurnipSettings::default()
+            }),
+            Mode::VipManager => Daemon::VipManager { key: LEADER_KEY },
+        };
+        let arguments = match self.etcd_api() {
+            EtcdApi::V3 => Vec::new(),
+            EtcdApi::V2 => vec!["--enable-v2".into()],
+        };
+        Plan {
+            daemon,
+            etcd: EtcdPlan::OnHosts(EtcdSettings { arguments, ..EtcdSettings::default() }),
+            vips: vec![vip("postgres", &["10.77.0.100/24"])],
+            ..Plan::default()
+        }
+    }
+}
+
+/// As the README has it.
+const REST_CHECK: &str = r#"checks = ["primary"]
+last_resort = "release"
+
+[[check]]
+name = "primary"
+http = "http://127.0.0.1:8008/primary"
+interval = "500ms"
+timeout = "500ms"
+rise = 1
+fall = 2
+"#;
