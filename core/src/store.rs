@@ -168,6 +168,15 @@ pub enum Update {
     Events(Events),
 }
 
+/// A key of another program, which is followed beside the prefix.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ForeignKey {
+    /// The whole key.
+    pub key: String,
+    /// Its state, and as of which revision; or why it cannot be read, in words.
+    pub state: Result<(Option<KeyValue>, Revision), String>,
+}
+
 /// What the local etcd member says of itself.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MemberStatus {

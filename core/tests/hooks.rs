@@ -531,7 +531,11 @@ fn hooks_of_many_vips_run_side_by_side_and_all_of_them_in_the_end() {
     let policy = Policy::Priority { priority: 0, preempt: false };
     let vip = |n: usize| VipConfig {
         hooks: hooks.into(),
-        ..world::vip(&format!("v{n}"), &format!("10.0.{}.{}/32", n / 250, n % 250 + 1), policy)
+        ..world::vip(
+            &format!("v{n}"),
+            &format!("10.0.{}.{}/32", n / 250, n % 250 + 1),
+            policy.clone(),
+        )
     };
     let mut world = World::new(Vec::new());
     world.start(config("a", (0..300).map(vip).collect()));

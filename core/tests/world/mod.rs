@@ -84,6 +84,8 @@ pub struct Host {
     pub follows: u32,
     /// The history up to here has been told; none when the stream has not begun.
     pub told: Option<usize>,
+    /// Keys of other programs that it follows.
+    pub followed: BTreeSet<String>,
     /// What the local etcd member says.
     pub leads_term: Option<u64>,
     /// No commit reaches the store, no answer comes back.
@@ -135,6 +137,13 @@ pub fn vip(name: &str, address: &str, policy: Policy) -> VipConfig {
         checks: BTreeSet::new(),
         last_resort: LastResort::Keep,
         hooks: Hooks::new(),
+    }
+}
+
+fn key_of(event: &Event) -> &str {
+    match event {
+        Event::Put(kv) => &kv.key,
+        Event::Delete { key, .. } => key,
     }
 }
 
@@ -252,6 +261,7 @@ impl World {
             exit: None,
             follows: 0,
             told: None,
+            followed: BTreeSet::new(),
             leads_term: None,
             cut: false,
             watch_cut: false,
@@ -399,16 +409,22 @@ impl World {
         let now = self.now;
         let host = &mut self.hosts[i];
         match action {
-            Action::Follow { .. } => {
+            Action::Follow { prefix, keys, .. } => {
                 host.follows += 1;
                 host.told = None;
+                host.followed = keys;
                 if host.cut || host.watch_cut {
                     return;
                 }
                 host.told = Some(self.etcd.history.len());
-                let kvs = self.etcd.kvs.values().cloned().collect();
-                let snapshot = Snapshot { header: self.etcd.header(), kvs };
+                let kvs = self.etcd.kvs.values().filter(|kv| kv.key.starts_with(&prefix));
+                let snapshot = Snapshot { header: self.etcd.header(), kvs: kvs.cloned().collect() };
+                let as_of = snapshot.header.revision;
                 host.node.handle_update(Update::Snapshot(snapshot), now);
+                for key in host.followed.clone() {
+                    let state = Ok((self.etcd.kvs.get(&key).cloned(), as_of));
+                    host.node.handle_key(ForeignKey { key, state }, now);
+                }
             }
             Action::Commit { id, txn, .. } => host.commits.push_back((id, txn)),
             Action::AskMember { .. } => {
@@ -469,6 +485,16 @@ impl World {
             .map(|(_, event)| event.clone())
             .collect();
         host.told = Some(told + events.len());
+        let (foreign, events): (Vec<Event>, Vec<Event>) =
+            events.into_iter().partition(|event| !key_of(event).starts_with("/turnip/"));
+        for event in foreign.into_iter().filter(|event| host.followed.contains(key_of(event))) {
+            let key = key_of(&event).to_owned();
+            let state = Ok(match event {
+                Event::Put(kv) => (Some(kv), Revision(revision)),
+                Event::Delete { .. } => (None, Revision(revision)),
+            });
+            host.node.handle_key(ForeignKey { key, state }, self.now);
+        }
         let header = Header { revision: Revision(revision), ..self.etcd.header() };
         host.node.handle_update(Update::Events(Events { header, events }), self.now);
         true

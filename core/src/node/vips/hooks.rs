@@ -292,7 +292,9 @@ impl Vips {
             return true;
         }
         match must_go.departure {
-            Departure::Drained | Departure::Preferred | Departure::Unwell => true,
+            Departure::Drained | Departure::Preferred | Departure::Unwell | Departure::NotNamed => {
+                true
+            }
             Departure::Ending => situation.shutdown.waits_for_store(),
             // What is put here anew has not left.
             Departure::Reconfigured => !self.is_put_anew(situation.own, index),
@@ -384,7 +386,10 @@ impl Vips {
             Stage::Here | Stage::Released => true,
             Stage::Preparing | Stage::Prepared | Stage::Releasing => {
                 match self.ineligible(situation, context.candidates, index) {
-                    None | Some(Ineligible::Drained | Ineligible::Unwell(_)) => false,
+                    None
+                    | Some(Ineligible::Drained | Ineligible::Unwell(_) | Ineligible::NotNamed(_)) => {
+                        false
+                    }
                     Some(Ineligible::Ending(_)) => !situation.shutdown.waits_for_store(),
                     Some(_) => true,
                 }
@@ -401,9 +406,11 @@ impl Vips {
     ) -> Option<String> {
         let situation = &context.situation;
         let to = match departure {
-            Departure::Ending | Departure::Drained | Departure::Preferred | Departure::Unwell => {
-                self.successor(context, index)
-            }
+            Departure::Ending
+            | Departure::Drained
+            | Departure::Preferred
+            | Departure::Unwell
+            | Departure::NotNamed => self.successor(context, index),
             _ => situation.owner(index).filter(|owner| *owner != situation.own.name()).cloned(),
         };
         to.map(|to| to.to_string())
