@@ -75,7 +75,7 @@ pub enum Policy {
         /// Whether a better host takes it back.
         preempt: bool,
     },
-    /// Where this key of etcd has the host's name for its value.
+    /// The host whose name a key of etcd has for its value: what is written of it in the file.
     Follow(&'static str),
 }
 
@@ -401,10 +401,7 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
             let priority = 100 - place.index;
             format!("policy = \"priority\"\npriority = {priority}\npreempt = {preempt}\n")
         }
-        Policy::Follow(key) => {
-            let follow = format!("{{ key = \"{key}\", value = \"{}\" }}", place.host);
-            format!("policy = \"follow\"\nfollow = {follow}\n")
-        }
+        Policy::Follow(follow) => format!("policy = \"follow\"\nfollow = {{ {follow} }}\n"),
     };
     // An older turnip does not know the key.
     let defend = if settings.defend { "defend = true\n" } else { "" };

@@ -59,32 +59,32 @@ fn main() -> ExitCode {
 
 /// Prints the tables, and returns what should not be.
 fn measure(arguments: &Arguments) -> Result<Vec<String>> {
-    let all_or = |chosen: &[Mode]| match chosen {
-        [] => Mode::value_variants().to_vec(),
-        some => some.to_vec(),
-    };
-    let faults = match &arguments.faults[..] {
-        [] => Fault::value_variants().to_vec(),
-        some => some.to_vec(),
+    let modes = match &arguments.modes[..] {
+        [] => Mode::value_variants(),
+        some => some,
     };
     if arguments.format == Format::Markdown {
         print!("{}", INTRODUCTION.replace("RUNS", &arguments.runs.to_string()));
         println!("\n{}.", versions()?.join(", "));
     }
     let mut defects = Vec::new();
-    for mode in all_or(&arguments.modes) {
-        defects.extend(measure_one(mode, &faults, arguments)?);
+    for &mode in modes {
+        defects.extend(measure_one(mode, arguments)?);
     }
     Ok(defects)
 }
 
-fn measure_one(mode: Mode, faults: &[Fault], arguments: &Arguments) -> Result<Vec<String>> {
+fn measure_one(mode: Mode, arguments: &Arguments) -> Result<Vec<String>> {
+    let faults = match &arguments.faults[..] {
+        [] => mode.faults(),
+        some => some.to_vec(),
+    };
     let mut trial = Trial::start(mode)?;
     if arguments.format == Format::Markdown {
         println!("\n## {}\n\n{}", mode.title(), report::HEADER);
     }
     let mut defects = Vec::new();
-    for &fault in faults {
+    for fault in faults {
         let mut outcomes = Vec::new();
         for run in 1..=arguments.runs {
             let outcome = trial.perform(fault)?;

@@ -5,6 +5,7 @@ use turnip_netns_tests::daemon::{Daemon, Policy, TurnipSettings};
 use turnip_netns_tests::etcd::EtcdSettings;
 use turnip_netns_tests::plan::{EtcdPlan, Plan, vip};
 
+use crate::fault::Fault;
 use crate::patroni::{EtcdApi, LEADER_KEY};
 
 /// What keeps the floating address where Patroni's leader is.
@@ -12,6 +13,8 @@ use crate::patroni::{EtcdApi, LEADER_KEY};
 pub enum Mode {
     /// turnip with `policy = "follow"`.
     Follow,
+    /// The same with `absent = "last"`, in what that is for.
+    FollowLast,
     /// turnip with a check of Patroni's REST API.
     Rest,
     /// vip-manager, Debian's, as it comes.
@@ -23,6 +26,7 @@ impl Mode {
     pub fn title(self) -> &'static str {
         match self {
             Mode::Follow => "turnip, `policy = \"follow\"`",
+            Mode::FollowLast => "turnip, `policy = \"follow\"` with `absent = \"last\"`",
             Mode::Rest => "turnip, a check of the REST API",
             Mode::VipManager => "vip-manager of Debian 12",
         }
@@ -33,10 +37,20 @@ impl Mode {
         self != Mode::VipManager
     }
 
+    /// What it is tried with, where nobody has asked for something else.
+    pub fn faults(self) -> Vec<Fault> {
+        match self {
+            Mode::FollowLast => {
+                vec![Fault::PowerOff, Fault::CutFromEtcd, Fault::EtcdAway, Fault::EtcdAwayFailsafe]
+            }
+            _ => Fault::value_variants().to_vec(),
+        }
+    }
+
     /// How it, and Patroni beside it, speak with etcd: this vip-manager knows the older interface only.
     pub fn etcd_api(self) -> EtcdApi {
         match self {
-            Mode::Follow | Mode::Rest => EtcdApi::V3,
+            Mode::Follow | Mode::FollowLast | Mode::Rest => EtcdApi::V3,
             Mode::VipManager => EtcdApi::V2,
         }
     }
@@ -44,11 +58,8 @@ impl Mode {
     /// Three hosts with etcd and the keeper on each, as they come.
     pub fn plan(self) -> Plan {
         let daemon = match self {
-            Mode::Follow => Daemon::Turnip(TurnipSettings {
-                policy: Policy::Follow(LEADER_KEY),
-                own_member_first: true,
-                ..TurnipSettings::default()
-            }),
+            Mode::Follow => following("key = \"/service/batman/leader\""),
+            Mode::FollowLast => following("key = \"/service/batman/leader\", absent = \"last\""),
             Mode::Rest => Daemon::Turnip(TurnipSettings {
                 vip_lines: REST_CHECK.lines().map(str::to_owned).collect(),
                 own_member_first: true,
@@ -67,6 +78,14 @@ impl Mode {
             ..Plan::default()
         }
     }
+}
+
+fn following(follow: &'static str) -> Daemon {
+    Daemon::Turnip(TurnipSettings {
+        policy: Policy::Follow(follow),
+        own_member_first: true,
+        ..TurnipSettings::default()
+    })
 }
 
 /// As the README has it.

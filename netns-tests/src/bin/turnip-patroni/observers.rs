@@ -169,7 +169,8 @@ impl<T> Drop for Aborted<T> {
     }
 }
 
-type Connection = tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
+type Connection =
+    tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
 
 async fn connect(address: IpAddr) -> Result<(Client, Connection)> {
     let mut config = Config::new();

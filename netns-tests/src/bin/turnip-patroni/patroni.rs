@@ -55,11 +55,7 @@ impl Patroni {
         let user = User::from_name("postgres")?.context("a user postgres: Debian's packages")?;
         let directory = place.directory.join("postgres");
         std::fs::create_dir_all(&directory)?;
-        std::os::unix::fs::chown(
-            &directory,
-            Some(user.uid.as_raw()),
-            Some(user.gid.as_raw()),
-        )?;
+        std::os::unix::fs::chown(&directory, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
         let configuration = place.directory.join("patroni.yml");
         std::fs::write(&configuration, yaml(cluster, host, api, &directory))?;
         let namespace = Arc::clone(place.shared_namespace());
@@ -101,7 +97,8 @@ impl Patroni {
 
     fn postgres(&self) -> Result<Vec<Pid>> {
         let all = self.namespace.processes()?.into_iter();
-        Ok(all.filter(|id| name_and_state(*id).is_some_and(|(name, _)| name == "postgres"))
+        Ok(all
+            .filter(|id| name_and_state(*id).is_some_and(|(name, _)| name == "postgres"))
             .map(Pid::from_raw)
             .collect())
     }
@@ -141,9 +138,8 @@ pub fn reap_orphans() -> Background {
 
 fn own_children() -> Vec<i32> {
     let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| {
-        std::fs::read_to_string(thread.path().join("children")).ok()
-    });
+    let lists =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
     let ids = |list: String| -> Vec<i32> {
         list.split_whitespace().filter_map(|id| id.parse().ok()).collect()
     };

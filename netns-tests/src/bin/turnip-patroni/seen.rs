@@ -94,8 +94,7 @@ mod tests {
 
     #[test]
     fn a_host_is_a_primary_from_one_change_to_the_next() {
-        let changes =
-            [(at(0), Role::Standby), (at(100), Role::Primary), (at(300), Role::None)];
+        let changes = [(at(0), Role::Standby), (at(100), Role::Primary), (at(300), Role::None)];
         assert_eq!(primary_times(&changes, at(900)), [span(100, 300)]);
         assert_eq!(primary_times(&changes[..2], at(900)), [span(100, 900)]);
         assert_eq!(primary_times(&[], at(900)), []);
@@ -119,8 +118,7 @@ mod tests {
     #[test]
     fn a_gap_is_between_answers_of_primaries_and_the_edges_count_from_the_answers_around_them() {
         let answer = |ms, is_primary| Answer { at: at(ms), host: "h1".into(), is_primary };
-        let answers =
-            [answer(90, true), answer(110, true), answer(500, false), answer(1110, true)];
+        let answers = [answer(90, true), answer(110, true), answer(500, false), answer(1110, true)];
         assert_eq!(longest_gap(&answers, span(100, 1200)), ms(1000));
         assert_eq!(longest_gap(&answers, span(100, 109)), Duration::ZERO);
         assert_eq!(longest_gap(&answers, span(600, 700)), ms(1000));

@@ -3,12 +3,12 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use turnip_netns_tests::background::Background;
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::measure::{self, Span};
 use turnip_netns_tests::poll::Poll;
-use nix::sys::signal::Signal;
 
 use crate::fault::Fault;
 use crate::mode::Mode;
@@ -123,10 +123,15 @@ impl Trial {
 
     fn prepare(&mut self, fault: Fault) -> Result<()> {
         match fault {
-            Fault::FourthSwitchover => (0..3).try_for_each(|_| {
-                let leader = self.wait_until_settled(None)?;
-                self.switch_over(leader)
-            }),
+            Fault::FourthSwitchover => {
+                let one = self.wait_until_settled(None)?;
+                let other = self.after(one);
+                for (leader, next) in [(one, other), (other, one), (one, other)] {
+                    self.switch_over(leader, next)?;
+                    ensure!(self.wait_until_settled(None)? == next, "the candidate does not lead");
+                }
+                Ok(())
+            }
             Fault::EtcdAwayFailsafe => self.set_failsafe(true),
             _ => Ok(()),
         }
@@ -148,8 +153,14 @@ impl Trial {
     fn act(&mut self, fault: Fault, leader: usize) -> Result<Option<Instant>> {
         let healed = |trial: &Trial| Ok(Some(trial.cluster.note("healed")));
         match fault {
-            Fault::Switchover | Fault::FourthSwitchover => {
-                self.switch_over(leader)?;
+            Fault::Switchover => {
+                self.switch_over(leader, self.after(leader))?;
+                Ok(None)
+            }
+            // Back to the host that was there before.
+            Fault::FourthSwitchover => {
+                let hosts = self.cluster.size();
+                self.switch_over(leader, (leader + hosts - 1) % hosts)?;
                 Ok(None)
             }
             Fault::PostgresKilled => {
@@ -205,9 +216,12 @@ impl Trial {
         Ok(())
     }
 
-    /// As an operator does, to the next host.
-    fn switch_over(&self, leader: usize) -> Result<()> {
-        let next = (leader + 1) % self.cluster.size();
+    fn after(&self, host: usize) -> usize {
+        (host + 1) % self.cluster.size()
+    }
+
+    /// As an operator does.
+    fn switch_over(&self, leader: usize, next: usize) -> Result<()> {
         let names = [leader, next].map(|host| self.cluster.host(host).name.as_str());
         let arguments = ["switchover", SCOPE, "--leader", names[0], "--candidate", names[1]];
         self.patronis[leader].control(&[&arguments[..], &["--force"]].concat()).map(drop)
@@ -226,7 +240,8 @@ impl Trial {
         })? {
             return Ok(leader);
         }
-        let logs: Vec<String> = (0..self.cluster.size()).map(|host| self.patroni_log(host)).collect();
+        let logs: Vec<String> =
+            (0..self.cluster.size()).map(|host| self.patroni_log(host)).collect();
         bail!(
             "not settled ({last:?}): {:?}, address at {:?}, last answer {:?}\n{}\n{}",
             self.roles.iter().map(Roles::now).collect::<Vec<_>>(),
@@ -270,7 +285,8 @@ impl Trial {
         let primaries: Vec<Vec<Span>> =
             self.roles.iter().map(|roles| primary_times(&roles.changes(), span.to)).collect();
         let others = primaries.iter().enumerate().filter(|(host, _)| *host != leader);
-        let began = others.flat_map(|(host, times)| times.iter().map(move |time| (time.from, host)));
+        let began =
+            others.flat_map(|(host, times)| times.iter().map(move |time| (time.from, host)));
         let new = began.filter(|(at, _)| *at >= span.from && *at < span.to).min();
         let followed = new.and_then(|(at, host)| {
             let name = &self.cluster.host(host).name;
@@ -283,7 +299,8 @@ impl Trial {
         let mut beside_primary = Duration::ZERO;
         for (name, held) in measure::holding_times(&events, span.to) {
             let Some(held) = common(held, span) else { continue };
-            let of_it = (0..self.cluster.size()).find(|host| *self.cluster.host(*host).name == *name);
+            let of_it =
+                (0..self.cluster.size()).find(|host| *self.cluster.host(*host).name == *name);
             let host = of_it.context("a host of the lab")?;
             let pieces = uncovered(held, &primaries[host]).into_iter().map(Span::length);
             beside_primary += pieces.filter(|piece| *piece > UNSURE).sum::<Duration>();
