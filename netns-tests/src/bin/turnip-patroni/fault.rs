@@ -13,9 +13,9 @@ pub enum Fault {
     PowerOff,
     /// All of PostgreSQL's processes on the leader are killed.
     PostgresKilled,
-    /// Patroni on the leader is stopped, and goes on after 40 s.
+    /// Patroni on the leader is stopped, and goes on after 30 s.
     PatroniFrozen,
-    /// The leader's host is cut off from everything, for 40 s.
+    /// The leader's host is cut off from everything, for 30 s.
     CutOff,
     /// The same from etcd alone.
     CutFromEtcd,
@@ -35,9 +35,9 @@ impl Fault {
             Fault::FourthSwitchover => "fourth switchover within minutes",
             Fault::PowerOff => "leader's host powered off, and on again",
             Fault::PostgresKilled => "PostgreSQL killed",
-            Fault::PatroniFrozen => "Patroni stopped (SIGSTOP) for 40 s",
-            Fault::CutOff => "leader's host cut off for 40 s",
-            Fault::CutFromEtcd => "leader's host cut off from etcd for 40 s",
+            Fault::PatroniFrozen => "Patroni stopped (SIGSTOP) for 30 s",
+            Fault::CutOff => "leader's host cut off for 30 s",
+            Fault::CutFromEtcd => "leader's host cut off from etcd for 30 s",
             Fault::EtcdLeaderMoved => "etcd's leader moved",
             Fault::EtcdAway => "all of etcd stopped for 15 s",
             Fault::EtcdAwayFailsafe => "the same, with Patroni's `failsafe_mode`",

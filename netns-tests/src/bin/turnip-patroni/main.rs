@@ -64,7 +64,7 @@ fn measure(arguments: &Arguments) -> Result<Vec<String>> {
         some => some,
     };
     if arguments.format == Format::Markdown {
-        print!("{}", INTRODUCTION.replace("RUNS", &arguments.runs.to_string()));
+        print!("{}", INTRODUCTION.replace("{runs}", &arguments.runs.to_string()));
         println!("\n{}.", versions()?.join(", "));
     }
     let mut defects = Vec::new();
@@ -127,7 +127,4 @@ fn first_line(program: &str, argument: &str) -> Result<String> {
     Ok(said.lines().next().with_context(|| format!("{program} says nothing"))?.trim().to_owned())
 }
 
-const INTRODUCTION: &str = "\
-# Following Patroni
-
-";
+const INTRODUCTION: &str = include_str!("introduction.md");

@@ -100,3 +100,20 @@ timeout = "500ms"
 rise = 1
 fall = 2
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_and_the_key_are_those_of_the_readme() {
+        let readme = include_str!("../../../../README.md");
+        let code = |line: &'static str| line.split('#').next().unwrap_or_default().trim();
+        let lines: Vec<&str> = readme.lines().map(code).collect();
+        for line in REST_CHECK.lines().chain([r#"policy = "follow""#]) {
+            assert!(lines.contains(&line), "{line} is not in the README");
+        }
+        let follow = format!(r#"follow = {{ key = "{LEADER_KEY}", value = "pg1" }}"#);
+        assert!(lines.contains(&&*follow), "{follow} is not in the README");
+    }
+}

@@ -58,19 +58,29 @@ pub fn two_primaries(hosts: &[Vec<Span>], span: Span) -> Duration {
     total
 }
 
-/// The longest time in `span` in which no primary answered the client; zero up to [`QUIET_MAX`].
-pub fn longest_gap(answers: &[Answer], span: Span) -> Duration {
+/// The longest time without an answer of a primary that began in `span`, or was going on when it began; zero up
+/// to [`QUIET_MAX`]. It counts to its end, or to that of all observation, be it after `span`.
+pub fn longest_gap(answers: &[Answer], span: Span, end: Instant) -> Duration {
+    longest(&silences(answers, end), |silence| silence.to > span.from && silence.from < span.to)
+}
+
+/// The same without what was going on when `span` began.
+pub fn longest_gap_begun(answers: &[Answer], span: Span, end: Instant) -> Duration {
+    longest(&silences(answers, end), |silence| span.from <= silence.from && silence.from < span.to)
+}
+
+fn longest(silences: &[Span], counts: impl Fn(&Span) -> bool) -> Duration {
+    let counted = silences.iter().filter(|silence| counts(silence)).map(|it| it.length());
+    counted.max().filter(|longest| *longest > QUIET_MAX).unwrap_or_default()
+}
+
+/// From each answer of a primary to the next one.
+fn silences(answers: &[Answer], end: Instant) -> Vec<Span> {
     let mut times: Vec<Instant> =
         answers.iter().filter(|answer| answer.is_primary).map(|answer| answer.at).collect();
+    times.push(end);
     times.sort_unstable();
-    let before = times.partition_point(|at| *at <= span.from);
-    let after = times.partition_point(|at| *at < span.to);
-    let first = times[..before].last().copied().unwrap_or(span.from);
-    let last = times.get(after).copied().unwrap_or(span.to);
-    let inside = times[before..after].iter().copied();
-    let marks: Vec<Instant> = [first].into_iter().chain(inside).chain([last]).collect();
-    let longest = marks.windows(2).map(|pair| pair[1].duration_since(pair[0])).max();
-    longest.filter(|gap| *gap > QUIET_MAX).unwrap_or_default()
+    times.windows(2).map(|pair| Span { from: pair[0], to: pair[1] }).collect()
 }
 
 #[cfg(test)]
@@ -116,12 +126,16 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_between_answers_of_primaries_and_the_edges_count_from_the_answers_around_them() {
+    fn a_gap_is_from_one_answer_of_a_primary_to_the_next_and_counts_where_it_began() {
         let answer = |ms, is_primary| Answer { at: at(ms), host: "h1".into(), is_primary };
         let answers = [answer(90, true), answer(110, true), answer(500, false), answer(1110, true)];
-        assert_eq!(longest_gap(&answers, span(100, 1200)), ms(1000));
-        assert_eq!(longest_gap(&answers, span(100, 109)), Duration::ZERO);
-        assert_eq!(longest_gap(&answers, span(600, 700)), ms(1000));
-        assert_eq!(longest_gap(&answers, span(1200, 1900)), ms(790));
+        let gap = |from, to| longest_gap(&answers, span(from, to), at(1900));
+        assert_eq!(gap(100, 1200), ms(1000));
+        assert_eq!(gap(100, 109), Duration::ZERO);
+        assert_eq!(gap(600, 700), ms(1000), "it began before, and ends after");
+        assert_eq!(gap(1200, 1900), ms(790), "nobody has answered since");
+        let begun = |from, to| longest_gap_begun(&answers, span(from, to), at(1900));
+        assert_eq!((begun(100, 700), begun(600, 1200)), (ms(1000), ms(790)));
+        assert_eq!(begun(600, 700), Duration::ZERO, "it began before");
     }
 }

@@ -14,13 +14,15 @@ use crate::fault::Fault;
 use crate::mode::Mode;
 use crate::observers::{Role, Roles, SqlClient, followers};
 use crate::patroni::{Patroni, SCOPE, reap_orphans};
-use crate::seen::{UNSURE, common, longest_gap, primary_times, two_primaries, uncovered};
+use crate::seen::{
+    UNSURE, common, longest_gap, longest_gap_begun, primary_times, two_primaries, uncovered,
+};
 
 /// Patroni waits for `ttl`, elects, promotes, and rewinds and restarts the others.
 const SETTLES: Poll = Poll::every(Duration::from_millis(100)).within(Duration::from_secs(150));
 
 /// How long something goes on that outlasts `ttl`.
-const OUTAGE: Duration = Duration::from_secs(40);
+const OUTAGE: Duration = Duration::from_secs(30);
 
 /// How long etcd is away.
 const ETCD_AWAY: Duration = Duration::from_secs(15);
@@ -38,9 +40,9 @@ pub struct Outcome {
     pub new_primary: Option<Duration>,
     /// From then until the client's first answer by it.
     pub followed: Option<Duration>,
-    /// The longest time without a primary's answer for the client, until the fault was healed.
+    /// The longest time without a primary's answer for the client that began before the fault was healed.
     pub gap: Duration,
-    /// The same from then on, where there was something to heal.
+    /// The same of what began later, where there was something to heal.
     pub gap_healed: Option<Duration>,
     /// How long two hosts had the address.
     pub overlap: Duration,
@@ -306,12 +308,12 @@ impl Trial {
             beside_primary += pieces.filter(|piece| *piece > UNSURE).sum::<Duration>();
         }
         let until_healed = Span { from: span.from, to: healed.unwrap_or(span.to) };
-        let gap_healed = healed.map(|at| longest_gap(&answers, Span { from: at, to: span.to }));
+        let since_healed = healed.map(|at| Span { from: at, to: span.to });
         Ok(Outcome {
             new_primary: new.map(|(at, _)| at.duration_since(span.from)),
             followed,
-            gap: longest_gap(&answers, until_healed),
-            gap_healed,
+            gap: longest_gap(&answers, until_healed, span.to),
+            gap_healed: since_healed.map(|span| longest_gap_begun(&answers, span, span.to)),
             overlap: seen.overlap,
             answers_overlap: seen.answers_overlap,
             beside_primary,
