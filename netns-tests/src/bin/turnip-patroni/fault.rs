@@ -19,6 +19,8 @@ pub enum Fault {
     CutOff,
     /// The same from etcd alone.
     CutFromEtcd,
+    /// What keeps the address is stopped on the leader, a switchover follows, and it goes on after 15 s.
+    KeeperFrozen,
     /// etcd's leadership moves to another member.
     EtcdLeaderMoved,
     /// All of etcd is stopped for 15 s.
@@ -38,6 +40,9 @@ impl Fault {
             Fault::PatroniFrozen => "Patroni stopped (SIGSTOP) for 30 s",
             Fault::CutOff => "leader's host cut off for 30 s",
             Fault::CutFromEtcd => "leader's host cut off from etcd for 30 s",
+            Fault::KeeperFrozen => {
+                "the address's daemon stopped (SIGSTOP) for 15 s, switchover meanwhile"
+            }
             Fault::EtcdLeaderMoved => "etcd's leader moved",
             Fault::EtcdAway => "all of etcd stopped for 15 s",
             Fault::EtcdAwayFailsafe => "the same, with Patroni's `failsafe_mode`",

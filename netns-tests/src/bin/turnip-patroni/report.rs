@@ -12,7 +12,7 @@ pub const HEADER: &str = "\
 | | new primary after | the client is there after | gap | gap once healed | address not at a primary | two hosts have the address | two hosts answer | two primaries |
 |---|---|---|---|---|---|---|---|---|";
 
-/// The row of a fault: minimum, median and maximum of the runs.
+/// The row of a fault: minimum, median and maximum of the runs, or both of two.
 pub fn row(fault: Fault, outcomes: &[Outcome]) -> String {
     let of = |value: fn(&Outcome) -> Option<Duration>| cell(outcomes.iter().map(value).collect());
     let cells = [
@@ -39,10 +39,11 @@ fn cell(values: Vec<Option<Duration>>) -> String {
     let mut there: Vec<Duration> = values.into_iter().flatten().collect();
     there.sort_unstable();
     let Some(&worst) = there.last() else { return "-".to_owned() };
-    let (best, median) = (there[0], there[there.len() / 2]);
-    let shown = match best == worst {
-        true => ms(worst),
-        false => [best, median, worst].map(without_unit).join(" / ") + " ms",
+    let best = there[0];
+    let shown = match &there[..] {
+        _ if best == worst => ms(worst),
+        [_, _] => [best, worst].map(without_unit).join(" / ") + " ms",
+        all => [best, all[all.len() / 2], worst].map(without_unit).join(" / ") + " ms",
     };
     match there.len() == count {
         true => shown,
@@ -62,6 +63,7 @@ mod tests {
     fn a_cell_has_minimum_median_and_maximum_and_says_how_many_runs_had_it() {
         let some = |ms| Some(Duration::from_millis(ms));
         assert_eq!(cell(vec![some(30), some(10), some(20)]), "10 / 20 / 30 ms");
+        assert_eq!(cell(vec![some(30), some(10)]), "10 / 30 ms");
         assert_eq!(cell(vec![some(10), some(10)]), "10 ms");
         assert_eq!(cell(vec![some(0), some(0)]), "0");
         assert_eq!(cell(vec![None, None]), "-");

@@ -24,6 +24,9 @@ const SETTLES: Poll = Poll::every(Duration::from_millis(100)).within(Duration::f
 /// How long something goes on that outlasts `ttl`.
 const OUTAGE: Duration = Duration::from_secs(30);
 
+/// How long the address's daemon stands still.
+const KEEPER_FROZEN: Duration = Duration::from_secs(15);
+
 /// How long etcd is away.
 const ETCD_AWAY: Duration = Duration::from_secs(15);
 
@@ -193,6 +196,13 @@ impl Trial {
                 self.cluster.cut_from_store(leader)?;
                 sleep(OUTAGE);
                 self.cluster.heal()?;
+                healed(self)
+            }
+            Fault::KeeperFrozen => {
+                self.cluster.freeze_daemon(leader)?;
+                self.switch_over(leader, self.after(leader))?;
+                sleep(KEEPER_FROZEN);
+                self.cluster.thaw_daemon(leader)?;
                 healed(self)
             }
             Fault::EtcdLeaderMoved => {
