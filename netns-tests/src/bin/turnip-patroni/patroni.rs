@@ -59,9 +59,10 @@ impl Patroni {
         let configuration = place.directory.join("patroni.yml");
         std::fs::write(&configuration, yaml(cluster, host, api, &directory))?;
         let namespace = Arc::clone(place.shared_namespace());
-        let mut command = namespace.command("setpriv");
-        let identity = ["--reuid=postgres", "--regid=postgres", "--init-groups"];
-        command.args(identity).args(["--pdeathsig", "KILL", "patroni"]).arg(&configuration);
+        // Of PostgreSQL that is killed System V's shared memory would stay, but for an IPC namespace of its own.
+        let mut command = namespace.command("unshare");
+        command.args(["--ipc", "setpriv", "--reuid=postgres", "--regid=postgres"]);
+        command.args(["--init-groups", "--pdeathsig", "KILL", "patroni"]).arg(&configuration);
         command.current_dir(&directory).env("HOME", &directory);
         let log = place.directory.join("patroni.log");
         let process = Process::start(command, &format!("Patroni of {}", place.name), log)?;
@@ -199,6 +200,7 @@ postgresql:
     replication: {{username: replicator, password: lab}}
   parameters:
     unix_socket_directories: {directory}
+    dynamic_shared_memory_type: mmap
     lab.host: {name}
   pg_hba:
     - local all all trust

@@ -7,12 +7,13 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use turnip_netns_tests::background::Background;
 use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::etcd;
 use turnip_netns_tests::measure::{self, Span};
 use turnip_netns_tests::poll::Poll;
 
 use crate::fault::Fault;
 use crate::mode::Mode;
-use crate::observers::{Role, Roles, SqlClient, followers};
+use crate::observers::{Answer, Role, Roles, SqlClient, followers};
 use crate::patroni::{Patroni, SCOPE, reap_orphans};
 use crate::seen::{
     UNSURE, common, longest_gap, longest_gap_begun, primary_times, two_primaries, uncovered,
@@ -207,7 +208,7 @@ impl Trial {
             }
             Fault::EtcdLeaderMoved => {
                 let members = self.cluster.members.len();
-                let leads = turnip_netns_tests::etcd::wait_for_leader(&self.cluster.members)?;
+                let leads = etcd::wait_for_leader(&self.cluster.members)?;
                 self.cluster.lead_from((leads + 1) % members)?;
                 Ok(None)
             }
@@ -302,7 +303,7 @@ impl Trial {
         let new = began.filter(|(at, _)| *at >= span.from && *at < span.to).min();
         let followed = new.and_then(|(at, host)| {
             let name = &self.cluster.host(host).name;
-            let by_it = |answer: &&crate::observers::Answer| {
+            let by_it = |answer: &&Answer| {
                 answer.is_primary && answer.host == *name && answer.at >= span.from
             };
             answers.iter().find(by_it).map(|answer| answer.at.saturating_duration_since(at))
