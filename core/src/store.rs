@@ -149,6 +149,17 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Of which key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Event::Put(kv) => &kv.key,
+            Event::Delete { key, .. } => key,
+        }
+    }
+}
+
 /// A batch of changes, in the order of their revisions. Every change under the prefix up to
 /// `header.revision` has been delivered with it or before it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

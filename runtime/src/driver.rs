@@ -63,9 +63,8 @@ pub async fn run(
     mut observe: impl FnMut(Observation<'_>),
 ) -> Exit {
     let mut answers: FuturesUnordered<LocalBoxFuture<'_, Answer>> = FuturesUnordered::new();
-    let mut updates: LocalBoxStream<'_, Result<Update, StoreError>> =
-        futures::stream::pending().boxed_local();
-    let mut followed: LocalBoxStream<'_, ForeignKey> = futures::stream::pending().boxed_local();
+    let mut updates: LocalBoxStream<'_, _> = futures::stream::pending().boxed_local();
+    let mut followed: LocalBoxStream<'_, _> = futures::stream::pending().boxed_local();
     let mut events = pin!(kernel.events().fuse());
     let mut datagrams = pin!(peers.datagrams().fuse());
     let mut commands = pin!(commands.fuse());
@@ -76,10 +75,7 @@ pub async fn run(
             match action {
                 Action::Follow { prefix, keys, elsewhere } => {
                     updates = store.follow(prefix, elsewhere).boxed_local();
-                    followed = match keys.is_empty() {
-                        true => futures::stream::pending().boxed_local(),
-                        false => store.follow_keys(keys).boxed_local(),
-                    };
+                    followed = store.follow_keys(keys).boxed_local();
                 }
                 Action::Commit { id, txn, timeout } => answers.push(
                     store.commit(txn, timeout).map(move |a| Answer::Committed(id, a)).boxed_local(),

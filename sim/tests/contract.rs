@@ -87,10 +87,7 @@ impl<K: Kept> Store for Bare<K> {
                         continue;
                     };
                     let header = Header { revision: next, ..kept.borrow().snapshot("").header };
-                    let inside = |event: &Event| match event {
-                        Event::Put(kv) => kv.key.starts_with(&prefix),
-                        Event::Delete { key, .. } => key.starts_with(&prefix),
-                    };
+                    let inside = |event: &Event| event.key().starts_with(&prefix);
                     let events = events.into_iter().filter(inside).collect();
                     return Some((Ok(Update::Events(Events { header, events })), Some(next)));
                 }
@@ -108,12 +105,14 @@ impl<K: Kept> Store for Bare<K> {
                         Some((kv, snapshot.header.revision))
                     }
                     Update::Events(batch) => {
-                        batch.events.into_iter().next().map(|event| match event {
-                            Event::Put(kv) => {
-                                let at = kv.mod_revision;
-                                (Some(kv), at)
+                        batch.events.into_iter().find(|event| event.key() == key).map(|event| {
+                            match event {
+                                Event::Put(kv) => {
+                                    let at = kv.mod_revision;
+                                    (Some(kv), at)
+                                }
+                                Event::Delete { revision, .. } => (None, revision),
                             }
-                            Event::Delete { revision, .. } => (None, revision),
                         })
                     }
                 };

@@ -140,13 +140,6 @@ pub fn vip(name: &str, address: &str, policy: Policy) -> VipConfig {
     }
 }
 
-fn key_of(event: &Event) -> &str {
-    match event {
-        Event::Put(kv) => &kv.key,
-        Event::Delete { key, .. } => key,
-    }
-}
-
 pub fn link(name: &str, up: bool, carrier: bool) -> Link {
     Link { name: name.into(), up, carrier }
 }
@@ -486,9 +479,9 @@ impl World {
             .collect();
         host.told = Some(told + events.len());
         let (foreign, events): (Vec<Event>, Vec<Event>) =
-            events.into_iter().partition(|event| !key_of(event).starts_with("/turnip/"));
-        for event in foreign.into_iter().filter(|event| host.followed.contains(key_of(event))) {
-            let key = key_of(&event).to_owned();
+            events.into_iter().partition(|event| !event.key().starts_with("/turnip/"));
+        for event in foreign.into_iter().filter(|event| host.followed.contains(event.key())) {
+            let key = event.key().to_owned();
             let state = Ok(match event {
                 Event::Put(kv) => (Some(kv), Revision(revision)),
                 Event::Delete { .. } => (None, Revision(revision)),

@@ -94,7 +94,7 @@ async fn next(
         let message = message.map_err(|error| Failure::of(endpoint.url(), &error))?;
         let response = check(endpoint, message)?;
         // What it was in between is of no use to anybody.
-        let state = match response.events().iter().filter_map(translate::event).last() {
+        let state = match response.events().iter().filter_map(translate::event).next_back() {
             None => continue,
             Some((Event::Put(kv), at)) => (Some(kv), at),
             Some((Event::Delete { .. }, at)) => (None, at),

@@ -4,7 +4,7 @@ use turnip_core::{Absent, Mutant};
 
 use super::Scenario;
 use crate::plan::{Fault, Plan, PolicyParams};
-use crate::time::{MS, S};
+use crate::time::S;
 
 fn scenario(
     name: &'static str,
@@ -70,7 +70,7 @@ fn past_a_cut() -> Plan {
     plan.params.heartbeats = vec![true; 3];
     plan.params.together = false;
     plan.fault(10_000, 60_000, Fault::CutStore { host: 0 });
-    plan.fault(10_000, 40_000, Fault::Name { vip: 0, host: Some(1) });
-    plan.lasting(80 * S + MS);
+    plan.fault(10_000, 70_000, Fault::Name { vip: 0, host: Some(1) });
+    plan.lasting(85 * S);
     plan
 }

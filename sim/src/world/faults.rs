@@ -147,7 +147,9 @@ impl Inner {
         let usual = plan.params.usually_named(vip);
         let host = active.find_map(names).unwrap_or(Some(usual));
         let value = host.map(|host| config::name_there(host).into_bytes());
-        self.operator.intend(config::followed_key(vip), value, &mut self.etcd, &mut self.env);
+        // A program that leads goes on until etcd has it.
+        let key = config::followed_key(vip);
+        self.operator.write(key, value, true, &mut self.etcd, &mut self.env);
     }
 
     /// Leadership moves, again and again while the step lasts.

@@ -241,14 +241,17 @@ fn follow_key(host: &SimHost, key: String) -> impl Stream<Item = ForeignKey> {
                         let kv = snapshot.kvs.into_iter().find(|kv| kv.key == key);
                         (kv, snapshot.header.revision)
                     }
-                    Some(Ok(Update::Events(batch))) => match batch.events.into_iter().last() {
-                        Some(Change::Put(kv)) => {
-                            let at = kv.mod_revision;
-                            (Some(kv), at)
+                    // The model's watches are of prefixes.
+                    Some(Ok(Update::Events(batch))) => {
+                        match batch.events.into_iter().rfind(|event| *event.key() == key) {
+                            Some(Change::Put(kv)) => {
+                                let at = kv.mod_revision;
+                                (Some(kv), at)
+                            }
+                            Some(Change::Delete { revision, .. }) => (None, revision),
+                            None => continue,
                         }
-                        Some(Change::Delete { revision, .. }) => (None, revision),
-                        None => continue,
-                    },
+                    }
                     Some(Err(_)) | None => {
                         follow = None;
                         host.sleep_until(host.now() + KEY_AGAIN_AFTER).await;
