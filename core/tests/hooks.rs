@@ -568,8 +568,8 @@ fn a_vip_that_is_configured_again_waits_for_the_hook_that_still_runs_of_it() {
     assert_eq!(began(&world, 0).last(), Some(&Hook::AfterRelease), "it runs still");
     world.run_until(2 * SECOND, |w| w.holder_of("10.0.0.50/32") == [0]);
     let told = &world.hosts[0].hooks;
-    let ended = told.iter().position(|one| *one == HookTold::Ended(Hook::AfterRelease));
-    let begins = told.iter().rposition(|one| matches!(one, HookTold::Began(Hook::BeforeAssume, _)));
+    let ended = told.iter().position(|one| *one == Ended(Hook::AfterRelease));
+    let begins = told.iter().rposition(|one| matches!(one, Began(Hook::BeforeAssume, _)));
     assert!(ended < begins, "{told:?}");
     assert_eq!(world.hosts[0].owed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["v"]);
 }
