@@ -7,6 +7,7 @@ pub mod check;
 pub mod cluster;
 pub mod control;
 pub mod forget;
+pub mod generate;
 pub mod growth;
 pub mod heartbeats;
 pub mod history;
