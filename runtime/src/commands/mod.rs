@@ -16,6 +16,7 @@ pub mod intents;
 pub mod keys;
 pub mod local;
 pub mod manager;
+pub mod manifest;
 pub mod membership;
 pub mod metrics;
 pub mod needs;
