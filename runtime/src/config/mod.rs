@@ -50,7 +50,7 @@ pub use growth::{Compact, Growth};
 pub use hooks::HookCommands;
 pub use peers::{Listen, Peers};
 pub use problem::{Place, Problem, Problems};
-pub use values::duration;
+pub use values::{duration, interface as interface_name, usable as usable_address};
 pub use vips::Vip;
 
 use crate::checks::Check;
