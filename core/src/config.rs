@@ -230,7 +230,10 @@ impl VipConfig {
             Policy::Leader | Policy::Spread => {}
             Policy::Priority { preempt, .. } => text += &format!(" preempt={preempt}"),
             Policy::Follow(Follow { key, value: _, pointer, absent, unchanged }) => {
-                text += &format!(" {key:?} {pointer:?} {absent:?} {unchanged:?}");
+                let at = pointer.as_deref().unwrap_or_default();
+                let unchanged_ms = unchanged.map_or(0, |after| after.as_millis());
+                let absent = absent.as_str();
+                text += &format!(" {key}\0{at}\0absent={absent} unchanged_ms={unchanged_ms}");
             }
         }
         for address in &self.addresses {
