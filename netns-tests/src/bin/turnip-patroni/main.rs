@@ -87,8 +87,17 @@ fn measure_one(mode: Mode, arguments: &Arguments) -> Result<Vec<String>> {
     for fault in faults {
         let mut outcomes = Vec::new();
         for run in 1..=arguments.runs {
-            let outcome = trial.perform(fault)?;
             let what = format!("{}, {}, run {run}", mode.title(), fault.name());
+            let outcome = match trial.perform(fault) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    eprintln!("{what}: {error:#}");
+                    defects.push(format!("{what}: it did not become well, or was not measured"));
+                    drop(trial);
+                    trial = Trial::start(mode)?;
+                    continue;
+                }
+            };
             eprintln!("{what}: {}", report::line(&outcome));
             if mode.is_turnip() && !is_safe(fault, &outcome) {
                 defects.push(format!("{what}: two hosts had the address"));
