@@ -9,8 +9,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
 use commands::{
-    check, forget, history, hook, intents, keys, release, reload, run, status, stop, wait, watch,
-    why,
+    check, forget, history, hook, import, intents, keys, release, reload, run, status, stop, wait,
+    watch, why,
 };
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
@@ -111,6 +111,12 @@ enum Command {
         #[command(flatten)]
         hook: hook::HookArgs,
     },
+    /// Translate the configuration of keepalived into one of turnip's
+    #[command(after_help = import::AFTER_HELP)]
+    Import {
+        #[command(flatten)]
+        import: import::ImportArgs,
+    },
     /// End the session of a node whose host is off and does not come back
     #[command(after_help = forget::AFTER_HELP)]
     Forget {
@@ -174,6 +180,7 @@ fn main() -> ExitCode {
         Command::Stop { stop } => stop::stop(&stop),
         Command::Release { release } => release::release(&release),
         Command::Hook { hook } => hook::hook(&hook),
+        Command::Import { import } => import::import(&import),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),
         Command::RotateKey { .. } => keys::rotate(&sources),
         Command::Drain { .. } => intents::drain(&sources, true),
