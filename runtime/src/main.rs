@@ -111,7 +111,7 @@ enum Command {
         #[command(flatten)]
         hook: hook::HookArgs,
     },
-    /// Translate the configuration of keepalived into one of turnip's
+    /// Translate the configuration of keepalived, vip-manager or kube-vip into one of turnip's
     #[command(after_help = import::AFTER_HELP)]
     Import {
         #[command(flatten)]

@@ -33,12 +33,18 @@ pub struct ImportArgs {
 enum Peer {
     /// keepalived.conf, with what it includes
     Keepalived,
+    /// vip-manager's YAML, or its VIP_… variables, one a line
+    VipManager,
+    /// A manifest of kube-vip: static pod, DaemonSet, or a list of such
+    KubeVip,
 }
 
 /// Translates.
 pub fn import(args: &ImportArgs) -> ExitCode {
     let translated: Result<Imported, Failure> = match args.peer {
         Peer::Keepalived => import::keepalived::import(&args.files),
+        Peer::VipManager => import::vip_manager::import(&args.files),
+        Peer::KubeVip => import::kube_vip::import(&args.files),
     };
     let imported = match translated {
         Ok(imported) => imported,

@@ -6,10 +6,13 @@
 
 pub mod document;
 pub mod keepalived;
+pub mod kube_vip;
 mod merge;
 pub mod note;
 pub mod origin;
 mod print;
+pub mod vip_manager;
+mod yaml;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

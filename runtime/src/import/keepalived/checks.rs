@@ -7,7 +7,6 @@ use super::tree::Statement;
 use crate::config::values;
 use crate::import::document::{Table, Value};
 use crate::import::note::Notes;
-use crate::import::origin::Origin;
 use crate::import::{name, unique};
 
 /// All that can be tracked, by kind and name.
@@ -98,12 +97,19 @@ impl<'a> Checks<'a> {
             );
             return None;
         }
-        if weight != 0 {
-            let said = setting(definition, "weight")
-                .filter(|_| !line.words.iter().any(|word| word == "weight"));
-            let from =
-                said.map_or_else(|| vec![line.origin.clone()], |said| vec![said.origin.clone()]);
-            table.put("weight", Value::Number(weight), &from);
+        let said = setting(definition, "weight");
+        let is_own = said.is_some() && !line.words.iter().any(|word| word == "weight");
+        match (weight, said, is_own) {
+            (0, Some(said), _) | (_, Some(said), false) => {
+                notes.needless(&said.origin, said.text(), "a check without a weight keeps the VIP off where it fails, and who tracks it gives its own");
+            }
+            (_, Some(said), true) => {
+                table.put("weight", Value::Number(weight), &[said.origin.clone()])
+            }
+            _ => {}
+        }
+        if weight != 0 && !is_own {
+            table.put("weight", Value::Number(weight), &[line.origin.clone()]);
         }
         self.made.push(table);
         self.by_use.insert((kind, target, weight), chosen.clone());
@@ -187,25 +193,7 @@ fn script(definition: &Statement, table: &mut Table, notes: &mut Notes) -> bool 
         let number = one.word(1).parse::<f64>().ok().filter(|number| *number > 0.0);
         match (one.keyword(), number) {
             ("script", _) => {}
-            ("weight", _) if one.words.len() <= 2 => {
-                if one.word(1) == "0" {
-                    notes.needless(
-                        &one.origin,
-                        one.text(),
-                        "a check without a weight keeps the VIP off where it fails",
-                    );
-                } else if table
-                    .entry("name")
-                    .is_some_and(|entry| !entry.origins.contains(&one.origin))
-                {
-                    // Where another weight is given by who tracks it, this one counts for nobody.
-                    notes.needless(
-                        &one.origin,
-                        one.text(),
-                        "stands with each check that goes by it",
-                    );
-                }
-            }
+            ("weight", _) if one.words.len() <= 2 => {}
             ("interval" | "timeout", Some(seconds)) => {
                 let least = if one.keyword() == "interval" { 0.1 } else { 0.01 };
                 table.put(one.keyword(), Value::Text(seconds_text(seconds.max(least))), &from);
@@ -305,9 +293,4 @@ pub(super) fn unused(definition: &Statement, noted: &BTreeSet<usize>, notes: &mu
         let what = "no instance tracks it, so it is not in the output; name it in `checks`, or leave it out";
         super::keywords::tell_all(definition, crate::import::note::Grade::Lost, what, notes);
     }
-}
-
-/// The place of a definition.
-pub(super) fn origin(definition: &Statement) -> &Origin {
-    &definition.origin
 }

@@ -48,6 +48,11 @@ pub fn import(files: &[PathBuf]) -> Result<Imported, Failure> {
     Ok(Imported::of(&heading("keepalived", files), hosts))
 }
 
+/// The words of a line as a shell reads it, without its comment.
+pub(super) fn words(line: &str) -> Vec<String> {
+    lexer::arguments(lexer::without_comment(line))
+}
+
 fn host(path: &Path, id: Option<&str>) -> Result<(Document, Notes), Failure> {
     let mut reader = Reader::new(id);
     reader.file(path)?;
@@ -113,8 +118,7 @@ fn translate(statements: &[Statement]) -> (Document, Notes) {
             );
         }
         vips.add(Some(group), &members);
-        let name = group.word(1).to_owned();
-        members_of(group, &name, &mut vips);
+        members_of(group, &mut vips);
     }
     for one in instances().filter(|one| !grouped.contains(&one.origin.id)) {
         vips.add(None, &[one]);
@@ -132,14 +136,13 @@ fn translate(statements: &[Statement]) -> (Document, Notes) {
 }
 
 /// The names in a group are in the output with its VIP.
-fn members_of(group: &Statement, name: &str, vips: &mut Vips<'_>) {
+fn members_of(group: &Statement, vips: &mut Vips<'_>) {
     let entry = vips.document.tables.last_mut().and_then(|table| table.entries.first_mut());
     let Some(entry) =
         entry.filter(|entry| entry.origins.iter().any(|one| one.id == group.origin.id))
     else {
         return;
     };
-    let _ = name;
     for block in group.inner().iter().filter(|one| one.keyword() == "group") {
         entry.origins.push(block.origin.clone());
         entry.origins.extend(block.inner().iter().map(|line| line.origin.clone()));

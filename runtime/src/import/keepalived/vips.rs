@@ -217,21 +217,9 @@ impl<'a> Vips<'a> {
                     }
                 }
             }
-            "virtual_routes" => {
-                for line in one.inner() {
-                    table.tables.extend(routes::route(
-                        line,
-                        ips,
-                        dev,
-                        &mut self.taken,
-                        &mut self.notes,
-                    ));
-                }
-            }
-            "virtual_rules" => {
-                for line in one.inner() {
-                    table.tables.extend(routes::rule(line, &mut self.taken, &mut self.notes));
-                }
+            "virtual_routes" | "virtual_rules" => {
+                self.notes.needless(&one.origin, one.text(), "what is in it is told by itself");
+                self.companions(one, ips, dev, table);
             }
             "notify"
             | "notify_master"
@@ -244,6 +232,22 @@ impl<'a> Vips<'a> {
                 notify.push((owner, one))
             }
             _ => keywords::tell(one, &mut self.notes),
+        }
+    }
+
+    fn companions(
+        &mut self,
+        block: &Statement,
+        ips: &[IpAddr],
+        dev: Option<&str>,
+        table: &mut Table,
+    ) {
+        for line in block.inner() {
+            let made = match block.keyword() {
+                "virtual_routes" => routes::route(line, ips, dev, &mut self.taken, &mut self.notes),
+                _ => routes::rule(line, &mut self.taken, &mut self.notes),
+            };
+            table.tables.extend(made);
         }
     }
 
