@@ -105,3 +105,34 @@ fn turnip_takes_what_is_printed() {
         assert_eq!(loaded.is_err(), is_expected_to_fail, "{name}: {:?}", loaded.err());
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_soup_of_words_makes_it_panic_or_lose_a_line(words in proptest::collection::vec(proptest::sample::select(vec![
+        "vrrp_instance", "vrrp_script", "vrrp_sync_group", "A", "B", "{", "}", "{", "}", "\n", "\n", "\n", "interface", "eth0",
+        "virtual_ipaddress", "10.0.0.1/24", "fd00::1", "priority", "100", "track_script", "weight", "-5", "\"", "'", "\\",
+        "$A=1", "${A}", "$A", "@h", "@^h", "~SEQ(A,1,3)", "#", "!", "virtual_routes", "default", "via", "notify", "group", "script",
+    ]), 0..60)) {
+        let text = words.join(" ");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("k.conf");
+        fs::write(&path, &text).unwrap();
+        match turnip::import::keepalived::import(&[path]) {
+            Ok(imported) => {
+                let said: Vec<String> = imported.notes.iter().map(ToString::to_string).collect();
+                let said = imported.toml + &said.join("\n");
+                for (at, line) in text.lines().enumerate() {
+                    let code = line.split(['#', '!']).next().unwrap_or_default();
+                    // Quotes, conditions and definitions may hide that there is nothing to say.
+                    let is_plain = !line.contains(['"', '\'', '\\', '$', '@', '~']);
+                    if is_plain && code.chars().any(char::is_alphanumeric) {
+                        proptest::prop_assert!(said.contains(&format!("k.conf:{}", at + 1)), "line {} of\n{}\nis lost:\n{}", at + 1, text, said);
+                    }
+                }
+            }
+            Err(failure) => proptest::prop_assert!(failure.at.is_some(), "{failure}"),
+        }
+    }
+}
