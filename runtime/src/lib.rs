@@ -7,6 +7,7 @@ pub mod driver;
 pub mod etcd;
 pub mod hooks;
 pub mod host;
+pub mod import;
 pub mod kernel;
 pub mod lock;
 pub mod metrics;

@@ -9,8 +9,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
 use commands::{
-    check, forget, generate, history, hook, intents, keys, manifest, release, reload, run, status,
-    stop, wait, watch, why,
+    check, forget, generate, history, hook, import, intents, keys, manifest, release, reload, run,
+    status, stop, wait, watch, why,
 };
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
@@ -123,6 +123,12 @@ enum Command {
         #[command(flatten)]
         generate: generate::GenerateArgs,
     },
+    /// Translate the configuration of keepalived, vip-manager or kube-vip into one of turnip's
+    #[command(after_help = import::AFTER_HELP)]
+    Import {
+        #[command(flatten)]
+        import: import::ImportArgs,
+    },
     /// End the session of a node whose host is off and does not come back
     #[command(after_help = forget::AFTER_HELP)]
     Forget {
@@ -188,6 +194,7 @@ fn main() -> ExitCode {
         Command::Hook { hook } => hook::hook(&hook),
         Command::Manifest { manifest } => manifest::manifest(&manifest),
         Command::Generate { generate } => generate::generate(Cli::command(), &generate),
+        Command::Import { import } => import::import(&import),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),
         Command::RotateKey { .. } => keys::rotate(&sources),
         Command::Drain { .. } => intents::drain(&sources, true),

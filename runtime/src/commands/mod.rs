@@ -12,6 +12,7 @@ pub mod growth;
 pub mod heartbeats;
 pub mod history;
 pub mod hook;
+pub mod import;
 pub mod intents;
 pub mod keys;
 pub mod local;

@@ -28,7 +28,7 @@ mod problem;
 mod section;
 mod size;
 mod tables;
-mod values;
+pub(crate) mod values;
 mod vips;
 
 use std::collections::BTreeSet;

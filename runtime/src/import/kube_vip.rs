@@ -1,0 +1,238 @@
+//! kube-vip's manifests: what stands in the environment of its containers.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::document::{Document, Entry, Table, Value};
+use super::note::{Grade, Notes};
+use super::origin::Origin;
+use super::yaml::{self, Node};
+use super::{Failure, Imported, heading, name, shown};
+use crate::config::values;
+
+/// A variable of a container.
+struct Variable {
+    /// Which statement its name is.
+    name_id: usize,
+    name: String,
+    value: String,
+    /// It comes from elsewhere (`valueFrom`).
+    is_elsewhere: bool,
+    origin: Origin,
+}
+
+/// Translates the manifests of one host a file.
+///
+/// # Errors
+/// When a file cannot be read, or is not YAML.
+pub fn import(files: &[PathBuf]) -> Result<Imported, Failure> {
+    let mut hosts = Vec::new();
+    for path in files {
+        let (document, notes) = host(path)?;
+        hosts.push((shown(path).to_string(), document, notes));
+    }
+    Ok(Imported::of(&heading("kube-vip", files), hosts))
+}
+
+fn host(path: &Path) -> Result<(Document, Notes), Failure> {
+    let (mut document, mut notes) = (Document::default(), Notes::default());
+    let documents = yaml::documents(path, &mut 0)?;
+    let mut told: BTreeSet<usize> = BTreeSet::new();
+    for one in &documents {
+        let mut containers = Vec::new();
+        find(one, &mut containers);
+        for container in containers {
+            let variables = variables(container);
+            told.extend(variables.iter().map(|one| one.name_id));
+            translate(&variables, &mut document, &mut notes);
+        }
+    }
+    told.extend(document.ids());
+    told.extend(notes.ids());
+    for one in &documents {
+        let kind = one.get("kind").and_then(Node::text).unwrap_or("document").to_owned();
+        one.each("", &mut |key, leaf| {
+            if told.insert(leaf.origin.id) {
+                let text = format!("{key}: {}", leaf.text().unwrap_or_default());
+                let what = format!("of the {kind}, which Kubernetes runs and systemd does not; turnip's unit says how turnip runs");
+                let grade = if kind == "ConfigMap" { Grade::Lost } else { Grade::Needless };
+                notes.add(&leaf.origin, text.trim_start_matches(": ").to_owned(), what, grade);
+            }
+        });
+    }
+    Ok((document, notes))
+}
+
+/// All containers that are kube-vip's, wherever they stand.
+fn find<'a>(node: &'a Node, found: &mut Vec<&'a Node>) {
+    let says = |key: &str| {
+        node.get(key).and_then(Node::text).is_some_and(|text| text.contains("kube-vip"))
+    };
+    let has_env = node.get("env").is_some_and(|env| !env.items().is_empty());
+    if has_env && (says("image") || says("name")) {
+        found.push(node);
+        return;
+    }
+    match &node.value {
+        yaml::Value::Map(all) => all.iter().for_each(|(_, inner)| find(inner, found)),
+        yaml::Value::List(all) => all.iter().for_each(|inner| find(inner, found)),
+        yaml::Value::Scalar(_) => {}
+    }
+}
+
+fn variables(container: &Node) -> Vec<Variable> {
+    let env = container.get("env").map_or(&[][..], Node::items);
+    let one = |node: &Node| {
+        let called = node.get("name")?;
+        let value = node.get("value");
+        let mut origin = value.unwrap_or(called).origin.clone();
+        if value.is_some() {
+            origin.with.push(called.origin.place.clone());
+        }
+        Some(Variable {
+            name_id: called.origin.id,
+            name: called.text()?.to_owned(),
+            value: value.and_then(Node::text).unwrap_or_default().to_owned(),
+            is_elsewhere: value.is_none(),
+            origin,
+        })
+    };
+    env.iter().filter_map(one).collect()
+}
+
+fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes) {
+    let find =
+        |key: &str| variables.iter().rev().find(|one| one.name == key && !one.value.is_empty());
+    let mut etcd = Table::new("[etcd]", "");
+    let mut used = BTreeSet::new();
+    if let Some(vip) = vip(&find, document, &mut used, notes) {
+        document.tables.push(vip);
+    }
+    for one in variables.iter().filter(|one| !used.contains(&one.origin.id)) {
+        let from = [one.origin.clone()];
+        let said = format!("{} = {}", one.name, one.value);
+        let seconds = one.value.parse::<u64>().ok();
+        let is_on = one.value == "true";
+        match (one.name.as_str(), seconds) {
+            ("vip_nodename", _) => notes.needless(&one.origin, said, "a host is called by its hostname; see node"),
+            _ if one.is_elsewhere => notes.lost(&one.origin, said, "its value comes from elsewhere (valueFrom); write what it is there into turnip.toml by hand"),
+            ("vip_leaseduration", Some(seconds)) if seconds > 0 => put(document, "lease", format!("{}s", seconds.min(600)), &from),
+            ("vip_arpRate", Some(millis)) => put(document, "announce_every", format!("{}ms", millis.max(1000)), &from),
+            ("prometheus_server", _) if one.value.contains(':') => {
+                let text = if one.value.starts_with(':') { format!("[::]{}", one.value) } else { one.value.clone() };
+                put(document, "metrics", text, &from);
+            }
+            ("etcd_ca" | "etcd_ca_file", _) => etcd.put("ca", Value::Text(one.value.clone()), &from),
+            ("etcd_cert" | "etcd_cert_file", _) => etcd.put("cert", Value::Text(one.value.clone()), &from),
+            ("etcd_key" | "etcd_key_file", _) => etcd.put("key", Value::Text(one.value.clone()), &from),
+            ("etcd_endpoints" | "etcd_address", _) => {
+                let items = one.value.split(',').map(|url| (url.trim().to_owned(), vec![one.origin.clone()]));
+                etcd.put("endpoints", Value::List(items.collect()), &[]);
+            }
+            ("vip_renewdeadline" | "vip_retryperiod" | "vip_leasename" | "vip_leaderelection" | "cp_namespace" | "svc_namespace" | "vip_leaseannotations" | "svc_leasename" | "k8s_config_file" | "vip_startleader" | "kubernetes_addr", _) => notes.needless(&one.origin, said, "the hosts agree through etcd, by sessions that turnip renews itself"),
+            ("vip_arp", _) if is_on => notes.needless(&one.origin, said, "a VIP is announced by ARP wherever its interface has neighbours"),
+            ("cp_enable" | "cp_detect", _) => notes.needless(&one.origin, said, "the [[vip]] is the control plane's address"),
+            ("vip_loglevel", _) => notes.needless(&one.origin, said, "see log_level"),
+            (name, _) if name.starts_with("bgp_") || name.starts_with("mpbgp_") || name.starts_with("zebra_") => {
+                let said = if name.contains("pass") || name == "bgp_peers" { format!("{name} (hidden)") } else { said };
+                match one.value == "false" {
+                    true => notes.needless(&one.origin, said, "there is no BGP in turnip"),
+                    false => notes.lost(&one.origin, said, "BGP is your routing daemon's: have bird or FRR announce the VIP, on lo as a /32, see the README"),
+                }
+            }
+            _ if one.value == "false" || one.value.is_empty() => notes.needless(&one.origin, said, "it is off"),
+            (name, _) if name.starts_with("svc_") || name == "vip_servicesinterface" => notes.lost(&one.origin, said, "addresses of Services of the type LoadBalancer are not turnip's; leave them to kube-vip with cp_enable=false, or to MetalLB"),
+            (name, _) if name.starts_with("lb_") => notes.lost(&one.origin, said, "load balancing is not turnip's: the host that has the address answers by itself"),
+            ("vip_ddns" | "dns_mode", _) => notes.lost(&one.origin, said, "turnip asks no DNS for a VIP; write its address"),
+            _ => notes.lost(&one.origin, said, "turnip has no such thing; see the documentation of kube-vip for what it does, and whether you need it"),
+        }
+    }
+    if !etcd.entries.is_empty() {
+        document.tables.insert(0, etcd);
+    }
+}
+
+fn put(document: &mut Document, key: &str, value: String, from: &[Origin]) {
+    if document.top.iter().all(|entry| entry.key != key) {
+        document.top.push(Entry::new(key, Value::Text(value), from));
+    }
+}
+
+/// The control plane's address.
+fn vip<'a>(
+    find: &impl Fn(&str) -> Option<&'a Variable>,
+    document: &mut Document,
+    used: &mut BTreeSet<usize>,
+    notes: &mut Notes,
+) -> Option<Table> {
+    let address = find("address").or(find("vip_address"))?;
+    let mask = find("vip_subnet").or(find("vip_cidr"));
+    let mut items = Vec::new();
+    for text in address.value.split(',').map(str::trim) {
+        let bits = |v4: bool| {
+            let all: Vec<&str> =
+                mask.map_or("", |mask| mask.value.as_str()).split(',').map(str::trim).collect();
+            let text = if v4 {
+                all.first()
+            } else {
+                all.get(1).or(all.first().filter(|one| all.len() == 1 && one.contains("128")))
+            };
+            text.copied()
+                .filter(|text| !text.is_empty())
+                .unwrap_or(if v4 { "32" } else { "128" })
+                .to_owned()
+        };
+        let net = match text.contains('/') {
+            true => values::host_address(text),
+            false => values::ip(text)
+                .and_then(|ip| values::usable(ip, values::prefix_len(ip, &bits(ip.is_ipv4()))?)),
+        };
+        match net {
+            Ok(net) => items.push((net.to_string(), vec![address.origin.clone()])),
+            Err(what) => {
+                notes.lost(
+                    &address.origin,
+                    format!("{} = {text}", address.name),
+                    format!("{what}; turnip asks no DNS for a VIP"),
+                );
+                used.insert(address.origin.id);
+            }
+        }
+    }
+    if items.is_empty() {
+        return None;
+    }
+    used.insert(address.origin.id);
+    let mut table = Table::new("[[vip]]", name("kube-api"));
+    table.put("name", Value::Text("kube-api".into()), &[address.origin.clone()]);
+    let masks: Vec<Origin> = mask.iter().map(|mask| mask.origin.clone()).collect();
+    used.extend(masks.iter().map(|mask| mask.id));
+    table.put("addresses", Value::List(items), &masks);
+    match find("vip_interface") {
+        Some(link) => {
+            used.insert(link.origin.id);
+            table.put("interface", Value::Text(link.value.clone()), &[link.origin.clone()]);
+        }
+        None => {
+            notes.lost(&address.origin, "vip_interface", "not given, for which kube-vip takes that of the default route: eth0 is in the output, write the right one");
+            table.put_because("interface", Value::Text("eth0".into()), "to be looked at");
+        }
+    }
+    table.put_because(
+        "policy",
+        Value::Text("priority".into()),
+        "with the same priority everywhere",
+    );
+    table.put_because("preempt", Value::Bool(false), "who has it keeps it, as in kube-vip");
+    if let Some(port) =
+        find("port").filter(|port| port.value.parse::<u16>().is_ok_and(|port| port > 0))
+    {
+        used.insert(port.origin.id);
+        let mut check = Table::new("[[check]]", "api-server");
+        check.put("name", Value::Text("api-server".into()), &[port.origin.clone()]);
+        check.put("tcp", Value::Text(format!("127.0.0.1:{}", port.value)), &[port.origin.clone()]);
+        document.tables.push(check);
+        table.put("checks", Value::Words(vec!["api-server".into()]), &[port.origin.clone()]);
+    }
+    Some(table)
+}

@@ -1,0 +1,260 @@
+//! vip-manager: its YAML, or its variables, one a line.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::document::{Document, Table, Value};
+use super::note::Notes;
+use super::origin::{Origin, Place};
+use super::{Failure, Imported, heading, name, read, shown, yaml};
+use crate::config::values;
+
+/// A setting, by vip-manager's newest name for it.
+struct Setting {
+    key: String,
+    value: String,
+    origin: Origin,
+}
+
+/// Translates one host's settings a file.
+///
+/// # Errors
+/// When a file cannot be read, or is neither YAML nor variables.
+pub fn import(files: &[PathBuf]) -> Result<Imported, Failure> {
+    let mut hosts = Vec::new();
+    for path in files {
+        let settings = settings(path)?;
+        let (document, notes) = translate(&settings);
+        hosts.push((shown(path).to_string(), document, notes));
+    }
+    Ok(Imported::of(&heading("vip-manager", files), hosts))
+}
+
+fn settings(path: &Path) -> Result<Vec<Setting>, Failure> {
+    let text = read(path)?;
+    let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#'));
+    let is_variables = lines().any(|(_, line)| {
+        line.trim_start().trim_start_matches("export ").starts_with("VIP_") || line.contains("--")
+    });
+    let mut all = Vec::new();
+    if !is_variables {
+        for document in yaml::documents(path, &mut 0)? {
+            let yaml::Value::Map(pairs) = &document.value else {
+                let what = "not a mapping; write settings as in `ip: 10.0.0.5`";
+                return Err(Failure::at(&document.origin.place, what));
+            };
+            for (key, node) in pairs {
+                node.each(key, &mut |inner, one| {
+                    let key = current(if inner.is_empty() { key } else { inner });
+                    let value = one.text().unwrap_or_default().to_owned();
+                    all.push(Setting { key, value, origin: one.origin.clone() });
+                });
+            }
+        }
+        return Ok(all);
+    }
+    let file = shown(path);
+    for (at, line) in lines() {
+        for word in super::keepalived::words(line) {
+            let place = Place { file: Arc::clone(&file), line: at + 1, column: 1 };
+            let origin = Origin { place, with: Vec::new(), id: all.len() };
+            let (key, value) = word.split_once('=').unwrap_or((&word, ""));
+            let key = current(key.trim_start_matches("VIP_").trim_start_matches('-'));
+            all.push(Setting { key, value: value.to_owned(), origin });
+        }
+    }
+    Ok(all)
+}
+
+/// The newest name of a setting.
+fn current(key: &str) -> String {
+    let key = key.to_lowercase().replace('_', "-");
+    let newest = match key.as_str() {
+        "mask" => "netmask",
+        "iface" => "interface",
+        "key" => "trigger-key",
+        "nodename" | "host" => "trigger-value",
+        "type" | "endpoint-type" => "dcs-type",
+        "endpoint" | "endpoints" => "dcs-endpoints",
+        "hostingtype" | "hosting-type" => "manager-type",
+        "etcd-trusted-ca-file" => "etcd-ca-file",
+        other => other,
+    };
+    newest.to_owned()
+}
+
+fn translate(settings: &[Setting]) -> (Document, Notes) {
+    let (mut document, mut notes) = (Document::default(), Notes::default());
+    let find = |key: &str| settings.iter().rev().find(|one| one.key == key);
+    let kind = find("dcs-type").map_or("etcd", |one| one.value.as_str());
+    let is_patroni = kind == "patroni";
+    let mut etcd = Table::new("[etcd]", "");
+    let mut check = Table::new("[[check]]", "leader");
+    let mut vip = Table::new("[[vip]]", "");
+    address(&find, &mut vip, &mut notes);
+    endpoints(settings, kind, &mut etcd, &mut notes);
+    if is_patroni {
+        patroni(&find, &mut check, &mut vip);
+    } else if kind.starts_with("etcd") {
+        follow(&find, &mut vip, &mut notes);
+    }
+    let is_https =
+        etcd.entry("endpoints").is_none_or(|entry| !entry.value.to_toml().contains("http://"));
+    for one in settings {
+        let from = [one.origin.clone()];
+        let mut file = |key: &str| etcd.put(key, Value::Text(one.value.clone()), &from);
+        let secret = format!("{} (hidden)", one.key);
+        let said = format!("{}: {}", one.key, one.value);
+        match one.key.as_str() {
+            "etcd-ca-file" | "etcd-cert-file" | "etcd-key-file" if !is_https => notes.lost(&one.origin, said, "of no use with http://; write the endpoints as https://"),
+            "etcd-ca-file" => file("ca"),
+            "etcd-cert-file" => file("cert"),
+            "etcd-key-file" => file("key"),
+            "etcd-user" if !one.value.is_empty() => notes.lost(&one.origin, said, "write user = and password_file = under [etcd]; the password stands in a file of its own"),
+            "etcd-password" => notes.lost(&one.origin, secret, "write it to a file of its own, and name that as password_file under [etcd], beside user"),
+            "consul-token" if kind == "consul" => notes.lost(&one.origin, secret, "turnip does not go by consul; run an etcd, or follow Patroni by its REST API: dcs-type: patroni"),
+            "consul-token" => notes.needless(&one.origin, secret, "it is for consul"),
+            "dcs-type" if kind == "consul" => notes.lost(&one.origin, said, "turnip does not go by consul; run an etcd, or follow Patroni by its REST API: dcs-type: patroni"),
+            "dcs-type" => notes.needless(&one.origin, said, "the VIP's policy or check says so"),
+            "interval" if is_patroni => {}
+            "interval" => notes.needless(&one.origin, said, "etcd tells of each change at once"),
+            "retry-num" | "retry-after" => notes.needless(&one.origin, said, "turnip announces at once, after 1 s and 3 s, and then every announce_every"),
+            "manager-type" if one.value == "basic" => notes.needless(&one.origin, said, "it is the only way that turnip has"),
+            "manager-type" => notes.lost(&one.origin, said, "turnip calls no provider's interface; have an after_assume hook do it"),
+            "verbose" => notes.needless(&one.origin, said, "see log_level"),
+            _ => {}
+        }
+    }
+    if check.entry("http").is_some() {
+        document.tables.push(check);
+    }
+    if !etcd.entries.is_empty() {
+        document.tables.push(etcd);
+    }
+    if vip.entry("address").is_some()
+        && (vip.entry("policy").is_some() || vip.entry("checks").is_some())
+    {
+        document.tables.push(vip);
+    }
+    let mut told = document.ids();
+    told.extend(notes.ids());
+    for one in settings.iter().filter(|one| !told.contains(&one.origin.id)) {
+        let value = if one.key.contains("pass") || one.key.contains("token") {
+            "(hidden)"
+        } else {
+            &one.value
+        };
+        notes.lost(
+            &one.origin,
+            format!("{}: {value}", one.key),
+            "nothing in the output goes by it; look at it by hand",
+        );
+    }
+    (document, notes)
+}
+
+fn address<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, vip: &mut Table, notes: &mut Notes) {
+    let (Some(ip), Some(interface)) = (find("ip"), find("interface")) else { return };
+    vip.key = name(&ip.value);
+    vip.put("name", Value::Text(vip.key.clone()), &[ip.origin.clone()]);
+    let mut from = vec![ip.origin.clone()];
+    let mask = find("netmask").filter(|mask| !mask.value.is_empty() && mask.value != "-1");
+    from.extend(find("netmask").map(|mask| mask.origin.clone()));
+    let parsed = values::ip(&ip.value).and_then(|ip| {
+        let all = if ip.is_ipv4() { "32" } else { "128" };
+        values::usable(ip, values::prefix_len(ip, mask.map_or(all, |mask| mask.value.as_str()))?)
+    });
+    match parsed {
+        Ok(net) => vip.put("address", Value::Text(net.to_string()), &from),
+        Err(what) => notes.lost(&ip.origin, format!("ip: {}", ip.value), what),
+    }
+    vip.put("interface", Value::Text(interface.value.clone()), &[interface.origin.clone()]);
+}
+
+fn follow<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, vip: &mut Table, notes: &mut Notes) {
+    let Some(key) = find("trigger-key") else { return };
+    let mut from = vec![key.origin.clone()];
+    let mut pairs = vec![("key", Value::Text(key.value.clone()))];
+    match find("trigger-value").filter(|one| !one.value.is_empty()) {
+        Some(value) => {
+            from.push(value.origin.clone());
+            pairs.push(("value", Value::Text(value.value.clone())));
+        }
+        None => notes.lost(&key.origin, "trigger-value", "not given, for which vip-manager takes the hostname; write it as value = in `follow`, on each host its own"),
+    }
+    vip.put_because(
+        "policy",
+        Value::Text("follow".into()),
+        "the host has the VIP whose value stands under the key",
+    );
+    vip.put("follow", Value::Inline(pairs), &from);
+}
+
+fn patroni<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, check: &mut Table, vip: &mut Table) {
+    let endpoint = find("dcs-endpoints");
+    let base = endpoint
+        .map_or("http://127.0.0.1:8008", |one| one.value.split(',').next().unwrap_or_default());
+    let key = find("trigger-key");
+    let path = key.map_or("/leader", |one| one.value.as_str());
+    let from: Vec<Origin> = endpoint.iter().chain(&key).map(|one| one.origin.clone()).collect();
+    check.put_because("name", Value::Text("leader".into()), "Patroni's own word");
+    let url = format!("{}/{}", base.trim().trim_end_matches('/'), path.trim_start_matches('/'));
+    check.put("http", Value::Text(url), &from);
+    if let Some((status, value)) =
+        find("trigger-value").and_then(|one| Some((one.value.parse::<i64>().ok()?, one)))
+    {
+        check.put("status", Value::Number(status), &[value.origin.clone()]);
+    }
+    if let Some((interval, one)) =
+        find("interval").and_then(|one| Some((one.value.parse::<u64>().ok()?, one)))
+    {
+        check.put(
+            "interval",
+            Value::Text(format!("{}ms", interval.max(100))),
+            &[one.origin.clone()],
+        );
+    }
+    check.put_because("rise", Value::Number(1), "as vip-manager has it");
+    check.put_because("fall", Value::Number(1), "as vip-manager has it");
+    vip.put_because(
+        "checks",
+        Value::Words(vec!["leader".into()]),
+        "the host has the VIP that leads",
+    );
+    vip.put_because(
+        "last_resort",
+        Value::Text("release".into()),
+        "while nobody leads nobody has the address",
+    );
+}
+
+fn endpoints(settings: &[Setting], kind: &str, etcd: &mut Table, notes: &mut Notes) {
+    if !kind.starts_with("etcd") {
+        return;
+    }
+    let mut items: Vec<(String, Vec<Origin>)> = Vec::new();
+    for one in settings.iter().filter(|one| one.key == "dcs-endpoints") {
+        for url in one.value.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+            let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+            if url.contains('@') {
+                notes.lost(
+                    &one.origin,
+                    "dcs-endpoints (hidden)",
+                    "a user in the URL; write user and password_file under [etcd]",
+                );
+            } else if !items.iter().any(|(other, _)| *other == url) {
+                items.push((url, vec![one.origin.clone()]));
+            }
+        }
+    }
+    let secure = items.iter().filter(|(url, _)| url.starts_with("https")).count();
+    if secure != 0 && secure != items.len() {
+        for (url, from) in items.iter().filter(|(url, _)| !url.starts_with("https")) {
+            from.iter().for_each(|origin| notes.lost(origin, url, "http:// beside https://, which turnip refuses: the endpoints with TLS are in the output; have this one speak TLS too, or leave it out"));
+        }
+        items.retain(|(url, _)| url.starts_with("https"));
+    }
+    if !items.is_empty() {
+        etcd.put("endpoints", Value::List(items), &[]);
+    }
+}
