@@ -273,7 +273,7 @@ impl Config {
                 if existing.iter().any(|interface| **interface == **name) {
                     continue;
                 }
-                let near = values::nearest(name, existing.iter().map(String::as_str));
+                let near = nearest(name, existing.iter().map(String::as_str));
                 let hint = match near {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => format!("there are {}.", existing.join(", ")),
