@@ -24,6 +24,7 @@ mod record;
 mod rng;
 mod run;
 mod scenario;
+pub mod script;
 mod shrink;
 mod swarm;
 #[cfg(test)]

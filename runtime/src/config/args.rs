@@ -223,6 +223,11 @@ impl Sources {
         sources
     }
 
+    /// One file, and nothing else.
+    pub fn of_file(file: PathBuf) -> Self {
+        Sources { file: Some(file), ..Sources::default() }
+    }
+
     /// What a daemon with these arguments and variables is given, whatever the variables of this process are.
     ///
     /// # Errors

@@ -49,16 +49,17 @@ pub use etcd::{ENDPOINT_DEFAULT, is_loopback};
 pub use growth::{Compact, Growth};
 pub use hooks::HookCommands;
 pub use peers::{Listen, Peers};
-pub use problem::{Place, Problem, Problems};
-pub use values::{duration, interface as interface_name, usable as usable_address};
+pub use problem::{Collector, Place, Problem, Problems};
+pub use section::{Given, Section, Value};
+pub use values::{
+    duration, interface as interface_name, nearest, percent_ppm, usable as usable_address,
+};
 pub use vips::Vip;
 
 use crate::checks::Check;
 use crate::etcd::EtcdSettings;
 use crate::hooks::Commands;
 use crate::kernel::{AnnounceOn, CompanionsOf, VirtualLink, Wanted};
-use problem::Collector;
-use section::{Given, Section, Value};
 
 const WEIGHT_DEFAULT: u32 = 100;
 
@@ -159,6 +160,16 @@ impl Config {
         let mut problems = Collector::default();
         let config = Loader::open(sources, &mut problems).node(sources, &mut problems);
         problems.finish(config)
+    }
+
+    /// Reads what a file of another kind says of turnip: all that `tables` still has, but how etcd is
+    /// reached, which is the default.
+    pub fn of_tables(mut tables: Section, problems: &mut Collector) -> Option<Self> {
+        let peers = table(&mut tables, "peers", "peers.", problems);
+        let etcd = Section::empty("etcd.");
+        let growth = Growth::default();
+        let loader = Loader { file: None, whole: true, top: tables, etcd, growth, peers };
+        loader.node(&Sources::default(), problems)
     }
 
     /// What the core is given. `process` is drawn at random, for this process alone.
@@ -265,7 +276,7 @@ impl Config {
                 if existing.iter().any(|interface| **interface == **name) {
                     continue;
                 }
-                let near = values::nearest(name, existing.iter().map(String::as_str));
+                let near = nearest(name, existing.iter().map(String::as_str));
                 let hint = match near {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => format!("there are {}.", existing.join(", ")),

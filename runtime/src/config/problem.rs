@@ -122,19 +122,29 @@ impl std::error::Error for Problems {}
 
 /// Collects errors while a configuration is read, so that all of them come at once.
 #[derive(Default, Debug)]
-pub(super) struct Collector(Vec<Problem>);
+pub struct Collector(Vec<Problem>);
 
 impl Collector {
-    pub(super) fn add(&mut self, problem: Problem) {
+    /// One more.
+    pub fn add(&mut self, problem: Problem) {
         self.0.push(problem);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// All of another file.
+    pub fn add_all(&mut self, problems: Problems) {
+        self.0.extend(problems.0);
+    }
+
+    /// Whether nothing was wrong so far.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// `value` if nothing was wrong. It is absent only when something was.
-    pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
+    ///
+    /// # Errors
+    /// All that was wrong.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
         match value {
             Some(value) if self.0.is_empty() => Ok(value),
             _ => {

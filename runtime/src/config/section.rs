@@ -13,18 +13,25 @@ use super::values::nearest;
 
 /// A value that somebody gave.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) place: Place,
-    pub(super) value: Value,
+pub struct Given {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub value: Value,
 }
 
 /// A value before it is known what it should be.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub enum Value {
+    /// A text.
     Text(String),
+    /// A whole number.
     Integer(i64),
+    /// True or false.
     Boolean(bool),
+    /// A list.
     List(Vec<Given>),
+    /// A table.
     Table(Section),
     /// Of a type that no key has; as it reads in an error.
     Other(&'static str),
@@ -32,12 +39,12 @@ pub(super) enum Value {
 
 impl Given {
     /// What a flag or a variable says: always text.
-    pub(super) fn text(place: Place, text: String) -> Self {
+    pub fn text(place: Place, text: String) -> Self {
         Given { place, value: Value::Text(text) }
     }
 
     /// As it reads in an error.
-    pub(super) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         match &self.value {
             Value::Text(text) => format!("{text:?}"),
             Value::Integer(number) => number.to_string(),
@@ -51,14 +58,22 @@ impl Given {
         }
     }
 
-    pub(super) fn as_text(&self) -> Result<&str, String> {
+    /// The text that it is.
+    ///
+    /// # Errors
+    /// What would be right, when it is none; so for the following.
+    pub fn as_text(&self) -> Result<&str, String> {
         match &self.value {
             Value::Text(text) => Ok(text),
             _ => Err("not a text; write it in quotation marks".into()),
         }
     }
 
-    pub(super) fn as_number(&self) -> Result<u32, String> {
+    /// The whole number that it is.
+    ///
+    /// # Errors
+    /// When it is none that fits.
+    pub fn as_number(&self) -> Result<u32, String> {
         let number = match &self.value {
             Value::Integer(number) => Some(*number),
             Value::Text(text) if !self.in_file() => text.trim().parse().ok(),
@@ -69,7 +84,11 @@ impl Given {
             .ok_or_else(|| format!("not a whole number from 0 to {}", u32::MAX))
     }
 
-    pub(super) fn as_bool(&self) -> Result<bool, String> {
+    /// The boolean that it is.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn as_bool(&self) -> Result<bool, String> {
         match &self.value {
             Value::Boolean(boolean) => Ok(*boolean),
             _ => Err("neither true nor false (without quotation marks)".into()),
@@ -77,7 +96,10 @@ impl Given {
     }
 
     /// A list in the file; separated by commas elsewhere.
-    pub(super) fn as_list(&self) -> Result<Vec<Given>, String> {
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn as_list(&self) -> Result<Vec<Given>, String> {
         match &self.value {
             Value::List(items) => Ok(items.clone()),
             Value::Text(text) if !self.in_file() => Ok(text
@@ -97,23 +119,23 @@ impl Given {
 
 /// A table.
 #[derive(Clone, Debug)]
-pub(super) struct Section {
+pub struct Section {
     /// What its keys are called in errors: `etcd.` or nothing.
     prefix: &'static str,
     /// Where it begins.
-    pub(super) place: Place,
+    pub place: Place,
     given: BTreeMap<String, (Place, Given)>,
     asked: Vec<&'static str>,
 }
 
 impl Section {
     /// A table that nobody wrote.
-    pub(super) fn empty(prefix: &'static str) -> Self {
+    pub fn empty(prefix: &'static str) -> Self {
         Section { prefix, place: Place::Default, given: BTreeMap::new(), asked: Vec::new() }
     }
 
     /// The tables of the file's `text`. What TOML itself refuses is a problem.
-    pub(super) fn parse(path: &Path, text: &str, problems: &mut Collector) -> Self {
+    pub fn parse(path: &Path, text: &str, problems: &mut Collector) -> Self {
         let reader = Reader::new(path, text);
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
@@ -124,39 +146,58 @@ impl Section {
         reader.section(table.span(), table.get_ref())
     }
 
-    pub(super) fn with_prefix(mut self, prefix: &'static str) -> Self {
+    /// As this, with keys that are called otherwise in errors.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: &'static str) -> Self {
         self.prefix = prefix;
         self
     }
 
     /// Takes the place of what the file says.
-    pub(super) fn override_with(&mut self, key: &str, given: Given) {
+    pub fn override_with(&mut self, key: &str, given: Given) {
         self.given.insert(key.to_owned(), (given.place.clone(), given));
     }
 
     /// Where `key` was given, if it was.
-    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+    pub fn place_of(&self, key: &str) -> Option<Place> {
         self.given.get(key).map(|(_, given)| given.place.clone())
     }
 
+    /// The keys that are given and were not taken yet.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.given.keys().map(String::as_str)
+    }
+
     /// The value of `key`, if given.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Given> {
+    pub fn take(&mut self, key: &'static str) -> Option<Given> {
         self.asked.push(key);
         self.given.remove(key).map(|(_, given)| given)
     }
 
+    /// The table of `key`, if one is given.
+    pub fn take_table(&mut self, key: &str) -> Option<Section> {
+        match self.given.get(key) {
+            Some((_, Given { value: Value::Table(_), .. })) => {}
+            _ => return None,
+        }
+        match self.given.remove(key)?.1.value {
+            Value::Table(section) => Some(section),
+            _ => None,
+        }
+    }
+
     /// Whether `key` is given.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.given.contains_key(key)
     }
 
     /// The text of `key`, if it is given and one.
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
+    pub fn text(&self, key: &str) -> Option<&str> {
         self.given.get(key)?.1.as_text().ok()
     }
 
     /// The value of `key`, if given and `parse` accepts it.
-    pub(super) fn read<T>(
+    pub fn read<T>(
         &mut self,
         key: &'static str,
         problems: &mut Collector,
@@ -173,7 +214,7 @@ impl Section {
     }
 
     /// Says that `given` is not right for `key`.
-    pub(super) fn refuse(
+    pub fn refuse(
         &self,
         key: &str,
         given: &Given,
@@ -185,14 +226,14 @@ impl Section {
     }
 
     /// Says that `key` is missing.
-    pub(super) fn lacks(&self, key: &str, what: &str, problems: &mut Collector) {
+    pub fn lacks(&self, key: &str, what: &str, problems: &mut Collector) {
         let key = format!("{}{key}", self.prefix);
         problems.add(Problem::new(self.place.clone(), key, None, format!("missing; {what}")));
     }
 
     /// Whatever was given and never asked for is unknown. Its value is not shown: it may be a
     /// password under a misspelt key.
-    pub(super) fn finish(self, problems: &mut Collector) {
+    pub fn finish(self, problems: &mut Collector) {
         for (key, (place, _)) in self.given {
             let what = match nearest(&key, self.asked.iter().copied()) {
                 Some(known) => format!("unknown key; did you mean {known:?}?"),
