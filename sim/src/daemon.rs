@@ -48,8 +48,9 @@ pub async fn run(world: Rc<World>, host: usize) {
     let inner = &mut *world.inner();
     let env = &mut inner.env;
     env.trace(|| format!("host {host}: daemon ends: {exit:?}"));
-    if matches!(exit, Ok(Exit::Left)) {
-        // The next process kills what runs of hooks, and runs what is owed.
+    if matches!(exit, Ok(Exit::Left) | Err(_)) {
+        // The next process kills what runs of hooks, and runs what is owed. One that did not begin has not looked at
+        // what a killed one left running.
         return inner.daemon_left(host, RESTART_AFTER);
     }
     if let Ok(Exit::Refused(why)) = exit {
