@@ -1,5 +1,6 @@
 //! What a node asks of the world.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -21,10 +22,13 @@ pub struct OpId(pub u64);
 /// Something to be done outside. Answers come back through the node's `handle_*`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
-    /// Read all keys under `prefix`, then follow what changes. Takes the place of an earlier one.
+    /// Read all keys under `prefix`, then follow what changes; and beside it each of `keys`. Takes the
+    /// place of an earlier one.
     Follow {
         /// What to follow.
         prefix: String,
+        /// Keys of other programs.
+        keys: BTreeSet<String>,
         /// Whether the endpoint in use is in doubt and another one should be asked.
         elsewhere: bool,
     },

@@ -117,7 +117,7 @@ impl VipAddress {
 }
 
 /// Who should own a VIP.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Policy {
     /// The host whose etcd member is the raft leader.
     Leader,
@@ -130,15 +130,70 @@ pub enum Policy {
         /// Whether a host with a higher one takes the VIP from one that holds it.
         preempt: bool,
     },
+    /// The host that a key names which is another program's, in the same etcd (rule 13).
+    Follow(Follow),
+}
+
+/// Which key says where a VIP is (rule 13).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Follow {
+    /// The whole key.
+    pub key: String,
+    /// What it says when it names this host.
+    pub value: String,
+    /// Where that stands in a value that is JSON, as a JSON pointer (RFC 6901); none where the whole value
+    /// is the name.
+    pub pointer: Option<String>,
+    /// What becomes of the VIP while the key names nobody.
+    pub absent: Absent,
+    /// The key names nobody when it has not been written for so long.
+    pub unchanged: Option<Duration>,
+}
+
+impl Follow {
+    /// What of the store is read, and how.
+    pub(crate) fn reads(&self) -> (&str, Option<&str>) {
+        (&self.key, self.pointer.as_deref())
+    }
+}
+
+/// What becomes of a VIP whose key names nobody: it is absent, cannot be read, or has not been written for
+/// too long.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Absent {
+    /// Nobody has it.
+    #[default]
+    Nobody,
+    /// Whoever has it keeps it, and nobody else takes it.
+    Last,
+}
+
+impl Absent {
+    /// Its word in configuration files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Absent::Nobody => "nobody",
+            Absent::Last => "last",
+        }
+    }
 }
 
 impl Policy {
     /// Its name in configuration files.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Policy::Leader => "leader",
             Policy::Spread => "spread",
             Policy::Priority { .. } => "priority",
+            Policy::Follow(_) => "follow",
+        }
+    }
+
+    /// Which key it follows.
+    pub fn follow(&self) -> Option<&Follow> {
+        match self {
+            Policy::Follow(follow) => Some(follow),
+            _ => None,
         }
     }
 }
@@ -167,11 +222,19 @@ impl VipConfig {
     }
 
     /// What must be the same on two hosts for one to hand the VIP to the other: its addresses and
-    /// its policy, not the interfaces, not the priority, and not how it is announced.
+    /// its policy, not the interfaces, not the priority, not by which name a key names it, and not how it
+    /// is announced.
     pub fn digest(&self) -> String {
         let mut text = format!("{} {}", self.name, self.policy.as_str());
-        if let Policy::Priority { preempt, .. } = self.policy {
-            text += &format!(" preempt={preempt}");
+        match &self.policy {
+            Policy::Leader | Policy::Spread => {}
+            Policy::Priority { preempt, .. } => text += &format!(" preempt={preempt}"),
+            Policy::Follow(Follow { key, value: _, pointer, absent, unchanged }) => {
+                let at = pointer.as_deref().unwrap_or_default();
+                let unchanged_ms = unchanged.map_or(0, |after| after.as_millis());
+                let absent = absent.as_str();
+                text += &format!(" {key}\0{at}\0absent={absent} unchanged_ms={unchanged_ms}");
+            }
         }
         for address in &self.addresses {
             text += &format!(" {}", address.net);

@@ -65,7 +65,7 @@ pub use adapter::Adapter;
 pub use causes::Causes;
 pub use check::{Attempt, CheckConfig, CheckState, Initial, LastResort};
 pub use compaction::Compaction;
-pub use config::{HeartbeatConfig, NodeConfig, Policy, VipAddress, VipConfig};
+pub use config::{Absent, Follow, HeartbeatConfig, NodeConfig, Policy, VipAddress, VipConfig};
 pub use heartbeat::{Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys};
 pub use history::{HISTORY_SLOTS, HistoryRecord, Transition, Why};
 pub use hook::{Hook, HookAction, HookConfig, HookEnd, HookId, HookRun, Hooks, Owed, OwedStage};
@@ -82,8 +82,8 @@ pub use node::{CheckStanding, Node, NodeStanding, VipStanding, transitions_in_ma
 pub use report::{Level, NO_NEWS, Report};
 pub use silenced::Silenced;
 pub use store::{
-    Compare, Event, Events, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op, Snapshot,
-    StoreError, Txn, TxnResponse, Update,
+    Compare, Event, Events, ForeignKey, Header, KeyValue, MemberStatus, OPS_PER_TXN_MAX, Op,
+    Snapshot, StoreError, Txn, TxnResponse, Update,
 };
 pub use time::Instant;
 pub use transition::{Arrival, Departure};

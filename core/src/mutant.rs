@@ -255,6 +255,10 @@ mutants! {
     NothingOwed: "rule 12.9",
     /// What an earlier process owed is not run.
     OwedForgotten: "rule 12.9",
+    /// A VIP goes wherever it may, whatever the key says that it follows.
+    FollowedIgnored: "rule 13.1",
+    /// A VIP stays where its key named it last for as long as the store is away.
+    FollowedWhileAway: "rule 13.6",
     /// Another configuration takes the place of what is still on an interface.
     RedefinedWhileHeld: "rule 14.2, interleaving 22",
     /// What is new in the configuration is assumed before all that was published earlier is known.

@@ -7,9 +7,8 @@ use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::config::Policy;
 use crate::name::{NodeName, Revision, VipName};
-use crate::records::{MemberRecord, NodeRecord};
+use crate::records::{MemberRecord, NodeRecord, SharedPolicy};
 
 /// Where an operator wants a VIP.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -166,7 +165,7 @@ pub fn candidate(
 /// last attempt failed comes after all others, and before these the nodes whose checks fail: of them the
 /// owner is the most wanted, so that nobody gives up what fails for what fails as well (rule 11.4).
 pub fn rank(
-    policy: Policy,
+    policy: SharedPolicy,
     vip: &VipName,
     candidates: &[Candidate],
     owner: Option<&NodeName>,
@@ -180,16 +179,17 @@ pub fn rank(
         score(vip, &candidate.name, of_vip.filter(|_| by_vip).unwrap_or(of_node))
     };
     match policy {
-        Policy::Leader => {
+        SharedPolicy::Leader => {
             // Rendezvous hashing breaks the tie among those that do not lead, so that VIPs whose
             // leader died do not all go to the same survivor.
             ranked.sort_by_key(|c| {
                 (Reverse(c.leads_term), Reverse(owns(c)), Reverse(score(vip, c)), c.name.clone())
             });
         }
-        Policy::Spread => ranked.sort_by_key(|c| (Reverse(score(vip, c)), c.name.clone())),
-        Policy::Priority { preempt, .. } => ranked.sort_by_key(|c| {
-            (Reverse(!preempt && owns(c)), Reverse(c.priority), Reverse(owns(c)), c.name.clone())
+        SharedPolicy::Spread => ranked.sort_by_key(|c| (Reverse(score(vip, c)), c.name.clone())),
+        SharedPolicy::Priority | SharedPolicy::PriorityNoPreempt => ranked.sort_by_key(|c| {
+            let stays = policy == SharedPolicy::PriorityNoPreempt && owns(c);
+            (Reverse(stays), Reverse(c.priority), Reverse(owns(c)), c.name.clone())
         }),
     }
     ranked.sort_by_key(|c| {
@@ -217,7 +217,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::{VipAddress, VipConfig};
+    use crate::config::{Policy, VipAddress, VipConfig};
     use crate::records::VipOffer;
 
     fn node(name: &str) -> Candidate {
@@ -232,7 +232,12 @@ mod tests {
         }
     }
 
-    fn first(policy: Policy, vip: &str, candidates: &[Candidate], owner: Option<&str>) -> String {
+    fn first(
+        policy: SharedPolicy,
+        vip: &str,
+        candidates: &[Candidate],
+        owner: Option<&str>,
+    ) -> String {
         let owner = owner.map(|name| name.parse().unwrap());
         rank(policy, &vip.parse().unwrap(), candidates, owner.as_ref(), None)[0].to_string()
     }
@@ -240,7 +245,7 @@ mod tests {
     fn spread(candidates: &[Candidate]) -> BTreeMap<String, String> {
         (0..3_000)
             .map(|i| format!("vip{i}"))
-            .map(|vip| (vip.clone(), first(Policy::Spread, &vip, candidates, None)))
+            .map(|vip| (vip.clone(), first(SharedPolicy::Spread, &vip, candidates, None)))
             .collect()
     }
 
@@ -319,7 +324,7 @@ mod tests {
     #[test]
     fn who_fails_its_checks_comes_after_all_that_are_well_and_of_these_the_owner_comes_first() {
         let mut candidates = vec![node("a"), node("b"), node("c")];
-        let policy = Policy::Priority { priority: 0, preempt: true };
+        let policy = SharedPolicy::Priority;
         (candidates[0].priority, candidates[1].priority) = (20, 10);
         candidates[0].unwell = Some("refused".into());
         assert_eq!(first(policy, "v", &candidates, Some("a")), "b");
@@ -344,17 +349,20 @@ mod tests {
     #[test]
     fn leader_prefers_the_highest_term_and_without_any_the_owner() {
         let mut candidates = vec![node("a"), node("b"), node("c")];
-        assert_eq!(first(Policy::Leader, "v", &candidates, Some("b")), "b");
+        assert_eq!(first(SharedPolicy::Leader, "v", &candidates, Some("b")), "b");
         candidates[0].leads_term = Some(4);
         candidates[2].leads_term = Some(5);
-        assert_eq!(first(Policy::Leader, "v", &candidates, Some("b")), "c");
+        assert_eq!(first(SharedPolicy::Leader, "v", &candidates, Some("b")), "c");
     }
 
     #[test]
     fn priority_prefers_the_highest_and_leaves_a_vip_where_it_is_without_preempt() {
         let mut candidates = vec![node("a"), node("b")];
         candidates[1].priority = 10;
-        let policy = |preempt| Policy::Priority { priority: 0, preempt };
+        let policy = |preempt| match preempt {
+            true => SharedPolicy::Priority,
+            false => SharedPolicy::PriorityNoPreempt,
+        };
         assert_eq!(first(policy(true), "v", &candidates, Some("a")), "b");
         assert_eq!(first(policy(false), "v", &candidates, Some("a")), "a");
         assert_eq!(first(policy(false), "v", &candidates, None), "b");
@@ -363,7 +371,7 @@ mod tests {
     #[test]
     fn equal_priorities_do_not_move_a_vip() {
         let candidates = vec![node("a"), node("b")];
-        let policy = Policy::Priority { priority: 0, preempt: true };
+        let policy = SharedPolicy::Priority;
         assert_eq!(first(policy, "v", &candidates, Some("b")), "b");
     }
 
@@ -371,13 +379,13 @@ mod tests {
     fn a_pin_beats_the_policy_and_one_to_no_candidate_is_ignored() {
         let candidates = vec![node("a"), node("b"), node("c")];
         let vip = "v".parse().unwrap();
-        let unpinned = rank(Policy::Spread, &vip, &candidates, None, None);
+        let unpinned = rank(SharedPolicy::Spread, &vip, &candidates, None, None);
         let last = unpinned.last().unwrap();
         let pin = |node: &NodeName, since| Pin { node: node.clone(), since: Revision(since) };
-        let pinned = rank(Policy::Spread, &vip, &candidates, None, Some(&pin(last, 1)));
+        let pinned = rank(SharedPolicy::Spread, &vip, &candidates, None, Some(&pin(last, 1)));
         assert_eq!(&pinned[0], last);
         let gone = pin(&"gone".parse().unwrap(), 1);
-        assert_eq!(rank(Policy::Spread, &vip, &candidates, None, Some(&gone)), unpinned);
+        assert_eq!(rank(SharedPolicy::Spread, &vip, &candidates, None, Some(&gone)), unpinned);
     }
 
     #[test]
@@ -385,7 +393,7 @@ mod tests {
         let mut candidates = vec![node("a"), node("b")];
         (candidates[1].priority, candidates[1].failed_at) = (10, Some(Revision(7)));
         let vip = "v".parse().unwrap();
-        let policy = Policy::Priority { priority: 0, preempt: true };
+        let policy = SharedPolicy::Priority;
         let first = |since| {
             let pin = Pin { node: "b".parse().unwrap(), since: Revision(since) };
             rank(policy, &vip, &candidates, None, Some(&pin))[0].to_string()

@@ -173,6 +173,9 @@ pub struct VipOffer {
     pub links: LinkLocal,
     /// Its policy: for people and programs that ask who should own it and have no definition.
     pub policy: SharedPolicy,
+    /// The key that it follows (rule 13).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
     /// This node's under the policy `priority`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: u32,
@@ -247,7 +250,8 @@ impl VipOffer {
             addresses: addresses.into_iter().collect(),
             interface,
             links,
-            policy: vip.policy.into(),
+            policy: SharedPolicy::from(&vip.policy),
+            follows: vip.policy.follow().map(|follow| follow.key.clone()),
             priority,
             weight: None,
             defined_at: None,
@@ -284,6 +288,9 @@ pub struct CheckRecord {
 }
 
 /// The part of a VIP's policy that is the same on all hosts: not a node's own priority.
+///
+/// One that follows a key has a word for older turnips, which know no other: of the hosts that the key
+/// names, and there is one, it stays where it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SharedPolicy {
@@ -297,25 +304,15 @@ pub enum SharedPolicy {
     PriorityNoPreempt,
 }
 
-impl From<Policy> for SharedPolicy {
-    fn from(policy: Policy) -> Self {
+impl From<&Policy> for SharedPolicy {
+    fn from(policy: &Policy) -> Self {
         match policy {
             Policy::Leader => SharedPolicy::Leader,
             Policy::Spread => SharedPolicy::Spread,
             Policy::Priority { preempt: true, .. } => SharedPolicy::Priority,
-            Policy::Priority { preempt: false, .. } => SharedPolicy::PriorityNoPreempt,
-        }
-    }
-}
-
-impl SharedPolicy {
-    /// The policy of a node that has this priority.
-    pub fn with_priority(self, priority: u32) -> Policy {
-        match self {
-            SharedPolicy::Leader => Policy::Leader,
-            SharedPolicy::Spread => Policy::Spread,
-            SharedPolicy::Priority => Policy::Priority { priority, preempt: true },
-            SharedPolicy::PriorityNoPreempt => Policy::Priority { priority, preempt: false },
+            Policy::Priority { preempt: false, .. } | Policy::Follow(_) => {
+                SharedPolicy::PriorityNoPreempt
+            }
         }
     }
 }

@@ -149,6 +149,17 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Of which key.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Event::Put(kv) => &kv.key,
+            Event::Delete { key, .. } => key,
+        }
+    }
+}
+
 /// A batch of changes, in the order of their revisions. Every change under the prefix up to
 /// `header.revision` has been delivered with it or before it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -166,6 +177,15 @@ pub enum Update {
     Snapshot(Snapshot),
     /// What has changed since.
     Events(Events),
+}
+
+/// A key of another program, which is followed beside the prefix.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ForeignKey {
+    /// The whole key.
+    pub key: String,
+    /// Its state, and as of which revision; or why it cannot be read, in words.
+    pub state: Result<(Option<KeyValue>, Revision), String>,
 }
 
 /// What the local etcd member says of itself.

@@ -39,10 +39,12 @@ pub(crate) enum Timer {
     Beat = 15,
     /// When a node that leaves all to the next process waits no longer (rule 14.6).
     Leave = 16,
+    /// When a key that a VIP follows has said nothing for too long (rule 13).
+    Followed = 17,
 }
 
 impl Timer {
-    const COUNT: usize = 17;
+    const COUNT: usize = 18;
 
     pub(crate) const ALL: [Timer; Self::COUNT] = [
         Timer::Renew,
@@ -62,6 +64,7 @@ impl Timer {
         Timer::Quiet,
         Timer::Beat,
         Timer::Leave,
+        Timer::Followed,
     ];
 }
 

@@ -47,6 +47,8 @@ pub enum Departure {
     Blocked,
     /// A check of what stands behind it fails.
     Unwell,
+    /// The key that it follows does not name this host.
+    NotNamed,
     /// Another VIP has one of its addresses.
     AddressConflict,
     /// The node has published it otherwise.
@@ -71,7 +73,7 @@ pub enum Departure {
 
 impl Departure {
     /// All of them.
-    pub const ALL: [Departure; 17] = [
+    pub const ALL: [Departure; 18] = [
         Departure::NotRenewed,
         Departure::NoSession,
         Departure::KernelLate,
@@ -79,6 +81,7 @@ impl Departure {
         Departure::Drained,
         Departure::Blocked,
         Departure::Unwell,
+        Departure::NotNamed,
         Departure::AddressConflict,
         Departure::Redefined,
         Departure::Reconfigured,
@@ -97,6 +100,7 @@ impl Departure {
             self,
             Departure::Ending
                 | Departure::Drained
+                | Departure::NotNamed
                 | Departure::Reconfigured
                 | Departure::HandingOver
                 | Departure::Preferred
@@ -113,6 +117,7 @@ impl Departure {
             Departure::Drained => "drained",
             Departure::Blocked => "blocked",
             Departure::Unwell => "check-failed",
+            Departure::NotNamed => "not-named",
             Departure::AddressConflict => "address-conflict",
             Departure::Redefined => "redefined",
             Departure::Reconfigured => "reconfigured",

@@ -7,7 +7,7 @@
 use turnip_core::records::{
     DrainRecord, NodeRecord, PinRecord, Record, SessionRecord, VipRecord, decode, encode,
 };
-use turnip_core::{HeartbeatKeys, HistoryRecord, Policy, VipAddress, VipConfig};
+use turnip_core::{Absent, Follow, HeartbeatKeys, HistoryRecord, Policy, VipAddress, VipConfig};
 
 /// What a version wrote.
 struct Golden {
@@ -31,6 +31,8 @@ const fn golden(
 const FIRST: &str = "before heartbeats";
 /// Hosts hear each other, and `history/` is told.
 const HEARING: &str = "with heartbeats";
+/// VIPs are on several interfaces, have checks and follow keys.
+const SERVICES: &str = "with what VIPs stand for";
 
 const ALL: &[Golden] = &[
     golden(
@@ -67,6 +69,12 @@ const ALL: &[Golden] = &[
         "history",
         true,
         r#"{"v":1,"at_unix_ms":1700000000000,"transitions":[{"vips":["api","gw"],"from":"a","to":"b","why":"blocked","detail":"interface br100 is down","after_ms":4},{"vips":[],"from":"c","why":"silent","after_ms":3030}]}"#,
+    ),
+    golden(
+        SERVICES,
+        "node",
+        true,
+        r#"{"v":1,"vips":{"db":{"digest":"0123456789abcdef","addresses":["10.0.0.60/32"],"policy":"priority-no-preempt","follows":"/service/batman/leader","blocked":"the key /service/batman/leader names pg2, and this host is pg1 there","yields":true},"gw":{"digest":"fedcba9876543210","addresses":["fe80::1/64"],"links":{"br100":["fe80::1"],"br200":["fe80::1"]},"policy":"spread","weight":80,"defined_at":12,"blocked":"check uplink fails: no answer","last_resort":true,"unsteady":true}},"checks":{"uplink":{"state":"down","since_unix_ms":1700000000000,"reason":"no answer"}},"weight":100,"weighs_vips":true,"drained":false,"repairs":0,"heartbeats":"10.1.0.11:7746","version":"0.1.0"}"#,
     ),
 ];
 
@@ -134,10 +142,23 @@ fn the_digest_of_a_definition_is_what_it_always_was() {
         vip(Policy::Spread),
         vip(Policy::Priority { priority: 7, preempt: true }),
         vip(Policy::Priority { priority: 7, preempt: false }),
+        vip(Policy::Follow(Follow {
+            key: "/service/batman/leader".into(),
+            value: "of this host alone".into(),
+            pointer: Some("/name".into()),
+            absent: Absent::Last,
+            unchanged: Some(std::time::Duration::from_secs(30)),
+        })),
     ]
     .map(|vip| vip.digest());
     assert_eq!(
         digests,
-        ["e06064e8a0113e0f", "f2d70de628daf244", "b11a3c9f26b794af", "ca4385ceb1095959"]
+        [
+            "e06064e8a0113e0f",
+            "f2d70de628daf244",
+            "b11a3c9f26b794af",
+            "ca4385ceb1095959",
+            "67f1654240fa2e91"
+        ]
     );
 }

@@ -170,7 +170,8 @@ fn a_node_tells_its_last_transactions_only_and_goes_on_there_after_a_restart() {
 #[test]
 fn what_is_given_free_for_it_is_not_configured_any_more_is_told() {
     let mut world = World::of(&["a"]);
-    world.hosts[0].config = config("a", vec![vip("w", "10.0.0.51/32", one_vip()[0].policy)]);
+    world.hosts[0].config =
+        config("a", vec![vip("w", "10.0.0.51/32", one_vip()[0].policy.clone())]);
     world.restart(0);
     world.run_until(LIMIT, |w| w.owner("w").is_some() && w.owner("v").is_none());
     let all = told(&world);

@@ -531,7 +531,11 @@ fn hooks_of_many_vips_run_side_by_side_and_all_of_them_in_the_end() {
     let policy = Policy::Priority { priority: 0, preempt: false };
     let vip = |n: usize| VipConfig {
         hooks: hooks.into(),
-        ..world::vip(&format!("v{n}"), &format!("10.0.{}.{}/32", n / 250, n % 250 + 1), policy)
+        ..world::vip(
+            &format!("v{n}"),
+            &format!("10.0.{}.{}/32", n / 250, n % 250 + 1),
+            policy.clone(),
+        )
     };
     let mut world = World::new(Vec::new());
     world.start(config("a", (0..300).map(vip).collect()));
@@ -541,4 +545,31 @@ fn hooks_of_many_vips_run_side_by_side_and_all_of_them_in_the_end() {
     world.run(SECOND);
     assert_eq!(began(&world, 0).len(), 300);
     assert!(world.hosts[0].hooks_running.is_empty());
+}
+
+/// Rule 12.1: what is configured again waits for what still runs of it from before.
+#[test]
+fn a_vip_that_is_configured_again_waits_for_the_hook_that_still_runs_of_it() {
+    let hooks = [Hook::BeforeAssume, Hook::AfterRelease]
+        .map(|hook| (hook, HookConfig { timeout: 5 * SECOND, ignores_failure: false }));
+    let policy = Policy::Priority { priority: 0, preempt: false };
+    let vips = || {
+        vec![VipConfig { hooks: hooks.into(), ..world::vip("v", "10.0.0.50/32", policy.clone()) }]
+    };
+    let mut world = World::new(Vec::new());
+    world.start(config("a", vips()));
+    world.run_until(SECOND, |w| w.holders() == [0]);
+    takes(&mut world, 0, Hook::AfterRelease, 2 * SECOND, HookEnd::Succeeded);
+    world.reload(0, vec![world::vip("w", "10.0.0.51/32", policy.clone())]);
+    world.run(SECOND);
+    assert_eq!(began(&world, 0).last(), Some(&Hook::AfterRelease));
+    world.reload(0, vips());
+    world.run(500 * MS);
+    assert_eq!(began(&world, 0).last(), Some(&Hook::AfterRelease), "it runs still");
+    world.run_until(2 * SECOND, |w| w.holder_of("10.0.0.50/32") == [0]);
+    let told = &world.hosts[0].hooks;
+    let ended = told.iter().position(|one| *one == Ended(Hook::AfterRelease));
+    let begins = told.iter().rposition(|one| matches!(one, Began(Hook::BeforeAssume, _)));
+    assert!(ended < begins, "{told:?}");
+    assert_eq!(world.hosts[0].owed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["v"]);
 }

@@ -49,7 +49,7 @@ fn with_lifetimes() -> NodeConfig {
 fn many_vips() -> NodeConfig {
     let policy = Policy::Priority { priority: 1, preempt: false };
     let address = |n: usize| format!("10.0.{}.{}/32", n / 250, n % 250 + 1);
-    config("a", (0..400).map(|n| vip(&format!("v{n}"), &address(n), policy)).collect())
+    config("a", (0..400).map(|n| vip(&format!("v{n}"), &address(n), policy.clone())).collect())
 }
 
 fn play(config: NodeConfig, steps: &[Step]) -> Fuzz {

@@ -393,7 +393,7 @@ fn an_address_that_somebody_removes_is_put_back_and_counted() {
 fn what_is_left_of_a_vip_stays_while_the_rest_is_put_back() {
     let policy = Policy::Priority { priority: 0, preempt: false };
     let mut world =
-        World::new(vec![config("a", vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)])]);
+        World::new(vec![config("a", vec![vip("v", "10.0.0.50/32 fd00::50/128", policy.clone())])]);
     world.run(100 * MS);
     world.hosts[0].addresses.retain(|present| present.address.addr().is_ipv4());
     world.hosts[0].hold_ops = true;
@@ -495,7 +495,7 @@ fn a_record_stays_below_what_etcd_takes_whatever_befalls_all_vips_at_once() {
 #[test]
 fn a_vip_that_was_half_removed_when_it_became_ours_is_made_whole() {
     let policy = Policy::Priority { priority: 0, preempt: false };
-    let vips = || vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)];
+    let vips = || vec![vip("v", "10.0.0.50/32 fd00::50/128", policy.clone())];
     let mut world = World::new(vec![config("a", vips())]);
     world.run(100 * MS);
     world.start(config("b", vips()));
@@ -612,7 +612,7 @@ fn hosts_that_renew_as_rarely_as_they_may_count_as_heard_between_two_renewals() 
     let lease = Lease::with(3000 * MS, Some(920 * MS), None, None).unwrap();
     let slow = |name: &str, priority| {
         let policy = Policy::Priority { priority, preempt: false };
-        NodeConfig { lease, ..config(name, vec![vip("v", "10.0.0.50/32", policy)]) }
+        NodeConfig { lease, ..config(name, vec![vip("v", "10.0.0.50/32", policy.clone())]) }
     };
     let mut world = World::new(vec![slow("a", 9)]);
     world.run(100 * MS);
@@ -670,7 +670,7 @@ fn spread_gives_every_node_its_share_and_a_new_one_takes_only_its_own() {
 fn several_addresses_of_a_vip_move_as_one() {
     let both = || {
         let policy = Policy::Priority { priority: 0, preempt: false };
-        vec![vip("v", "10.0.0.50/32 fd00::50/128", policy)]
+        vec![vip("v", "10.0.0.50/32 fd00::50/128", policy.clone())]
     };
     let mut world = World::new(vec![config("a", both())]);
     world.run(100 * MS);
@@ -686,9 +686,9 @@ fn several_addresses_of_a_vip_move_as_one() {
 #[test]
 fn hosts_that_disagree_about_a_vip_do_not_hand_it_over() {
     let policy = Policy::Priority { priority: 0, preempt: true };
-    let mut better = config("b", vec![vip("v", "10.0.0.51/32", policy)]);
+    let mut better = config("b", vec![vip("v", "10.0.0.51/32", policy.clone())]);
     better.vips[0].policy = Policy::Priority { priority: 9, preempt: true };
-    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", policy)])]);
+    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", policy.clone())])]);
     world.run(100 * MS);
     world.start(better);
     world.run(5000 * MS);
@@ -699,9 +699,9 @@ fn hosts_that_disagree_about_a_vip_do_not_hand_it_over() {
 #[test]
 fn an_address_under_two_names_stays_with_the_one_that_was_published_first() {
     let policy = Policy::Priority { priority: 0, preempt: false };
-    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", policy)])]);
+    let mut world = World::new(vec![config("a", vec![vip("v", "10.0.0.50/32", policy.clone())])]);
     world.run(100 * MS);
-    world.start(config("b", vec![vip("w", "10.0.0.50/24", policy)]));
+    world.start(config("b", vec![vip("w", "10.0.0.50/24", policy.clone())]));
     world.run(5000 * MS);
     assert_eq!(world.holders(), [0]);
     assert!(world.said(1, "already that of VIP v on a"), "{}", world.story());
@@ -718,7 +718,8 @@ fn an_unreadable_value_is_named_and_left_alone_and_the_others_go_on() {
     world.etcd.put("/turnip/main/vips/v", "something else");
     world.etcd.put("/turnip/main/nonsense", "x");
     let policy = Policy::Priority { priority: 0, preempt: false };
-    let vips = vec![vip("v", "10.0.0.50/32", policy), vip("w", "10.0.0.51/32", policy)];
+    let vips =
+        vec![vip("v", "10.0.0.50/32", policy.clone()), vip("w", "10.0.0.51/32", policy.clone())];
     world.start(config("a", vips));
     world.run(5000 * MS);
     assert!(world.holder_of("10.0.0.50/32").is_empty());

@@ -99,7 +99,7 @@ fn a_link_local_address_on_several_interfaces_is_published_with_them_and_contest
     let policy = Policy::Priority { priority: 1, preempt: false };
     let named = |name: &str, interfaces: &[&str]| {
         let addresses = interfaces.iter().map(|interface| on(interface, local)).collect();
-        vec![VipConfig { addresses, ..vip(name, local, policy) }]
+        vec![VipConfig { addresses, ..vip(name, local, policy.clone()) }]
     };
     let mut world = World::new(Vec::new());
     for (name, vips) in [

@@ -1,4 +1,4 @@
-//! What keeps the floating addresses: turnip, or keepalived to compare it with.
+//! What keeps the floating addresses: turnip, or keepalived and vip-manager to compare it with.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
@@ -56,6 +56,11 @@ pub enum Daemon {
         /// How often the master sends an advertisement, in ms.
         advert_ms: u32,
     },
+    /// vip-manager, as it comes; it reads one address.
+    VipManager {
+        /// The key of etcd that names the host which is to have the address.
+        key: &'static str,
+    },
 }
 
 /// Who should own a VIP.
@@ -70,6 +75,8 @@ pub enum Policy {
         /// Whether a better host takes it back.
         preempt: bool,
     },
+    /// The host whose name a key of etcd has for its value: what is written of it in the file.
+    Follow(&'static str),
 }
 
 /// What a test changes of turnip's configuration. The defaults are turnip's own.
@@ -160,7 +167,7 @@ impl Daemon {
     pub fn lease(&self) -> Option<Duration> {
         match self {
             Daemon::Turnip(settings) => Some(settings.lease()),
-            Daemon::Keepalived { .. } => None,
+            Daemon::Keepalived { .. } | Daemon::VipManager { .. } => None,
         }
     }
 
@@ -172,6 +179,8 @@ impl Daemon {
             Daemon::Keepalived { advert_ms } => {
                 Some(Duration::from_millis(u64::from(advert_ms * 4)))
             }
+            // It is where the key says as soon as it has looked, which it does every second.
+            Daemon::VipManager { .. } => Some(Duration::from_secs(2)),
         }
     }
 
@@ -215,6 +224,18 @@ impl Daemon {
                 command.args(["--dont-fork", "--log-console", "--vrrp", "--use-file"]).arg(file);
                 command.arg("--pid").arg(place.directory.join("keepalived.pid"));
                 command.arg("--vrrp_pid").arg(place.directory.join("vrrp.pid"));
+                Ok(command)
+            }
+            Daemon::VipManager { key } => {
+                let vip = vips.first().context("a VIP")?;
+                let net = vip.addresses.first().context("an address")?;
+                let mut command = place.namespace.command("vip-manager");
+                command.args(["--ip", &net.addr().to_string()]);
+                command.args(["--netmask", &net.prefix_len().to_string()]);
+                command.args(["--interface", &vip.interface]);
+                command.args(["--trigger-key", key, "--trigger-value", place.host]);
+                let local = endpoints(&[Ipv4Addr::LOCALHOST.into()], place.security);
+                command.args(["--dcs-type", "etcd", "--dcs-endpoints", &local.concat()]);
                 Ok(command)
             }
         }
@@ -380,6 +401,7 @@ fn turnip_toml(settings: &TurnipSettings, place: Place<'_>, vips: &[Vip]) -> Str
             let priority = 100 - place.index;
             format!("policy = \"priority\"\npriority = {priority}\npreempt = {preempt}\n")
         }
+        Policy::Follow(follow) => format!("policy = \"follow\"\nfollow = {{ {follow} }}\n"),
     };
     // An older turnip does not know the key.
     let defend = if settings.defend { "defend = true\n" } else { "" };

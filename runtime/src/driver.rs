@@ -9,8 +9,9 @@ use futures::future::{Either, LocalBoxFuture};
 use futures::stream::{FuturesUnordered, LocalBoxStream};
 use futures::{FutureExt, Stream, StreamExt, select_biased};
 use turnip_core::{
-    Action, Datagram, Exit, HookAction, HookEnd, HookId, Instant, KernelEvent, KernelOutcome,
-    MemberStatus, Node, NodeName, OpId, Report, StoreError, TxnId, TxnResponse, Update,
+    Action, Datagram, Exit, ForeignKey, HookAction, HookEnd, HookId, Instant, KernelEvent,
+    KernelOutcome, MemberStatus, Node, NodeName, OpId, Report, StoreError, TxnId, TxnResponse,
+    Update,
 };
 
 use crate::seams::{Clock, Command, Hooks, Kernel, Peers, Store};
@@ -39,6 +40,7 @@ enum Answer {
 enum Input {
     Answer(Answer),
     Update(Option<Result<Update, StoreError>>),
+    Key(Option<ForeignKey>),
     Event(KernelEvent),
     Datagram(NodeName, Datagram),
     Command(Command),
@@ -61,8 +63,8 @@ pub async fn run(
     mut observe: impl FnMut(Observation<'_>),
 ) -> Exit {
     let mut answers: FuturesUnordered<LocalBoxFuture<'_, Answer>> = FuturesUnordered::new();
-    let mut updates: LocalBoxStream<'_, Result<Update, StoreError>> =
-        futures::stream::pending().boxed_local();
+    let mut updates: LocalBoxStream<'_, _> = futures::stream::pending().boxed_local();
+    let mut followed: LocalBoxStream<'_, _> = futures::stream::pending().boxed_local();
     let mut events = pin!(kernel.events().fuse());
     let mut datagrams = pin!(peers.datagrams().fuse());
     let mut commands = pin!(commands.fuse());
@@ -71,8 +73,9 @@ pub async fn run(
         node.handle_wall_clock(clock.unix_ms());
         while let Some(action) = node.poll_action() {
             match action {
-                Action::Follow { prefix, elsewhere } => {
+                Action::Follow { prefix, keys, elsewhere } => {
                     updates = store.follow(prefix, elsewhere).boxed_local();
+                    followed = store.follow_keys(keys).boxed_local();
                 }
                 Action::Commit { id, txn, timeout } => answers.push(
                     store.commit(txn, timeout).map(move |a| Answer::Committed(id, a)).boxed_local(),
@@ -107,6 +110,7 @@ pub async fn run(
         };
         let mut timeout = pin!(timeout.fuse());
         let mut next_update = pin!(updates.next().fuse());
+        let mut next_key = pin!(followed.next().fuse());
         let input = select_biased! {
             command = commands.select_next_some() => Input::Command(command),
             () = timeout => Input::Timeout,
@@ -114,6 +118,7 @@ pub async fn run(
             event = events.select_next_some() => Input::Event(event),
             (from, datagram) = datagrams.select_next_some() => Input::Datagram(from, datagram),
             update = next_update => Input::Update(update),
+            key = next_key => Input::Key(key),
         };
         let now = clock.now();
         match input {
@@ -134,6 +139,8 @@ pub async fn run(
             Input::Command(Command::Attempt(attempt)) => node.handle_attempt(&attempt, now),
             Input::Command(Command::Look) => observe(Observation::Look(&node, now)),
             Input::Update(Some(Ok(update))) => node.handle_update(update, now),
+            Input::Key(Some(key)) => node.handle_key(key, now),
+            Input::Key(None) => followed = futures::stream::pending().boxed_local(),
             Input::Update(ended) => {
                 let error = match ended {
                     Some(Err(error)) => error,

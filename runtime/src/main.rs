@@ -9,8 +9,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use turnip::config::{NodeArgs, ReachArgs, Sources};
 
 use commands::{
-    check, forget, history, hook, import, intents, keys, release, reload, run, status, stop, wait,
-    watch, why,
+    check, forget, generate, history, hook, import, intents, keys, manifest, release, reload, run,
+    status, stop, wait, watch, why,
 };
 
 /// Floating addresses that are on at most one host at any instant, decided through etcd.
@@ -111,6 +111,18 @@ enum Command {
         #[command(flatten)]
         hook: hook::HookArgs,
     },
+    /// Print what Kubernetes runs turnip by, for the API server's address
+    #[command(after_help = manifest::AFTER_HELP)]
+    Manifest {
+        #[command(flatten)]
+        manifest: manifest::ManifestArgs,
+    },
+    /// Write the pages of the manual, and completions for bash, zsh and fish
+    #[command(after_help = generate::AFTER_HELP)]
+    Generate {
+        #[command(flatten)]
+        generate: generate::GenerateArgs,
+    },
     /// Translate the configuration of keepalived, vip-manager or kube-vip into one of turnip's
     #[command(after_help = import::AFTER_HELP)]
     Import {
@@ -180,6 +192,8 @@ fn main() -> ExitCode {
         Command::Stop { stop } => stop::stop(&stop),
         Command::Release { release } => release::release(&release),
         Command::Hook { hook } => hook::hook(&hook),
+        Command::Manifest { manifest } => manifest::manifest(&manifest),
+        Command::Generate { generate } => generate::generate(Cli::command(), &generate),
         Command::Import { import } => import::import(&import),
         Command::Forget { forget, .. } => forget::forget(&sources, &forget),
         Command::RotateKey { .. } => keys::rotate(&sources),

@@ -3,15 +3,16 @@
 //! The daemon implements them with etcd, netlink and the kernel's clocks, the simulator with
 //! models of these. Implementations hold no decisions: those are [`turnip_core::Node`]'s.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
-    Addressee, Assignment, Attempt, Datagram, HeartbeatKeys, HookEnd, HookId, HookRun, Instant,
-    KernelEvent, KernelOp, KernelOutcome, MemberStatus, NodeConfig, NodeName, Owed, StoreError,
-    Txn, TxnResponse, Update, VipName,
+    Addressee, Assignment, Attempt, Datagram, ForeignKey, HeartbeatKeys, HookEnd, HookId, HookRun,
+    Instant, KernelEvent, KernelOp, KernelOutcome, MemberStatus, NodeConfig, NodeName, Owed,
+    StoreError, Txn, TxnResponse, Update, VipName,
 };
 
 /// The key-value store that all hosts share.
@@ -25,6 +26,10 @@ pub trait Store {
         prefix: String,
         elsewhere: bool,
     ) -> impl Stream<Item = Result<Update, StoreError>>;
+
+    /// Follows keys of other programs: each is told once, then whenever it changes, in the order of its
+    /// revisions, and why where it cannot be read. Does not end; while etcd does not answer nothing comes.
+    fn follow_keys(&self, keys: BTreeSet<String>) -> impl Stream<Item = ForeignKey>;
 
     /// Carries out a transaction, and answers within `timeout`, if only by an error. After an
     /// error the transaction may have been carried out, and may still be, at any later time.

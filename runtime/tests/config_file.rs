@@ -7,7 +7,9 @@ use clap::Args;
 use tempfile::TempDir;
 use turnip::checks::Kind;
 use turnip::config::{Config, Fence, Listen, NodeArgs, Problems, Reach, ReachArgs, Sources};
-use turnip_core::{Backstop, CheckConfig, Hook, HookConfig, HostId, Initial, LastResort, Policy};
+use turnip_core::{
+    Absent, Backstop, CheckConfig, Follow, Hook, HookConfig, HostId, Initial, LastResort, Policy,
+};
 
 struct File {
     directory: TempDir,
@@ -266,10 +268,60 @@ fn priority_and_preempt_go_with_the_policy_priority_alone() {
 }
 
 #[test]
-fn an_unknown_policy_is_told_the_three() {
+fn an_unknown_policy_is_told_the_four() {
     refused(
         &format!("{VIP}policy = \"random\"\n"),
-        &[(5, "vip.policy", "\"leader\", \"spread\" or \"priority\"")],
+        &[(5, "vip.policy", "\"leader\", \"spread\", \"priority\" or \"follow\"")],
+    );
+}
+
+#[test]
+fn what_a_vip_follows_is_a_key_with_a_name_for_this_host_and_the_rest_has_defaults() {
+    let follow = |table: &str| {
+        let text = format!("node = \"n1\"\n{VIP}policy = \"follow\"\nfollow = {table}\n");
+        load(&text).unwrap().vips[0].config.policy.follow().cloned().unwrap()
+    };
+    let plain = follow("{ key = \"/service/batman/leader\" }");
+    let expected = Follow {
+        key: "/service/batman/leader".into(),
+        value: "n1".into(),
+        pointer: None,
+        absent: Absent::Nobody,
+        unchanged: None,
+    };
+    assert_eq!(plain, expected);
+    let all = "{ key = \"/l\", value = \"pg1\", pointer = \"/a~1b\", absent = \"last\", unchanged = \"30s\" }";
+    let expected = Follow {
+        key: "/l".into(),
+        value: "pg1".into(),
+        pointer: Some("/a~1b".into()),
+        absent: Absent::Last,
+        unchanged: Some(Duration::from_secs(30)),
+    };
+    assert_eq!(follow(all), expected);
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused_where_it_stands() {
+    let refuse = |table: &str, key: &str, what: &str| {
+        refused(&format!("{VIP}policy = \"follow\"\n{table}\n"), &[(6, key, what)]);
+    };
+    refused(&format!("{VIP}policy = \"follow\"\n"), &[(1, "vip.follow", "name the key")]);
+    refuse("follow = \"/leader\"", "vip.follow", "not a table");
+    refuse("follow = { value = \"a\" }", "vip.follow.key", "missing");
+    refuse("follow = { key = \"/turnip/main/x\" }", "vip.follow.key", "turnip's own");
+    refuse(
+        "follow = { key = \"/l\", pointer = \"name\" }",
+        "vip.follow.pointer",
+        "begins with a slash",
+    );
+    refuse("follow = { key = \"/l\", absent = \"keep\" }", "vip.follow.absent", "\"last\"");
+    refuse("follow = { key = \"/l\", unchanged = \"3\" }", "vip.follow.unchanged", "unit");
+    refuse("follow = { key = \"/l\", unchanged = \"10ms\" }", "vip.follow.unchanged", "too short");
+    refuse("follow = { kye = \"/l\", key = \"/l\" }", "vip.follow.kye", "did you mean \"key\"");
+    refused(
+        &format!("{VIP}follow = {{ key = \"/l\" }}\n"),
+        &[(5, "vip.follow", "policy = \"follow\"")],
     );
 }
 

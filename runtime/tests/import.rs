@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Outputs that turnip itself does not take, each with the reason.
-const NOT_YET: [(&str, &str); 1] = [("vip-manager/etcd", "policy = \"follow\" is not there yet")];
+const NOT_YET: [(&str, &str); 0] = [];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import")

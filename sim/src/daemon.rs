@@ -99,7 +99,7 @@ pub fn node_config(inner: &Inner, host: usize) -> NodeConfig {
     let vips = config.vips.iter().map(|(&name, section)| VipConfig {
         name: layout.names.vip(name).clone(),
         addresses: section.addresses.iter().map(address).collect(),
-        policy: section.policy,
+        policy: section.policy.clone(),
         defend: params.defend,
         require_carrier: true,
         keep_connections: false,

@@ -148,6 +148,17 @@ pub struct HookRan {
     pub well: bool,
 }
 
+/// A key that a VIP follows was written, or deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Naming {
+    /// When.
+    pub at: True,
+    /// Which VIP.
+    pub vip: usize,
+    /// Whom it names.
+    pub host: Option<usize>,
+}
+
 /// A daemon was started.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Configured {
@@ -183,6 +194,8 @@ pub struct Record {
     pub hooks: HookWatch,
     /// When they ran.
     pub hooks_ran: Vec<HookRan>,
+    /// Whom the keys named that VIPs follow.
+    pub named: Vec<Naming>,
     /// Turns of the daemons' loops.
     pub turns: u64,
 }
@@ -202,6 +215,7 @@ impl Record {
             history: Historian::default(),
             hooks: HookWatch::default(),
             hooks_ran: Vec::new(),
+            named: Vec::new(),
             turns: 0,
         }
     }

@@ -221,6 +221,7 @@ impl Drawing<'_> {
             | Fault::Drain { host }
             | Fault::Pin { host, .. }
             | Fault::Meddle { host, .. } => vec![*host],
+            Fault::Name { host, .. } => host.iter().copied().collect(),
         }
     }
 

@@ -4,20 +4,20 @@
 #![allow(missing_docs, reason = "the tests' names say it")]
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use turnip::seams::{Clock, Store};
 use turnip::store_contract::{CLAUSES, Subject, check};
 use turnip_core::model::{self, Mvcc};
 use turnip_core::{
-    Event, Events, Header, Instant, KeyValue, MemberStatus, Revision, Snapshot, StoreError, Txn,
-    TxnResponse, Update,
+    Event, Events, ForeignKey, Header, Instant, KeyValue, MemberStatus, Revision, Snapshot,
+    StoreError, Txn, TxnResponse, Update,
 };
 
 /// What keeps keys, and what has happened to them.
@@ -87,15 +87,39 @@ impl<K: Kept> Store for Bare<K> {
                         continue;
                     };
                     let header = Header { revision: next, ..kept.borrow().snapshot("").header };
-                    let inside = |event: &Event| match event {
-                        Event::Put(kv) => kv.key.starts_with(&prefix),
-                        Event::Delete { key, .. } => key.starts_with(&prefix),
-                    };
+                    let inside = |event: &Event| event.key().starts_with(&prefix);
                     let events = events.into_iter().filter(inside).collect();
                     return Some((Ok(Update::Events(Events { header, events })), Some(next)));
                 }
             }
         })
+    }
+
+    fn follow_keys(&self, keys: BTreeSet<String>) -> impl Stream<Item = ForeignKey> {
+        let one = |key: String| {
+            let prefix = key.clone();
+            Box::pin(self.follow(prefix, false).filter_map(move |update| {
+                let state = match update.expect("a store without troubles") {
+                    Update::Snapshot(snapshot) => {
+                        let kv = snapshot.kvs.into_iter().find(|kv| kv.key == key);
+                        Some((kv, snapshot.header.revision))
+                    }
+                    Update::Events(batch) => {
+                        batch.events.into_iter().find(|event| event.key() == key).map(|event| {
+                            match event {
+                                Event::Put(kv) => {
+                                    let at = kv.mod_revision;
+                                    (Some(kv), at)
+                                }
+                                Event::Delete { revision, .. } => (None, revision),
+                            }
+                        })
+                    }
+                };
+                std::future::ready(state.map(|it| ForeignKey { key: key.clone(), state: Ok(it) }))
+            }))
+        };
+        stream::select_all(keys.into_iter().map(one))
     }
 
     async fn commit(&self, txn: Txn, _: Duration) -> Result<TxnResponse, StoreError> {

@@ -310,7 +310,8 @@ impl Candidates {
         let vip = own.vip(index);
         let pin = view.pinned(&vip.name);
         let owner = situation.owner(index);
-        let rank = placement::rank(vip.policy, &vip.name, &candidates, owner, pin.as_ref());
+        let rank =
+            placement::rank((&vip.policy).into(), &vip.name, &candidates, owner, pin.as_ref());
         let unfit = pin.as_ref().map(|pin| match candidate(&pin.node) {
             Err(unfit) => Some(unfit),
             Ok(candidate) => candidate.behind(Some(pin)),

@@ -135,7 +135,8 @@ impl Cluster {
         }
     }
 
-    fn follow(&mut self, own: &Own, elsewhere: bool, out: &mut Outbox, now: Instant) {
+    /// Follows the store from a fresh snapshot on.
+    pub(super) fn follow(&mut self, own: &Own, elsewhere: bool, out: &mut Outbox, now: Instant) {
         self.watch.follow(own, self.lease(), self.knowing(), elsewhere, out, now);
     }
 

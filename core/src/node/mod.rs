@@ -3,6 +3,7 @@
 mod candidates;
 mod cluster;
 mod consent;
+mod following;
 mod freeing;
 mod health;
 mod hearing;
@@ -38,12 +39,13 @@ use crate::kernel::{KernelEvent, KernelOutcome};
 #[cfg(feature = "mutants")]
 use crate::mutant::Mutant;
 use crate::name::{NodeName, SessionId};
-use crate::store::{MemberStatus, StoreError, TxnResponse, Update};
+use crate::store::{ForeignKey, MemberStatus, StoreError, TxnResponse, Update};
 use crate::time::Instant;
 use crate::timer::Timer;
 
 use candidates::Candidates;
 use cluster::Cluster;
+use following::Following;
 use freeing::Freeing;
 use health::Health;
 use host::{Host, HostNews};
@@ -83,6 +85,8 @@ pub struct Node {
     candidates: Candidates,
     /// The checks of what stands behind the VIPs.
     health: Health,
+    /// What the keys say that VIPs follow.
+    following: Following,
     /// The interfaces of this host, and the VIPs on them.
     host: Host,
     /// VIPs that are not configured any more.
@@ -107,6 +111,7 @@ impl Node {
             publication: Publication::default(),
             candidates: Candidates::new(&own),
             health: Health::new(&own),
+            following: Following::new(&own),
             freeing: Freeing::default(),
             shutdown: Shutdown::default(),
             leaving: None,
@@ -140,6 +145,12 @@ impl Node {
     pub fn handle_update(&mut self, update: Update, now: Instant) {
         let news = self.cluster.watch_told(&self.own, update, &mut self.out, now);
         self.pass_on(news, now);
+        self.settle(now);
+    }
+
+    /// A key of another program, which is followed beside the prefix (rule 13).
+    pub fn handle_key(&mut self, key: ForeignKey, now: Instant) {
+        self.following.told(&self.own, key, now);
         self.settle(now);
     }
 
@@ -297,7 +308,7 @@ impl Node {
     /// 1. timers fire and what was waited for comes due, so that no step below acts on a time that is
     ///    over;
     /// 2. a session is opened or resumed, once the kernel and the store are known;
-    /// 3. conflicts and ranks follow from what has changed, before anything is decided by them; what of
+    /// 3. what followed keys say is heeded; conflicts and ranks follow from what has changed, before anything is decided by them; what of
     ///    another configuration can be today's becomes so;
     /// 4. VIPs are taken away, handed over, claimed, assumed, in this order: nothing waits for
     ///    removals but safety; what is not configured here is given free, once nothing is left over;
@@ -310,6 +321,7 @@ impl Node {
         }
         self.fire_timers(now);
         self.join(now);
+        self.heed_followed(now);
         self.review(now);
         self.adopt(now);
         let context = context!(self, now);

@@ -266,9 +266,10 @@ impl Publication {
             };
             let is_passed_on = own.retiring(index) == Some(Retiring::PassedOn);
             let retiring = is_passed_on.then_some(Retiring::WHY);
+            let not_named = vips.not_named(situation, index).map(|it| it.why);
             let unwell = vips.unwell(situation, index).map(|unwell| unwell.why);
             let blocked = vips.blocked(index).or(candidates.conflict(index)).or(retiring);
-            let blocked = blocked.or(unwell.as_deref()).map(&mut reason);
+            let blocked = blocked.or(not_named.as_deref()).or(unwell.as_deref()).map(&mut reason);
             let is_last_resort = candidates.conflict(index).is_none()
                 && !is_passed_on
                 && vips.is_last_resort(situation, index);

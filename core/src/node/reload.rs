@@ -207,7 +207,12 @@ impl Node {
         self.publication.reconfigured(&step, &self.cluster.view);
         self.candidates.reconfigured(&step);
         self.health.reconfigured(&step);
+        self.following.reconfigured(&step);
+        let follows_more = step.after.follows_beyond(&step.before);
         self.own = step.after;
+        if follows_more {
+            self.cluster.follow(&self.own, false, &mut self.out, now);
+        }
         // What names this session, and is no VIP here any more, is given free.
         self.own_standing_changed();
     }

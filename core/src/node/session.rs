@@ -685,6 +685,8 @@ impl Session {
     /// It is not renewed any more.
     pub(super) fn close(&mut self) {
         self.membership = Membership::Closed;
+        // What was written before counts no more, whenever it is told (rule 9.3).
+        self.untold.clear();
     }
 
     /// The transaction that deletes the own session and what it published, if the last write is the

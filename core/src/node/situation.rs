@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cluster::Cluster;
+use super::following::Following;
 use super::health::Health;
 use super::own::{Own, VipIndex};
 use super::peers::Peers;
@@ -22,6 +23,7 @@ macro_rules! situation {
             &$node.own,
             &$node.cluster,
             &$node.health,
+            &$node.following,
             &$node.shutdown,
             $node.unix_ms,
             $now,
@@ -51,6 +53,7 @@ pub(super) struct Situation<'a> {
     pub(super) peers: &'a Peers,
     pub(super) store: &'a StoreIdentity,
     pub(super) health: &'a Health,
+    pub(super) following: &'a Following,
     pub(super) shutdown: &'a Shutdown,
     /// The wall clock, for people who read `vips/`.
     pub(super) unix_ms: u64,
@@ -62,12 +65,13 @@ impl<'a> Situation<'a> {
         own: &'a Own,
         cluster: &'a Cluster,
         health: &'a Health,
+        following: &'a Following,
         shutdown: &'a Shutdown,
         unix_ms: u64,
         now: Instant,
     ) -> Self {
         let Cluster { view, store, session, peers, .. } = cluster;
-        Situation { own, view, session, peers, store, health, shutdown, unix_ms, now }
+        Situation { own, view, session, peers, store, health, following, shutdown, unix_ms, now }
     }
 
     pub(super) fn lease(&self) -> Lease {

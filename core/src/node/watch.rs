@@ -52,7 +52,8 @@ impl Watch {
         self.asked_knowing = knowing;
         out.timers.set(Timer::Follow, now + lease.snapshot_time(self.tries));
         self.tries += 1;
-        out.push(Action::Follow { prefix: own.keys.prefix().to_owned(), elsewhere });
+        let prefix = own.keys.prefix().to_owned();
+        out.push(Action::Follow { prefix, keys: own.followed_keys(), elsewhere });
     }
 
     /// Whether the current stream has brought its snapshot.

@@ -33,6 +33,8 @@ impl Node {
                 Timer::Publish => {}
                 // So does `advance_leaving`.
                 Timer::Leave => {}
+                // So does `heed_followed`.
+                Timer::Followed => {}
                 Timer::StopLimit => {
                     if self.shutdown.limit_reached() {
                         self.cluster.close(&mut self.out);
@@ -111,6 +113,22 @@ impl Node {
             self.publication.mark_stale();
         }
         self.host.vips.mark_dirty(updated.ranked);
+    }
+
+    /// Has what the keys say that VIPs follow decide from now on.
+    pub(super) fn heed_followed(&mut self, now: Instant) {
+        let committed = self.cluster.session.committed();
+        let lease = self.cluster.lease();
+        let (changed, next) = self.following.review(&self.own, committed, lease, now);
+        match next {
+            Some(at) => self.out.timers.set(Timer::Followed, at),
+            None => self.out.timers.stop(Timer::Followed),
+        }
+        if !changed.is_empty() {
+            self.host.vips.mark_dirty(changed.iter().copied());
+            self.look_for_yielding(&changed);
+            self.pass_on_from_host(HostNews::from(changed));
+        }
     }
 
     pub(super) fn advance_shutdown(&mut self, now: Instant) {
@@ -278,6 +296,7 @@ impl Node {
                     None => self.freeing.mark_stale(),
                 },
                 News::StoreChanged => {
+                    self.following.forget_all(own);
                     self.publication.forget_request();
                     self.candidates.forget_all(own);
                     self.freeing.forget_requests();
@@ -327,7 +346,7 @@ impl Node {
         let is_drained = view.drained(self.own.name());
         let owns_something =
             session.id().is_none_or(|session| view.vips_of(session).next().is_some());
-        let health = (&*self.own, &self.health);
+        let health = (&*self.own, &self.health, &self.following);
         if self.host.vips.may_yield(health, vips, is_drained && !owns_something) {
             self.publication.mark_stale();
         }

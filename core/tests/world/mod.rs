@@ -84,6 +84,8 @@ pub struct Host {
     pub follows: u32,
     /// The history up to here has been told; none when the stream has not begun.
     pub told: Option<usize>,
+    /// Keys of other programs that it follows.
+    pub followed: BTreeSet<String>,
     /// What the local etcd member says.
     pub leads_term: Option<u64>,
     /// No commit reaches the store, no answer comes back.
@@ -252,6 +254,7 @@ impl World {
             exit: None,
             follows: 0,
             told: None,
+            followed: BTreeSet::new(),
             leads_term: None,
             cut: false,
             watch_cut: false,
@@ -399,16 +402,22 @@ impl World {
         let now = self.now;
         let host = &mut self.hosts[i];
         match action {
-            Action::Follow { .. } => {
+            Action::Follow { prefix, keys, .. } => {
                 host.follows += 1;
                 host.told = None;
+                host.followed = keys;
                 if host.cut || host.watch_cut {
                     return;
                 }
                 host.told = Some(self.etcd.history.len());
-                let kvs = self.etcd.kvs.values().cloned().collect();
-                let snapshot = Snapshot { header: self.etcd.header(), kvs };
+                let kvs = self.etcd.kvs.values().filter(|kv| kv.key.starts_with(&prefix));
+                let snapshot = Snapshot { header: self.etcd.header(), kvs: kvs.cloned().collect() };
+                let as_of = snapshot.header.revision;
                 host.node.handle_update(Update::Snapshot(snapshot), now);
+                for key in host.followed.clone() {
+                    let state = Ok((self.etcd.kvs.get(&key).cloned(), as_of));
+                    host.node.handle_key(ForeignKey { key, state }, now);
+                }
             }
             Action::Commit { id, txn, .. } => host.commits.push_back((id, txn)),
             Action::AskMember { .. } => {
@@ -469,6 +478,16 @@ impl World {
             .map(|(_, event)| event.clone())
             .collect();
         host.told = Some(told + events.len());
+        let (foreign, events): (Vec<Event>, Vec<Event>) =
+            events.into_iter().partition(|event| !event.key().starts_with("/turnip/"));
+        for event in foreign.into_iter().filter(|event| host.followed.contains(event.key())) {
+            let key = event.key().to_owned();
+            let state = Ok(match event {
+                Event::Put(kv) => (Some(kv), Revision(revision)),
+                Event::Delete { .. } => (None, Revision(revision)),
+            });
+            host.node.handle_key(ForeignKey { key, state }, self.now);
+        }
         let header = Header { revision: Revision(revision), ..self.etcd.header() };
         host.node.handle_update(Update::Events(Events { header, events }), self.now);
         true

@@ -138,6 +138,17 @@ impl Member {
         })
     }
 
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// When etcd refuses it.
+    pub fn delete(&self, key: &str) -> Result<()> {
+        self.ask(Duration::from_secs(10), |mut client| async move {
+            client.delete(key, None).await?;
+            Ok(())
+        })
+    }
+
     /// Writes, under one key that nobody else uses, until the store's revision is at least this one.
     ///
     /// # Errors

@@ -240,6 +240,32 @@ fn an_address_with_a_virtual_mac_has_the_same_one_on_every_host_and_leaves_no_li
 }
 
 #[test]
+fn a_frozen_holder_of_an_address_with_a_virtual_mac_is_silent_on_its_link_before_another_answers()
+-> Result<()> {
+    let lines = vec!["virtual_mac = true".to_owned()];
+    let vips = vec![Vip { lines, ..vip("api", &["10.77.0.100/24"]) }];
+    let mut cluster = Cluster::start(Plan { vips, ..Plan::default() })?;
+    let owner = cluster.wait_until_settled()?;
+    let address = cluster.address();
+    let client = cluster.client();
+    cluster.wait("the client knows it", || Ok(client.neighbour(address)?.is_some()))?;
+    let mac = cluster.client().neighbour(address)?;
+    let from = cluster.note(format!("the turnip of h{} is frozen", owner + 1));
+    cluster.freeze_daemon(owner)?;
+    let next = cluster.wait_for_owner_among(|host| host != owner)?;
+    a_lease_passes();
+    // Two hosts have a link with this hardware address now, and one of them answers.
+    ensure!(own_links(&cluster, owner)?.len() == 1 && own_links(&cluster, next)?.len() == 1);
+    ensure!(cluster.client().neighbour(address)? == mac, "{}", cluster.logs());
+    cluster.check(from, Outcome::failed_over().beside_a_silent_holder(owner))?;
+    let thawed = cluster.note("it is thawed");
+    cluster.thaw_daemon(owner)?;
+    cluster.wait("it has a session again", || Ok(cluster.listed_by(owner)?.is_some()))?;
+    cluster.wait("its link is gone", || Ok(own_links(&cluster, owner)?.is_empty()))?;
+    cluster.conclude(thawed, Outcome::moved().beside_a_silent_holder(owner))
+}
+
+#[test]
 fn every_address_of_a_pattern_is_a_vip_by_itself_on_some_host() -> Result<()> {
     let pattern = Vip { lines: vec!["each = true".into()], ..vip("pool", &["10.88.0.0/27"]) };
     let vips = vec![vip("api", &["10.77.0.100/24"])];

@@ -4,6 +4,7 @@ mod addresses;
 mod checks;
 mod companions;
 mod etcd;
+mod followed;
 mod hooks;
 mod host;
 mod hosts;

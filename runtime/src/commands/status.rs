@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 use turnip::config::{Reach, Sources};
-use turnip_core::{CheckState, NO_NEWS, VipName};
+use turnip_core::records::SharedPolicy;
+use turnip_core::{CheckState, NO_NEWS, VipName, text};
 
 use super::certificates;
 use super::cluster::{Cluster, beyond, block_on, unanswered};
@@ -220,13 +221,17 @@ pub fn since(vip: &Vip) -> Option<String> {
 
 /// Its policy, in words.
 pub fn policy(vip: &Vip) -> String {
-    use turnip_core::records::SharedPolicy;
-    let policy = match vip.policy {
-        None => "",
-        Some(SharedPolicy::Leader) => "leader",
-        Some(SharedPolicy::Spread) => "spread",
-        Some(SharedPolicy::Priority) => "priority",
-        Some(SharedPolicy::PriorityNoPreempt) => "priority, stays",
+    vip.policy.map(|policy| policy_in_words(policy, vip.follows.as_deref())).unwrap_or_default()
+}
+
+/// A policy in words. `follows` is the key of another program that decides first.
+pub fn policy_in_words(policy: SharedPolicy, follows: Option<&str>) -> String {
+    let policy = match (follows, policy) {
+        (Some(key), _) => return format!("follow {}", text::shown(key)),
+        (None, SharedPolicy::Leader) => "leader",
+        (None, SharedPolicy::Spread) => "spread",
+        (None, SharedPolicy::Priority) => "priority",
+        (None, SharedPolicy::PriorityNoPreempt) => "priority, stays",
     };
     policy.to_owned()
 }

@@ -31,6 +31,7 @@ fn overview() -> Overview {
     let vip = Vip {
         addresses: vec!["10.0.0.50/32".parse().unwrap()],
         policy: Some(SharedPolicy::Leader),
+        follows: Some("/service/batman/leader".into()),
         owner: Some(name("h1")),
         named: None,
         since_unix_ms: Some(1_764_200_000_000),

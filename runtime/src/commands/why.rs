@@ -118,6 +118,7 @@ fn conditions(what_if: &WhatIf) -> Vec<String> {
 /// What a candidate has its place by.
 fn merits(vip: &Vip, candidate: &Candidate) -> Vec<String> {
     let mut merits = vec![match (vip.policy, candidate.leads_term) {
+        _ if vip.follows.is_some() => "the key names it".to_owned(),
         (Some(SharedPolicy::Leader), Some(term)) => {
             format!("its etcd member is the leader, in term {term}")
         }

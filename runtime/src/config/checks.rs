@@ -258,7 +258,7 @@ fn status(given: &Given) -> Result<u16, String> {
 /// The checks on which a VIP depends, and what becomes of it where they fail.
 pub(super) fn of_vip(
     section: &mut Section,
-    policy: Option<Policy>,
+    policy: Option<&Policy>,
     known: &mut Known,
     problems: &mut Collector,
 ) -> (BTreeSet<CheckName>, LastResort) {
@@ -292,7 +292,7 @@ pub(super) fn of_vip(
 }
 
 impl Known {
-    fn used_by(&mut self, text: &str, policy: Option<Policy>) -> Result<CheckName, String> {
+    fn used_by(&mut self, text: &str, policy: Option<&Policy>) -> Result<CheckName, String> {
         let names: Vec<String> = self.names.keys().map(ToString::to_string).collect();
         let Some((name, about)) = self.names.iter_mut().find(|(name, _)| name.as_str() == text)
         else {
@@ -302,8 +302,13 @@ impl Known {
             });
         };
         about.is_used = true;
-        if about.weight.is_some() && policy == Some(Policy::Leader) {
-            return Err("its weight is of no use with the policy \"leader\", which knows of none; give the VIP the policy \"priority\", or the check no weight".into());
+        if about.weight.is_some()
+            && let Some(policy @ (Policy::Leader | Policy::Follow(_))) = policy
+        {
+            return Err(format!(
+                "its weight is of no use with the policy {:?}, which knows of none; give the VIP the policy \"priority\", or the check no weight",
+                policy.as_str()
+            ));
         }
         Ok(name.clone())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
-use turnip_core::{CheckName, Policy, VipConfig};
+use turnip_core::{CheckName, Follow, Policy, VipConfig};
 
 use super::vips::Vip;
 use super::{Config, Fence};
@@ -211,12 +211,17 @@ fn companions(vip: &Vip, of_routes: bool) -> String {
     ))
 }
 
-fn policy(policy: Policy) -> String {
+fn policy(policy: &Policy) -> String {
     match policy {
         Policy::Priority { priority, preempt } => {
-            format!("priority {priority}{}", if preempt { "" } else { ", without preemption" })
+            format!("priority {priority}{}", if *preempt { "" } else { ", without preemption" })
         }
-        other => other.as_str().to_owned(),
+        Policy::Follow(Follow { key, value, pointer, absent, unchanged }) => {
+            let at = pointer.as_ref().map(|pointer| format!(" at {pointer}")).unwrap_or_default();
+            let age = unchanged.map(|after| format!(", unchanged {after:?}")).unwrap_or_default();
+            format!("follow {key}{at}, here {value:?}, else {}{age}", absent.as_str())
+        }
+        Policy::Leader | Policy::Spread => policy.as_str().to_owned(),
     }
 }
 
@@ -234,7 +239,7 @@ fn of_vip(before: &Vip, after: &Vip) -> Option<String> {
         change("checks", list(&old.checks), list(&new.checks)),
         change("last_resort", old.last_resort.as_str().into(), new.last_resort.as_str().into()),
         change("hooks", hooks(before), hooks(after)),
-        change("policy", policy(old.policy), policy(new.policy)),
+        change("policy", policy(&old.policy), policy(&new.policy)),
         change("defend", old.defend.to_string(), new.defend.to_string()),
         change("require_carrier", old.require_carrier.to_string(), new.require_carrier.to_string()),
         change(

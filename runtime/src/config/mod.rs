@@ -18,6 +18,7 @@ mod checks;
 mod companions;
 mod difference;
 mod etcd;
+mod follow;
 mod growth;
 mod hooks;
 mod lease;
@@ -49,7 +50,7 @@ pub use growth::{Compact, Growth};
 pub use hooks::HookCommands;
 pub use peers::{Listen, Peers};
 pub use problem::{Place, Problem, Problems};
-pub use values::duration;
+pub use values::{duration, interface as interface_name, usable as usable_address};
 pub use vips::Vip;
 
 use crate::checks::Check;
@@ -382,10 +383,10 @@ impl Loader {
         let tables = top.take("vip");
         let had_tables = tables.is_some();
         let (checks, mut known) = checks::read(top.take("check"), problems);
-        let mut vips = vips::read(tables, &mut known, problems);
+        let node = node(node_given, original.as_ref(), problems);
+        let mut vips = vips::read(tables, node.as_ref(), &mut known, problems);
         known.finish(problems);
         let member_ip = original.as_ref().map(|original| original.id);
-        let node = node(node_given, original.as_ref(), problems);
         let variables_given = sources.variables.ip.is_some()
             || sources.variables.netmask.is_some()
             || sources.variables.dev.is_some()

@@ -10,6 +10,7 @@ use super::addresses::{self, Addresses, SeenAddresses};
 use super::args::Variables;
 use super::checks::{self, Known};
 use super::companions::{self, SeenCompanions};
+use super::follow;
 use super::hooks::{self, HookCommands};
 use super::problem::{Collector, Place, Problem};
 use super::section::{Given, Section, Value};
@@ -85,7 +86,12 @@ pub(super) struct Original {
 }
 
 /// Reads the tables; where a name or an address comes twice, the later one is the error.
-pub(super) fn read(given: Option<Given>, checks: &mut Known, problems: &mut Collector) -> Vec<Vip> {
+pub(super) fn read(
+    given: Option<Given>,
+    node: Option<&NodeName>,
+    checks: &mut Known,
+    problems: &mut Collector,
+) -> Vec<Vip> {
     let Some(given) = given else { return Vec::new() };
     let tables = match given.value {
         Value::List(tables) => tables,
@@ -105,7 +111,7 @@ pub(super) fn read(given: Option<Given>, checks: &mut Known, problems: &mut Coll
     for table in tables {
         match table.value {
             Value::Table(section) => {
-                vips.extend(vip(section.with_prefix("vip."), &mut seen, checks, problems))
+                vips.extend(vip(section.with_prefix("vip."), node, &mut seen, checks, problems))
             }
             _ => {
                 let shown = Some(table.shown());
@@ -126,6 +132,7 @@ struct Seen {
 
 fn vip(
     mut section: Section,
+    node: Option<&NodeName>,
     seen: &mut Seen,
     known: &mut Known,
     problems: &mut Collector,
@@ -142,9 +149,9 @@ fn vip(
         let what = "of no use with each = true, which makes a VIP of each address: write a [[vip]] with the routes and rules for itself";
         problems.add(Problem::new(place.clone(), "vip.route", None, what));
     }
-    let (policy, policy_place) = policy(&mut section, problems);
+    let (policy, policy_place) = policy(&mut section, node, problems);
     let (announce_on, announce_on_place) = announce_on(&mut section, problems);
-    let (checks, last_resort) = checks::of_vip(&mut section, policy, known, problems);
+    let (checks, last_resort) = checks::of_vip(&mut section, policy.as_ref(), known, problems);
     let mut flag = |key: &'static str, default: bool| {
         section.read(key, problems, Given::as_bool).unwrap_or(default)
     };
@@ -287,15 +294,20 @@ pub(super) fn at(place: &Place) -> String {
     }
 }
 
-fn policy(section: &mut Section, problems: &mut Collector) -> (Option<Policy>, Place) {
+fn policy(
+    section: &mut Section,
+    node: Option<&NodeName>,
+    problems: &mut Collector,
+) -> (Option<Policy>, Place) {
     let given = section.take("policy");
     let place = given.as_ref().map_or(Place::Default, |given| given.place.clone());
-    (policy_of(section, given, problems), place)
+    (policy_of(section, given, node, problems), place)
 }
 
 fn policy_of(
     section: &mut Section,
     given: Option<Given>,
+    node: Option<&NodeName>,
     problems: &mut Collector,
 ) -> Option<Policy> {
     let text = match given.as_ref().map(Given::as_text) {
@@ -304,6 +316,12 @@ fn policy_of(
     };
     let priority_given = section.take("priority");
     let preempt_given = section.take("preempt");
+    if text != Ok("follow")
+        && let Some(given) = section.take("follow")
+    {
+        let what = "of no use with another policy; write policy = \"follow\", or leave it out";
+        section.refuse("follow", &given, what, problems);
+    }
     match text {
         Ok("priority") => {
             let mut sound = true;
@@ -325,7 +343,7 @@ fn policy_of(
             }
             sound.then_some(Policy::Priority { priority, preempt })
         }
-        Ok(other @ ("spread" | "leader")) => {
+        Ok(other @ ("spread" | "leader" | "follow")) => {
             for (key, given) in [("priority", priority_given), ("preempt", preempt_given)] {
                 if let Some(given) = given {
                     let what = format!(
@@ -334,10 +352,14 @@ fn policy_of(
                     section.refuse(key, &given, what, problems);
                 }
             }
-            Some(if other == "leader" { Policy::Leader } else { Policy::Spread })
+            match other {
+                "leader" => Some(Policy::Leader),
+                "follow" => follow::read(section, node, problems).map(Policy::Follow),
+                _ => Some(Policy::Spread),
+            }
         }
         Ok(_) | Err(_) => {
-            let what = "not a policy; write \"leader\", \"spread\" or \"priority\"";
+            let what = "not a policy; write \"leader\", \"spread\", \"priority\" or \"follow\"";
             let given = given.expect("the default is a policy");
             section.refuse("policy", &given, what, problems);
             None

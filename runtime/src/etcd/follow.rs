@@ -131,7 +131,10 @@ async fn next(endpoint: &Endpoint, watch: &mut WatchStream) -> Result<Events, Fa
 }
 
 /// The response of a watch, or a failure when the watch has ended.
-fn check(endpoint: &Endpoint, message: Option<WatchResponse>) -> Result<WatchResponse, Failure> {
+pub(super) fn check(
+    endpoint: &Endpoint,
+    message: Option<WatchResponse>,
+) -> Result<WatchResponse, Failure> {
     let url = endpoint.url();
     let Some(response) = message else {
         return Err(Failure::Unknown(format!("{url}: the member ended the watch")));

@@ -17,6 +17,7 @@
 //!   addresses of names. None of that is waited for longer than a request may take.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use etcd_client::{Client, Error};
 use futures::Stream;
 use tokio::time::Instant;
-use turnip_core::{MemberStatus, StoreError, Txn, TxnResponse, Update};
+use turnip_core::{ForeignKey, MemberStatus, StoreError, Txn, TxnResponse, Update};
 
 use crate::seams::Store;
 
@@ -34,6 +35,7 @@ mod dial;
 mod endpoint;
 mod failure;
 mod follow;
+mod foreign;
 pub mod growth;
 pub mod inspect;
 mod login;
@@ -216,6 +218,11 @@ impl Etcd {
         &self.endpoints[index]
     }
 
+    /// The endpoint that is being followed.
+    fn followed_endpoint(&self) -> &Endpoint {
+        &self.endpoints[self.followed.get().unwrap_or(self.current.get())]
+    }
+
     /// The endpoint that was followed last has failed.
     fn stop_following_there(&self) {
         self.leave_followed.set(true);
@@ -229,6 +236,10 @@ impl Store for Etcd {
         elsewhere: bool,
     ) -> impl Stream<Item = Result<Update, StoreError>> {
         follow::follow(self, prefix, elsewhere)
+    }
+
+    fn follow_keys(&self, keys: BTreeSet<String>) -> impl Stream<Item = ForeignKey> {
+        foreign::follow(self, keys)
     }
 
     async fn commit(&self, txn: Txn, timeout: Duration) -> Result<TxnResponse, StoreError> {

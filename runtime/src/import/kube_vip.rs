@@ -12,6 +12,8 @@ use crate::config::values;
 
 /// A variable of a container.
 struct Variable {
+    /// Which statement its name is.
+    name_id: usize,
     name: String,
     value: String,
     /// It comes from elsewhere (`valueFrom`).
@@ -35,15 +37,17 @@ pub fn import(files: &[PathBuf]) -> Result<Imported, Failure> {
 fn host(path: &Path) -> Result<(Document, Notes), Failure> {
     let (mut document, mut notes) = (Document::default(), Notes::default());
     let documents = yaml::documents(path, &mut 0)?;
+    let mut told: BTreeSet<usize> = BTreeSet::new();
     for one in &documents {
         let mut containers = Vec::new();
         find(one, &mut containers);
         for container in containers {
             let variables = variables(container);
+            told.extend(variables.iter().map(|one| one.name_id));
             translate(&variables, &mut document, &mut notes);
         }
     }
-    let mut told: BTreeSet<usize> = document.ids();
+    told.extend(document.ids());
     told.extend(notes.ids());
     for one in &documents {
         let kind = one.get("kind").and_then(Node::text).unwrap_or("document").to_owned();
@@ -81,11 +85,16 @@ fn variables(container: &Node) -> Vec<Variable> {
     let one = |node: &Node| {
         let called = node.get("name")?;
         let value = node.get("value");
+        let mut origin = value.unwrap_or(called).origin.clone();
+        if value.is_some() {
+            origin.with.push(called.origin.place.clone());
+        }
         Some(Variable {
+            name_id: called.origin.id,
             name: called.text()?.to_owned(),
             value: value.and_then(Node::text).unwrap_or_default().to_owned(),
             is_elsewhere: value.is_none(),
-            origin: value.unwrap_or(called).origin.clone(),
+            origin,
         })
     };
     env.iter().filter_map(one).collect()

@@ -1,13 +1,14 @@
 //! Store and kernel with somebody who counts: how long renewals take, what fails and why.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use turnip_core::{
-    Assignment, KernelEvent, KernelOp, KernelOutcome, KeyKind, Keys, MemberStatus, NodeName, Op,
-    StoreError, Txn, TxnResponse, Update,
+    Assignment, ForeignKey, KernelEvent, KernelOp, KernelOutcome, KeyKind, Keys, MemberStatus,
+    NodeName, Op, StoreError, Txn, TxnResponse, Update,
 };
 
 use super::Counters;
@@ -80,6 +81,10 @@ impl<S: Store> Store for MeteredStore<'_, S> {
                 self.failed(Request::Watch, error, None);
             }
         })
+    }
+
+    fn follow_keys(&self, keys: BTreeSet<String>) -> impl Stream<Item = ForeignKey> {
+        self.store.follow_keys(keys)
     }
 
     async fn commit(&self, txn: Txn, timeout: Duration) -> Result<TxnResponse, StoreError> {

@@ -1,9 +1,11 @@
 //! The contract's clauses about following a prefix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
 use futures::future::{join, join_all};
-use turnip_core::{Compare, Event, KeyValue, Op, Revision, Txn};
+use futures::{Stream, StreamExt};
+use turnip_core::{Compare, Event, ForeignKey, KeyValue, Op, Revision, Txn};
 
 use super::follower::{Follower, key, revision};
 use super::{Subject, put};
@@ -183,4 +185,60 @@ pub async fn following_elsewhere_tells_the_same<S: Store, C: Clock>(on: &Subject
         assert_no_hole(&there, &written);
         assert_eq!(here.state(), there.state());
     }
+}
+
+/// The states that are told of a key, from the first on, up to that of `revision`.
+async fn told_of<S: Store, C: Clock>(
+    on: &Subject<'_, S, C>,
+    keys: &mut (impl Stream<Item = ForeignKey> + Unpin),
+    revision: Revision,
+) -> Vec<(Option<Vec<u8>>, Revision)> {
+    let mut told: Vec<(Option<Vec<u8>>, Revision)> = Vec::new();
+    loop {
+        let next = on.in_time("a key", keys.next()).await.expect("it does not end");
+        let (kv, at) = next.state.expect("it may be read");
+        assert!(told.iter().all(|(_, before)| *before <= at), "{told:?}, then {at}");
+        assert!(kv.iter().all(|kv| kv.key == next.key && kv.mod_revision <= at), "{kv:?}");
+        told.push((kv.map(|kv| kv.value), at));
+        if at >= revision {
+            return told;
+        }
+    }
+}
+
+pub async fn a_key_by_itself_is_told_as_it_is_and_whenever_it_changes<S: Store, C: Clock>(
+    on: &Subject<'_, S, C>,
+) {
+    let mut keys = pin!(on.store(0).follow_keys([on.key("k")].into()));
+    let absent = told_of(on, &mut keys, Revision(0)).await;
+    assert_eq!(absent[0].0, None);
+    on.put(1, "k2", "another key").await;
+    let written = on.put(1, "k", "1").await;
+    let told = told_of(on, &mut keys, written).await;
+    assert_eq!(told.last(), Some(&(Some(b"1".to_vec()), written)));
+    let deleted = on.delete(1, "k").await;
+    let told = told_of(on, &mut keys, deleted).await;
+    assert_eq!(told.last(), Some(&(None, deleted)));
+    let again = on.put(0, "k", "2").await;
+    let mut later = pin!(on.store(1).follow_keys([on.key("k")].into()));
+    for keys in [&mut keys, &mut later] {
+        let told = told_of(on, keys, again).await;
+        assert_eq!(told.last(), Some(&(Some(b"2".to_vec()), told.last().unwrap().1)));
+    }
+}
+
+pub async fn several_keys_are_told_each_for_itself<S: Store, C: Clock>(on: &Subject<'_, S, C>) {
+    for name in ["a", "b"] {
+        on.put(0, name, name).await;
+    }
+    let both = [on.key("a"), on.key("b")].into();
+    let mut keys = pin!(on.store(1).follow_keys(both));
+    let mut told = BTreeSet::new();
+    while told.len() < 2 {
+        let next = on.in_time("a key", keys.next()).await.expect("it does not end");
+        told.insert(next.key);
+    }
+    let changed = on.put(0, "b", "changed").await;
+    let told = told_of(on, &mut keys, changed).await;
+    assert_eq!(told.last(), Some(&(Some(b"changed".to_vec()), changed)));
 }

@@ -143,7 +143,9 @@ clauses! {
         concurrent_writes_come_in_order_and_without_a_hole
         two_followers_see_the_same_order
         snapshot_and_events_together_are_the_state
-        following_elsewhere_tells_the_same;
+        following_elsewhere_tells_the_same
+        a_key_by_itself_is_told_as_it_is_and_whenever_it_changes
+        several_keys_are_told_each_for_itself;
 }
 
 impl<S: Store, C: Clock> Subject<'_, S, C> {

@@ -360,7 +360,7 @@ impl Durations {
         let Durations { settle, hand_over, .. } = *self;
         Some(match fault {
             // Away at once, and back after settling.
-            Fault::Drain { .. } | Fault::Pin { .. } => Allowance {
+            Fault::Drain { .. } | Fault::Pin { .. } | Fault::Name { .. } => Allowance {
                 gap: hand_over,
                 moves: 2,
                 after_begin: 2 * S + settle,

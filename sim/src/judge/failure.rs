@@ -24,6 +24,8 @@ pub enum Failure {
     Misplaced { vip: usize, on: usize, wanted: usize },
     /// An address stood before a host's own for too long.
     MisplacedForLong { one: Misplaced, limit: u64 },
+    /// A host had an address for too long after the key that it follows named another.
+    HeldUnnamed { address: usize, host: usize, from: True, length: u64, limit: u64 },
     /// A daemon that was asked to stop did not.
     StillRuns { host: usize },
     /// A stopped daemon left something behind.
@@ -61,6 +63,14 @@ impl fmt::Display for Failure {
                 numbers(span.hosts),
                 span.length(),
                 secs(span.from)
+            ),
+            Failure::HeldUnnamed { address, host, from, length, limit } => write!(
+                f,
+                "{} was on host {host} from {:.3} s, for {:.3} s of that without being named; at most {:.3} s are fine",
+                config::net(*address).addr(),
+                secs(*from),
+                secs(*length),
+                secs(*limit)
             ),
             Failure::Gap { span, limit, why } => write!(
                 f,

@@ -2,6 +2,7 @@
 
 pub mod allowance;
 mod failure;
+mod following;
 mod gaps;
 mod hooks;
 
@@ -39,6 +40,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         failures.extend(taken_for_another(inner));
         if ended {
             failures.extend(gaps::judge(inner));
+            failures.extend(following::judge(inner));
             stopped(inner, &mut failures);
         }
     }
@@ -95,7 +97,11 @@ pub fn settled(inner: &Inner) -> Vec<Failure> {
     let mut failures = Vec::new();
     let by = inner.env.plan.heal_at + inner.env.plan.convergence();
     for vip in 0..inner.env.plan.params.vips.len() {
-        let able = (0..inner.env.plan.params.hosts).filter(|host| !never_takes(inner, *host, vip));
+        let params = &inner.env.plan.params;
+        let is_candidate =
+            |host: &usize| !params.follows(vip) || *host == params.usually_named(vip);
+        let able = (0..params.hosts).filter(is_candidate);
+        let able = able.filter(|host| !never_takes(inner, *host, vip));
         if able.count() == 0 {
             continue;
         }
@@ -161,6 +167,7 @@ fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
             }
         }
         PolicyParams::Spread => {}
+        PolicyParams::Follow { .. } => return Some(params.usually_named(vip)),
     }
     let candidates: Vec<Candidate> = (0..params.hosts)
         .filter(able)
@@ -176,8 +183,8 @@ fn wanted(inner: &Inner, vip: usize) -> Option<usize> {
             failed_at: None,
         })
         .collect();
-    let ranked =
-        placement::rank(policy.of(0), inner.env.layout.names.vip(vip), &candidates, None, None);
+    let (policy, name) = (policy.of(0, vip), inner.env.layout.names.vip(vip));
+    let ranked = placement::rank((&policy).into(), name, &candidates, None, None);
     inner.env.layout.names.host_of(ranked.first()?)
 }
 

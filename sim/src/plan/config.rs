@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use turnip_core::Policy;
+use turnip_core::{Follow, Policy};
 
 use super::{Params, PolicyParams};
 
@@ -87,6 +87,16 @@ pub enum Change {
     Interface { vip: NameId, interface: usize },
 }
 
+/// The key of another program that a VIP follows.
+pub fn followed_key(vip: usize) -> String {
+    format!("/leaders/{vip}/")
+}
+
+/// What such a key says when it names a host.
+pub fn name_there(host: usize) -> String {
+    format!("member {host}")
+}
+
 /// The address of a number.
 pub fn net(id: AddressId) -> IpNet {
     let vip = id / 2;
@@ -110,14 +120,21 @@ impl LeaseParams {
 }
 
 impl PolicyParams {
-    /// A host's part in the policy.
-    pub fn of(&self, host: usize) -> Policy {
+    /// A host's part in the policy of a VIP.
+    pub fn of(&self, host: usize, vip: NameId) -> Policy {
         match self {
             PolicyParams::Leader => Policy::Leader,
             PolicyParams::Spread => Policy::Spread,
             PolicyParams::Priority { priorities, preempt } => {
                 Policy::Priority { priority: priorities[host], preempt: *preempt }
             }
+            PolicyParams::Follow { absent } => Policy::Follow(Follow {
+                key: followed_key(vip),
+                value: name_there(host),
+                pointer: None,
+                absent: *absent,
+                unchanged: None,
+            }),
         }
     }
 }
@@ -152,7 +169,7 @@ impl Params {
     ) -> HostConfig {
         let section = |vip: usize| VipSection {
             addresses: self.places_of(vip),
-            policy: self.vips[vip].policy.of(host),
+            policy: self.vips[vip].policy.of(host, vip),
         };
         let mut config = HostConfig {
             cluster: 0,
@@ -194,7 +211,7 @@ impl HostConfig {
             Change::Swap { one, other } => {
                 if let (Some(a), Some(b)) = (self.vips.get(one), self.vips.get(other)) {
                     let with = |section: &VipSection, of: &VipSection| VipSection {
-                        policy: section.policy,
+                        policy: section.policy.clone(),
                         ..of.clone()
                     };
                     let (a, b) = (with(a, b), with(b, a));
@@ -218,7 +235,7 @@ impl HostConfig {
             }
             Change::Policy { vip, policy } => {
                 if let Some(section) = self.vips.get_mut(vip) {
-                    section.policy = policy.of(host);
+                    section.policy = policy.of(host, *vip);
                 }
             }
         }

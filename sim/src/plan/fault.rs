@@ -158,6 +158,9 @@ pub enum Fault {
     Drain { host: usize },
     /// An operator pins a VIP to a host.
     Pin { vip: usize, host: usize },
+    /// The key of another program that a VIP follows names another host, or is gone; at the end it names the
+    /// usual one.
+    Name { vip: usize, host: Option<usize> },
     /// A host's configuration file changes, and back at the end. Its daemon goes on with what it read
     /// when it was started.
     Reconfigure { host: usize, change: Change },

@@ -6,7 +6,7 @@ mod daemon;
 mod fault;
 mod hooks;
 
-use turnip_core::{Backstop, Initial, LastResort, lease};
+use turnip_core::{Absent, Backstop, Initial, LastResort, lease};
 
 use crate::time::{MS, S, True};
 use crate::timing::{RaftTiming, Weather};
@@ -125,6 +125,11 @@ pub enum PolicyParams {
         priorities: Vec<u32>,
         /// Whether a higher one takes the VIP away.
         preempt: bool,
+    },
+    /// The host that a key of another program names.
+    Follow {
+        /// What becomes of the VIP while the key names nobody.
+        absent: Absent,
     },
 }
 
@@ -350,6 +355,16 @@ impl Params {
             hooks: None,
             daemon: Daemon::Turnip(None),
         }
+    }
+
+    /// The host that the key names which a VIP follows, unless a fault has it name another.
+    pub fn usually_named(&self, vip: usize) -> usize {
+        vip % self.hosts
+    }
+
+    /// Whether a VIP follows a key of another program.
+    pub fn follows(&self, vip: usize) -> bool {
+        matches!(self.vips[vip].policy, PolicyParams::Follow { .. })
     }
 
     /// How many sites the network has.

@@ -2,6 +2,7 @@
 //! bugs that the simulator found.
 
 mod configs;
+mod following;
 mod found;
 mod health;
 mod hearing;
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Scenario> {
     all.extend(reloads::all());
     all.extend(health::all());
     all.extend(hooks::all());
+    all.extend(following::all());
     all
 }
 

@@ -7,7 +7,9 @@ use crate::rng::Rng;
 use crate::time::{MS, S, US};
 use crate::timing::{RaftTiming, Weather};
 
-use super::{announcing, answers, drills, faults, health, hearing, hooks, reloads, rollbacks};
+use super::{
+    announcing, answers, drills, faults, following, health, hearing, hooks, reloads, rollbacks,
+};
 
 /// The plan of a seed. Everything in it keeps to the assumptions A1 to A3; but etcd may be restored from a
 /// backup in a way that everybody notices (A2).
@@ -23,6 +25,8 @@ pub fn draw(seed: u64) -> Plan {
     announcing::params(of_announcing, &mut plan.params);
     health::params(of_health, &mut plan.params);
     hooks::params(&mut Rng::new(seed, "hooks"), &mut plan.params);
+    let of_following = &mut Rng::new(seed, "following");
+    following::params(of_following, &mut plan.params);
     plan.quiet = if rng.chance(150) { rng.within(60..=240) * S } else { 5 * S };
     if rollbacks::draw(&mut Rng::new(seed, "rollbacks"), &mut plan) {
         return plan;
@@ -30,6 +34,7 @@ pub fn draw(seed: u64) -> Plan {
     if rng.chance(250) {
         let mut of_reloads = Rng::new(seed, "reloads");
         drills::draw(rng, (of_hearing, of_health, &mut of_reloads), &mut plan);
+        following::faults(of_following, &mut plan);
         return plan;
     }
     plan.heal_at = rng.within(40..=120) * S;
@@ -39,6 +44,7 @@ pub fn draw(seed: u64) -> Plan {
     answers::faults(&mut Rng::new(seed, "answers"), &mut plan);
     reloads::faults(&mut Rng::new(seed, "reloads"), &mut plan);
     health::faults(of_health, &mut plan);
+    following::faults(of_following, &mut plan);
     plan.lasting(plan.heal_at);
     plan
 }

@@ -6,6 +6,7 @@ mod configs;
 mod draw;
 mod drills;
 mod faults;
+mod following;
 mod health;
 mod hearing;
 mod hooks;

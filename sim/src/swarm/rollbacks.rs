@@ -1,5 +1,5 @@
 //! Draws runs in which etcd is restored from a backup (A2), so that every daemon can notice: nobody starts
-//! after the backup, and everybody has written its session since.
+//! after the backup, everybody has written its session since, and nobody was expired without learning of it.
 
 use crate::plan::{Fault, Mishap, Plan, Step, TxnKind};
 use crate::rng::Rng;
@@ -27,7 +27,12 @@ pub fn draw(rng: &mut Rng, plan: &mut Plan) -> bool {
     for _ in 0..rng.within(1..=5) {
         let at = renewed + rng.below(restore + lasts - renewed);
         let fault = ignorant(rng, plan);
-        add(plan, at, rng.within(lease / 2..=6 * lease) * MS, fault);
+        let lasts = rng.within(lease / 2..=6 * lease) * MS;
+        // Who was expired before the restore and does not know it may be listed nowhere by now, and cannot know that
+        // either: the table of A2 tells what that costs.
+        let late = restore - lease * MS * 2 / 3;
+        let is_unaware = at < late && at + lasts + 2 * lease * MS + 2 * S > restore;
+        add(plan, if is_unaware { late } else { at }, lasts, fault);
     }
     if rng.chance(400) {
         // Of two attempts that compare the same write one landed before the backup or after it, and the other

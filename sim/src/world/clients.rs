@@ -190,9 +190,32 @@ impl Clients {
         etcd: &mut Etcd,
         env: &mut Env,
     ) -> WatchId {
-        let client = &mut self.0[host];
-        let endpoint = client.endpoint_to_follow(elsewhere);
-        let member = client.endpoints[endpoint].member;
+        let endpoint = self.0[host].endpoint_to_follow(elsewhere);
+        self.follow_at(host, endpoint, prefix, etcd, env)
+    }
+
+    /// The same of a key of another program, where the prefix is followed.
+    pub fn follow_key(
+        &mut self,
+        host: HostId,
+        key: String,
+        etcd: &mut Etcd,
+        env: &mut Env,
+    ) -> WatchId {
+        let client = &self.0[host];
+        let endpoint = client.followed.unwrap_or(client.current);
+        self.follow_at(host, endpoint, key, etcd, env)
+    }
+
+    fn follow_at(
+        &self,
+        host: HostId,
+        endpoint: usize,
+        prefix: String,
+        etcd: &mut Etcd,
+        env: &mut Env,
+    ) -> WatchId {
+        let member = self.0[host].endpoints[endpoint].member;
         let id = etcd.watch(host, member, prefix);
         env.count(|tally| &mut tally.watches);
         env.trace(|| format!("host {host} follows at member {member}"));

@@ -2,8 +2,8 @@
 
 use turnip_core::records::{DrainRecord, PinRecord, SessionRecord, decode, encode};
 
-use crate::plan::Fault;
-use crate::plan::config::HostConfig;
+use crate::plan::config::{self, HostConfig};
+use crate::plan::{Fault, Step};
 
 use super::Inner;
 use super::event::{Event, RunEvent};
@@ -72,6 +72,7 @@ impl Inner {
                 self.end(&step.fault);
             }
         }
+        self.name_all();
     }
 
     /// An operator gives up sessions of hosts that went by another host's name, and do not any more: those
@@ -125,6 +126,30 @@ impl Inner {
         let keeps_down = |fault: &Fault| matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } | Fault::Leave { host: h } if *h == host);
         let mut steps = self.env.plan.steps.iter().zip(&self.faults.active);
         steps.any(|(step, active)| *active && keeps_down(&step.fault))
+    }
+
+    /// The other programs say where the VIPs are that follow them.
+    pub(super) fn name_all(&mut self) {
+        let plan = std::rc::Rc::clone(&self.env.plan);
+        let vips = 0..plan.params.vips.len();
+        vips.filter(|vip| plan.params.follows(*vip)).for_each(|vip| self.name(vip));
+    }
+
+    /// The program that a VIP follows says where it is now.
+    fn name(&mut self, vip: usize) {
+        let plan = std::rc::Rc::clone(&self.env.plan);
+        let names = |step: &Step| match step.fault {
+            Fault::Name { vip: of, host } if of == vip => Some(host),
+            _ => None,
+        };
+        let steps = plan.steps.iter().zip(&self.faults.active).rev();
+        let mut active = steps.filter(|(_, active)| **active).map(|(step, _)| step);
+        let usual = plan.params.usually_named(vip);
+        let host = active.find_map(names).unwrap_or(Some(usual));
+        let value = host.map(|host| config::name_there(host).into_bytes());
+        // A program that leads goes on until etcd has it.
+        let key = config::followed_key(vip);
+        self.operator.write(key, value, true, &mut self.etcd, &mut self.env);
     }
 
     /// Leadership moves, again and again while the step lasts.
@@ -213,6 +238,7 @@ impl Inner {
                 let value = Some(encode(&PinRecord { node }));
                 self.operator.intend(key, value, &mut self.etcd, env);
             }
+            Fault::Name { vip, .. } => self.name(vip),
             Fault::Meddle { host, kind, skip, count, mishap } => {
                 self.mishaps.add(host, kind, skip, count, mishap);
             }
@@ -290,6 +316,7 @@ impl Inner {
                 let key = env.layout.names.pin(vip);
                 self.operator.intend(key, None, &mut self.etcd, env);
             }
+            Fault::Name { vip, .. } => self.name(vip),
             Fault::MoveLeader
             | Fault::FlapLeader { .. }
             | Fault::Compact

@@ -106,7 +106,7 @@ impl World {
         env.schedule(plan.heal_at, Event::Run(RunEvent::Heal));
         env.schedule(plan.stop_at, Event::Run(RunEvent::StopAll));
         env.schedule(plan.end_at, Event::Run(RunEvent::End));
-        let inner = Inner {
+        let mut inner = Inner {
             env,
             hosts,
             etcd,
@@ -118,6 +118,7 @@ impl World {
             stopping: false,
             over: false,
         };
+        inner.name_all();
         Rc::new(World { inner: RefCell::new(inner), time })
     }
 
@@ -201,6 +202,10 @@ impl Inner {
 
     fn follow(&mut self, host: HostId, prefix: String, elsewhere: bool) -> WatchId {
         self.clients.follow(host, prefix, elsewhere, &mut self.etcd, &mut self.env)
+    }
+
+    fn follow_key(&mut self, host: HostId, key: String) -> WatchId {
+        self.clients.follow_key(host, key, &mut self.etcd, &mut self.env)
     }
 
     fn perform(&mut self, host: HostId, op: KernelOp) -> SlotId {

@@ -22,7 +22,19 @@ impl Operator {
     /// Writes or removes an intent. A removal is repeated, so that one that meets an election does
     /// not leave a host drained for good.
     pub fn intend(&mut self, key: String, value: Option<Vec<u8>>, etcd: &mut Etcd, env: &mut Env) {
-        let removes = value.is_none();
+        let repeats = value.is_none();
+        self.write(key, value, repeats, etcd, env);
+    }
+
+    /// Writes or deletes a key; once more a little later if it `repeats`.
+    pub fn write(
+        &mut self,
+        key: String,
+        value: Option<Vec<u8>>,
+        repeats: bool,
+        etcd: &mut Etcd,
+        env: &mut Env,
+    ) {
         let op = match value {
             Some(value) => Op::Put { key: key.clone(), value },
             None => Op::Delete { key: key.clone() },
@@ -31,7 +43,7 @@ impl Operator {
         let number = self.wishes.entry(key.clone()).or_default();
         *number += 1;
         let wish = Wish { key, number: *number, txn };
-        if removes {
+        if repeats {
             for later in [2 * S, 5 * S] {
                 env.after(later, Event::Intend { wish: Box::new(wish.clone()) });
             }

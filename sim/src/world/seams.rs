@@ -1,5 +1,6 @@
 //! The seams of the driver, as one host sees the world through them.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -7,12 +8,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use turnip::seams::{Clock, Command, Hooks, Kernel, Peers, Store};
 use turnip_core::{
-    Addressee, Assignment, Datagram, HeartbeatKeys, HookEnd, HookId, HookRun, Instant, KernelError,
-    KernelEvent, KernelOp, KernelOutcome, MemberStatus, NodeName, Owed, StoreError, Txn,
-    TxnResponse, Update, VipName,
+    Addressee, Assignment, Datagram, Event as Change, ForeignKey, HeartbeatKeys, HookEnd, HookId,
+    HookRun, Instant, KernelError, KernelEvent, KernelOp, KernelOutcome, MemberStatus, NodeName,
+    Owed, StoreError, Txn, TxnResponse, Update, VipName,
 };
 
 use crate::time::MS;
@@ -21,6 +22,9 @@ use super::World;
 use super::event::Event;
 use super::ids::{HostId, WatchId};
 use super::slots::{Reply, SlotId};
+
+/// When a key that could not be followed is asked for again.
+const KEY_AGAIN_AFTER: Duration = Duration::from_millis(300);
 
 /// A host's store, kernel and clock.
 #[derive(Clone)]
@@ -42,6 +46,11 @@ impl SimHost {
         outcome(Wait::new(Rc::clone(&self.world), slot))
     }
 
+    fn watch_key(&self, key: &str) -> Follow {
+        let id = self.world.inner().follow_key(self.host, key.to_owned());
+        Follow { world: Rc::clone(&self.world), host: self.host, id, is_of_prefix: false }
+    }
+
     /// Its hooks, of which an earlier process of the daemon may have left some: what these owed.
     pub fn owed(&self) -> Vec<Owed> {
         let inner = &mut *self.world.inner();
@@ -61,7 +70,11 @@ impl Store for SimHost {
         elsewhere: bool,
     ) -> impl Stream<Item = Result<Update, StoreError>> {
         let id = self.world.inner().follow(self.host, prefix, elsewhere);
-        Follow { world: Rc::clone(&self.world), host: self.host, id }
+        Follow { world: Rc::clone(&self.world), host: self.host, id, is_of_prefix: true }
+    }
+
+    fn follow_keys(&self, keys: BTreeSet<String>) -> impl Stream<Item = ForeignKey> {
+        futures::stream::select_all(keys.into_iter().map(|key| Box::pin(follow_key(self, key))))
     }
 
     async fn commit(&self, txn: Txn, timeout: Duration) -> Result<TxnResponse, StoreError> {
@@ -213,6 +226,42 @@ struct Follow {
     world: Rc<World>,
     host: HostId,
     id: WatchId,
+    is_of_prefix: bool,
+}
+
+/// A key of another program, for ever: as the daemon's adapter follows it.
+fn follow_key(host: &SimHost, key: String) -> impl Stream<Item = ForeignKey> {
+    futures::stream::unfold(None, move |mut follow| {
+        let key = key.clone();
+        async move {
+            loop {
+                let watch = follow.get_or_insert_with(|| host.watch_key(&key));
+                let state = match watch.next().await {
+                    Some(Ok(Update::Snapshot(snapshot))) => {
+                        let kv = snapshot.kvs.into_iter().find(|kv| kv.key == key);
+                        (kv, snapshot.header.revision)
+                    }
+                    // The model's watches are of prefixes.
+                    Some(Ok(Update::Events(batch))) => {
+                        match batch.events.into_iter().rfind(|event| *event.key() == key) {
+                            Some(Change::Put(kv)) => {
+                                let at = kv.mod_revision;
+                                (Some(kv), at)
+                            }
+                            Some(Change::Delete { revision, .. }) => (None, revision),
+                            None => continue,
+                        }
+                    }
+                    Some(Err(_)) | None => {
+                        follow = None;
+                        host.sleep_until(host.now() + KEY_AGAIN_AFTER).await;
+                        continue;
+                    }
+                };
+                return Some((ForeignKey { key, state: Ok(state) }, follow));
+            }
+        }
+    })
 }
 
 impl Stream for Follow {
@@ -221,7 +270,9 @@ impl Stream for Follow {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let inner = &mut *self.world.inner();
         let update = inner.etcd.poll_watch(self.id, &mut inner.env, cx);
-        if let Poll::Ready(Some(Err(_)) | None) = update {
+        if self.is_of_prefix
+            && let Poll::Ready(Some(Err(_)) | None) = update
+        {
             inner.clients.stop_following_there(self.host, inner.env.now());
         }
         update

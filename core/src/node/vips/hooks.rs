@@ -90,11 +90,14 @@ impl Vips {
     /// as the kernel has acknowledged.
     pub(in crate::node) fn run_what_is_left(&mut self, out: &mut Outbox, now: Instant) {
         for owed in std::mem::take(&mut self.desk.left) {
-            let Owed { vip, token, assignments, after_release, .. } = owed;
-            let Some(timeout) = after_release else {
-                out.push(Action::Hook(HookAction::Paid(vip)));
+            let Some(timeout) = owed.after_release else {
+                out.push(Action::Hook(HookAction::Paid(owed.vip)));
                 continue;
             };
+            // If the VIP is configured again in the next process, it has been released by then (rule 12.9).
+            let releasing = Owed { stage: OwedStage::Releasing, ..owed.clone() };
+            out.push(Action::Hook(HookAction::Owe(releasing)));
+            let Owed { vip, token, assignments, .. } = owed;
             let id = out.fresh_hook();
             let run = HookRun {
                 id,
@@ -154,6 +157,18 @@ impl Vips {
             *index = goes_on(before);
             if index.is_none() {
                 self.desk.left_running.insert(*id, step.before.vip(before).name.clone());
+            }
+        }
+        // What is configured again waits for what still runs of it (rule 12.1).
+        let returns = |_: &HookId, vip: &mut VipName| step.after.index_of(vip).is_some();
+        let returning: Vec<_> = self.desk.left_running.extract_if(.., returns).collect();
+        for (id, vip) in returning {
+            let index = step.after.index_of(&vip);
+            if let (Some((hook, of)), Some(index)) = (self.desk.running.get_mut(&id), index) {
+                *of = Some(index);
+                let hooks = &mut self.vips[index].hooks;
+                hooks.running = Some(Running { id, hook: *hook, is_killed: false });
+                hooks.is_owed = true;
             }
         }
         let crowded_out = std::mem::take(&mut self.desk.crowded_out);
@@ -292,7 +307,9 @@ impl Vips {
             return true;
         }
         match must_go.departure {
-            Departure::Drained | Departure::Preferred | Departure::Unwell => true,
+            Departure::Drained | Departure::Preferred | Departure::Unwell | Departure::NotNamed => {
+                true
+            }
             Departure::Ending => situation.shutdown.waits_for_store(),
             // What is put here anew has not left.
             Departure::Reconfigured => !self.is_put_anew(situation.own, index),
@@ -384,7 +401,10 @@ impl Vips {
             Stage::Here | Stage::Released => true,
             Stage::Preparing | Stage::Prepared | Stage::Releasing => {
                 match self.ineligible(situation, context.candidates, index) {
-                    None | Some(Ineligible::Drained | Ineligible::Unwell(_)) => false,
+                    None
+                    | Some(Ineligible::Drained | Ineligible::Unwell(_) | Ineligible::NotNamed(_)) => {
+                        false
+                    }
                     Some(Ineligible::Ending(_)) => !situation.shutdown.waits_for_store(),
                     Some(_) => true,
                 }
@@ -401,9 +421,11 @@ impl Vips {
     ) -> Option<String> {
         let situation = &context.situation;
         let to = match departure {
-            Departure::Ending | Departure::Drained | Departure::Preferred | Departure::Unwell => {
-                self.successor(context, index)
-            }
+            Departure::Ending
+            | Departure::Drained
+            | Departure::Preferred
+            | Departure::Unwell
+            | Departure::NotNamed => self.successor(context, index),
             _ => situation.owner(index).filter(|owner| *owner != situation.own.name()).cloned(),
         };
         to.map(|to| to.to_string())

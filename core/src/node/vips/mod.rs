@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidates;
 use super::cluster::Cluster;
+use super::following::Following;
 use super::health::Health;
 use super::own::{Own, VipIndex};
 use super::publication::Publication;
@@ -193,18 +194,23 @@ impl Vips {
         {
             return Some(Ineligible::Unwell(unwell.why));
         }
+        if let Some(not_named) = self.not_named(situation, index) {
+            return Some(Ineligible::NotNamed(not_named.why));
+        }
         candidates.conflict(index).map(|why| Ineligible::Conflict(why.to_owned()))
     }
 
     /// Whether one of `vips` may be yielded now, or all of them may be; see [`Self::yields`].
     pub(super) fn may_yield(
         &self,
-        (own, health): (&Own, &Health),
+        (own, health, following): (&Own, &Health, &Following),
         vips: &[VipIndex],
         all: bool,
     ) -> bool {
         let has_reason = |index: &VipIndex| {
-            self.blocked(*index).is_some() || health.unwell(own, *index).is_some()
+            self.blocked(*index).is_some()
+                || health.unwell(own, *index).is_some()
+                || !following.names(*index)
         };
         vips.iter().any(has_reason) || (all && self.nothing_is_there())
     }
@@ -223,7 +229,8 @@ impl Vips {
         // What an attempt that is still to come may say is waited for.
         let is_unwell = self.unwell(situation, index).is_some_and(|unwell| !unwell.is_waiting)
             && !self.is_last_resort(situation, index);
-        let is_blocked = self.blocked(index).is_some() || is_unwell;
+        let is_named = self.not_named(situation, index).is_none_or(|it| it.is_waiting);
+        let is_blocked = self.blocked(index).is_some() || is_unwell || !is_named;
         let is_gone = self.vips[index].state == State::Absent && situation.owned(index).is_none();
         if own.mutated(Mutant::YieldsWhileHeld) {
             return situation.is_drained() || is_blocked;

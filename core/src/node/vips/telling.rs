@@ -83,10 +83,10 @@ impl Vips {
         match self.ineligible(situation, context.candidates, index) {
             Some(Ineligible::Ending(_)) => (Why::Stopped, None),
             Some(Ineligible::Drained) => (Why::Drained, None),
-            // One word for both: an older `turnip history` would not know another.
-            Some(Ineligible::Blocked(why) | Ineligible::Unwell(why)) => {
-                (Why::Blocked, Some(history::detail(why)))
-            }
+            // One word for all of these: an older `turnip history` would not know another.
+            Some(
+                Ineligible::Blocked(why) | Ineligible::Unwell(why) | Ineligible::NotNamed(why),
+            ) => (Why::Blocked, Some(history::detail(why))),
             Some(Ineligible::Retiring) => (Why::NotConfigured, None),
             Some(Ineligible::Conflict(why)) => (Why::Conflict, Some(history::detail(why))),
             None => {

@@ -51,6 +51,7 @@ impl From<Ineligible> for MustGo {
             Ineligible::Blocked(_) => Departure::Blocked,
             Ineligible::Retiring => Departure::Reconfigured,
             Ineligible::Unwell(_) => Departure::Unwell,
+            Ineligible::NotNamed(_) => Departure::NotNamed,
             Ineligible::Conflict(_) => Departure::AddressConflict,
         };
         MustGo::new(departure, why.to_string())
@@ -70,6 +71,8 @@ pub(in crate::node) enum Ineligible {
     Retiring,
     /// A check of what stands behind the VIP fails, or was not tried yet.
     Unwell(String),
+    /// The key that it follows does not name this host, or was not read yet (rule 13).
+    NotNamed(String),
     /// Another VIP has one of its addresses.
     Conflict(String),
 }
@@ -82,6 +85,7 @@ impl fmt::Display for Ineligible {
             Ineligible::Ending(why)
             | Ineligible::Blocked(why)
             | Ineligible::Unwell(why)
+            | Ineligible::NotNamed(why)
             | Ineligible::Conflict(why) => why,
         })
     }

@@ -9,7 +9,7 @@ use turnip::etcd::{Answerer, Etcd};
 use turnip_core::{Keys, Lease, Level, StoreError};
 
 use super::members::{self, Endpoint};
-use super::{Findings, rights};
+use super::{Findings, followed, rights};
 use crate::commands::behind::{self, Vips};
 use crate::commands::overview::{Overview, WhatIf};
 use crate::commands::{certificates, membership};
@@ -58,6 +58,9 @@ pub async fn check(reach: &Reach, config: Option<&Config>, findings: &mut Findin
         Err(error) => findings.warning("etcd history", format!("cannot be read: {error}")),
     }
     rights::check(&etcd, reach, config, findings).await;
+    if let Some(config) = config {
+        followed::check(&etcd, config, findings).await;
+    }
     let lease = config.map(|config| config.lease);
     match etcd.commit_latencies(&reach.cluster, COMMITS, TIMEOUT).await {
         Ok(latencies) => commits(latencies, lease, findings),

@@ -12,6 +12,7 @@ use super::Findings;
 use crate::commands::cluster::{Cluster, ClusterState, beyond};
 use crate::commands::local;
 use crate::commands::run::runtime_directory;
+use crate::commands::status::policy_in_words;
 
 const NAME: &str = "name";
 /// Names that images and installers give, and that say nothing.
@@ -87,7 +88,7 @@ fn definitions(config: &Config, state: &ClusterState, keys: &Keys, findings: &mu
             if let Some(offer) = offer.filter(|offer| offer.digest != vip.config.digest()) {
                 let addresses: Vec<String> =
                     offer.addresses.iter().map(ToString::to_string).collect();
-                let policy = offer.policy.with_priority(0).as_str();
+                let policy = policy_in_words(offer.policy, offer.follows.as_deref());
                 let there = format!("{} with the policy {policy} on {node}", addresses.join(" "));
                 otherwise.entry(name).or_default().push(there);
             }

@@ -39,7 +39,7 @@ impl Store {
         let vip = VipConfig {
             name: "v".parse().unwrap(),
             addresses: VipAddress::all_on("lo", ["10.0.0.50/32".parse().unwrap()]),
-            policy: self.policy,
+            policy: self.policy.clone(),
             defend: false,
             require_carrier: true,
             keep_connections: false,

@@ -17,6 +17,9 @@ pub struct Vip {
     pub addresses: Vec<IpNet>,
     /// Its policy, likewise.
     pub policy: Option<SharedPolicy>,
+    /// The key of another program that it follows: then the policy counts among the hosts that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
     /// The node that owns it in a session that exists, and is not silent beyond its lease.
     pub owner: Option<NodeName>,
     /// The node that etcd names, where that is no owner for what is known of its session.
@@ -69,6 +72,7 @@ impl Read {
         let mut vip = Vip {
             addresses: reference.map(|offer| offer.addresses.clone()).unwrap_or_default(),
             policy: reference.map(|offer| offer.policy),
+            follows: reference.and_then(|offer| offer.follows.clone()),
             owner: owner.map(|(_, record)| record.node.clone()),
             named: named.map(|record| record.node.clone()),
             since_unix_ms: owner.map(|(_, record)| record.since_unix_ms),
@@ -92,13 +96,7 @@ impl Read {
                     Err(unfit) => drop(vip.unfit.insert(node.clone(), unfit)),
                 }
             }
-            let ranked = rank(
-                reference.policy.with_priority(reference.priority),
-                name,
-                &candidates,
-                vip.owner.as_ref(),
-                pin,
-            );
+            let ranked = rank(reference.policy, name, &candidates, vip.owner.as_ref(), pin);
             let named = |node: &NodeName| candidates.iter().find(|one| one.name == *node).cloned();
             vip.order = ranked.iter().filter_map(named).collect();
             vip.preferred = ranked.into_iter().next();

@@ -3,8 +3,8 @@
 use turnip_core::{Op, Txn, TxnResponse};
 
 use crate::check::history::Changes;
-use crate::plan::TxnKind;
-use crate::record::{Mark, Tally};
+use crate::plan::{TxnKind, config};
+use crate::record::{Mark, Naming, Tally};
 use crate::world::env::Env;
 use crate::world::ids::{HostId, MemberId};
 
@@ -28,6 +28,7 @@ pub fn committed(
     response: &TxnResponse,
     env: &mut Env,
 ) {
+    named(txn, env);
     let Some(kind) = env.kind(host, txn) else { return };
     if response.succeeded {
         let counter: fn(&mut Tally) -> &mut u64 = match kind {
@@ -55,6 +56,26 @@ pub fn committed(
             ops.join(", ")
         )
     });
+}
+
+/// The keys that VIPs follow are another program's: only here it shows when they are written.
+fn named(txn: &Txn, env: &mut Env) {
+    let plan = std::rc::Rc::clone(&env.plan);
+    let (now, vips) = (env.now(), 0..plan.params.vips.len());
+    let followed: Vec<usize> = vips.filter(|vip| plan.params.follows(*vip)).collect();
+    for op in &txn.success {
+        let (key, value) = match op {
+            Op::Put { key, value } => (key, Some(value)),
+            Op::Delete { key } => (key, None),
+            Op::Get { .. } => continue,
+        };
+        let is_its = |vip: &&usize| config::followed_key(**vip) == *key;
+        let Some(&vip) = followed.iter().find(is_its) else { continue };
+        let is_it =
+            |host: &usize| value.is_some_and(|it| *it == config::name_there(*host).as_bytes());
+        let host = (0..plan.params.hosts).find(is_it);
+        env.record.named.push(Naming { at: now, vip, host });
+    }
 }
 
 fn brief(op: &Op) -> String {

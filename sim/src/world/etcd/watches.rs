@@ -148,10 +148,7 @@ impl Watches {
             };
             let prefix = &self.get(id).prefix;
             events.extend(
-                happened
-                    .iter()
-                    .filter(|event| event_key(event).starts_with(prefix.as_str()))
-                    .cloned(),
+                happened.iter().filter(|event| event.key().starts_with(prefix.as_str())).cloned(),
             );
             if !events.is_empty() && (!together || revision == newest) {
                 let events = std::mem::take(&mut events);
@@ -287,13 +284,6 @@ impl Watches {
         watch.over = true;
         watch.inbox.clear();
         watch.waker = None;
-    }
-}
-
-fn event_key(event: &Change) -> &str {
-    match event {
-        Change::Put(kv) => &kv.key,
-        Change::Delete { key, .. } => key,
     }
 }
 

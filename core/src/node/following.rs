@@ -1,0 +1,244 @@
+//! The keys of other programs that VIPs follow: which say that a VIP is here, and which do not (rule 13).
+
+use std::collections::BTreeMap;
+
+use super::own::{Own, VipIndex};
+use super::reload::Step;
+use crate::config::{Absent, Follow};
+use crate::lease::{Lease, hearing_time};
+use crate::mutant::Mutant;
+use crate::name::Revision;
+use crate::store::{ForeignKey, KeyValue};
+use crate::text;
+use crate::time::Instant;
+
+/// What is known of the keys, by the VIPs that follow them.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Following {
+    vips: BTreeMap<VipIndex, Followed>,
+}
+
+/// What a key says of a VIP.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Says {
+    /// It is for this node; or it follows no key.
+    Here,
+    /// It is for another.
+    Elsewhere(String),
+    /// It is for nobody.
+    Nothing(String),
+    /// The key has not been read yet.
+    Unread(String),
+}
+
+/// A VIP's key.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Followed {
+    /// What was last told of it; none before the first time.
+    told: Option<Told>,
+    /// As of which revision.
+    as_of: Revision,
+    /// At which it was last written.
+    modified: Option<Revision>,
+    /// When this node received that.
+    written: Instant,
+    age: Age,
+    says: Says,
+    /// That is another than before, and was not heeded yet.
+    is_news: bool,
+}
+
+/// What a key's value says.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Told {
+    /// It names somebody: this node by its value, or another.
+    Name(String),
+    /// It names nobody, for this reason.
+    Nothing(String),
+}
+
+/// How good what was told still is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Age {
+    /// It counts.
+    Fresh,
+    /// The key has not been written for too long.
+    Unchanged,
+    /// The store has been away for so long that another may be named by now.
+    Away,
+}
+
+impl Following {
+    /// Nothing has been read yet.
+    pub(super) fn new(own: &Own) -> Self {
+        let follow =
+            |index: &VipIndex| Some((*index, Followed::new(own.vip(*index).policy.follow()?)));
+        Following { vips: (0..own.vip_count()).filter_map(|index| follow(&index)).collect() }
+    }
+
+    /// Other VIPs are configured: what is known of a key goes on where it is read in the same way.
+    pub(super) fn reconfigured(&mut self, step: &Step) {
+        let mut following = Following::new(&step.after);
+        for (index, followed) in &mut following.vips {
+            let vip = step.after.vip(*index);
+            let old = step.before.index_of(&vip.name);
+            if let Some(old) = old
+                && step.before.vip(old).policy.follow().map(Follow::reads)
+                    == vip.policy.follow().map(Follow::reads)
+                && let Some(known) = self.vips.remove(&old)
+            {
+                *followed = known;
+                // It may go by another name, or another age.
+                followed.age = Age::Fresh;
+                followed.say(&step.after, *index);
+            }
+        }
+        *self = following;
+    }
+
+    /// The store is another one (A2): nothing is known of it.
+    pub(super) fn forget_all(&mut self, own: &Own) {
+        *self = Following::new(own);
+    }
+
+    /// A key was read, was written or is gone. What is known never goes back.
+    pub(super) fn told(&mut self, own: &Own, told: ForeignKey, now: Instant) {
+        let ForeignKey { key, state } = told;
+        for (index, followed) in &mut self.vips {
+            let Some(follow) = own.vip(*index).policy.follow().filter(|it| it.key == key) else {
+                continue;
+            };
+            match &state {
+                Err(why) => {
+                    let why = format!("the key {key} cannot be read: {}", text::shown(why));
+                    followed.told = Some(Told::Nothing(why));
+                }
+                Ok((_, as_of)) if *as_of < followed.as_of => continue,
+                Ok((kv, as_of)) => {
+                    let modified = kv.as_ref().map(|kv| kv.mod_revision);
+                    if modified != followed.modified || followed.told.is_none() {
+                        followed.written = now;
+                    }
+                    (followed.as_of, followed.modified) = (*as_of, modified);
+                    followed.told = Some(read(follow, kv.as_ref()));
+                }
+            }
+            followed.say(own, *index);
+        }
+    }
+
+    /// Looks at how old what is known is by now. `committed` is when the newest write of the own session was
+    /// made that has landed. Says which VIPs that concerns, and when to look again.
+    pub(super) fn review(
+        &mut self,
+        own: &Own,
+        committed: Option<Instant>,
+        lease: Lease,
+        now: Instant,
+    ) -> (Vec<VipIndex>, Option<Instant>) {
+        let away_at = committed.map(|at| at + hearing_time(lease.duration()));
+        let (mut changed, mut next) = (Vec::new(), None);
+        for (index, followed) in &mut self.vips {
+            let Some(follow) = own.vip(*index).policy.follow() else { continue };
+            let unchanged_at = follow.unchanged.map(|after| followed.written + after);
+            let ends = |at: Option<Instant>, age| at.map(|at| (at, age));
+            // What stays where it is when nobody is named stays there while nobody can be.
+            let away_at = away_at.filter(|_| {
+                follow.absent == Absent::Nobody && !own.mutated(Mutant::FollowedWhileAway)
+            });
+            let ends = [ends(away_at, Age::Away), ends(unchanged_at, Age::Unchanged)];
+            let ends = ends.into_iter().flatten();
+            let age = ends.clone().find(|(at, _)| *at <= now).map_or(Age::Fresh, |(_, age)| age);
+            let next_end = ends.map(|(at, _)| at).filter(|at| *at > now);
+            next = next.into_iter().chain(next_end).min();
+            if age != followed.age {
+                followed.age = age;
+                followed.say(own, *index);
+            }
+            if followed.is_news {
+                followed.is_news = false;
+                changed.push(*index);
+            }
+        }
+        (changed, next)
+    }
+
+    /// What the key of a VIP says.
+    pub(super) fn says(&self, index: VipIndex) -> &Says {
+        self.vips.get(&index).map_or(&Says::Here, |followed| &followed.says)
+    }
+
+    /// Whether it says that the VIP is for this node.
+    pub(super) fn names(&self, index: VipIndex) -> bool {
+        *self.says(index) == Says::Here
+    }
+}
+
+impl Followed {
+    fn new(follow: &Follow) -> Self {
+        Followed {
+            told: None,
+            as_of: Revision(0),
+            modified: None,
+            written: Instant::from_nanos(0),
+            age: Age::Fresh,
+            says: unread(follow),
+            is_news: false,
+        }
+    }
+
+    /// Draws the conclusion from what is known.
+    fn say(&mut self, own: &Own, index: VipIndex) {
+        let Some(follow) = own.vip(index).policy.follow() else { return };
+        let key = &follow.key;
+        let says = match (&self.told, self.age) {
+            _ if own.mutated(Mutant::FollowedIgnored) => Says::Here,
+            (None, _) => unread(follow),
+            (Some(_), Age::Away) => {
+                Says::Nothing(format!("etcd does not answer, and may name another in {key} by now"))
+            }
+            (Some(Told::Nothing(why)), _) => Says::Nothing(why.clone()),
+            (Some(Told::Name(_)), Age::Unchanged) => {
+                let after = follow.unchanged.unwrap_or_default().as_secs_f64();
+                Says::Nothing(format!("the key {key} has not been written for {after} s"))
+            }
+            (Some(Told::Name(name)), Age::Fresh) if *name == follow.value => Says::Here,
+            (Some(Told::Name(name)), Age::Fresh) => {
+                let (name, value) = (text::shown(name), text::shown(&follow.value));
+                Says::Elsewhere(format!(
+                    "the key {key} names {name}, and this host is {value} there"
+                ))
+            }
+        };
+        self.is_news |= says != self.says;
+        self.says = says;
+    }
+}
+
+fn unread(follow: &Follow) -> Says {
+    Says::Unread(format!("the key {} has not been read yet", follow.key))
+}
+
+/// Whom the key names.
+fn read(follow: &Follow, kv: Option<&KeyValue>) -> Told {
+    let key = &follow.key;
+    let Some(kv) = kv else { return Told::Nothing(format!("the key {key} is absent")) };
+    let shown = || text::shown(&String::from_utf8_lossy(&kv.value));
+    let Some(pointer) = &follow.pointer else {
+        return match std::str::from_utf8(&kv.value) {
+            Ok(name) => Told::Name(name.trim().to_owned()),
+            Err(_) => Told::Nothing(format!("the key {key} has no text: {}", shown())),
+        };
+    };
+    let value: serde_json::Value = match serde_json::from_slice(&kv.value) {
+        Ok(value) => value,
+        Err(error) => {
+            return Told::Nothing(format!("the key {key} has no JSON ({error}): {}", shown()));
+        }
+    };
+    match value.pointer(pointer) {
+        Some(serde_json::Value::String(name)) => Told::Name(name.clone()),
+        Some(serde_json::Value::Number(number)) => Told::Name(number.to_string()),
+        _ => Told::Nothing(format!("the key {key} names nobody at {pointer}: {}", shown())),
+    }
+}

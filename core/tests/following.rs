@@ -1,0 +1,267 @@
+//! Rule 13: VIPs that are where a key of another program says.
+
+#![allow(missing_docs, reason = "the tests' names say it")]
+
+mod world;
+
+use std::time::Duration;
+
+use turnip_core::records::{NodeRecord, decode};
+use turnip_core::*;
+use world::{MS, World, config, hearing, vip};
+
+const KEY: &str = "/service/batman/leader";
+const SECOND: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn follow(value: &str) -> Follow {
+    Follow {
+        key: KEY.into(),
+        value: value.into(),
+        pointer: None,
+        absent: Absent::Nobody,
+        unchanged: None,
+    }
+}
+
+fn following(follow: Follow) -> Vec<VipConfig> {
+    vec![vip("v", "10.0.0.50/32", Policy::Follow(follow))]
+}
+
+/// Two nodes, a and b, of which the key has named none yet. `with` changes how they follow it.
+fn unnamed(with: impl Fn(Follow) -> Follow) -> World {
+    let node = |name: &str, there: &str| config(name, following(with(follow(there))));
+    let mut world = World::new(vec![node("a", "pg1"), node("b", "pg2")]);
+    world.run(SECOND);
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
+    world
+}
+
+/// The same when it has named a.
+fn named(with: impl Fn(Follow) -> Follow) -> World {
+    let mut world = unnamed(with);
+    world.etcd.put(KEY, "pg1");
+    world.run_until(SECOND, |w| w.holders() == [0]);
+    world
+}
+
+fn blocked(world: &World, node: &str) -> Option<String> {
+    let key = format!("/turnip/main/nodes/{node}");
+    let record: NodeRecord = decode(&world.etcd.kvs[&key].value).unwrap();
+    record.vips["v"].blocked.clone()
+}
+
+/// Rules 13.1 and 13.3.
+#[test]
+fn a_vip_is_on_the_host_that_the_key_names_and_goes_with_it_at_once() {
+    let mut world = named(|follow| follow);
+    assert_eq!(
+        blocked(&world, "b").as_deref(),
+        Some("the key /service/batman/leader names pg1, and this host is pg2 there")
+    );
+    world.etcd.put(KEY, "pg2");
+    world.run_until(50 * MS, |w| w.holders() == [1]);
+    assert!(world.said(0, "names pg2, and this host is pg1 there"), "{}", world.story());
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [1]);
+}
+
+/// Rule 13.1.
+#[test]
+fn a_vip_that_goes_wherever_it_may_is_noticed() {
+    let mut world = unnamed(|follow| follow);
+    world.hosts.iter_mut().for_each(|host| host.node.set_mutant(Mutant::FollowedIgnored));
+    world.etcd.put(KEY, "nobody");
+    world.run_until(LIMIT, |w| !w.holders().is_empty());
+}
+
+/// Rule 13.1: neither an operator's pin nor the end of a host takes it elsewhere.
+#[test]
+fn nobody_else_takes_it_whatever_becomes_of_the_host_that_is_named() {
+    let mut world = named(|follow| follow);
+    world.etcd.put("/turnip/main/intents/pin/v", "{\"v\":1,\"node\":\"b\"}");
+    world.run(2 * SECOND);
+    assert_eq!(world.holders(), [0]);
+    world.hosts[0].frozen = true;
+    world.hosts[0].addresses.clear();
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
+    world.etcd.put(KEY, "pg2");
+    world.run_until(SECOND, |w| w.holders() == [1]);
+}
+
+/// Rule 13.4.
+#[test]
+fn a_key_that_is_gone_leaves_the_vip_with_nobody_or_with_the_last() {
+    let mut nobody = named(|follow| follow);
+    nobody.etcd.delete(KEY);
+    nobody.run_until(50 * MS, |w| w.holders().is_empty());
+    nobody.run(5 * SECOND);
+    assert_eq!((nobody.holders(), nobody.owner("v")), (vec![], None));
+
+    let mut last = named(|follow| Follow { absent: Absent::Last, ..follow });
+    last.etcd.delete(KEY);
+    last.run(5 * SECOND);
+    assert_eq!(last.holders(), [0]);
+    last.etcd.put(KEY, "pg2");
+    last.run_until(SECOND, |w| w.holders() == [1]);
+    last.etcd.delete(KEY);
+    last.hosts[1].frozen = true;
+    last.hosts[1].addresses.clear();
+    last.run(10 * SECOND);
+    assert_eq!(last.holders(), [0_usize; 0], "nobody else takes it: {}", last.story());
+}
+
+/// Rule 13.2.
+#[test]
+fn a_name_may_stand_inside_of_a_value_and_what_has_none_there_names_nobody() {
+    let pointer = |follow| Follow { pointer: Some("/leader/name".into()), ..follow };
+    let mut world = unnamed(pointer);
+    world.etcd.put(KEY, r#"{"leader": {"name": "pg1"}}"#);
+    world.run_until(SECOND, |w| w.holders() == [0]);
+    for (value, says) in [
+        (r#"{"leader": {}}"#, "names nobody at /leader/name"),
+        ("pg1", "has no JSON"),
+        (r#"{"leader": {"name": ["pg1"]}}"#, "names nobody at /leader/name"),
+    ] {
+        world.etcd.put(KEY, value);
+        world.run(100 * MS);
+        assert_eq!(world.holders(), [0_usize; 0], "{value}: {}", world.story());
+        assert!(blocked(&world, "a").unwrap().contains(says), "{:?}", blocked(&world, "a"));
+    }
+    world.etcd.put(KEY, r#"{"leader": {"name": "pg2"}}"#);
+    world.run_until(SECOND, |w| w.holders() == [1]);
+}
+
+/// Rule 13.5.
+#[test]
+fn a_key_that_is_not_written_any_more_names_nobody_until_it_is_again() {
+    let mut world = named(|follow| Follow { unchanged: Some(5 * SECOND), ..follow });
+    for _ in 0..4 {
+        world.run(4 * SECOND);
+        assert_eq!(world.holders(), [0], "{}", world.story());
+        world.etcd.put(KEY, "pg1");
+    }
+    world.run(6 * SECOND);
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
+    assert!(blocked(&world, "a").unwrap().contains("has not been written for 5 s"));
+    world.etcd.put(KEY, "pg1");
+    world.run_until(SECOND, |w| w.holders() == [0]);
+}
+
+/// Rule 13.2: what is told of the key never goes back, and what cannot be read is said.
+#[test]
+fn what_is_told_late_of_a_key_is_ignored_and_what_cannot_be_read_names_nobody() {
+    let mut world = named(|follow| follow);
+    let late = world.etcd.kvs[KEY].clone();
+    world.etcd.put(KEY, "pg2");
+    world.run_until(SECOND, |w| w.holders() == [1]);
+    let as_of = late.mod_revision;
+    let now = world.now;
+    for host in &mut world.hosts {
+        host.node.handle_key(
+            ForeignKey { key: KEY.into(), state: Ok((Some(late.clone()), as_of)) },
+            now,
+        );
+    }
+    world.run(SECOND);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    let refused = ForeignKey { key: KEY.into(), state: Err("permission denied".into()) };
+    let now = world.now;
+    world.hosts[1].node.handle_key(refused, now);
+    world.run_until(100 * MS, |w| w.holders().is_empty());
+    assert!(world.said(1, "cannot be read: permission denied"), "{}", world.story());
+}
+
+/// Rules 13.4 and 6.1: what an earlier process left stays until it is known whom the key names.
+#[test]
+fn a_daemon_that_is_started_anew_keeps_what_is_named_for_it() {
+    let mut world = named(|follow| follow);
+    world.restart(0);
+    world.hosts[0].watch_cut = true;
+    let held = |w: &World| w.holders() == [0];
+    for _ in 0..20 {
+        world.run(10 * MS);
+        assert!(held(&world), "{}", world.story());
+    }
+    world.hosts[0].watch_cut = false;
+    world.run(5 * SECOND);
+    assert!(held(&world), "{}", world.story());
+    world.restart(0);
+    world.etcd.put(KEY, "pg2");
+    world.run_until(5 * SECOND, |w| w.holders() == [1]);
+}
+
+/// Two nodes that hear each other, the first of them named, and then without the store.
+fn away(with: impl Fn(Follow) -> Follow, mutant: Option<Mutant>) -> World {
+    let node = |name: &str, there: &str| NodeConfig {
+        vips: following(with(follow(there))),
+        ..hearing(name)
+    };
+    let mut world = World::new(Vec::new());
+    for (name, there) in [("a", "pg1"), ("b", "pg2"), ("c", "pg3")] {
+        world.start(node(name, there));
+        world.run(100 * MS);
+    }
+    if let Some(mutant) = mutant {
+        world.hosts.iter_mut().for_each(|host| host.node.set_mutant(mutant));
+    }
+    world.etcd.put(KEY, "pg1");
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    world.stop_store();
+    world
+}
+
+/// Rule 13.6.
+#[test]
+fn a_host_that_hears_nothing_of_the_key_for_two_leases_keeps_the_vip_no_longer() {
+    let mut world = away(|follow| follow, None);
+    world.run(3 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    world.run(4 * SECOND);
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
+    assert!(
+        world.said(0, "may name another in /service/batman/leader by now"),
+        "{}",
+        world.story()
+    );
+    world.start_store();
+    world.run_until(LIMIT, |w| w.holders() == [0]);
+
+    let mut last = away(|follow| Follow { absent: Absent::Last, ..follow }, None);
+    last.run(60 * SECOND);
+    assert_eq!(last.holders(), [0], "{}", last.story());
+
+    let mut mutant = away(|follow| follow, Some(Mutant::FollowedWhileAway));
+    mutant.run(60 * SECOND);
+    assert_eq!(mutant.holders(), [0], "by consent alone: {}", mutant.story());
+}
+
+/// Rules 13.6 and 10.10: who was cut off from the store alone keeps nobody from what the key says.
+#[test]
+fn a_host_that_is_cut_off_from_the_store_alone_gives_way_to_who_is_named() {
+    let mut world = away(|follow| follow, None);
+    world.start_store();
+    world.run(10 * SECOND);
+    (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
+    world.etcd.put(KEY, "pg2");
+    world.run_until(LIMIT, |w| w.holders() == [1]);
+}
+
+/// Rule 14: another key, or another name there, counts at once.
+#[test]
+fn a_changed_configuration_follows_another_key_without_a_new_session() {
+    let mut world = named(|follow| follow);
+    let session = world.session("a").unwrap().create_revision;
+    for (host, there) in [(0, "x"), (1, "pg1")] {
+        world.reload(host, following(follow(there)));
+    }
+    world.run_until(5 * SECOND, |w| w.holders() == [1]);
+    world.etcd.put("/other", "x");
+    for (host, there) in [(0, "x"), (1, "pg1")] {
+        world.reload(host, following(Follow { key: "/other".into(), ..follow(there) }));
+    }
+    world.run_until(5 * SECOND, |w| w.holders() == [0]);
+    assert_eq!(world.session("a").unwrap().create_revision, session);
+}

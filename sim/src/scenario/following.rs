@@ -1,0 +1,76 @@
+//! VIPs that follow a key of another program (rule 13).
+
+use turnip_core::{Absent, Mutant};
+
+use super::Scenario;
+use crate::plan::{Fault, Plan, PolicyParams};
+use crate::time::S;
+
+fn scenario(
+    name: &'static str,
+    story: &'static str,
+    mutants: &'static [Mutant],
+    (gap_max, holder_at): (u64, Option<(u64, usize)>),
+    plan: fn() -> Plan,
+) -> Scenario {
+    Scenario { name, story, plan, mutants, gap_max, holder_at }
+}
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    vec![
+        scenario(
+            "followed-key-moves",
+            "the key that a VIP follows names host 1, then nobody, then host 0 again: rule 13.1",
+            &[Mutant::FollowedIgnored],
+            (6 * S, Some((10 * S, 1))),
+            key_moves,
+        ),
+        scenario(
+            "followed-key-gone",
+            "the key goes for ten seconds: by setting the VIP stays where it is, rule 13.4",
+            &[],
+            (0, Some((14 * S, 0))),
+            key_gone,
+        ),
+        scenario(
+            "followed-past-a-cut",
+            "host 0 does not reach etcd for a minute, and all hosts hear each other; the key names host 1 meanwhile: rule 13.6",
+            &[Mutant::FollowedWhileAway],
+            (10 * S, Some((25 * S, 1))),
+            past_a_cut,
+        ),
+    ]
+}
+
+fn followed(absent: Absent) -> Plan {
+    let mut plan = Plan::quiet();
+    plan.params.vips.truncate(1);
+    plan.params.vips[0].policy = PolicyParams::Follow { absent };
+    plan
+}
+
+fn key_moves() -> Plan {
+    let mut plan = followed(Absent::Nobody);
+    plan.fault(8_000, 4_000, Fault::Name { vip: 0, host: Some(1) });
+    plan.fault(15_000, 5_000, Fault::Name { vip: 0, host: None });
+    plan.lasting(30 * S);
+    plan
+}
+
+fn key_gone() -> Plan {
+    let mut plan = followed(Absent::Last);
+    plan.fault(8_000, 10_000, Fault::Name { vip: 0, host: None });
+    plan.lasting(30 * S);
+    plan
+}
+
+fn past_a_cut() -> Plan {
+    let mut plan = followed(Absent::Nobody);
+    plan.params.heartbeats = vec![true; 3];
+    plan.params.together = false;
+    plan.fault(10_000, 60_000, Fault::CutStore { host: 0 });
+    plan.fault(10_000, 70_000, Fault::Name { vip: 0, host: Some(1) });
+    plan.lasting(85 * S);
+    plan
+}
