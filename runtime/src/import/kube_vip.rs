@@ -204,14 +204,18 @@ fn vip<'a>(
     }
     used.insert(address.origin.id);
     let mut table = Table::new("[[vip]]", name("kube-api"));
-    table.put("name", Value::Text("kube-api".into()), &[address.origin.clone()]);
+    table.put("name", Value::Text("kube-api".into()), std::slice::from_ref(&address.origin));
     let masks: Vec<Origin> = mask.iter().map(|mask| mask.origin.clone()).collect();
     used.extend(masks.iter().map(|mask| mask.id));
     table.put("addresses", Value::List(items), &masks);
     match find("vip_interface") {
         Some(link) => {
             used.insert(link.origin.id);
-            table.put("interface", Value::Text(link.value.clone()), &[link.origin.clone()]);
+            table.put(
+                "interface",
+                Value::Text(link.value.clone()),
+                std::slice::from_ref(&link.origin),
+            );
         }
         None => {
             notes.lost(&address.origin, "vip_interface", "not given, for which kube-vip takes that of the default route: eth0 is in the output, write the right one");
@@ -229,10 +233,18 @@ fn vip<'a>(
     {
         used.insert(port.origin.id);
         let mut check = Table::new("[[check]]", "api-server");
-        check.put("name", Value::Text("api-server".into()), &[port.origin.clone()]);
-        check.put("tcp", Value::Text(format!("127.0.0.1:{}", port.value)), &[port.origin.clone()]);
+        check.put("name", Value::Text("api-server".into()), std::slice::from_ref(&port.origin));
+        check.put(
+            "tcp",
+            Value::Text(format!("127.0.0.1:{}", port.value)),
+            std::slice::from_ref(&port.origin),
+        );
         document.tables.push(check);
-        table.put("checks", Value::Words(vec!["api-server".into()]), &[port.origin.clone()]);
+        table.put(
+            "checks",
+            Value::Words(vec!["api-server".into()]),
+            std::slice::from_ref(&port.origin),
+        );
     }
     Some(table)
 }

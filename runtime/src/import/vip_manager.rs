@@ -156,7 +156,7 @@ fn translate(settings: &[Setting]) -> (Document, Notes) {
 fn address<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, vip: &mut Table, notes: &mut Notes) {
     let (Some(ip), Some(interface)) = (find("ip"), find("interface")) else { return };
     vip.key = name(&ip.value);
-    vip.put("name", Value::Text(vip.key.clone()), &[ip.origin.clone()]);
+    vip.put("name", Value::Text(vip.key.clone()), std::slice::from_ref(&ip.origin));
     let mut from = vec![ip.origin.clone()];
     let mask = find("netmask").filter(|mask| !mask.value.is_empty() && mask.value != "-1");
     from.extend(find("netmask").map(|mask| mask.origin.clone()));
@@ -168,7 +168,11 @@ fn address<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, vip: &mut Table, not
         Ok(net) => vip.put("address", Value::Text(net.to_string()), &from),
         Err(what) => notes.lost(&ip.origin, format!("ip: {}", ip.value), what),
     }
-    vip.put("interface", Value::Text(interface.value.clone()), &[interface.origin.clone()]);
+    vip.put(
+        "interface",
+        Value::Text(interface.value.clone()),
+        std::slice::from_ref(&interface.origin),
+    );
 }
 
 fn follow<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, vip: &mut Table, notes: &mut Notes) {
@@ -203,7 +207,7 @@ fn patroni<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, check: &mut Table, v
     if let Some((status, value)) =
         find("trigger-value").and_then(|one| Some((one.value.parse::<i64>().ok()?, one)))
     {
-        check.put("status", Value::Number(status), &[value.origin.clone()]);
+        check.put("status", Value::Number(status), std::slice::from_ref(&value.origin));
     }
     if let Some((interval, one)) =
         find("interval").and_then(|one| Some((one.value.parse::<u64>().ok()?, one)))
@@ -211,7 +215,7 @@ fn patroni<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, check: &mut Table, v
         check.put(
             "interval",
             Value::Text(format!("{}ms", interval.max(100))),
-            &[one.origin.clone()],
+            std::slice::from_ref(&one.origin),
         );
     }
     check.put_because("rise", Value::Number(1), "as vip-manager has it");

@@ -104,12 +104,12 @@ impl<'a> Checks<'a> {
                 notes.needless(&said.origin, said.text(), "a check without a weight keeps the VIP off where it fails, and who tracks it gives its own");
             }
             (_, Some(said), true) => {
-                table.put("weight", Value::Number(weight), &[said.origin.clone()])
+                table.put("weight", Value::Number(weight), std::slice::from_ref(&said.origin))
             }
             _ => {}
         }
         if weight != 0 && !is_own {
-            table.put("weight", Value::Number(weight), &[line.origin.clone()]);
+            table.put("weight", Value::Number(weight), std::slice::from_ref(&line.origin));
         }
         self.made.push(table);
         self.by_use.insert((kind, target, weight), chosen.clone());
@@ -224,7 +224,7 @@ fn file(definition: &Statement, weight: i64, table: &mut Table, notes: &mut Note
         super::keywords::tell_all(definition, crate::import::note::Grade::Lost, what, notes);
         return false;
     };
-    table.put("file", Value::Text(path.word(1).into()), &[path.origin.clone()]);
+    table.put("file", Value::Text(path.word(1).into()), std::slice::from_ref(&path.origin));
     notes.lost(&path.origin, path.text(), "keepalived reads a number in it, turnip fails while it is there: have it removed, and not set to 0");
     for one in definition.inner().iter().filter(|one| one.keyword() != "file") {
         match one.keyword() {
@@ -247,7 +247,7 @@ fn process(definition: &Statement, table: &mut Table, notes: &mut Notes) -> bool
     if name.is_empty() {
         return false;
     }
-    table.put("process", Value::Text(name.into()), &[process.origin.clone()]);
+    table.put("process", Value::Text(name.into()), std::slice::from_ref(&process.origin));
     if process.words.len() > 2 || process.word(1).contains('/') {
         notes.lost(
             &process.origin,

@@ -66,7 +66,7 @@ pub(super) fn put(
         if one.keyword() == "notify_master_rx_lower_pri" {
             let argv = whole(&[lexer::arguments(one.word(1))]);
             if let Some(argv) = argv {
-                table.put("on_conflict", Value::Words(argv), &[one.origin.clone()]);
+                table.put("on_conflict", Value::Words(argv), std::slice::from_ref(&one.origin));
             }
         }
         if one.words.len() > 2 {

@@ -133,8 +133,11 @@ pub fn variable(text: &str) -> Option<(&str, usize)> {
     Some((found.ok()?, text.len() - input.len()))
 }
 
+/// What each round defines: names, and their values.
+pub type Rounds = Vec<Vec<(String, String)>>;
+
 /// `~SEQ(NAME, start, step, end)`, `~SEQx(…)` or `~LST(…)`: what each round defines, and the rest of the line.
-pub fn rounds(line: &str) -> Option<(Vec<Vec<(String, String)>>, &str)> {
+pub fn rounds(line: &str) -> Option<(Rounds, &str)> {
     let trimmed = line.trim_start();
     if let Some(inner) = trimmed.strip_prefix("~SEQ") {
         return sequence(inner);
@@ -145,7 +148,7 @@ pub fn rounds(line: &str) -> Option<(Vec<Vec<(String, String)>>, &str)> {
 /// So many rounds are none that anybody means.
 const ROUNDS_MAX: i64 = 100_000;
 
-fn sequence(text: &str) -> Option<(Vec<Vec<(String, String)>>, &str)> {
+fn sequence(text: &str) -> Option<(Rounds, &str)> {
     let head = |input: &mut &str| -> Result<(bool, String)> {
         let inner = delimited('(', take_till(1.., ')'), ')').map(str::to_owned);
         (opt('x').map(|hex: Option<char>| hex.is_some()), inner).parse_next(input)
@@ -186,7 +189,7 @@ fn sequence(text: &str) -> Option<(Vec<Vec<(String, String)>>, &str)> {
     Some((all, behind))
 }
 
-fn listed(text: &str) -> Option<(Vec<Vec<(String, String)>>, &str)> {
+fn listed(text: &str) -> Option<(Rounds, &str)> {
     let group = |input: &mut &str| -> Result<Vec<String>> {
         let plain =
             |stop: &'static [char]| take_till(1.., stop).map(|text: &str| text.trim().to_owned());

@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         if let Some((is_it, id, rest)) = lexer::condition(text) {
             self.ids.insert(id.to_owned());
             return match self.host.is_none_or(|host| (host == id) == is_it) {
-                true => self.line(path, place, with, &rest.to_owned(), depth + 1),
+                true => self.line(path, place, with, rest, depth + 1),
                 false => Ok(()),
             };
         }

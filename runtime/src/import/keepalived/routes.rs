@@ -18,6 +18,64 @@ pub(super) struct Taken {
     priority: i64,
 }
 
+/// A route as its words say it.
+#[derive(Default)]
+struct Written {
+    to: Option<String>,
+    via: Option<String>,
+    dev: Option<String>,
+    table: Option<String>,
+    src: Option<String>,
+    metric: i64,
+    is_blackhole: bool,
+    is_v6: bool,
+}
+
+impl Written {
+    /// Reads the words, or says which of them has no counterpart.
+    fn read(line: &Statement, notes: &mut Notes) -> Result<Self, String> {
+        let mut route = Written::default();
+        let mut words = line.words.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            let mut value = || words.next().unwrap_or("");
+            match word {
+                "blackhole" => route.is_blackhole = true,
+                "unicast" | "add" | "append" | "to" | "inet" => {}
+                "inet6" => route.is_v6 = true,
+                "via" | "gw" => {
+                    let mut next = value();
+                    if next == "inet" || next == "inet6" {
+                        next = value();
+                    }
+                    route.via = Some(next.to_owned());
+                }
+                "dev" | "oif" => route.dev = Some(value().to_owned()),
+                "table" => route.table = Some(value().to_owned()),
+                "metric" | "priority" | "preference" => {
+                    route.metric = value().parse().map_err(|_| format!("{word} is no number"))?;
+                }
+                "src" => route.src = Some(value().to_owned()),
+                "scope" | "proto" | "protocol" => {
+                    let what = format!(
+                        "turnip's routes have the protocol 116 and the scope that fits, so {word} {} is left out",
+                        value()
+                    );
+                    notes.needless(&line.origin, line.text(), what);
+                }
+                "default" | "default6" => {
+                    route.is_v6 |= word == "default6";
+                    route.to = Some("default".to_owned());
+                }
+                _ => match prefix(word) {
+                    Some(net) if route.to.is_none() => route.to = Some(net.to_string()),
+                    _ => return Err(format!("turnip's routes know no {word:?}")),
+                },
+            }
+        }
+        Ok(route)
+    }
+}
+
 /// A route as turnip has it.
 pub(super) fn route(
     line: &Statement,
@@ -26,73 +84,29 @@ pub(super) fn route(
     taken: &mut Taken,
     notes: &mut Notes,
 ) -> Option<Table> {
-    let mut table = Table::new("[[vip.route]]", line.text());
-    let from = [line.origin.clone()];
-    let lose = |what: String, notes: &mut Notes| {
+    let made =
+        Written::read(line, notes).and_then(|route| resolved(route, line, ips, dev, taken, notes));
+    made.map_err(|what| {
         notes.lost(&line.origin, line.text(), format!("{what}; write the route into a table of its own once, and a [[vip.rule]] that leads to it"));
+    })
+    .ok()
+}
+
+/// The table of a route, or why there is none.
+fn resolved(
+    route: Written,
+    line: &Statement,
+    ips: &[IpAddr],
+    dev: Option<&str>,
+    taken: &mut Taken,
+    notes: &mut Notes,
+) -> Result<Table, String> {
+    let mut to = route.to.ok_or("it says not where it leads")?;
+    let ip = |text: Option<String>| {
+        let parsed = text.map(|text| text.split('/').next().unwrap_or("").parse::<IpAddr>());
+        parsed.transpose().map_err(|_| "via or src is no address")
     };
-    let (mut to, mut via, mut device, mut table_of, mut metric, mut src) =
-        (None, None, None, None, 0, None);
-    let (mut blackhole, mut v6) = (false, false);
-    let mut words = line.words.iter().map(String::as_str);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().unwrap_or("");
-        match word {
-            "blackhole" => blackhole = true,
-            "unicast" | "add" | "append" | "to" => {}
-            "inet6" => v6 = true,
-            "inet" => {}
-            "via" | "gw" => {
-                let mut next = value();
-                if next == "inet" || next == "inet6" {
-                    next = value();
-                }
-                via = Some(next.to_owned());
-            }
-            "dev" | "oif" => device = Some(value().to_owned()),
-            "table" => table_of = Some(value().to_owned()),
-            "metric" | "priority" | "preference" => match value().parse() {
-                Ok(number) => metric = number,
-                Err(_) => {
-                    lose(format!("{word} is no number"), notes);
-                    return None;
-                }
-            },
-            "src" => src = Some(value().to_owned()),
-            "scope" | "proto" | "protocol" => {
-                let what = format!(
-                    "turnip's routes have the protocol 116 and the scope that fits, so {word} {} is left out",
-                    value()
-                );
-                notes.needless(&line.origin, line.text(), what);
-            }
-            "default" | "default6" => {
-                v6 |= word == "default6";
-                to = Some("default".to_owned());
-            }
-            _ => match prefix(word) {
-                Some(net) if to.is_none() => to = Some(net.to_string()),
-                _ => {
-                    lose(format!("turnip's routes know no {word:?}"), notes);
-                    return None;
-                }
-            },
-        }
-    }
-    let Some(mut to) = to else {
-        lose("it says not where it leads".into(), notes);
-        return None;
-    };
-    let ip = |text: &Option<String>| {
-        text.as_deref().map(|text| text.split('/').next().unwrap_or("").parse::<IpAddr>())
-    };
-    let (via, mut src) = match (ip(&via).transpose(), ip(&src).transpose()) {
-        (Ok(via), Ok(src)) => (via, src),
-        _ => {
-            lose("via or src is no address".into(), notes);
-            return None;
-        }
-    };
+    let (via, mut src) = (ip(route.via)?, ip(route.src)?);
     if src.is_some_and(|src| !ips.contains(&src)) {
         notes.lost(
             &line.origin,
@@ -102,46 +116,45 @@ pub(super) fn route(
         src = None;
     }
     if to == "default" {
-        let is_v6 = v6
+        let is_v6 = route.is_v6
             || via.or(src).is_some_and(|ip| ip.is_ipv6())
             || (!ips.is_empty() && ips.iter().all(IpAddr::is_ipv6));
         to = if is_v6 { "::/0".into() } else { "0.0.0.0/0".into() };
     }
     let is_v6 = to.contains(':');
     if via.into_iter().chain(src).any(|ip| ip.is_ipv6() != is_v6) {
-        lose("its gateway or source is of another family".into(), notes);
-        return None;
+        return Err("its gateway or source is of another family".into());
     }
-    let device = match (device, blackhole, via) {
+    let device = match (route.dev, route.is_blackhole, via) {
         (_, true, _) => None,
         (Some(device), ..) => Some(device),
         (None, _, None) => dev.map(str::to_owned),
         (None, _, Some(IpAddr::V6(ip))) if ip.is_unicast_link_local() => dev.map(str::to_owned),
         _ => None,
     };
-    let sound = device.as_ref().is_none_or(|device| values::interface(device).is_ok());
-    if !sound || (!blackhole && via.is_none() && device.is_none()) || u32::try_from(metric).is_err()
-    {
-        lose("by no way that turnip knows".into(), notes);
-        return None;
+    let is_sound = device.as_ref().is_none_or(|device| values::interface(device).is_ok());
+    let leads_nowhere = !route.is_blackhole && via.is_none() && device.is_none();
+    if !is_sound || leads_nowhere || u32::try_from(route.metric).is_err() {
+        return Err("by no way that turnip knows".into());
     }
-    if !taken.routes.insert((to.clone(), table_of.clone().unwrap_or_default(), metric)) {
-        lose("another VIP has a route to the same destination, in the same table and with the same metric".into(), notes);
-        return None;
+    if !taken.routes.insert((to.clone(), route.table.clone().unwrap_or_default(), route.metric)) {
+        return Err("another VIP has a route to the same destination, in the same table and with the same metric".into());
     }
-    table.put("to", Value::Text(to), &from);
-    let mut more = |key: &str, value: Option<Value>| {
+    let mut table = Table::new("[[vip.route]]", line.text());
+    let from = [line.origin.clone()];
+    let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
             table.put(key, value, &from);
         }
     };
-    more("via", via.filter(|_| !blackhole).map(|ip| Value::Text(ip.to_string())));
-    more("dev", device.map(Value::Text));
-    more("blackhole", blackhole.then_some(Value::Bool(true)));
-    more("table", table_of.map(number_or_name));
-    more("metric", (metric != 0).then_some(Value::Number(metric)));
-    more("src", src.filter(|_| !blackhole).map(|ip| Value::Text(ip.to_string())));
-    Some(table)
+    put("to", Some(Value::Text(to)));
+    put("via", via.filter(|_| !route.is_blackhole).map(|ip| Value::Text(ip.to_string())));
+    put("dev", device.map(Value::Text));
+    put("blackhole", route.is_blackhole.then_some(Value::Bool(true)));
+    put("table", route.table.map(number_or_name));
+    put("metric", (route.metric != 0).then_some(Value::Number(route.metric)));
+    put("src", src.filter(|_| !route.is_blackhole).map(|ip| Value::Text(ip.to_string())));
+    Ok(table)
 }
 
 /// A rule as turnip has it.
