@@ -745,4 +745,21 @@ mod tests {
         assert!(session.is_fresh(start) && session.is_fresh(later));
         assert!(!session.is_fresh(later + Duration::from_nanos(1)));
     }
+
+    /// Rule 9.3.
+    #[test]
+    fn a_write_that_is_told_after_the_session_was_closed_moves_no_deadline() {
+        let lease = Lease::new(Duration::from_secs(3)).unwrap();
+        let own = super::super::testing::own(lease);
+        let start = Instant::from_nanos(1);
+        let closed = |closes: bool| {
+            let mut session = Session::new(lease, start);
+            session.untold.push((Revision(7), start + lease.renew()));
+            if closes {
+                session.close();
+            }
+            session.told(&own, Revision(7), start + lease.renew())
+        };
+        assert_eq!((closed(false), closed(true)), (Some(false), None));
+    }
 }
