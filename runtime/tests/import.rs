@@ -105,6 +105,41 @@ fn turnip_takes_what_is_printed() {
     }
 }
 
+#[test]
+fn the_files_for_etcds_tls_are_named_as_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    turnip_netns_tests::certificates::Certificates::create(at, vec!["localhost".into()]).unwrap();
+    let file = |name: &str| at.join(name).to_str().unwrap().to_owned();
+    let (ca, cert, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
+    let vip_manager = format!(
+        "ip: 10.6.0.5\nnetmask: 24\ninterface: eth0\ntrigger-key: /service/tls/leader\ntrigger-value: n1\n\
+         dcs-endpoints: https://10.6.0.2:2379\netcd-ca-file: {ca}\netcd-cert-file: {cert}\netcd-key-file: {key}\n"
+    );
+    let of = |name: &str, value: &str| format!("  - {{name: {name}, value: \"{value}\"}}\n");
+    let kube_vip = String::from("image: kube-vip\nenv:\n")
+        + &of("address", "10.6.0.5")
+        + &of("vip_interface", "eth0")
+        + &of("etcd_endpoints", "https://10.6.0.2:2379")
+        + &of("etcd_ca", &ca)
+        + &of("etcd_cert", &cert)
+        + &of("etcd_key", &key);
+    for (peer, text) in [("vip-manager", vip_manager), ("kube-vip", kube_vip)] {
+        fs::write(at.join("input.yml"), text).unwrap();
+        let (stdout, stderr, status) = imported(peer, at, &["input.yml".into()]);
+        assert_eq!(status, Some(0), "{peer}: {stderr}");
+        for (setting, path) in [("ca", &ca), ("cert", &cert), ("key", &key)] {
+            assert!(stdout.contains(&format!("{setting} = \"{path}\"")), "{peer}: {stdout}");
+        }
+        let path = at.join("turnip.toml");
+        fs::write(&path, &stdout).unwrap();
+        let variables = [("TURNIP_CONFIG".to_owned(), path.to_str().unwrap().to_owned())].into();
+        let sources = turnip::config::Sources::given(&[], &variables).unwrap();
+        let loaded = turnip::config::Config::load(&sources);
+        assert!(loaded.is_ok(), "{peer}: {}", loaded.err().unwrap());
+    }
+}
+
 /// Whether a line says something that is to be told of; quotes, conditions and definitions may hide that it does not.
 fn is_plain_statement(line: &str) -> bool {
     let code = line.split(['#', '!']).next().unwrap_or_default();

@@ -7,7 +7,7 @@ use super::document::{Document, Entry, Table, Value};
 use super::note::{Grade, Notes};
 use super::origin::Origin;
 use super::yaml::{self, Node};
-use super::{Failure, Imported, heading, name, shown};
+use super::{Failure, Imported, etcd, heading, name, shown};
 use crate::config::values;
 
 /// A variable of a container.
@@ -177,7 +177,7 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
     let find =
         |key: &str| variables.iter().rev().find(|one| one.name == key && !one.value.is_empty());
     let mut etcd = Table::new("[etcd]", "");
-    let mut used = BTreeSet::new();
+    let (mut used, mut endpoints) = (BTreeSet::new(), Vec::new());
     if let Some(vip) = vip(&find, document, &mut used, notes) {
         document.tables.push(vip);
     }
@@ -198,10 +198,8 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
             ("etcd_ca" | "etcd_ca_file", _) => etcd.put("ca", Value::Text(one.value.clone()), &from),
             ("etcd_cert" | "etcd_cert_file", _) => etcd.put("cert", Value::Text(one.value.clone()), &from),
             ("etcd_key" | "etcd_key_file", _) => etcd.put("key", Value::Text(one.value.clone()), &from),
-            ("etcd_endpoints" | "etcd_address", _) => {
-                let items = one.value.split(',').map(|url| (url.trim().to_owned(), vec![one.origin.clone()]));
-                etcd.put("endpoints", Value::List(items.collect()), &[]);
-            }
+            ("etcd_endpoints" | "etcd_address", _) => endpoints.push((one.value.as_str(), &one.origin)),
+            ("leaderElectionType", _) if one.value == "etcd" => notes.needless(&one.origin, said, "the hosts agree through etcd"),
             ("vip_renewdeadline" | "vip_retryperiod" | "vip_leasename" | "vip_leaderelection" | "cp_namespace" | "svc_namespace" | "vip_leaseannotations" | "svc_leasename" | "k8s_config_file" | "vip_startleader" | "kubernetes_addr", _) => notes.needless(&one.origin, said, "the hosts agree through etcd, by sessions that turnip renews itself"),
             ("vip_arp", _) if is_on => notes.needless(&one.origin, said, "a VIP is announced by ARP wherever its interface has neighbours"),
             ("cp_enable" | "cp_detect", _) => notes.needless(&one.origin, said, "the [[vip]] is the control plane's address"),
@@ -213,6 +211,7 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
                     false => notes.lost(&one.origin, said, "BGP is your routing daemon's: have bird or FRR announce the VIP, on lo as a /32, see the README"),
                 }
             }
+            ("vip_interface", _) if !one.value.is_empty() => notes.lost(&one.origin, said, "there is no VIP to go with it, see address"),
             _ if one.value == "false" || one.value.is_empty() => notes.needless(&one.origin, said, "it is off"),
             (name, _) if name.starts_with("svc_") || name == "vip_servicesinterface" => notes.lost(&one.origin, said, "addresses of Services of the type LoadBalancer are not turnip's; leave them to kube-vip with cp_enable=false, or to MetalLB"),
             (name, _) if name.starts_with("lb_") => notes.lost(&one.origin, said, "load balancing is not turnip's: the host that has the address answers by itself"),
@@ -220,6 +219,8 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
             _ => notes.lost(&one.origin, said, "turnip has no such thing; see the documentation of kube-vip for what it does, and whether you need it"),
         }
     }
+    etcd::endpoints(&endpoints, &mut etcd, notes);
+    etcd::settle_tls(&mut etcd, notes);
     if !etcd.entries.is_empty() {
         document.tables.insert(0, etcd);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::document::{Document, Table, Value};
 use super::note::Notes;
 use super::origin::{Origin, Place};
-use super::{Failure, Imported, heading, name, read, shown, yaml};
+use super::{Failure, Imported, etcd, heading, name, read, shown, yaml};
 use crate::config::values;
 
 /// A setting, by vip-manager's newest name for it.
@@ -169,19 +169,18 @@ fn translate(settings: &[Setting]) -> (Document, Notes) {
     } else if kind.starts_with("etcd") {
         follow(&find, &mut vip, &mut notes);
     }
-    let is_https =
-        etcd.entry("endpoints").is_none_or(|entry| !entry.value.to_toml().contains("http://"));
     for one in settings {
         let from = [one.origin.clone()];
         let mut file = |key: &str| etcd.put(key, Value::Text(one.value.clone()), &from);
         let secret = format!("{} (hidden)", one.key);
         let said = format!("{}: {}", one.key, one.value);
         match one.key.as_str() {
-            "etcd-ca-file" | "etcd-cert-file" | "etcd-key-file" if !is_https => notes.lost(&one.origin, said, "of no use with http://; write the endpoints as https://"),
-            "etcd-ca-file" => file("ca"),
-            "etcd-cert-file" => file("cert"),
-            "etcd-key-file" => file("key"),
+            "etcd-ca-file" if !one.value.is_empty() => file("ca"),
+            "etcd-cert-file" if !one.value.is_empty() => file("cert"),
+            "etcd-key-file" if !one.value.is_empty() => file("key"),
             "etcd-user" if !one.value.is_empty() => notes.lost(&one.origin, said, "write user = and password_file = under [etcd]; the password stands in a file of its own"),
+            "etcd-ca-file" | "etcd-cert-file" | "etcd-key-file" | "etcd-user" => notes.needless(&one.origin, said, "it is empty"),
+            "etcd-password" if one.value.is_empty() => notes.needless(&one.origin, said, "it is empty"),
             "etcd-password" => notes.lost(&one.origin, secret, "write it to a file of its own, and name that as password_file under [etcd], beside user"),
             "consul-token" if kind == "consul" => notes.lost(&one.origin, secret, "turnip does not go by consul; run an etcd, or follow Patroni by its REST API: dcs-type: patroni"),
             "consul-token" => notes.needless(&one.origin, secret, "it is for consul"),
@@ -200,6 +199,7 @@ fn translate(settings: &[Setting]) -> (Document, Notes) {
             _ => {}
         }
     }
+    etcd::settle_tls(&mut etcd, &mut notes);
     if check.entry("http").is_some() {
         document.tables.push(check);
     }
@@ -316,33 +316,10 @@ fn patroni<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, check: &mut Table, v
     );
 }
 
-fn endpoints(settings: &[Setting], kind: &str, etcd: &mut Table, notes: &mut Notes) {
-    if !kind.starts_with("etcd") {
-        return;
-    }
-    let mut items: Vec<(String, Vec<Origin>)> = Vec::new();
-    for one in settings.iter().filter(|one| one.key == "dcs-endpoints") {
-        for url in one.value.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-            let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-            if url.contains('@') {
-                notes.lost(
-                    &one.origin,
-                    "dcs-endpoints (hidden)",
-                    "a user in the URL; write user and password_file under [etcd]",
-                );
-            } else if !items.iter().any(|(other, _)| *other == url) {
-                items.push((url, vec![one.origin.clone()]));
-            }
-        }
-    }
-    let secure = items.iter().filter(|(url, _)| url.starts_with("https")).count();
-    if secure != 0 && secure != items.len() {
-        for (url, from) in items.iter().filter(|(url, _)| !url.starts_with("https")) {
-            from.iter().for_each(|origin| notes.lost(origin, url, "http:// beside https://, which turnip refuses: the endpoints with TLS are in the output; have this one speak TLS too, or leave it out"));
-        }
-        items.retain(|(url, _)| url.starts_with("https"));
-    }
-    if !items.is_empty() {
-        etcd.put("endpoints", Value::List(items), &[]);
+fn endpoints(settings: &[Setting], kind: &str, table: &mut Table, notes: &mut Notes) {
+    if kind.starts_with("etcd") {
+        let all = settings.iter().filter(|one| one.key == "dcs-endpoints");
+        let all: Vec<_> = all.map(|one| (one.value.as_str(), &one.origin)).collect();
+        etcd::endpoints(&all, table, notes);
     }
 }
