@@ -7,7 +7,7 @@ use super::document::{Document, Entry, Table, Value};
 use super::note::{Grade, Notes};
 use super::origin::Origin;
 use super::yaml::{self, Node};
-use super::{Failure, Imported, heading, name, shown};
+use super::{Failure, Imported, etcd, heading, name, shown};
 use crate::config::values;
 
 /// A variable of a container.
@@ -38,14 +38,21 @@ fn host(path: &Path) -> Result<(Document, Notes), Failure> {
     let (mut document, mut notes) = (Document::default(), Notes::default());
     let documents = yaml::documents(path, &mut 0)?;
     let mut told: BTreeSet<usize> = BTreeSet::new();
+    let mut first = None;
     for one in &documents {
         let mut containers = Vec::new();
         find(one, &mut containers);
+        first = first.or(containers.first().copied());
         for container in containers {
             let variables = variables(container);
             told.extend(variables.iter().map(|one| one.name_id));
             translate(&variables, &mut document, &mut notes);
         }
+    }
+    if document.tables.iter().all(|table| table.header != "[[vip]]")
+        && let Some(one) = first.or(documents.first())
+    {
+        notes.lost(&one.origin, "", "no address of a control plane that turnip can hold (address, vip_address), so there is no [[vip]] in the output; write one");
     }
     told.extend(document.ids());
     told.extend(notes.ids());
@@ -54,8 +61,10 @@ fn host(path: &Path) -> Result<(Document, Notes), Failure> {
         one.each("", &mut |key, leaf| {
             if told.insert(leaf.origin.id) {
                 let text = format!("{key}: {}", leaf.text().unwrap_or_default());
-                let what = format!("of the {kind}, which Kubernetes runs and systemd does not; turnip's unit says how turnip runs");
-                let grade = if kind == "ConfigMap" { Grade::Lost } else { Grade::Needless };
+                let (grade, what) = match kind.as_str() {
+                    "ConfigMap" => (Grade::Lost, "of a ConfigMap, which turnip does not read; if it is kube-vip's, write in turnip.toml what it says".to_owned()),
+                    kind => (Grade::Needless, format!("of the {kind}, which Kubernetes runs and systemd does not; turnip's unit says how turnip runs")),
+                };
                 notes.add(&leaf.origin, text.trim_start_matches(": ").to_owned(), what, grade);
             }
         });
@@ -68,8 +77,10 @@ fn find<'a>(node: &'a Node, found: &mut Vec<&'a Node>) {
     let says = |key: &str| {
         node.get(key).and_then(Node::text).is_some_and(|text| text.contains("kube-vip"))
     };
-    let has_env = node.get("env").is_some_and(|env| !env.items().is_empty());
-    if has_env && (says("image") || says("name")) {
+    let has_settings = ["env", "args", "command"]
+        .iter()
+        .any(|key| node.get(key).is_some_and(|all| !all.items().is_empty()));
+    if has_settings && (says("image") || says("name")) {
         found.push(node);
         return;
     }
@@ -97,14 +108,76 @@ fn variables(container: &Node) -> Vec<Variable> {
             origin,
         })
     };
-    env.iter().filter_map(one).collect()
+    env.iter().filter_map(one).chain(flags(container)).collect()
+}
+
+/// kube-vip's flags, with the variable that says the same.
+const FLAGS: [(&str, &str); 19] = [
+    ("address", "address"),
+    ("vip", "address"),
+    ("interface", "vip_interface"),
+    ("cidr", "vip_cidr"),
+    ("vipSubnet", "vip_subnet"),
+    ("port", "port"),
+    ("arp", "vip_arp"),
+    ("bgp", "bgp_enable"),
+    ("controlplane", "cp_enable"),
+    ("services", "svc_enable"),
+    ("leaderElection", "vip_leaderelection"),
+    ("leaseDuration", "vip_leaseduration"),
+    ("leaseRenewDuration", "vip_renewdeadline"),
+    ("leaseRetry", "vip_retryperiod"),
+    ("enableLoadBalancer", "lb_enable"),
+    ("prometheusHTTPServer", "prometheus_server"),
+    ("etcdCACert", "etcd_ca"),
+    ("etcdCert", "etcd_cert"),
+    ("etcdKey", "etcd_key"),
+];
+
+/// The flags in a container's command, as the variables that they stand for.
+fn flags(container: &Node) -> Vec<Variable> {
+    let words: Vec<&Node> = ["command", "args"]
+        .iter()
+        .filter_map(|key| container.get(key))
+        .flat_map(|all| all.items())
+        .collect();
+    let mut all = Vec::new();
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        at += 1;
+        let Some(flag) = word.text().filter(|text| text.starts_with('-')) else { continue };
+        let mut origin = word.origin.clone();
+        let next = words.get(at).filter(|next| {
+            next.text().is_some_and(|text| !text.starts_with('-') && !text.is_empty())
+        });
+        let (name, value) = match (flag.split_once('='), next) {
+            (Some((name, value)), _) => (name, value.to_owned()),
+            (None, Some(next)) => {
+                at += 1;
+                origin.with.push(word.origin.place.clone());
+                origin = Origin { with: origin.with, ..next.origin.clone() };
+                (flag, next.text().unwrap_or_default().to_owned())
+            }
+            (None, None) => (flag, "true".to_owned()),
+        };
+        let name = name.trim_start_matches('-');
+        let known = FLAGS.iter().find(|(flag, _)| *flag == name);
+        all.push(Variable {
+            name_id: word.origin.id,
+            name: known.map_or(name, |(_, variable)| variable).to_owned(),
+            value,
+            is_elsewhere: false,
+            origin,
+        });
+    }
+    all
 }
 
 fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes) {
     let find =
         |key: &str| variables.iter().rev().find(|one| one.name == key && !one.value.is_empty());
     let mut etcd = Table::new("[etcd]", "");
-    let mut used = BTreeSet::new();
+    let (mut used, mut endpoints) = (BTreeSet::new(), Vec::new());
     if let Some(vip) = vip(&find, document, &mut used, notes) {
         document.tables.push(vip);
     }
@@ -125,10 +198,8 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
             ("etcd_ca" | "etcd_ca_file", _) => etcd.put("ca", Value::Text(one.value.clone()), &from),
             ("etcd_cert" | "etcd_cert_file", _) => etcd.put("cert", Value::Text(one.value.clone()), &from),
             ("etcd_key" | "etcd_key_file", _) => etcd.put("key", Value::Text(one.value.clone()), &from),
-            ("etcd_endpoints" | "etcd_address", _) => {
-                let items = one.value.split(',').map(|url| (url.trim().to_owned(), vec![one.origin.clone()]));
-                etcd.put("endpoints", Value::List(items.collect()), &[]);
-            }
+            ("etcd_endpoints" | "etcd_address", _) => endpoints.push((one.value.as_str(), &one.origin)),
+            ("leaderElectionType", _) if one.value == "etcd" => notes.needless(&one.origin, said, "the hosts agree through etcd"),
             ("vip_renewdeadline" | "vip_retryperiod" | "vip_leasename" | "vip_leaderelection" | "cp_namespace" | "svc_namespace" | "vip_leaseannotations" | "svc_leasename" | "k8s_config_file" | "vip_startleader" | "kubernetes_addr", _) => notes.needless(&one.origin, said, "the hosts agree through etcd, by sessions that turnip renews itself"),
             ("vip_arp", _) if is_on => notes.needless(&one.origin, said, "a VIP is announced by ARP wherever its interface has neighbours"),
             ("cp_enable" | "cp_detect", _) => notes.needless(&one.origin, said, "the [[vip]] is the control plane's address"),
@@ -140,6 +211,7 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
                     false => notes.lost(&one.origin, said, "BGP is your routing daemon's: have bird or FRR announce the VIP, on lo as a /32, see the README"),
                 }
             }
+            ("vip_interface", _) if !one.value.is_empty() => notes.lost(&one.origin, said, "there is no VIP to go with it, see address"),
             _ if one.value == "false" || one.value.is_empty() => notes.needless(&one.origin, said, "it is off"),
             (name, _) if name.starts_with("svc_") || name == "vip_servicesinterface" => notes.lost(&one.origin, said, "addresses of Services of the type LoadBalancer are not turnip's; leave them to kube-vip with cp_enable=false, or to MetalLB"),
             (name, _) if name.starts_with("lb_") => notes.lost(&one.origin, said, "load balancing is not turnip's: the host that has the address answers by itself"),
@@ -147,6 +219,8 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
             _ => notes.lost(&one.origin, said, "turnip has no such thing; see the documentation of kube-vip for what it does, and whether you need it"),
         }
     }
+    etcd::endpoints(&endpoints, &mut etcd, notes);
+    etcd::settle_tls(&mut etcd, notes);
     if !etcd.entries.is_empty() {
         document.tables.insert(0, etcd);
     }

@@ -5,6 +5,7 @@
 //! other: what the translation says nothing about is found by that, and noted as well.
 
 pub mod document;
+mod etcd;
 pub mod keepalived;
 pub mod kube_vip;
 mod merge;

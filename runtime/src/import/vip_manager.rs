@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::document::{Document, Table, Value};
 use super::note::Notes;
 use super::origin::{Origin, Place};
-use super::{Failure, Imported, heading, name, read, shown, yaml};
+use super::{Failure, Imported, etcd, heading, name, read, shown, yaml};
 use crate::config::values;
 
 /// A setting, by vip-manager's newest name for it.
@@ -30,45 +30,116 @@ pub fn import(files: &[PathBuf]) -> Result<Imported, Failure> {
     Ok(Imported::of(&heading("vip-manager", files), hosts))
 }
 
+/// What a file is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Yaml,
+    /// Variables or flags.
+    Words,
+    /// A unit of systemd.
+    Unit,
+}
+
+impl Form {
+    /// By the first line that is neither empty nor a comment.
+    fn of(text: &str) -> Self {
+        let mut lines = text.lines().map(str::trim_start);
+        let first =
+            lines.find(|line| !line.is_empty() && !line.starts_with(['#', ';'])).unwrap_or("");
+        let is_command =
+            first.split_whitespace().next().is_some_and(|word| word.ends_with("vip-manager"));
+        match first.trim_start_matches("export ").trim_start() {
+            line if line.starts_with('[') && line.trim_end().ends_with(']') => Form::Unit,
+            line if line.starts_with("VIP_") && line.contains('=') => Form::Words,
+            line if line.starts_with("--") && !line.starts_with("---") || is_command => Form::Words,
+            _ => Form::Yaml,
+        }
+    }
+}
+
 fn settings(path: &Path) -> Result<Vec<Setting>, Failure> {
     let text = read(path)?;
-    let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#'));
-    let is_variables = lines().any(|(_, line)| {
-        line.trim_start().trim_start_matches("export ").starts_with("VIP_") || line.contains("--")
-    });
-    let mut all = Vec::new();
-    if !is_variables {
-        for document in yaml::documents(path, &mut 0)? {
-            let yaml::Value::Map(pairs) = &document.value else {
-                let what = "not a mapping; write settings as in `ip: 10.0.0.5`";
-                return Err(Failure::at(&document.origin.place, what));
-            };
-            for (key, node) in pairs {
-                node.each(key, &mut |inner, one| {
-                    let key = current(if inner.is_empty() { key } else { inner });
-                    let value = one.text().unwrap_or_default().to_owned();
-                    all.push(Setting { key, value, origin: one.origin.clone() });
-                });
-            }
-        }
-        return Ok(all);
+    match Form::of(&text) {
+        Form::Yaml => of_yaml(path),
+        form => Ok(of_words(&shown(path), &text, form)),
     }
-    let file = shown(path);
-    for (at, line) in lines() {
-        for word in super::keepalived::words(line) {
-            let place = Place { file: Arc::clone(&file), line: at + 1, column: 1 };
-            let origin = Origin { place, with: Vec::new(), id: all.len() };
-            let (key, value) = word.split_once('=').unwrap_or((&word, ""));
-            let key = current(key.trim_start_matches("VIP_").trim_start_matches('-'));
-            all.push(Setting { key, value: value.to_owned(), origin });
+}
+
+fn of_yaml(path: &Path) -> Result<Vec<Setting>, Failure> {
+    let mut all = Vec::new();
+    for document in yaml::documents(path, &mut 0)? {
+        let yaml::Value::Map(pairs) = &document.value else {
+            let what = "not a mapping; write settings as in `ip: 10.0.0.5`";
+            return Err(Failure::at(&document.origin.place, what));
+        };
+        for (key, node) in pairs {
+            node.each(key, &mut |inner, one| {
+                let key = current(if inner.is_empty() { key } else { inner });
+                let value = one.text().unwrap_or_default().to_owned();
+                all.push(Setting { key, value, origin: one.origin.clone() });
+            });
         }
     }
     Ok(all)
 }
 
+/// Variables and flags; a unit has them behind `Environment=` and `ExecStart=`.
+fn of_words(file: &Arc<str>, text: &str, form: Form) -> Vec<Setting> {
+    let mut all: Vec<Setting> = Vec::new();
+    // The flag that waits for its value, which may stand on the next line.
+    let mut waiting = false;
+    let mut is_folded = false;
+    let mut is_ours = true;
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        let place = Place { file: Arc::clone(file), line: at + 1, column: 1 };
+        let mut rest = line.strip_suffix('\\').unwrap_or(line);
+        if form == Form::Unit && !is_folded {
+            let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+            is_ours = ["Environment", "ExecStart"].contains(&key.trim());
+            if is_ours {
+                rest = value;
+            }
+        }
+        is_folded = line.ends_with('\\');
+        if !is_ours {
+            let origin = Origin { place, with: Vec::new(), id: all.len() };
+            all.push(Setting { key: UNIT.into(), value: rest.to_owned(), origin });
+            continue;
+        }
+        for word in super::keepalived::words(rest) {
+            if let Some(last) = all.last_mut().filter(|_| waiting && !word.starts_with('-')) {
+                last.value = word;
+                last.origin.with.extend((last.origin.place.line != at + 1).then(|| place.clone()));
+                waiting = false;
+                continue;
+            }
+            let origin = Origin { place: place.clone(), with: Vec::new(), id: all.len() };
+            let is_setting = word.starts_with('-') || word.contains('=');
+            waiting = word.starts_with('-') && !word.contains('=') && word != "--verbose";
+            let (key, value) = match word.split_once('=') {
+                Some((key, value)) => (current(key.trim_start_matches('-')), value.to_owned()),
+                None if is_setting => (current(word.trim_start_matches('-')), String::new()),
+                None if word == "export" => continue,
+                None => (COMMAND.to_owned(), word),
+            };
+            all.push(Setting { key, value, origin });
+        }
+    }
+    all
+}
+
+/// What a line of a unit goes by that says nothing of a VIP.
+const UNIT: &str = "unit";
+/// A word that is neither a flag nor a variable.
+const COMMAND: &str = "command";
+
 /// The newest name of a setting.
 fn current(key: &str) -> String {
-    let key = key.to_lowercase().replace('_', "-");
+    let key = key.trim_start_matches("VIP_").to_lowercase().replace('_', "-");
     let newest = match key.as_str() {
         "mask" => "netmask",
         "iface" => "interface",
@@ -98,19 +169,18 @@ fn translate(settings: &[Setting]) -> (Document, Notes) {
     } else if kind.starts_with("etcd") {
         follow(&find, &mut vip, &mut notes);
     }
-    let is_https =
-        etcd.entry("endpoints").is_none_or(|entry| !entry.value.to_toml().contains("http://"));
     for one in settings {
         let from = [one.origin.clone()];
         let mut file = |key: &str| etcd.put(key, Value::Text(one.value.clone()), &from);
         let secret = format!("{} (hidden)", one.key);
         let said = format!("{}: {}", one.key, one.value);
         match one.key.as_str() {
-            "etcd-ca-file" | "etcd-cert-file" | "etcd-key-file" if !is_https => notes.lost(&one.origin, said, "of no use with http://; write the endpoints as https://"),
-            "etcd-ca-file" => file("ca"),
-            "etcd-cert-file" => file("cert"),
-            "etcd-key-file" => file("key"),
+            "etcd-ca-file" if !one.value.is_empty() => file("ca"),
+            "etcd-cert-file" if !one.value.is_empty() => file("cert"),
+            "etcd-key-file" if !one.value.is_empty() => file("key"),
             "etcd-user" if !one.value.is_empty() => notes.lost(&one.origin, said, "write user = and password_file = under [etcd]; the password stands in a file of its own"),
+            "etcd-ca-file" | "etcd-cert-file" | "etcd-key-file" | "etcd-user" => notes.needless(&one.origin, said, "it is empty"),
+            "etcd-password" if one.value.is_empty() => notes.needless(&one.origin, said, "it is empty"),
             "etcd-password" => notes.lost(&one.origin, secret, "write it to a file of its own, and name that as password_file under [etcd], beside user"),
             "consul-token" if kind == "consul" => notes.lost(&one.origin, secret, "turnip does not go by consul; run an etcd, or follow Patroni by its REST API: dcs-type: patroni"),
             "consul-token" => notes.needless(&one.origin, secret, "it is for consul"),
@@ -121,10 +191,15 @@ fn translate(settings: &[Setting]) -> (Document, Notes) {
             "retry-num" | "retry-after" => notes.needless(&one.origin, said, "turnip announces at once, after 1 s and 3 s, and then every announce_every"),
             "manager-type" if one.value == "basic" => notes.needless(&one.origin, said, "it is the only way that turnip has"),
             "manager-type" => notes.lost(&one.origin, said, "turnip calls no provider's interface; have an after_assume hook do it"),
+            UNIT if one.value.starts_with("EnvironmentFile") => notes.lost(&one.origin, said, "import that file as well, or instead"),
+            UNIT => notes.needless(&one.origin, said, "turnip has a unit of its own"),
+            COMMAND if one.value.ends_with("vip-manager") => notes.needless(&one.origin, said, "turnip has a unit of its own"),
+            "config" => notes.lost(&one.origin, said, "import that file as well, or instead"),
             "verbose" => notes.needless(&one.origin, said, "see log_level"),
             _ => {}
         }
     }
+    etcd::settle_tls(&mut etcd, &mut notes);
     if check.entry("http").is_some() {
         document.tables.push(check);
     }
@@ -138,19 +213,28 @@ fn translate(settings: &[Setting]) -> (Document, Notes) {
     }
     let mut told = document.ids();
     told.extend(notes.ids());
+    let left_out = why_left_out(&find, kind);
     for one in settings.iter().filter(|one| !told.contains(&one.origin.id)) {
         let value = if one.key.contains("pass") || one.key.contains("token") {
             "(hidden)"
         } else {
             &one.value
         };
-        notes.lost(
-            &one.origin,
-            format!("{}: {value}", one.key),
-            "nothing in the output goes by it; look at it by hand",
-        );
+        notes.lost(&one.origin, format!("{}: {value}", one.key), left_out.clone());
     }
     (document, notes)
+}
+
+/// Why a setting that is known, or that nobody knows, is not in the output.
+fn why_left_out<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, kind: &str) -> String {
+    let needed = ["ip", "interface", "trigger-key"];
+    let missing: Vec<&str> = needed.into_iter().filter(|key| find(key).is_none()).collect();
+    match kind {
+        "consul" => "turnip does not go by consul, so there is no VIP in the output; run an etcd, or follow Patroni by its REST API: dcs-type: patroni".into(),
+        "etcd" | "etcd3" | "patroni" if missing.is_empty() => "nothing in turnip is like it; see the documentation of vip-manager for what it does, and whether you need it".into(),
+        "etcd" | "etcd3" | "patroni" => format!("there may be no VIP without {}; write it beside, and import again", missing.join(", ")),
+        _ => "dcs-type is none of etcd, etcd3, patroni, consul; write the right one, and import again".into(),
+    }
 }
 
 fn address<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, vip: &mut Table, notes: &mut Notes) {
@@ -232,33 +316,10 @@ fn patroni<'a>(find: &impl Fn(&str) -> Option<&'a Setting>, check: &mut Table, v
     );
 }
 
-fn endpoints(settings: &[Setting], kind: &str, etcd: &mut Table, notes: &mut Notes) {
-    if !kind.starts_with("etcd") {
-        return;
-    }
-    let mut items: Vec<(String, Vec<Origin>)> = Vec::new();
-    for one in settings.iter().filter(|one| one.key == "dcs-endpoints") {
-        for url in one.value.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-            let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-            if url.contains('@') {
-                notes.lost(
-                    &one.origin,
-                    "dcs-endpoints (hidden)",
-                    "a user in the URL; write user and password_file under [etcd]",
-                );
-            } else if !items.iter().any(|(other, _)| *other == url) {
-                items.push((url, vec![one.origin.clone()]));
-            }
-        }
-    }
-    let secure = items.iter().filter(|(url, _)| url.starts_with("https")).count();
-    if secure != 0 && secure != items.len() {
-        for (url, from) in items.iter().filter(|(url, _)| !url.starts_with("https")) {
-            from.iter().for_each(|origin| notes.lost(origin, url, "http:// beside https://, which turnip refuses: the endpoints with TLS are in the output; have this one speak TLS too, or leave it out"));
-        }
-        items.retain(|(url, _)| url.starts_with("https"));
-    }
-    if !items.is_empty() {
-        etcd.put("endpoints", Value::List(items), &[]);
+fn endpoints(settings: &[Setting], kind: &str, table: &mut Table, notes: &mut Notes) {
+    if kind.starts_with("etcd") {
+        let all = settings.iter().filter(|one| one.key == "dcs-endpoints");
+        let all: Vec<_> = all.map(|one| (one.value.as_str(), &one.origin)).collect();
+        etcd::endpoints(&all, table, notes);
     }
 }

@@ -51,6 +51,9 @@ impl Node {
     pub(super) fn each(&self, key: &str, tell: &mut impl FnMut(&str, &Node)) {
         match &self.value {
             Value::Scalar(_) => tell(key, self),
+            // Nothing is within: it is told of itself.
+            Value::Map(all) if all.is_empty() => tell(key, self),
+            Value::List(all) if all.is_empty() => tell(key, self),
             Value::Map(all) => all.iter().for_each(|(key, node)| node.each(key, tell)),
             Value::List(all) => all.iter().for_each(|node| node.each(key, tell)),
         }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lexer;
 use super::tree::Statement;
+use super::{keywords, lexer};
 use crate::config::values;
 use crate::import::document::{Table, Value};
-use crate::import::note::Notes;
+use crate::import::note::{Grade, Notes};
 use crate::import::{name, unique};
 
 /// All that can be tracked, by kind and name.
@@ -28,9 +28,9 @@ impl<'a> Checks<'a> {
         notes: &mut Notes,
     ) {
         if let Some(old) = self.known.insert((kind, statement.word(1).to_owned()), statement) {
-            super::keywords::tell_all(
+            keywords::tell_all(
                 old,
-                crate::import::note::Grade::Lost,
+                Grade::Lost,
                 "there is another one of this name, which counts",
                 notes,
             );
@@ -69,7 +69,18 @@ impl<'a> Checks<'a> {
             );
             return None;
         };
-        let default = setting(definition, "weight").and_then(|one| one.word(1).parse().ok());
+        let default = setting(definition, "weight");
+        if let Some(reversed) = default.filter(|one| weight.is_none() && one.word(2) == "reverse") {
+            let what = "a reversed weight has no counterpart, so the check is not in the output; write a [[check]] of the opposite";
+            keywords::tell_all(definition, Grade::Lost, what, notes);
+            notes.lost(
+                &line.origin,
+                line.text(),
+                format!("its weight is reversed in line {}, see there", reversed.origin.place.line),
+            );
+            return None;
+        }
+        let default = default.and_then(|one| one.word(1).parse().ok());
         let weight = weight.or(default).unwrap_or(if kind == "file" { 1 } else { 0 });
         if weight.abs() > 253 {
             notes.lost(&line.origin, line.text(), "a weight is from -253 to 253; without one the VIP is not held where the check fails");
@@ -193,7 +204,10 @@ fn script(definition: &Statement, table: &mut Table, notes: &mut Notes) -> bool 
         let number = one.word(1).parse::<f64>().ok().filter(|number| *number > 0.0);
         match (one.keyword(), number) {
             ("script", _) => {}
-            ("weight", _) if one.words.len() <= 2 => {}
+            ("weight", _) if one.words.len() <= 2 || one.word(2) == "noreverse" => {}
+            ("weight", _) => {
+                notes.needless(&one.origin, one.text(), "who tracks it gives a weight of its own")
+            }
             ("interval" | "timeout", Some(seconds)) => {
                 let least = if one.keyword() == "interval" { 0.1 } else { 0.01 };
                 table.put(one.keyword(), Value::Text(seconds_text(seconds.max(least))), &from);
@@ -202,7 +216,7 @@ fn script(definition: &Statement, table: &mut Table, notes: &mut Notes) -> bool 
                 table.put(one.keyword(), Value::Number(count.min(1000.0) as i64), &from);
             }
             ("init_fail", _) => table.put("initial", Value::Text("down".into()), &from),
-            _ => super::keywords::tell(one, notes),
+            _ => keywords::tell(one, notes),
         }
         if !seen.insert(one.keyword().to_owned()) {
             table.entries.retain(|entry| entry.key == "name" || entry.origins != from);
@@ -221,7 +235,7 @@ fn file(definition: &Statement, weight: i64, table: &mut Table, notes: &mut Note
     let path = setting(definition, "file").filter(|one| one.word(1).starts_with('/'));
     let Some(path) = path.filter(|_| weight <= 0) else {
         let what = "turnip fails while a file is there, and reads no number in it, so a weight above 0 has no counterpart; write a [[check]] with exec that reads it";
-        super::keywords::tell_all(definition, crate::import::note::Grade::Lost, what, notes);
+        keywords::tell_all(definition, Grade::Lost, what, notes);
         return false;
     };
     table.put("file", Value::Text(path.word(1).into()), std::slice::from_ref(&path.origin));
@@ -291,6 +305,6 @@ pub(super) fn seconds_text(seconds: f64) -> String {
 pub(super) fn unused(definition: &Statement, noted: &BTreeSet<usize>, notes: &mut Notes) {
     if !noted.contains(&definition.origin.id) {
         let what = "no instance tracks it, so it is not in the output; name it in `checks`, or leave it out";
-        super::keywords::tell_all(definition, crate::import::note::Grade::Lost, what, notes);
+        keywords::tell_all(definition, Grade::Lost, what, notes);
     }
 }

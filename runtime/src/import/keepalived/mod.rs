@@ -5,6 +5,7 @@ mod checks;
 mod hooks;
 mod keywords;
 mod lexer;
+mod oneline;
 mod reader;
 mod routes;
 mod tree;
@@ -59,6 +60,7 @@ fn host(path: &Path, id: Option<&str>) -> Result<(Document, Notes), Failure> {
     reader.finish();
     let statements = tree::statements(std::mem::take(&mut reader.lines))?;
     let (document, mut notes) = translate(&statements);
+    statements.iter().for_each(|one| oneline::superfluous(one, &mut notes));
     let mut said = document.ids();
     said.extend(notes.ids());
     for statement in &statements {

@@ -1,7 +1,7 @@
 //! Statements, with the blocks that belong to them.
 
 use super::lexer::Token;
-use super::reader::Line;
+use super::{oneline, reader::Line};
 use crate::import::Failure;
 use crate::import::origin::{Origin, Place};
 
@@ -56,7 +56,14 @@ pub fn statements(lines: Vec<Line>) -> Result<Vec<Statement>, Failure> {
         for (column, token) in line.tokens {
             let place = Place { column, ..line.place.clone() };
             match token {
-                Token::Word(word) if is_open => {
+                Token::Word(word)
+                    if is_open
+                        && !oneline::begins(
+                            stack.last().and_then(|(_, all)| all.last()),
+                            &current,
+                            &word,
+                        ) =>
+                {
                     if let Some(last) = current.last_mut() {
                         last.words.push(word);
                     }

@@ -28,6 +28,24 @@ pub(super) struct Vips<'a> {
     ips: BTreeSet<String>,
 }
 
+/// What lets the weights within a group count.
+const TRACKS_WEIGHTS: [&str; 2] = ["sync_group_tracking_weight", "global_tracking"];
+
+/// A VIP that is being made.
+struct Draft<'a> {
+    /// The interfaces of its addresses.
+    own: Vec<String>,
+    ips: Vec<IpAddr>,
+    /// The interface of VRRP.
+    dev: Option<String>,
+    /// Whether weights count: in a group they do not by themselves.
+    has_weights: bool,
+    table: Table,
+    checks: Vec<(String, Vec<Origin>)>,
+    /// Hooks, each with whose it is.
+    notify: Vec<(&'a Statement, &'a Statement)>,
+}
+
 impl<'a> Vips<'a> {
     /// One VIP of an instance, or of all those in a group.
     pub(super) fn add(&mut self, group: Option<&'a Statement>, members: &[&'a Statement]) {
@@ -53,22 +71,24 @@ impl<'a> Vips<'a> {
         table.put_because("policy", Value::Text("priority".into()), "as VRRP has it");
         let priority = self.priority(members, &mut table);
         let own: Vec<String> = own.into_iter().collect();
-        let mut checks: Vec<(String, Vec<Origin>)> = Vec::new();
-        let mut notify: Vec<(&'a Statement, &'a Statement)> = Vec::new();
+        let has_weights = group.is_none_or(|group| {
+            group.inner().iter().any(|one| TRACKS_WEIGHTS.contains(&one.keyword()))
+        });
+        let mut draft = Draft {
+            own,
+            ips,
+            dev: interface,
+            has_weights,
+            table,
+            checks: Vec::new(),
+            notify: Vec::new(),
+        };
         for one in group.into_iter().chain(members.iter().copied()) {
             for inner in one.inner() {
-                self.setting(
-                    inner,
-                    one,
-                    &own,
-                    &ips,
-                    interface.as_deref(),
-                    &mut table,
-                    &mut checks,
-                    &mut notify,
-                );
+                self.setting(inner, one, &mut draft);
             }
         }
+        let Draft { own, mut table, mut checks, notify, .. } = draft;
         self.lost_link(members, &own, &mut checks);
         if !checks.is_empty() {
             table.put("checks", Value::List(checks), &[]);
@@ -161,23 +181,21 @@ impl<'a> Vips<'a> {
         least
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a setting may concern each part of a VIP")]
-    fn setting(
-        &mut self,
-        one: &'a Statement,
-        owner: &'a Statement,
-        own: &[String],
-        ips: &[IpAddr],
-        dev: Option<&str>,
-        table: &mut Table,
-        checks: &mut Vec<(String, Vec<Origin>)>,
-        notify: &mut Vec<(&'a Statement, &'a Statement)>,
-    ) {
+    fn setting(&mut self, one: &'a Statement, owner: &'a Statement, draft: &mut Draft<'a>) {
+        let table = &mut draft.table;
         let from = [one.origin.clone()];
         let float = one.word(1).parse::<f64>().ok().filter(|number| *number > 0.0);
         match one.keyword() {
             "interface" | "group" | "virtual_ipaddress" | "virtual_ipaddress_excluded" => {}
             "priority" if one.word(1).parse::<u32>().is_ok() => {}
+            "nopreempt"
+                if owner
+                    .inner()
+                    .iter()
+                    .any(|one| one.keyword() == "state" && one.word(1) == "MASTER") =>
+            {
+                self.notes.lost(&one.origin, one.text(), "keepalived clears it where the state is MASTER, and so it is not in the output; write preempt = false where it is meant");
+            }
             "nopreempt" => add(table, "preempt", Value::Bool(false), &from),
             "preempt" => self.notes.needless(&one.origin, one.text(), "it is the default"),
             "use_vmac" => {
@@ -207,19 +225,14 @@ impl<'a> Vips<'a> {
                     "track_file" => "file",
                     _ => "process",
                 };
-                for line in one.inner() {
-                    if let Some(check) = self.checks.tracked(kind, line, own, &mut self.notes) {
-                        let both = vec![one.origin.clone(), line.origin.clone()];
-                        match checks.iter_mut().find(|(name, _)| *name == check) {
-                            Some((_, all)) => all.extend(both),
-                            None => checks.push((check, both)),
-                        }
-                    }
+                one.inner().iter().for_each(|line| self.track(kind, one, line, draft));
+                if !draft.checks.iter().any(|(_, all)| all.contains(&one.origin)) {
+                    self.notes.needless(&one.origin, one.text(), "what is in it is told by itself");
                 }
             }
             "virtual_routes" | "virtual_rules" => {
                 self.notes.needless(&one.origin, one.text(), "what is in it is told by itself");
-                self.companions(one, ips, dev, table);
+                self.companions(one, draft);
             }
             "notify"
             | "notify_master"
@@ -229,19 +242,37 @@ impl<'a> Vips<'a> {
             | "notify_master_rx_lower_pri"
                 if one.words.len() > 1 =>
             {
-                notify.push((owner, one))
+                draft.notify.push((owner, one))
             }
             _ => keywords::tell(one, &mut self.notes),
         }
     }
 
-    fn companions(
+    /// A line of a `track_…` block.
+    fn track(
         &mut self,
+        kind: &'static str,
         block: &Statement,
-        ips: &[IpAddr],
-        dev: Option<&str>,
-        table: &mut Table,
+        line: &Statement,
+        draft: &mut Draft<'a>,
     ) {
+        let Some(check) = self.checks.tracked(kind, line, &draft.own, &mut self.notes) else {
+            return;
+        };
+        let mut made = self.checks.made.iter();
+        let has_weight = made.any(|one| one.key == check && one.entry("weight").is_some());
+        if has_weight && !draft.has_weights {
+            self.notes.lost(&line.origin, line.text(), "keepalived leaves out what has a weight in a sync group without sync_group_tracking_weight, and here it counts: look whether it is to");
+        }
+        let both = vec![block.origin.clone(), line.origin.clone()];
+        match draft.checks.iter_mut().find(|(name, _)| *name == check) {
+            Some((_, all)) => all.extend(both),
+            None => draft.checks.push((check, both)),
+        }
+    }
+
+    fn companions(&mut self, block: &Statement, draft: &mut Draft<'_>) {
+        let (ips, dev, table) = (&draft.ips, draft.dev.as_deref(), &mut draft.table);
         for line in block.inner() {
             let made = match block.keyword() {
                 "virtual_routes" => routes::route(line, ips, dev, &mut self.taken, &mut self.notes),
