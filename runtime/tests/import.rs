@@ -160,8 +160,14 @@ fn said_of(text: &str) -> Result<String, turnip::import::Failure> {
 fn told_or_refused(text: &str) -> Result<(), proptest::test_runner::TestCaseError> {
     match said_of(text) {
         Ok(said) => {
-            for (at, line) in text.lines().enumerate().filter(|(_, line)| is_plain_statement(line))
-            {
+            let lines: Vec<&str> = text.lines().collect();
+            // What goes on over the end of a line is told of where it begins.
+            let goes_on = |at: usize| {
+                let before = at.checked_sub(1).and_then(|at| lines.get(at));
+                before.is_some_and(|line| line.trim_end().ends_with('\\'))
+            };
+            let plain = lines.iter().enumerate().filter(|(_, line)| is_plain_statement(line));
+            for (at, line) in plain.filter(|(at, _)| !goes_on(*at)) {
                 let place = format!("k.conf:{}", at + 1);
                 let is_told = said
                     .split(|c: char| c.is_whitespace() || "(),".contains(c))

@@ -79,6 +79,10 @@ impl<'a> Reader<'a> {
                 let place = Place { file: Arc::clone(&name), line: at + 1, column: 1 };
                 parts.push((place, lexer::without_comment(line).to_owned()));
             }
+            // It stands where its first word does.
+            while parts.len() > 1 && parts[0].1.trim().is_empty() {
+                parts.remove(0);
+            }
             self.statement(path, parts)?;
         }
         self.open.pop();
