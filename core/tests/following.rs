@@ -265,3 +265,19 @@ fn a_changed_configuration_follows_another_key_without_a_new_session() {
     world.run_until(5 * SECOND, |w| w.holders() == [0]);
     assert_eq!(world.session("a").unwrap().create_revision, session);
 }
+
+/// Rule 14: a VIP that is new, or has another name, reads a key that was followed already.
+#[test]
+fn a_vip_that_is_added_or_renamed_reads_a_key_that_another_follows_already() {
+    let mut world = named(|follow| follow);
+    let policy = |there: &str| Policy::Follow(follow(there));
+    for (host, there) in [(0, "pg1"), (1, "pg2")] {
+        let more = vip("w", "10.0.0.51/32", policy(there));
+        world.reload(host, [following(follow(there)), vec![more]].concat());
+    }
+    world.run_until(5 * SECOND, |w| w.holder_of("10.0.0.51/32") == [0]);
+    for (host, there) in [(0, "pg1"), (1, "pg2")] {
+        world.reload(host, vec![vip("x", "10.0.0.50/32", policy(there))]);
+    }
+    world.run_until(10 * SECOND, |w| w.holder_of("10.0.0.50/32") == [0] && w.owner("x").is_some());
+}

@@ -96,6 +96,11 @@ impl Following {
         *self = following;
     }
 
+    /// Whether a VIP's key is still to be read.
+    pub(super) fn has_unread(&self) -> bool {
+        self.vips.values().any(|followed| followed.told.is_none())
+    }
+
     /// The store is another one (A2): nothing is known of it.
     pub(super) fn forget_all(&mut self, own: &Own) {
         *self = Following::new(own);

@@ -219,15 +219,6 @@ impl Own {
         follows.map(|follow| follow.key.clone()).collect()
     }
 
-    /// Whether it reads a key of another program that the other does not, or in another way.
-    pub(super) fn follows_beyond(&self, other: &Own) -> bool {
-        let reads = |own: &'_ Own| -> BTreeSet<(String, Option<String>)> {
-            let follows = own.config.vips.iter().filter_map(|vip| vip.policy.follow());
-            follows.map(|follow| (follow.key.clone(), follow.pointer.clone())).collect()
-        };
-        !reads(self).is_subset(&reads(other))
-    }
-
     /// Whether a VIP follows etcd's leader.
     pub(super) fn follows_leader(&self) -> bool {
         self.config.vips.iter().any(|vip| vip.policy == Policy::Leader)

@@ -208,9 +208,9 @@ impl Node {
         self.candidates.reconfigured(&step);
         self.health.reconfigured(&step);
         self.following.reconfigured(&step);
-        let follows_more = step.after.follows_beyond(&step.before);
         self.own = step.after;
-        if follows_more {
+        // Also a key that another VIP follows already is told once more only when all is followed anew.
+        if self.following.has_unread() {
             self.cluster.follow(&self.own, false, &mut self.out, now);
         }
         // What names this session, and is no VIP here any more, is given free.
