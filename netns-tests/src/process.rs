@@ -62,6 +62,16 @@ impl Process {
             .with_context(|| format!("{signal} for {}", self.name))
     }
 
+    /// Whether it has a handler for a signal: a program that has only begun has none yet, and ends by it.
+    #[must_use]
+    pub fn handles(&self, signal: Signal) -> bool {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

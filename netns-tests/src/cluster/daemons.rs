@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 
 use super::Cluster;
 use crate::binary;
@@ -18,6 +19,7 @@ use crate::etcd;
 use crate::guard;
 use crate::host::Host;
 use crate::plan::EtcdPlan;
+use crate::poll::Poll;
 use crate::process::Process;
 
 impl Cluster {
@@ -149,6 +151,10 @@ impl Cluster {
         let Some(mut process) = daemon.take() else { return Ok(()) };
         if !process.runs() {
             bail!("the daemon of {name} had ended before it was stopped:\n{}", process.log_text());
+        }
+        if says_how_it_went {
+            let begun = Poll::every(Duration::from_millis(2)).within(Duration::from_secs(10));
+            begun.is_so(|| anyhow::Ok(process.handles(Signal::SIGTERM) || !process.runs()))?;
         }
         let status = process.stop(Duration::from_secs(10))?;
         if says_how_it_went && !status.success() {
