@@ -125,7 +125,7 @@ fn rest() -> Vec<Setting> {
             "address with a port",
             "Where turnip answers Prometheus with `/metrics`, and probes with `/healthz` and \
              `/readyz`. Nobody is asked for a password: keep it on loopback, or behind a firewall. \
-             See [metrics](metrics.md).",
+             See [monitoring](monitoring.md).",
         )
         .default_words("nowhere")
         .example("\"127.0.0.1:9464\"")
