@@ -9,7 +9,7 @@ use super::{Setting, Table, forms, quoted, setting};
 pub(super) fn table() -> Table {
     Table {
         prefix: "check.",
-        title: "`[[check]]`",
+        title: "The tables `[[check]]`",
         about: "A check of what stands behind VIPs. Where it fails, the VIPs that name it go to another \
                 host. Exactly one of `exec`, `http`, `tcp`, `interface`, `file` and `process` says what is \
                 tried. See [checks](checks.md).",

@@ -88,7 +88,7 @@ pub(super) fn etcd() -> Table {
     ];
     Table {
         prefix: "etcd.",
-        title: "`[etcd]`",
+        title: "The table `[etcd]`",
         about: "How etcd is reached, and what turnip does about its growth.",
         settings,
     }
@@ -122,7 +122,7 @@ pub(super) fn peers() -> Table {
     ];
     Table {
         prefix: "peers.",
-        title: "`[peers]`",
+        title: "The table `[peers]`",
         about: "How the hosts hear each other past etcd. While all of them do, addresses outlive an \
                 etcd that does not answer.",
         settings,

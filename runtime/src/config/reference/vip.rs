@@ -14,7 +14,7 @@ pub(super) fn tables() -> Vec<Table> {
     let settings = [addresses(), owner(), network(), hooks(), within()];
     let vip = Table {
         prefix: "vip.",
-        title: "`[[vip]]`",
+        title: "The tables `[[vip]]`",
         about: "A VIP: one or more addresses that move as one. Write a table for each, with the same \
                 name, addresses, interfaces and policy on all hosts. Hosts that disagree about these do \
                 not hand the VIP to each other.",
@@ -40,7 +40,7 @@ fn addresses() -> Vec<Setting> {
             "addresses",
             "list of such addresses; each may name an interface of its own",
             "Several addresses. One that is not on `interface` is written `\"203.0.113.2/29 dev wan0\"`, \
-             or as a table, see [below](#vipaddresses).",
+             or as a table, see [below](#addresses-as-tables).",
         )
         .default_words("none: either this or `address` has to be given")
         .example("[\"10.0.0.50/32\", \"fd00::50/128\"]"),
@@ -91,7 +91,7 @@ fn owner() -> Vec<Setting> {
         setting(
             "checks",
             "list of names",
-            "The [checks](#check) on which this VIP depends, beside those of the whole host.",
+            "The [checks](#the-tables-check) on which this VIP depends, beside those of the whole host.",
         )
         .default("[]")
         .example("[\"port\"]"),
@@ -177,7 +177,7 @@ fn hooks() -> Vec<Setting> {
     };
     let example = "[\"/usr/local/bin/notify\", \"{vip}\"]";
     let hook = |hook: Hook| {
-        let form = "program and its arguments, or a [table](#vipbefore_assume)";
+        let form = "program and its arguments, or a [table](#hooks-as-tables)";
         setting(hook.as_str(), form, format!("{} See [hooks](hooks.md).", about(hook)))
             .example(example)
     };
@@ -186,11 +186,11 @@ fn hooks() -> Vec<Setting> {
 
 fn within() -> Vec<Setting> {
     vec![
-        setting("follow", "table", "With `policy = \"follow\"`: see [below](#vipfollow).")
+        setting("follow", "table", "With `policy = \"follow\"`: see [below](#the-table-vipfollow).")
             .default_words("none; it has to be given with that policy")
             .example("{ key = \"/service/batman/leader\", value = \"pg1\" }"),
-        setting("route", "tables", "Routes that come and go with the VIP: see [below](#viproute)."),
-        setting("rule", "tables", "Rules that come and go with the VIP: see [below](#viprule)."),
+        setting("route", "tables", "Routes that come and go with the VIP: see [below](#the-tables-viproute)."),
+        setting("rule", "tables", "Rules that come and go with the VIP: see [below](#the-tables-viprule)."),
     ]
 }
 
@@ -205,7 +205,7 @@ fn of_addresses() -> Table {
     ];
     Table {
         prefix: "vip.addresses.",
-        title: "`[[vip.addresses]]`",
+        title: "Addresses as tables",
         about: "An address of a VIP with an interface of its own, as in \
                 `addresses = [{ address = \"10.0.101.1/24\", interface = \"br101\" }]`.",
         settings,
@@ -242,7 +242,7 @@ fn of_follow() -> Table {
     ];
     Table {
         prefix: "vip.follow.",
-        title: "`[vip.follow]`",
+        title: "The table `[vip.follow]`",
         about: "The key of another program that says where the VIP is. See [follow](follow.md).",
         settings,
     }
@@ -268,7 +268,7 @@ fn of_hooks() -> Table {
     ];
     Table {
         prefix: "vip.before_assume.",
-        title: "`[vip.before_assume]`",
+        title: "Hooks as tables",
         about: "A hook with more to say than its program; so too `[vip.after_assume]`, \
                 `[vip.before_release]`, `[vip.after_release]` and `[vip.on_conflict]`.",
         settings,
@@ -305,7 +305,7 @@ fn of_route() -> Table {
     ];
     Table {
         prefix: "vip.route.",
-        title: "`[[vip.route]]`",
+        title: "The tables `[[vip.route]]`",
         about: "A route that is there while the VIP is.",
         settings,
     }
@@ -335,7 +335,7 @@ fn of_rule() -> Table {
     ];
     Table {
         prefix: "vip.rule.",
-        title: "`[[vip.rule]]`",
+        title: "The tables `[[vip.rule]]`",
         about: "A rule that is there while the VIP is: which packets are routed by which table.",
         settings,
     }
