@@ -72,7 +72,10 @@ fn collect(folder: &Path, whole: bool, paths: &mut Vec<PathBuf>) {
         let is_page = path.extension().is_some_and(|extension| extension == "md");
         if path.is_dir() && whole && !path.ends_with("target") && !path.ends_with("import") {
             collect(&path, whole, paths);
-        } else if path.is_file() && is_page && !path.ends_with("src/bin/turnip-patroni/introduction.md") {
+        } else if path.is_file()
+            && is_page
+            && !path.ends_with("src/bin/turnip-patroni/introduction.md")
+        {
             paths.push(path);
         }
     }
@@ -83,7 +86,9 @@ fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
-            Component::ParentDir => assert!(normal.pop(), "{} leaves the repository", path.display()),
+            Component::ParentDir => {
+                assert!(normal.pop(), "{} leaves the repository", path.display())
+            }
             part => normal.push(part),
         }
     }

@@ -208,7 +208,7 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
                 let said = if name.contains("pass") || name == "bgp_peers" { format!("{name} (hidden)") } else { said };
                 match one.value == "false" {
                     true => notes.needless(&one.origin, said, "there is no BGP in turnip"),
-                    false => notes.lost(&one.origin, said, "BGP is your routing daemon's: have bird or FRR announce the VIP, on lo as a /32, see the README"),
+                    false => notes.lost(&one.origin, said, "BGP is your routing daemon's: have bird or FRR announce the VIP, on lo as a /32: see docs/src/network.md"),
                 }
             }
             ("vip_interface", _) if !one.value.is_empty() => notes.lost(&one.origin, said, "there is no VIP to go with it, see address"),

@@ -186,11 +186,23 @@ fn hooks() -> Vec<Setting> {
 
 fn within() -> Vec<Setting> {
     vec![
-        setting("follow", "table", "With `policy = \"follow\"`: see [below](#the-table-vipfollow).")
-            .default_words("none; it has to be given with that policy")
-            .example("{ key = \"/service/batman/leader\", value = \"pg1\" }"),
-        setting("route", "tables", "Routes that come and go with the VIP: see [below](#the-tables-viproute)."),
-        setting("rule", "tables", "Rules that come and go with the VIP: see [below](#the-tables-viprule)."),
+        setting(
+            "follow",
+            "table",
+            "With `policy = \"follow\"`: see [below](#the-table-vipfollow).",
+        )
+        .default_words("none; it has to be given with that policy")
+        .example("{ key = \"/service/batman/leader\", value = \"pg1\" }"),
+        setting(
+            "route",
+            "tables",
+            "Routes that come and go with the VIP: see [below](#the-tables-viproute).",
+        ),
+        setting(
+            "rule",
+            "tables",
+            "Rules that come and go with the VIP: see [below](#the-tables-viprule).",
+        ),
     ]
 }
 
