@@ -25,7 +25,7 @@ pub(crate) const ANNOUNCE_AGAIN_AFTER: [Duration; 2] =
 pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(60);
 /// How long after an address was announced against another machine's claim it is not announced against the
 /// next one (rule 8.18): RFC 5227 calls it DEFEND_INTERVAL. Else two that defend would flood the network.
-pub(crate) const DEFEND_AGAIN_AFTER: Duration = Duration::from_secs(10);
+pub const DEFEND_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How long a machine that claimed an address must have been silent until its next claim is reported again
 /// (rule 8.18).
 pub const CONFLICT_OVER_AFTER: Duration = Duration::from_secs(600);
@@ -208,6 +208,10 @@ impl Lease {
     pub const RENEW_MIN: Duration = Duration::from_millis(20);
     /// The shortest guard.
     pub const GUARD_MIN: Duration = Duration::from_millis(5);
+    /// The smallest and the largest drift margin, in parts per million.
+    pub const DRIFT_PPM_MIN: u32 = 500;
+    /// See [`Lease::DRIFT_PPM_MIN`].
+    pub const DRIFT_PPM_MAX: u32 = 100_000;
     /// 1 %.
     pub const DRIFT_PPM_DEFAULT: u32 = 10_000;
 
@@ -247,7 +251,7 @@ impl Lease {
         if self.duration > Self::DURATION_MAX {
             return Err(LeaseError::DurationTooLong(self.duration));
         }
-        if !(500..=100_000).contains(&self.drift_ppm) {
+        if !(Self::DRIFT_PPM_MIN..=Self::DRIFT_PPM_MAX).contains(&self.drift_ppm) {
             return Err(LeaseError::DriftOutOfRange(self.drift_ppm));
         }
         if self.guard < Self::GUARD_MIN {

@@ -117,7 +117,7 @@ enum Command {
         #[command(flatten)]
         manifest: manifest::ManifestArgs,
     },
-    /// Write the pages of the manual, and completions for bash, zsh and fish
+    /// Write the pages of the manual, completions for bash, zsh and fish, and the references of the documentation
     #[command(after_help = generate::AFTER_HELP)]
     Generate {
         #[command(flatten)]

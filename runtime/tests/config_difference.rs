@@ -74,3 +74,15 @@ fn interfaces_routes_and_rules_are_named_one_by_one() {
         "{moved}"
     );
 }
+
+#[test]
+fn a_check_that_asks_for_another_answer_is_another_check() {
+    let check = |more: &str| {
+        format!("{API}[[check]]\nname = \"c\"\nhttp = \"https://127.0.0.1/\"\nnode = true\n{more}")
+    };
+    for more in ["status = 204", "body = \"ok\"", "host = \"a\"", "unix = \"/a\"", "ca = \"/a\""] {
+        let difference = between(&check(""), &check(more));
+        assert_eq!(difference.taken, ["~ check c"], "{more}");
+    }
+    assert!(between(&check("status = 204"), &check("status = 204")).is_empty());
+}

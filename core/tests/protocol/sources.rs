@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::citation::{Citation, cited};
 
 /// Where sources are, from the workspace's root.
-const PLACES: [&str; 6] = ["core", "runtime", "sim", "netns-tests", "README.md", "ARCHITECTURE.md"];
+const PLACES: [&str; 7] =
+    ["core", "runtime", "sim", "netns-tests", "README.md", "ARCHITECTURE.md", "docs"];
 /// What is about citations, and so full of wrong ones.
 const THIS: &str = "core/tests/protocol/";
 

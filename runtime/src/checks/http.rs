@@ -21,6 +21,7 @@ use super::{Alive, net};
 const BODY_MAX: usize = 64 << 10;
 
 /// What is asked for, and what is to come back.
+#[derive(PartialEq)]
 pub struct Http {
     /// What is asked for.
     url: Uri,

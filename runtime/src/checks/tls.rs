@@ -30,6 +30,13 @@ struct Contents {
     client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+/// What is made of the same files is the same.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
 impl Tls {
     pub(super) fn new(files: TlsFiles) -> Self {
         Tls { files, made: Mutex::default() }

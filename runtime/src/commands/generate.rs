@@ -1,5 +1,6 @@
-//! `turnip generate DIRECTORY`: the pages of the manual and the completions that a package ships, made of the
-//! definition of the command line and of the commented configuration.
+//! `turnip generate DIRECTORY`: the pages of the manual and the completions that a package ships, and the
+//! references of the documentation, made of the definition of the command line, of the settings' descriptions and
+//! of the commented configuration.
 
 use std::fs;
 use std::io;
@@ -10,16 +11,24 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
+use turnip::config::settings_page;
 
 use super::{FAILED, OK, fail};
 
 /// What its help ends with.
 pub const AFTER_HELP: &str = "\
-It writes man/turnip.1, a page for each command beside it, man/turnip.toml.5, and completions/turnip.bash, \
-completions/_turnip (zsh) and completions/turnip.fish.";
+It writes man/turnip.1, a page for each command beside it, man/turnip.toml.5, completions/turnip.bash, \
+completions/_turnip (zsh) and completions/turnip.fish, and reference/settings.md and reference/commands.md.";
 
 /// What stands at the foot of every page.
 const SOURCE: &str = concat!("turnip ", env!("CARGO_PKG_VERSION"));
+const COMMANDS_HEAD: &str = "\
+# Commands
+
+<!-- Written by `turnip generate`, out of the code. Do not edit: BLESS=1 cargo test -p turnip --bin turnip generate -->
+
+What `turnip COMMAND --help` prints. [Operate](operate.md) says what to use them for.
+";
 const CONFIGURATION: &str = include_str!("../../dist/turnip.toml");
 
 /// Where to.
@@ -44,6 +53,10 @@ fn write(command: Command, directory: &Path) -> io::Result<()> {
     let completions = directory.join("completions");
     fs::create_dir_all(&manual)?;
     fs::create_dir_all(&completions)?;
+    let reference = directory.join("reference");
+    fs::create_dir_all(&reference)?;
+    fs::write(reference.join("settings.md"), settings_page())?;
+    fs::write(reference.join("commands.md"), commands_page(command.clone()))?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         clap_complete::generate_to(shell, &mut command.clone(), "turnip", &completions)?;
     }
@@ -53,6 +66,22 @@ fn write(command: Command, directory: &Path) -> io::Result<()> {
         Man::new(command.clone()).source(SOURCE).generate_to(&manual)?;
     }
     fs::write(manual.join("turnip.toml.5"), configuration_page(CONFIGURATION))
+}
+
+/// The help of every command, as a page of the documentation.
+fn commands_page(command: Command) -> String {
+    let plain = |command: Command| command.mut_args(|arg| arg.hide_env_values(true));
+    let mut command = command.disable_help_subcommand(true).term_width(100).mut_subcommands(plain);
+    command.build();
+    let mut page = COMMANDS_HEAD.to_owned();
+    let own = command.clone();
+    for mut one in [own].into_iter().chain(command.get_subcommands().cloned()) {
+        let title = one.get_bin_name().unwrap_or("turnip").to_owned();
+        let help = one.render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        page.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", help.join("\n").trim_end()));
+    }
+    page
 }
 
 /// The commented configuration as a page: comments are its text, settings are shown as they are written.
@@ -130,6 +159,17 @@ mod tests {
             shown("\\fBa = 1\\fR\n\\fBb = 2\\fR\n"),
         ];
         assert_eq!(body, expected.concat());
+    }
+
+    #[test]
+    fn the_page_of_the_documentation_is_what_the_commands_say_of_themselves() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/commands.md");
+        let page = commands_page(<crate::Cli as clap::CommandFactory>::command());
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&kept, &page).unwrap();
+        }
+        let said = fs::read_to_string(&kept).unwrap_or_default();
+        assert_eq!(page, said, "{}: BLESS=1 writes it anew", kept.display());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::values;
 use super::vips::at;
 
 /// So many VIPs come of one table at most: a host asks, fences and announces each of them.
-const EACH_MAX: u64 = 4096;
+pub(super) const EACH_MAX: u64 = 4096;
 
 /// Addresses that were seen so far, with the line of each.
 pub(super) type SeenAddresses = BTreeMap<Fenced, (String, Place)>;

@@ -124,18 +124,40 @@ const OVERRIDES: [(&str, Table, &str, &str); 22] = [
 /// What all of turnip's variables begin with.
 const PREFIX: &str = "TURNIP_";
 
-/// The variables that are no flags.
-const ALONE: [&str; 6] = [
-    "TURNIP_CONFIG",
-    "TURNIP_IP",
-    "TURNIP_NETMASK",
-    "TURNIP_DEV",
-    "TURNIP_ID",
-    "TURNIP_ETCD_PASSWORD",
+/// The variables that are no keys of the file, and what each says.
+const ALONE: [(&str, &str); 6] = [
+    ("TURNIP_CONFIG", "The file; also as `--config`."),
+    (
+        "TURNIP_IP",
+        "With the next three: one VIP with the policy `leader`. Its address, as `10.0.0.50`.",
+    ),
+    ("TURNIP_NETMASK", "Its netmask, as `/32`."),
+    ("TURNIP_DEV", "The interface that carries it, as `eth0`."),
+    ("TURNIP_ID", "This host's name, and the address by which its etcd member talks to its peers."),
+    (
+        "TURNIP_ETCD_PASSWORD",
+        "The password of the user of etcd, where `etcd.password_file` is not given.",
+    ),
 ];
 
+/// The same, for the documentation.
+pub(super) fn variables_without_flags() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALONE.into_iter()
+}
+
+/// The flag, without its dashes, and the variable for a key of the table whose keys begin so in errors.
+pub(super) fn flag_and_variable_of(prefix: &str, key: &str) -> Option<(String, &'static str)> {
+    let is_it = |table: Table| match table {
+        Table::Top => prefix.is_empty(),
+        Table::Etcd => prefix == "etcd.",
+        Table::Peers => prefix == "peers.",
+    };
+    let found = OVERRIDES.iter().find(|(_, table, known, _)| is_it(*table) && *known == key);
+    found.map(|(id, .., variable)| (id.replace('_', "-"), *variable))
+}
+
 fn known_variables() -> impl Iterator<Item = &'static str> {
-    OVERRIDES.iter().map(|(.., variable)| *variable).chain(ALONE)
+    OVERRIDES.iter().map(|(.., variable)| *variable).chain(ALONE.map(|(name, _)| name))
 }
 
 /// Whether turnip has a variable of that name.

@@ -12,17 +12,18 @@ use super::section::{Given, Section, Value};
 use super::{argv, values};
 use crate::checks::{Check, Http, Kind, TlsFiles};
 
-const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// More often nobody needs to know, and each attempt costs.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
+pub(super) const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The timeout where none is given is the interval, up to this.
-const TIMEOUT_DEFAULT_MAX: Duration = Duration::from_secs(5);
-const TIMEOUT_MAX: Duration = Duration::from_secs(300);
-const RISE_DEFAULT: u32 = 2;
-const FALL_DEFAULT: u32 = 3;
-const COUNT_MAX: u32 = 1_000;
+pub(super) const TIMEOUT_DEFAULT_MAX: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(300);
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+pub(super) const RISE_DEFAULT: u32 = 2;
+pub(super) const FALL_DEFAULT: u32 = 3;
+pub(super) const COUNT_MAX: u32 = 1_000;
 /// As keepalived has it.
-const WEIGHT_MAX: i64 = 253;
+pub(super) const WEIGHT_MAX: i64 = 253;
 /// What one of a check's tables says it tries.
 const KINDS: [&str; 6] = ["exec", "http", "tcp", "interface", "file", "process"];
 
@@ -84,7 +85,7 @@ fn check(mut section: Section, known: &mut Known, problems: &mut Collector) -> O
     KINDS.into_iter().for_each(|kind| drop(section.take(kind)));
     let interval = section.read("interval", problems, |given| duration(given, INTERVAL_MIN));
     let interval = interval.unwrap_or(INTERVAL_DEFAULT);
-    let timeout = section.read("timeout", problems, |given| duration(given, INTERVAL_MIN / 10));
+    let timeout = section.read("timeout", problems, |given| duration(given, TIMEOUT_MIN));
     let timeout = timeout.unwrap_or(interval.min(TIMEOUT_DEFAULT_MAX)).min(TIMEOUT_MAX);
     let rise = section.read("rise", problems, count).unwrap_or(RISE_DEFAULT);
     let fall = section.read("fall", problems, count).unwrap_or(FALL_DEFAULT);

@@ -16,7 +16,10 @@ use crate::kernel::{Companion, VipRoute, VipRule};
 /// The metric of turnip's own routes to the subnets of IPv6 VIPs.
 const METRIC_OF_SUBNETS: u32 = 257;
 /// The kernel's own rules, and what comes before them.
-const PRIORITY_MAX: u32 = 32_765;
+pub(super) const PRIORITY_MAX: u32 = 32_765;
+
+/// The metric of a route that says none.
+pub(super) const METRIC_DEFAULT: u32 = 0;
 
 /// The routes and rules of all VIPs so far, with the line of each.
 #[derive(Default)]
@@ -141,7 +144,7 @@ fn route(
     let dev = reader.read("dev", |given| given.as_text().and_then(values::interface));
     let blackhole = reader.read("blackhole", Given::as_bool).unwrap_or(false);
     let table = reader.table().unwrap_or(MAIN);
-    let metric = reader.read("metric", Given::as_number).unwrap_or(0);
+    let metric = reader.read("metric", Given::as_number).unwrap_or(METRIC_DEFAULT);
     let to = match &to_given {
         None => {
             reader.lacks("to", "write where it leads, as in \"default\" or \"10.9.0.0/16\"");

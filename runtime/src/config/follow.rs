@@ -9,7 +9,7 @@ use super::section::{Given, Section, Value};
 use super::values;
 
 /// The shortest time after which a key may count as not written any more.
-const UNCHANGED_MIN: Duration = Duration::from_secs(1);
+pub(super) const UNCHANGED_MIN: Duration = Duration::from_secs(1);
 const EXAMPLE: &str = "follow = { key = \"/service/batman/leader\", value = \"pg1\" }";
 
 /// Reads it; none where something is wrong.

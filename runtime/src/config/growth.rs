@@ -9,7 +9,7 @@ use super::section::Section;
 use super::values;
 
 /// Less history is of no use to anybody who watches.
-const KEEP_MIN: Duration = Duration::from_secs(2);
+pub(super) const KEEP_MIN: Duration = Duration::from_secs(2);
 
 /// What turnip does about etcd's growth.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

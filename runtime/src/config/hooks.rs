@@ -10,9 +10,9 @@ use super::section::{Given, Section, Value};
 use super::{argv, one_of, values};
 
 /// How long a hook may take where nothing is said.
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-const TIMEOUT_MIN: Duration = Duration::from_millis(100);
-const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 /// The programs and arguments of a VIP's hooks.
 pub type HookCommands = BTreeMap<Hook, Vec<String>>;

@@ -8,7 +8,7 @@ use super::problem::{Collector, Place, Problem};
 use super::section::{Given, Section, Value};
 use super::{Fence, one_of, values};
 
-const LEASE_DEFAULT: Duration = Duration::from_secs(3);
+pub(super) const LEASE_DEFAULT: Duration = Duration::from_secs(3);
 
 /// The lease, with the place to name when it does not suit the fence.
 pub(super) fn read(top: &mut Section, problems: &mut Collector) -> Option<(Lease, Place)> {

@@ -25,6 +25,7 @@ mod lease;
 mod metrics;
 mod peers;
 mod problem;
+mod reference;
 mod section;
 mod size;
 mod tables;
@@ -50,6 +51,7 @@ pub use growth::{Compact, Growth};
 pub use hooks::HookCommands;
 pub use peers::{Listen, Peers};
 pub use problem::{Collector, Place, Problem, Problems};
+pub use reference::page as settings_page;
 pub use section::{Given, Section, Value};
 pub use values::{
     duration, interface as interface_name, nearest, percent_ppm, usable as usable_address,
@@ -62,6 +64,7 @@ use crate::hooks::Commands;
 use crate::kernel::{AnnounceOn, CompanionsOf, VirtualLink, Wanted};
 
 const WEIGHT_DEFAULT: u32 = 100;
+const CLUSTER_DEFAULT: &str = "main";
 
 /// All settings of `turnip run`.
 #[derive(Clone, Debug)]
@@ -518,7 +521,7 @@ fn reach(
     problems: &mut Collector,
 ) -> Option<Reach> {
     let cluster = match top.take("cluster") {
-        None => "main".parse().ok(),
+        None => CLUSTER_DEFAULT.parse().ok(),
         Some(given) => named(top, "cluster", &given, problems),
     };
     let choice = ["auto", "text", "json"];

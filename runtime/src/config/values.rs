@@ -29,7 +29,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The shortest interval of announcements: all neighbours look at each.
-const ANNOUNCE_EVERY_MIN: Duration = Duration::from_secs(1);
+pub(super) const ANNOUNCE_EVERY_MIN: Duration = Duration::from_secs(1);
 
 /// Reads an interval of announcements, `60s`; none for `0`, which is never.
 ///

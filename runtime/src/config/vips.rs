@@ -18,7 +18,7 @@ use super::values;
 use crate::kernel::{Companion, VirtualLink};
 
 /// The priority of a node that gives none.
-const PRIORITY_DEFAULT: u32 = 100;
+pub(super) const PRIORITY_DEFAULT: u32 = 100;
 
 /// A VIP as it is configured.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -242,6 +242,61 @@ fn alerts_and_dashboard_ask_for_what_is_on_the_page_and_nothing_else() {
         let content = read(file);
         let asked: Vec<&str> = names(&content).difference(&known).copied().collect();
         assert!(asked.is_empty(), "{file} asks for {asked:?}");
+    }
+}
+
+/// Labels whose values are not words of the code's.
+const NAMES: [&str; 8] =
+    ["vip", "owner", "check", "certificate", "place", "version", "le", "subject"];
+
+/// What the documentation has of the metrics on a page.
+fn reference(text: &str) -> String {
+    let mut page = "# Metrics\n\n<!-- Written out of the code. Do not edit: BLESS=1 cargo test -p turnip --lib metrics -->\n\n\
+        Every metric has the labels `cluster` and `node` besides. [Monitoring](monitoring.md) says what to look at.\n\n\
+        | metric | kind | labels | what it says |\n|---|---|---|---|\n"
+        .to_owned();
+    let mut all = BTreeMap::new();
+    for help in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let (family, says) = help.split_once(' ').unwrap();
+        let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {family} ")));
+        let kind = kind.unwrap();
+        let samples = text.lines().filter(|line| {
+            let name = line.split(['{', ' ']).next().unwrap();
+            name == family || (kind == "histogram" && name.strip_suffix("_bucket") == Some(family))
+        });
+        let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for sample in samples {
+            let inner = sample.split_once('{').unwrap().1.rsplit_once('}').unwrap().0;
+            for (name, value) in inner.split("\",").filter_map(|label| label.split_once("=\"")) {
+                labels.entry(name).or_default().insert(value.trim_end_matches('"'));
+            }
+        }
+        labels.retain(|name, _| !["cluster", "node", "le"].contains(name));
+        let shown = labels.iter().map(|(name, values)| match NAMES.contains(name) {
+            true => format!("`{name}`"),
+            false => format!("`{name}`: {}", Vec::from_iter(values.iter().copied()).join(", ")),
+        });
+        let shown: Vec<String> = shown.collect();
+        let says = says.trim_end_matches('.');
+        all.insert(family, format!("| `{family}` | {kind} | {} | {says} |\n", shown.join("; ")));
+    }
+    page.extend(all.into_values());
+    page
+}
+
+#[test]
+fn the_page_of_the_documentation_has_every_metric() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/metrics.md");
+    let page = reference(&full());
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&kept, &page).unwrap();
+    }
+    let said = std::fs::read_to_string(&kept).unwrap_or_default();
+    assert_eq!(page, said, "{}: BLESS=1 writes it anew", kept.display());
+    for metric in
+        ["turnip_vip_gap_seconds", "turnip_check_up", "turnip_etcd_alarm", "turnip_vip_held"]
+    {
+        assert!(page.contains(metric), "{metric} is not on the page:\n{page}");
     }
 }
 

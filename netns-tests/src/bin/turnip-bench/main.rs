@@ -1,5 +1,5 @@
 //! The benchmark: turnip and keepalived in the same lab, with the same probes and the same faults, in
-//! turns. Prints a table for the README; writes JSON and a picture beside it.
+//! turns. Prints tables for docs/src/measured.md; writes JSON and a picture beside it.
 
 mod chart;
 mod environment;
@@ -271,15 +271,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_shows_the_figures_that_are_kept() {
+    fn the_documentation_shows_the_figures_that_are_kept() {
         let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let read = |file: &str| std::fs::read_to_string(package.join(file)).expect(file);
         let figures: Figures = serde_json::from_str(&read("bench/bench.json")).expect("figures");
         let tables = report::markdown(&figures);
         assert!(
-            read("../README.md").contains(&tables),
-            "the README has other tables than\n{tables}"
+            read("../docs/src/measured.md").contains(&tables),
+            "docs/src/measured.md has other tables than\n{tables}"
         );
         assert_eq!(read("bench/bench.svg"), chart::svg(&figures));
+    }
+
+    #[test]
+    fn rows_that_are_shown_elsewhere_are_those_of_the_tables() {
+        let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let read = |file: &str| std::fs::read_to_string(package.join(file)).expect(file);
+        let (measured, comparison) =
+            (read("../docs/src/measured.md"), read("../docs/src/comparison.md"));
+        let row = |name: &str| {
+            let begins = format!("| {name} |");
+            measured
+                .lines()
+                .find(|line| line.starts_with(&begins))
+                .unwrap_or_else(|| panic!("no {name}"))
+        };
+        for name in ["host powered off", "orderly stop", "daemon killed and started"] {
+            assert!(comparison.lines().any(|line| line == row(name)), "{}", row(name));
+        }
+        let readme = read("../README.md");
+        for (name, said) in
+            [("host powered off", "a host loses its power"), ("orderly stop", "a planned stop")]
+        {
+            let cells = row(name).trim_matches('|').split('|').skip(1);
+            let median =
+                |cell: &str| format!("{} ms", cell.split('/').nth(1).expect("three").trim());
+            let medians: Vec<String> = cells.map(median).collect();
+            let expected = format!("| {said} | {} |", medians.join(" | "));
+            assert!(readme.lines().any(|line| line == expected), "{expected}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::trial::{BLIND_MAX, BLIND_MAX_WHERE_IT_STAYS, Fault, Figure, Subject, 
 use crate::use_case::{UseCase, UseCaseTrial};
 use crate::{Figures, Part, targets};
 
-/// Tables for the README.
+/// Tables for the documentation, docs/src/measured.md.
 pub fn markdown(figures: &Figures) -> String {
     let mut text = format!("{}. {}", figures.setting, commits(figures));
     text += &disturbed(figures);

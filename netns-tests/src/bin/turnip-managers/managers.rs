@@ -14,7 +14,7 @@ pub struct Manager {
     pub name: &'static str,
     /// Prints its version.
     pub version: &'static str,
-    /// As it comes, and with what the README recommends.
+    /// As it comes, and with what docs/src/network.md recommends.
     pub setups: [Setup; 2],
     /// What it is made to do.
     pub acts: &'static [Act],

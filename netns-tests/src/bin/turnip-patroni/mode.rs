@@ -88,7 +88,7 @@ fn following(follow: &'static str) -> Daemon {
     })
 }
 
-/// As the README has it.
+/// As docs/src/follow.md has it.
 const REST_CHECK: &str = r#"checks = ["primary"]
 last_resort = "release"
 
@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_check_and_the_key_are_those_of_the_readme() {
-        let readme = include_str!("../../../../README.md");
+    fn the_check_and_the_key_are_those_of_the_documentation() {
+        let page = include_str!("../../../../docs/src/follow.md");
         let code = |line: &'static str| line.split('#').next().unwrap_or_default().trim();
-        let lines: Vec<&str> = readme.lines().map(code).collect();
+        let lines: Vec<&str> = page.lines().map(code).collect();
         for line in REST_CHECK.lines().chain([r#"policy = "follow""#]) {
-            assert!(lines.contains(&line), "{line} is not in the README");
+            assert!(lines.contains(&line), "{line} is not in docs/src/follow.md");
         }
         let follow = format!(r#"follow = {{ key = "{LEADER_KEY}", value = "pg1" }}"#);
-        assert!(lines.contains(&&*follow), "{follow} is not in the README");
+        assert!(lines.contains(&&*follow), "{follow} is not in docs/src/follow.md");
     }
 }

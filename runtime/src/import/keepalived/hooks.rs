@@ -70,7 +70,7 @@ pub(super) fn put(
             }
         }
         if one.words.len() > 2 {
-            notes.lost(&one.origin, one.text(), "hooks run as the daemon's user, in its sandbox; what takes another user goes through `turnip hook`, see the README");
+            notes.lost(&one.origin, one.text(), "hooks run as the daemon's user, in its sandbox; what takes another user goes through `turnip hook`: see docs/src/hooks.md");
         }
     }
 }

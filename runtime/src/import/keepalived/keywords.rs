@@ -217,7 +217,7 @@ const KNOWN: &[(&[&str], Grade, &str)] = &[
     (
         &["track_src_ip", "vrf", "use_ipvlan", "use_vmac_addr", "kernel_rx_buf_size"],
         Lost,
-        "turnip has no such thing; see the README",
+        "turnip has no such thing: see docs/src/import.md",
     ),
     (
         &["vrrp_startup_delay", "vrrp_delay_after_boot"],

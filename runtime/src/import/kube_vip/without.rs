@@ -6,7 +6,7 @@ use crate::import::note::{Grade, Notes};
 
 const SESSIONS: &str = "the hosts agree through etcd, by sessions that turnip renews itself";
 const DECIDES: &str = "turnip decides that itself: a host that may not have the VIP any more, or whose interface is down, lets go of it";
-const BGP: &str = "BGP is your routing daemon's: have bird or FRR announce the VIP, on lo as a /32, see the documentation";
+const BGP: &str = "BGP is your routing daemon's: have bird or FRR announce the VIP, on lo as a /32: see docs/src/network.md";
 const SERVICES: &str = "addresses of Services of the type LoadBalancer are not turnip's; leave them to kube-vip with cp_enable=false, or to MetalLB";
 const KUBERNETES: &str = "Kubernetes' Services, nodes and outgoing traffic are not turnip's; leave them to kube-vip with cp_enable=false";
 
