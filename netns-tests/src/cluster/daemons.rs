@@ -82,7 +82,7 @@ impl Cluster {
 
     /// Writes the configuration of a host, and the command that runs its daemon.
     fn daemon_command(&self, index: usize) -> Result<Command> {
-        let has_member = matches!(self.plan.etcd, EtcdPlan::OnHosts(_));
+        let has_member = self.plan.etcd.member_on(index).is_some();
         let host = &self.hosts[index];
         let place = Place {
             host: &host.name,
@@ -273,7 +273,7 @@ impl Cluster {
             index: other,
             namespace: self.hosts[host].namespace(),
             directory: &directory,
-            has_member: matches!(self.plan.etcd, EtcdPlan::OnHosts(_)),
+            has_member: self.plan.etcd.member_on(other).is_some(),
             etcd: &self.etcd_addresses,
             security: self.security.as_ref(),
         };

@@ -111,9 +111,13 @@ impl Cluster {
         let asked = Instant::now();
         let mut found = None;
         self.wait("one host has the address and answers", || {
+            let of_first: Vec<IpAddr> =
+                self.plan.vips[0].addresses.iter().map(IpNet::addr).collect();
             let targets = self.client_prober.targets();
             let owners: Vec<Option<usize>> = targets
-                .filter(|target| target.transport == Transport::Udp)
+                .filter(|target| {
+                    target.transport == Transport::Udp && of_first.contains(&target.address)
+                })
                 .map(|target| self.sole_owner(target, asked))
                 .collect::<Result<_>>()?;
             let first = owners.first().copied().flatten();
@@ -251,9 +255,9 @@ impl Cluster {
         gaps.max().unwrap_or_default()
     }
 
-    /// The addresses that clients probe: those of the first VIP.
+    /// The addresses that clients probe.
     pub fn probed(&self) -> impl Iterator<Item = IpAddr> {
-        self.plan.vips[0].addresses.iter().map(IpNet::addr)
+        self.plan.probed_addresses().into_iter().map(|address| address.addr())
     }
 
     /// The host, or whoever else, that was the last to answer the client's datagrams to an address
@@ -261,6 +265,13 @@ impl Cluster {
     pub fn last_to_answer(&self, address: IpAddr) -> Option<Arc<str>> {
         let target = Target { address, transport: Transport::Udp };
         self.client_prober.last_answer(target).map(|(_, who)| who)
+    }
+
+    /// The client's datagrams to an address, and what became of them.
+    pub fn datagrams_to(&self, address: IpAddr) -> Vec<Probe> {
+        let target = Target { address, transport: Transport::Udp };
+        let found = self.client_prober.records().into_iter().find(|(asked, _)| *asked == target);
+        found.map_or(Vec::new(), |(_, probes)| probes)
     }
 
     /// The client's probes of the first address.

@@ -78,6 +78,11 @@ pub fn port(host: usize) -> String {
     format!("h{}", host + 1)
 }
 
+/// The name of the port of a machine that runs a member of etcd and is no host: so many come before it.
+pub fn port_beside(number: usize) -> String {
+    format!("e{}", number + 1)
+}
+
 /// Builds the network of a plan for this many hosts.
 ///
 /// # Errors
