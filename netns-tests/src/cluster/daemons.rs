@@ -163,6 +163,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits for the end of the daemon of a host that was told to end by another way.
+    ///
+    /// # Errors
+    /// When none runs, or it does not end in time, or not well.
+    pub fn forget_daemon(&mut self, host: usize, patience: Duration) -> Result<()> {
+        let status = self.daemon(host)?.wait(patience)?;
+        self.hosts[host].daemon = None;
+        if !status.success() {
+            bail!("the daemon of {} ended with {status}\n{}", self.hosts[host].name, self.logs());
+        }
+        Ok(())
+    }
+
     /// Ends the daemon of a host in an orderly way, starts it again, and waits until it is one of the
     /// cluster's.
     ///

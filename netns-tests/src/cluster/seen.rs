@@ -102,6 +102,24 @@ impl Cluster {
         Ok(since.0)
     }
 
+    /// Waits until each VIP that clients probe is on one host and answers, and every daemon has a session; and until
+    /// all are where placement wants them, for so long at most: those that do not go back by themselves stay.
+    ///
+    /// # Errors
+    /// When nobody has a VIP within 30 s; with what the daemons said.
+    pub fn wait_until_all_are_held(&self, settled_within: Duration) -> Result<()> {
+        let asked = Instant::now();
+        self.wait_for_status("every VIP is held and answers", || {
+            let targets = self.client_prober.targets();
+            let mut datagrams = targets.filter(|target| target.transport == Transport::Udp);
+            let all_answer = datagrams.try_fold(true, |all, target| {
+                anyhow::Ok(all && self.sole_owner(target, asked)?.is_some())
+            })?;
+            Ok(all_answer && self.all_have_sessions()?)
+        })?;
+        ASK.within(settled_within).is_so(|| self.is_settled()).map(drop)
+    }
+
     /// Waits until one host that `wanted` accepts has the address, or all that the first VIP has,
     /// and clients get answers from it.
     ///

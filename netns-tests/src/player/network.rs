@@ -1,0 +1,158 @@
+//! What befalls the network between machines: which faults of the switch a deed is, and how much later what is
+//! delivered.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use turnip_sim::script::{Client, Deed, Target, Verb};
+
+use super::Player;
+use super::world::{World, pairs};
+use crate::network::CLIENT_PORT_NAME;
+use crate::switch::Fault;
+
+/// A deed that slows paths.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Slowed {
+    /// What.
+    deed: Deed,
+    /// From one port to another, or from and to a port where there is no other.
+    paths: Vec<(String, Option<String>)>,
+}
+
+/// The numbers of those whom something befalls.
+pub(super) fn numbers(target: &Target) -> &[usize] {
+    match target {
+        Target::These(all) => all,
+        // The player knows them before it begins.
+        Target::Leader | Target::Holder(_) => &[],
+    }
+}
+
+impl World<'_> {
+    /// The faults of the switch that a deed is; none for what is no fault of a switch.
+    pub(super) fn faults(&self, deed: &Deed) -> Vec<Fault> {
+        let whom = numbers(&deed.whom);
+        let other = deed.other.as_ref().map(numbers);
+        let of_each =
+            |make: fn(String) -> Fault| whom.iter().map(|&one| make(self.port(one))).collect();
+        let ppm = u32::try_from(deed.details.ppm).unwrap_or_default();
+        let between = |others: &[usize]| {
+            let (ones, others) = (self.ports_of(whom), self.ports_of(others));
+            pairs(&ones, &others)
+        };
+        match (deed.verb, other) {
+            (Verb::Isolate, _) => whom.iter().flat_map(|&one| self.isolation(one)).collect(),
+            (Verb::Cut, Some(others)) => {
+                let both = between(others).into_iter().flat_map(|(one, other)| {
+                    [Fault::Between(one.clone(), other.clone()), Fault::Between(other, one)]
+                });
+                both.collect()
+            }
+            (Verb::CutOneWay, Some(others)) => {
+                between(others).into_iter().map(|(from, to)| Fault::Between(from, to)).collect()
+            }
+            (Verb::CutOneWay, None) => of_each(Fault::From),
+            (Verb::CutFromStore, _) => of_each(Fault::ClientOfStore),
+            (Verb::CutFromPeers, None) => of_each(Fault::Heartbeats),
+            (Verb::CutFromPeers, Some(others)) => {
+                let both = between(others).into_iter().flat_map(|(one, other)| {
+                    [
+                        Fault::HeartbeatsBetween(one.clone(), other.clone()),
+                        Fault::HeartbeatsBetween(other, one),
+                    ]
+                });
+                both.collect()
+            }
+            (Verb::CutMember, _) => of_each(Fault::MemberOfStore),
+            (Verb::Lossy, None) => {
+                whom.iter().map(|&one| Fault::Loss(self.port(one), ppm)).collect()
+            }
+            (Verb::Lossy, Some(others)) => {
+                let both = between(others).into_iter().flat_map(|(one, other)| {
+                    [
+                        Fault::LossBetween(one.clone(), other.clone(), ppm),
+                        Fault::LossBetween(other, one, ppm),
+                    ]
+                });
+                both.collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn ports_of(&self, machines: &[usize]) -> Vec<String> {
+        machines.iter().flat_map(|&machine| self.ports(machine)).collect()
+    }
+
+    /// A machine whose uplink is dead: who is beside it reaches it all the same, and nobody else.
+    fn isolation(&self, machine: usize) -> Vec<Fault> {
+        let own = self.port(machine);
+        if self.script.client != Client::Beside(machine) {
+            return vec![Fault::From(own.clone()), Fault::To(own)];
+        }
+        let others: Vec<String> = self
+            .all_ports()
+            .into_iter()
+            .filter(|port| *port != own && port != CLIENT_PORT_NAME)
+            .collect();
+        let both = pairs(&[own], &others).into_iter();
+        both.flat_map(|(one, other)| {
+            [Fault::Between(one.clone(), other.clone()), Fault::Between(other, one)]
+        })
+        .collect()
+    }
+}
+
+impl Player<'_> {
+    /// Begins to slow paths.
+    pub(super) fn slow(&mut self, deed: &Deed) -> Result<()> {
+        let whom = numbers(&deed.whom);
+        let paths = match &deed.other {
+            None => whom.iter().map(|&one| (self.world.port(one), None)).collect(),
+            Some(other) => {
+                let (ones, others) =
+                    (self.world.ports_of(whom), self.world.ports_of(numbers(other)));
+                let both = pairs(&ones, &others).into_iter().chain(pairs(&others, &ones));
+                both.map(|(from, to)| (from, Some(to))).collect()
+            }
+        };
+        self.slowed.push(Slowed { deed: deed.clone(), paths });
+        self.delay(deed)
+    }
+
+    /// Ends that.
+    pub(super) fn hasten(&mut self, deed: &Deed) -> Result<()> {
+        let Some(number) = self.slowed.iter().position(|one| one.deed == *deed) else {
+            return Ok(());
+        };
+        let ended = self.slowed.remove(number);
+        ended.paths.iter().try_for_each(|path| self.delay_path(path))
+    }
+
+    fn delay(&self, deed: &Deed) -> Result<()> {
+        let these = self.slowed.iter().filter(|one| one.deed == *deed);
+        these.flat_map(|one| &one.paths).try_for_each(|path| self.delay_path(path))
+    }
+
+    /// What slows the paths of a machine goes on after it was without power.
+    pub(super) fn slow_again(&self, machine: usize) -> Result<()> {
+        let port = self.world.port(machine);
+        self.world.relay_again(machine)?;
+        let paths = self.slowed.iter().flat_map(|one| &one.paths);
+        let its = paths.filter(|(one, other)| *one == port || other.as_deref() == Some(&port));
+        its.into_iter().try_for_each(|path| self.delay_path(path))
+    }
+
+    fn delay_path(&self, path: &(String, Option<String>)) -> Result<()> {
+        let these = self.slowed.iter().filter(|one| one.paths.contains(path));
+        let by: Duration = these.map(|one| one.deed.details.by).sum();
+        match path {
+            (port, None) => self.world.switch().delay(port, by),
+            (from, Some(to)) => {
+                let by = by + self.world.usual_delay(from, to);
+                self.world.switch().delay_between(from, to, by)
+            }
+        }
+    }
+}
