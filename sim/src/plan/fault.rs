@@ -58,8 +58,8 @@ pub enum Fault {
     Split { side: Vec<usize> },
     /// Messages take longer by so many ns.
     Slow { from: usize, to: usize, by: u64 },
-    /// Segments and datagrams are lost, in a thousand.
-    Lossy { from: usize, to: usize, permille: u64 },
+    /// Segments and datagrams are lost, in a million.
+    Lossy { from: usize, to: usize, ppm: u64 },
     /// A host's datagrams do not get to another one; both reach etcd as ever.
     CutPeers { from: usize, to: usize },
     /// A host's datagrams to another one are lost, doubled and late.
@@ -148,7 +148,7 @@ pub enum Fault {
     /// The kernel refuses the first address of a VIP. Without an end it never takes it, not even
     /// after everything has healed.
     RefuseAddress { host: usize, vip: usize },
-    /// The check of a VIP fails on these hosts; or it fails and passes in turns of so many ns.
+    /// The check of a VIP, or the check of that number in a scenario's configuration, fails on these hosts; or it fails and passes in turns of so many ns.
     FailCheck { hosts: Vec<usize>, vip: usize, every: Option<u64> },
     /// An interface goes down.
     LinkDown { host: usize, interface: usize },

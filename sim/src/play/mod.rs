@@ -4,20 +4,24 @@
 mod judge;
 mod measure;
 mod picture;
+mod reach;
+mod simulate;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use crate::script::{Deed, Happening, Script, Target};
+use crate::script::{Deed, Happening, Script, Target, human};
 
 pub use judge::{Broken, judge};
 pub use measure::{Interval, Observed};
 pub use picture::{html, svg};
+pub use simulate::{Algorithm, left_aside, simulate};
 pub use table::{Distribution, Set, json, table};
 
-/// One run of a scenario. All times count from the moment at which all VIPs were held.
+/// One run of a scenario. All times count from the moment at which every VIP was held, and had stayed where it
+/// was for two leases: what daemons do among themselves when they are started is not about the scenario.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Run {
     /// Of which seed.
@@ -115,6 +119,16 @@ impl Happened {
             machines: machines.iter().map(|&one| script.machine(one).to_owned()).collect(),
             text: script.tell_deed(deed),
         }
+    }
+
+    /// When, for how long, and what.
+    pub fn said(&self) -> String {
+        let lasts = match self.lasts {
+            Some(Duration::ZERO) => String::new(),
+            Some(lasts) => format!(" for {}", human(lasts)),
+            None => " to the end".into(),
+        };
+        format!("at {}{lasts}: {}", human(self.at), self.text)
     }
 }
 

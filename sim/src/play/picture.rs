@@ -63,7 +63,7 @@ pub fn html(script: &Script, runs: &[(String, &Run)]) -> String {
     for (heading, run) in runs {
         let _ = writeln!(page, "<h2>{}</h2>\n{}\n<ul>", escape(heading), svg(script, run));
         for one in &run.happened {
-            let _ = writeln!(page, "<li>{}</li>", escape(&said(one)));
+            let _ = writeln!(page, "<li>{}</li>", escape(&one.said()));
         }
         page.push_str("</ul>\n");
         match judge(script, run).as_slice() {
@@ -81,16 +81,6 @@ pub fn html(script: &Script, runs: &[(String, &Run)]) -> String {
     }
     page.push_str("</body></html>\n");
     page
-}
-
-/// When, how long, what.
-fn said(one: &Happened) -> String {
-    let lasts = match one.lasts {
-        Some(Duration::ZERO) => String::new(),
-        Some(lasts) => format!(" for {}", human(lasts)),
-        None => " to the end".into(),
-    };
-    format!("at {}{lasts}: {}", human(one.at), one.text)
 }
 
 impl Drawing<'_> {
@@ -253,7 +243,7 @@ impl Drawing<'_> {
             lane.top,
             (to - from).max(2.0),
             lane.height,
-            escape(&said(happened))
+            escape(&happened.said())
         );
         if !words.text.is_empty() {
             let _ = write!(
