@@ -102,22 +102,28 @@ impl Cluster {
         Ok(since.0)
     }
 
-    /// Waits until each VIP that clients probe is on one host and answers, and every daemon has a session; and until
-    /// all are where placement wants them, for so long at most: those that do not go back by themselves stay.
+    /// Waits until each address that clients probe is on one host and answers, and has stayed there for so long, and
+    /// every daemon has a session.
     ///
     /// # Errors
-    /// When nobody has a VIP within 30 s; with what the daemons said.
-    pub fn wait_until_all_are_held(&self, settled_within: Duration) -> Result<()> {
+    /// When that is not so within 30 s, or so long as they are to stay; with what the daemons said.
+    pub fn wait_until_all_stay(&self, stay: Duration) -> Result<()> {
         let asked = Instant::now();
-        self.wait_for_status("every VIP is held and answers", || {
+        let owners = || -> Result<Option<Vec<usize>>> {
             let targets = self.client_prober.targets();
-            let mut datagrams = targets.filter(|target| target.transport == Transport::Udp);
-            let all_answer = datagrams.try_fold(true, |all, target| {
-                anyhow::Ok(all && self.sole_owner(target, asked)?.is_some())
-            })?;
-            Ok(all_answer && self.all_have_sessions()?)
-        })?;
-        ASK.within(settled_within).is_so(|| self.is_settled()).map(drop)
+            let datagrams = targets.filter(|target| target.transport == Transport::Udp);
+            datagrams.map(|target| self.sole_owner(target, asked)).collect()
+        };
+        self.wait_for_status("every daemon has a session", || self.all_have_sessions())?;
+        let mut since = (owners()?, Instant::now());
+        let poll = POLL.within(POLL.patience() + stay);
+        self.wait_by(poll, "every VIP stays on one host and answers", || {
+            let now = owners()?;
+            if now != since.0 {
+                since = (now, Instant::now());
+            }
+            Ok(since.0.is_some() && since.1.elapsed() > stay)
+        })
     }
 
     /// Waits until one host that `wanted` accepts has the address, or all that the first VIP has,

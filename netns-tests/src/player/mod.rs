@@ -25,6 +25,9 @@ const AFTERWARDS: Duration = Duration::from_millis(200);
 /// A deed that is done later than this is told.
 const LATE: Duration = Duration::from_millis(200);
 
+/// Observers that did not ask for longer than this may have missed something.
+const BLIND_TOLD: Duration = Duration::from_millis(50);
+
 /// From a host's orderly stop of turnip, as part of its reboot, to the end of its power.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
@@ -35,6 +38,8 @@ pub struct Played {
     pub run: Run,
     /// What whoever reads it should know: what the lab leaves out, what came late.
     pub notes: Vec<String>,
+    /// The longest time for which the machine kept its observers from asking.
+    pub blind: Duration,
 }
 
 /// Plays the file at `path`, which is `script`, with the choices of a seed. `say` is told what happens when it does.
@@ -56,11 +61,17 @@ pub fn play(script: &Script, path: &Path, seed: u64, say: &mut dyn FnMut(&str)) 
     sleep((zero + script.lasts + AFTERWARDS).saturating_duration_since(Instant::now()));
     let vips = seen::vips(script, &world.cluster, zero)?;
     notes.extend(late);
-    notes.extend(seen::blindness(script, &world.cluster, zero)?);
+    let blind = seen::blindness(script, &world.cluster, zero)?;
+    if blind > BLIND_TOLD {
+        let told = human(rounded(blind));
+        notes.push(format!(
+            "the observers were kept from asking for {told}: what was briefer may be missing"
+        ));
+    }
     let wrong = world.cluster.assert_daemons_are_well().err();
     let wrong = wrong.map(|error| error.to_string().lines().next().unwrap_or_default().to_owned());
     let run = Run { seed, lasts: script.lasts, vips, happened, wrong: wrong.into_iter().collect() };
-    Ok(Played { run, notes })
+    Ok(Played { run, notes, blind })
 }
 
 /// What is to be done when; all times from the moment at which all VIPs are held.

@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use turnip_sim::script::{Client, Deed, Target, Verb};
+use turnip_sim::script::{Deed, Target, Verb};
 
 use super::Player;
 use super::world::{World, pairs};
-use crate::network::CLIENT_PORT_NAME;
 use crate::switch::Fault;
 
 /// A deed that slows paths.
@@ -16,8 +15,8 @@ use crate::switch::Fault;
 pub(super) struct Slowed {
     /// What.
     deed: Deed,
-    /// From one port to another, or from and to a port where there is no other.
-    paths: Vec<(String, Option<String>)>,
+    /// From one port to another.
+    paths: Vec<(String, String)>,
 }
 
 /// The numbers of those whom something befalls.
@@ -42,7 +41,10 @@ impl World<'_> {
             pairs(&ones, &others)
         };
         match (deed.verb, other) {
-            (Verb::Isolate, _) => whom.iter().flat_map(|&one| self.isolation(one)).collect(),
+            (Verb::Isolate, _) => whom
+                .iter()
+                .flat_map(|&one| [Fault::From(self.port(one)), Fault::To(self.port(one))])
+                .collect(),
             (Verb::Cut, Some(others)) => {
                 let both = between(others).into_iter().flat_map(|(one, other)| {
                     [Fault::Between(one.clone(), other.clone()), Fault::Between(other, one)]
@@ -65,58 +67,42 @@ impl World<'_> {
                 both.collect()
             }
             (Verb::CutMember, _) => of_each(Fault::MemberOfStore),
-            (Verb::Lossy, None) => {
-                whom.iter().map(|&one| Fault::Loss(self.port(one), ppm)).collect()
-            }
-            (Verb::Lossy, Some(others)) => {
-                let both = between(others).into_iter().flat_map(|(one, other)| {
-                    [
-                        Fault::LossBetween(one.clone(), other.clone(), ppm),
-                        Fault::LossBetween(other, one, ppm),
-                    ]
-                });
-                both.collect()
+            (Verb::Lossy, _) => {
+                let paths = self.paths(deed).into_iter();
+                paths.map(|(from, to)| Fault::LossBetween(from, to, ppm)).collect()
             }
             _ => Vec::new(),
         }
     }
 
+    /// The ports behind the uplinks of machines, the client's among them where it is beside one.
     fn ports_of(&self, machines: &[usize]) -> Vec<String> {
         machines.iter().flat_map(|&machine| self.ports(machine)).collect()
     }
 
-    /// A machine whose uplink is dead: who is beside it reaches it all the same, and nobody else.
-    fn isolation(&self, machine: usize) -> Vec<Fault> {
-        let own = self.port(machine);
-        if self.script.client != Client::Beside(machine) {
-            return vec![Fault::From(own.clone()), Fault::To(own)];
-        }
-        let others: Vec<String> = self
-            .all_ports()
-            .into_iter()
-            .filter(|port| *port != own && port != CLIENT_PORT_NAME)
-            .collect();
-        let both = pairs(&[own], &others).into_iter();
-        both.flat_map(|(one, other)| {
-            [Fault::Between(one.clone(), other.clone()), Fault::Between(other, one)]
-        })
-        .collect()
+    /// The paths between machines that a deed slows or makes lossy, both ways; to all others where nobody else is
+    /// named. The client's are left alone: it is there to see what becomes of the addresses.
+    fn paths(&self, deed: &Deed) -> Vec<(String, String)> {
+        let ports = |machines: &[usize]| -> Vec<String> {
+            machines.iter().map(|&machine| self.port(machine)).collect()
+        };
+        let ones = ports(numbers(&deed.whom));
+        let others = match &deed.other {
+            Some(other) => ports(numbers(other)),
+            None => ports(&(0..self.script.machines()).collect::<Vec<_>>()),
+        };
+        let mut all = pairs(&ones, &others);
+        all.extend(pairs(&others, &ones));
+        all.sort();
+        all.dedup();
+        all
     }
 }
 
 impl Player<'_> {
     /// Begins to slow paths.
     pub(super) fn slow(&mut self, deed: &Deed) -> Result<()> {
-        let whom = numbers(&deed.whom);
-        let paths = match &deed.other {
-            None => whom.iter().map(|&one| (self.world.port(one), None)).collect(),
-            Some(other) => {
-                let (ones, others) =
-                    (self.world.ports_of(whom), self.world.ports_of(numbers(other)));
-                let both = pairs(&ones, &others).into_iter().chain(pairs(&others, &ones));
-                both.map(|(from, to)| (from, Some(to))).collect()
-            }
-        };
+        let paths = self.world.paths(deed);
         self.slowed.push(Slowed { deed: deed.clone(), paths });
         self.delay(deed)
     }
@@ -140,19 +126,14 @@ impl Player<'_> {
         let port = self.world.port(machine);
         self.world.relay_again(machine)?;
         let paths = self.slowed.iter().flat_map(|one| &one.paths);
-        let its = paths.filter(|(one, other)| *one == port || other.as_deref() == Some(&port));
+        let its = paths.filter(|(one, other)| *one == port || *other == port);
         its.into_iter().try_for_each(|path| self.delay_path(path))
     }
 
-    fn delay_path(&self, path: &(String, Option<String>)) -> Result<()> {
+    fn delay_path(&self, path: &(String, String)) -> Result<()> {
         let these = self.slowed.iter().filter(|one| one.paths.contains(path));
         let by: Duration = these.map(|one| one.deed.details.by).sum();
-        match path {
-            (port, None) => self.world.switch().delay(port, by),
-            (from, Some(to)) => {
-                let by = by + self.world.usual_delay(from, to);
-                self.world.switch().delay_between(from, to, by)
-            }
-        }
+        let (from, to) = path;
+        self.world.switch().delay_between(from, to, by + self.world.usual_delay(from, to))
     }
 }

@@ -14,10 +14,7 @@ use crate::cluster::Cluster;
 use crate::measure::{self, Span};
 use crate::probe::Probe;
 
-/// Observers that did not ask for longer than this may have missed what is to be compared.
-const BLIND_TOLD: Duration = Duration::from_millis(50);
-
-/// And of longer than this nothing is said at all.
+/// Of what was while observers did not ask for longer than this nothing is said.
 const BLIND_MAX: Duration = Duration::from_secs(1);
 
 /// What came of each VIP since `zero`.
@@ -92,8 +89,8 @@ fn reached(probes: &[Probe], span: Span) -> Vec<(Arc<str>, Span)> {
     }
 }
 
-/// What whoever reads the run should know of observers that were kept from asking.
-pub(super) fn blindness(script: &Script, cluster: &Cluster, zero: Instant) -> Result<Vec<String>> {
+/// The longest time for which an observer was kept from asking.
+pub(super) fn blindness(script: &Script, cluster: &Cluster, zero: Instant) -> Result<Duration> {
     let span = Span { from: zero, to: zero + script.lasts };
     let mut longest = Duration::ZERO;
     for address in cluster.probed() {
@@ -108,9 +105,5 @@ pub(super) fn blindness(script: &Script, cluster: &Cluster, zero: Instant) -> Re
         "the observers were kept from asking for {}: this machine is too busy to measure anything",
         human(rounded(longest)),
     );
-    let told = format!(
-        "the observers were kept from asking for {}: what was briefer may be missing",
-        human(rounded(longest))
-    );
-    Ok((longest > BLIND_TOLD).then_some(told).into_iter().collect())
+    Ok(longest)
 }

@@ -22,9 +22,6 @@ use crate::switch::{Fault, Switch};
 /// The networks of the lab itself, in which no VIP may be one of its machines' addresses.
 const TAKEN: [&str; 4] = ["10.77.0.0/27", "10.77.0.192/26", "198.18.0.0/15", "fd77::/120"];
 
-/// VIPs that stay where they are although placement would have them elsewhere are waited for no longer.
-const SETTLED_WITHIN: Duration = Duration::from_secs(12);
-
 /// A running cluster, with what the script says of it.
 pub(super) struct World<'a> {
     pub(super) script: &'a Script,
@@ -52,7 +49,7 @@ impl<'a> World<'a> {
         for host in 0..script.hosts.len() {
             world.cluster.start_daemon(host)?;
         }
-        world.cluster.wait_until_all_are_held(SETTLED_WITHIN)?;
+        world.cluster.wait_until_all_stay(script.config.lease.duration() * 2)?;
         Ok(world)
     }
 
@@ -67,17 +64,17 @@ impl<'a> World<'a> {
             return Ok(());
         }
         // All begin now: each interrupts its port for a moment.
-        self.all_ports().iter().try_for_each(|port| self.switch().relay(port))?;
+        let machines = 0..self.script.machines();
+        machines.into_iter().try_for_each(|machine| self.switch().relay(&self.port(machine)))?;
         let mut faults = Vec::new();
         for link in &self.script.links {
             for (one, other) in [(link.one, link.other), (link.other, link.one)] {
-                for (from, to) in pairs(&self.ports(one), &self.ports(other)) {
-                    self.switch().delay_between(&from, &to, link.rtt / 2)?;
-                    if link.loss_ppm > 0 {
-                        faults.push(Fault::LossBetween(from.clone(), to.clone(), link.loss_ppm));
-                    }
-                    self.usual.insert((from, to), link.rtt / 2);
+                let (from, to) = (self.port(one), self.port(other));
+                self.switch().delay_between(&from, &to, link.rtt / 2)?;
+                if link.loss_ppm > 0 {
+                    faults.push(Fault::LossBetween(from.clone(), to.clone(), link.loss_ppm));
                 }
+                self.usual.insert((from, to), link.rtt / 2);
             }
         }
         self.switch().begin(&faults)?;
@@ -142,12 +139,6 @@ impl<'a> World<'a> {
             ports.push(CLIENT_PORT_NAME.into());
         }
         ports
-    }
-
-    /// All ports.
-    pub(super) fn all_ports(&self) -> Vec<String> {
-        let machines = (0..self.script.machines()).map(|machine| self.port(machine));
-        machines.chain([CLIENT_PORT_NAME.into()]).collect()
     }
 
     /// The number of etcd's member on a machine.

@@ -1,5 +1,6 @@
 //! Plays scenario files on real etcd, kernel and network namespaces.
 
+mod agree;
 mod play;
 
 use std::process::ExitCode;
@@ -18,10 +19,13 @@ struct Cli {
 enum Command {
     /// Play a file once
     Play(play::PlayArgs),
+    /// Play files in both worlds, and see whether what is measured lies within what is simulated
+    Agree(agree::AgreeArgs),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Play(args) => play::run(&args),
+        Command::Agree(args) => agree::run(&args),
     }
 }

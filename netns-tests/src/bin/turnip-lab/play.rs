@@ -64,7 +64,7 @@ fn play(args: &PlayArgs) -> Result<ExitCode> {
         Some(ending) if ending == "html" => true,
         _ => bail!("--timeline draws an .svg or an .html; name the file so"),
     };
-    let Played { run, notes } =
+    let Played { run, notes, .. } =
         player::play(&script, &args.file, args.seed, &mut |what| eprintln!("{what}"))?;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     let runs = [run];
