@@ -1,6 +1,7 @@
 //! Real etcd members, on the hosts of a lab or on loopback.
 
 mod ask;
+mod snapshot;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

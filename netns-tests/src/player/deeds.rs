@@ -1,6 +1,7 @@
 //! What verbs do in the lab, and how that ends again.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -57,6 +58,18 @@ impl Player<'_> {
             Verb::MoveLeader => self.move_leader(),
             Verb::FillEtcd => self.some_member(etcd::Member::raise_alarm),
             Verb::CompactEtcd => self.some_member(etcd::Member::compact),
+            Verb::BackUpEtcd => {
+                let to = self.snapshot();
+                // Of the newest only: etcdctl does not write over one.
+                drop(fs::remove_file(&to));
+                self.some_member(|member| member.save_snapshot(&to))
+            }
+            Verb::RestoreEtcd => {
+                self.world.cluster.members.iter_mut().try_for_each(etcd::Member::stop)?;
+                let from = Some(self.snapshot()).filter(|path| path.exists());
+                let mut members = self.world.cluster.members.iter();
+                members.try_for_each(|member| member.restore_snapshot(from.as_deref()))
+            }
             Verb::Drain | Verb::Pin => self.intend(deed, true),
             Verb::Reload => self.reload(deed, (deed.details.weight, deed.details.priority)),
             Verb::RemoveAddress => self.remove_address(deed),
@@ -99,11 +112,20 @@ impl Player<'_> {
             Verb::FreezeEtcd => self.each_member(&whom, |member| member.thaw()),
             Verb::SlowDisk => self.each_member(&whom, etcd::Member::fast_disk),
             Verb::FillEtcd => self.some_member(etcd::Member::end_alarm),
+            Verb::RestoreEtcd => {
+                let machines = self.world.script.etcd.members.clone();
+                machines.into_iter().try_for_each(|machine| self.start_member(machine))
+            }
             Verb::Drain | Verb::Pin => self.intend(deed, false),
             Verb::Reload => self.reload(deed, (None, None)),
             Verb::FailCheck => self.fail_check(deed, false),
             _ => Ok(()),
         }
+    }
+
+    /// Where the backup of etcd is.
+    fn snapshot(&self) -> PathBuf {
+        self.world.cluster.lab().directory().join("snapshot.db")
     }
 
     fn namespace(&self, host: usize) -> &Namespace {

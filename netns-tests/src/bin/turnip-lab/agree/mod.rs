@@ -4,16 +4,17 @@ mod compare;
 mod page;
 mod picture;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use turnip_netns_tests::player::{self, Played};
-use turnip_sim::play::{Algorithm, Run, simulate};
+use turnip_sim::play::{Algorithm, simulate};
 use turnip_sim::script::{Script, World};
 
 pub use compare::{Agreement, Compared, Verdict};
@@ -33,6 +34,9 @@ pub struct AgreeArgs {
     /// How often a scenario that does not agree is measured before it is believed: the machine may be busy
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10))]
     tries: u64,
+    /// How many are measured at once; more of them take their processors from each other
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    jobs: u8,
     /// Write the table into this page, between its marks
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -54,16 +58,18 @@ pub fn run(args: &AgreeArgs) -> ExitCode {
 }
 
 fn agree(args: &AgreeArgs) -> Result<bool> {
-    let mut all = Vec::new();
-    for file in &args.files {
-        let script = Script::load(file).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-        let compared = match in_one_world_only(&script) {
-            Some(why) => Compared::new(&script, Verdict::NotPlayed(why)),
-            None => compare(&script, file, args)?,
+    // None is played before all are understood.
+    let scripts = args.files.iter().map(|file| load(file)).collect::<Result<Vec<_>>>()?;
+    let all = each(scripts.len() as u64, args.jobs.into(), |number| {
+        let (file, script) = &scripts[number as usize];
+        let compared = match in_one_world_only(script) {
+            Some(why) => Compared::new(script, Verdict::NotPlayed(why)),
+            None => compare(script, file, args).with_context(|| file.display().to_string())?,
         };
         println!("{}", page::line(&compared));
-        all.push(compared);
-    }
+        Ok(compared)
+    });
+    let all = all.into_iter().collect::<Result<Vec<Compared>>>()?;
     if let Some(path) = &args.page {
         page::write(path, &all)?;
     }
@@ -71,6 +77,13 @@ fn agree(args: &AgreeArgs) -> Result<bool> {
         fs::write(path, picture::draw(&all)).with_context(|| path.display().to_string())?;
     }
     Ok(all.iter().all(Compared::agrees))
+}
+
+fn load(file: &Path) -> Result<(&Path, Script)> {
+    match Script::load(file) {
+        Ok(script) => Ok((file, script)),
+        Err(problems) => Err(anyhow!("{problems}")),
+    }
 }
 
 /// Which verb of it only one world has.
@@ -83,7 +96,8 @@ fn in_one_world_only(script: &Script) -> Option<String> {
 }
 
 fn compare(script: &Script, file: &Path, args: &AgreeArgs) -> Result<Compared> {
-    let simulated = simulate_all(script, args.seeds);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let simulated = each(args.seeds, threads, |seed| simulate(script, seed, Algorithm::Turnip));
     let mut tries = Vec::new();
     for seed in 1..=args.tries {
         let Played { run, notes, blind } = player::play(script, file, seed, &mut |_| {})?;
@@ -98,27 +112,25 @@ fn compare(script: &Script, file: &Path, args: &AgreeArgs) -> Result<Compared> {
             break;
         }
     }
-    ensure!(!tries.is_empty(), "no try");
     Ok(Compared::new(script, Verdict::Played(tries)))
 }
 
-/// The runs of so many seeds, on all processors.
-fn simulate_all(script: &Script, seeds: u64) -> Vec<Run> {
-    let (next, done) = (AtomicU64::new(0), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+/// What comes of each of so many numbers, on so many threads, in their order.
+fn each<T: Send>(count: u64, threads: usize, of: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let (next, done) = (AtomicU64::new(0), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
                         break;
                     }
-                    let run = simulate(script, seed, Algorithm::Turnip);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(run);
+                    let what = of(number);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, what);
                 }
             });
         }
     });
-    done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
