@@ -55,6 +55,9 @@ pub(super) struct PlayArgs {
     /// Prints the distributions for programs; times are in ns.
     #[arg(long)]
     json: bool,
+    /// Prints every event of the first seed's run before anything else.
+    #[arg(long, conflicts_with = "json")]
+    trace: bool,
 }
 
 /// Plays a scenario with many seeds.
@@ -68,6 +71,10 @@ pub(super) fn play(args: &PlayArgs) -> ExitCode {
     };
     for what in play::left_aside(&script) {
         eprintln!("not simulated: {what}");
+    }
+    if args.trace {
+        let lines = play::trace(&script, args.from, Algorithm::Turnip);
+        lines.iter().for_each(|line| println!("{line}"));
     }
     let runs = run_all(&script, args, Algorithm::Turnip);
     let original =

@@ -184,6 +184,24 @@ pub struct Step {
 }
 
 impl Fault {
+    /// Whether it is about what is between sites.
+    pub fn is_of_links(&self) -> bool {
+        matches!(
+            self,
+            Fault::Cut { .. }
+                | Fault::Isolate { .. }
+                | Fault::CutStore { .. }
+                | Fault::CutEndpoint { .. }
+                | Fault::CutAnswers { .. }
+                | Fault::SplitMembers { .. }
+                | Fault::Split { .. }
+                | Fault::Slow { .. }
+                | Fault::Lossy { .. }
+                | Fault::CutPeers { .. }
+                | Fault::LossyPeers { .. }
+        )
+    }
+
     /// The host whose kernel it makes refuse addresses, which are tried again after a while.
     pub fn refused_by(&self) -> Option<usize> {
         match *self {

@@ -17,7 +17,7 @@ use crate::script::{Deed, Happening, Script, Target, human};
 pub use judge::{Broken, judge};
 pub use measure::{Interval, Observed};
 pub use picture::{html, svg};
-pub use simulate::{Algorithm, left_aside, simulate};
+pub use simulate::{Algorithm, left_aside, simulate, trace};
 pub use table::{Distribution, Set, json, table};
 
 /// One run of a scenario. All times count from the moment at which every VIP was held, and had stayed where it

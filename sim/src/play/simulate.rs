@@ -50,6 +50,11 @@ pub fn simulate(script: &Script, seed: u64, algorithm: Algorithm) -> Run {
     told(script, &plan, outcome)
 }
 
+/// Every event in the run of a seed, with the true time since the daemons were started.
+pub fn trace(script: &Script, seed: u64, algorithm: Algorithm) -> Vec<String> {
+    run::run(&plan(script, seed, algorithm), true).trace
+}
+
 /// What the simulator leaves aside of a scenario's configuration, each in a sentence.
 pub fn left_aside(script: &Script) -> Vec<String> {
     let mut all = Vec::new();

@@ -52,6 +52,11 @@ impl Inner {
     pub(super) fn step_ends(&mut self, index: usize) {
         if std::mem::take(&mut self.faults.active[index]) {
             let fault = self.faults.steps[index].fault.clone();
+            // Where a scenario says so twice it lasts until the later end; what is between sites is counted.
+            let is_same = |step: &Step| step.fault == fault && !fault.is_of_links();
+            if self.env.plan.params.played.is_some() && self.faults.active().any(is_same) {
+                return;
+            }
             self.env.trace(|| format!("fault ends: {fault:?}"));
             self.end(&fault);
         }
