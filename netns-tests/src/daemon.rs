@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -107,7 +108,7 @@ pub struct TurnipSettings {
     /// Whether etcd's members are reached by names, which each host's [`hosts_file`] knows and no server.
     pub by_name: bool,
     /// The whole file of each host, as it is written, instead of one that is made of all else here.
-    pub files: Vec<String>,
+    pub files: Arc<[String]>,
     /// Configured by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
@@ -127,7 +128,7 @@ impl Default for TurnipSettings {
             vip_lines: Vec::new(),
             own_member_first: false,
             by_name: false,
-            files: Vec::new(),
+            files: Arc::default(),
             by_variables: false,
         }
     }

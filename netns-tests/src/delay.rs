@@ -58,7 +58,7 @@ impl Paths {
     }
 
     /// How much later a frame goes on that came from what is plugged into a port.
-    fn from_port(&self, port: &str, sender: Mac) -> Duration {
+    fn behind_port(&self, port: &str, sender: Mac) -> Duration {
         let mut state = self.state();
         if state.seen_at.get(&sender).is_none_or(|seen| seen != port) {
             state.seen_at.insert(sender, port.into());
@@ -67,7 +67,7 @@ impl Paths {
     }
 
     /// The same of one that goes there.
-    fn to_port(&self, port: &str, sender: Mac) -> Duration {
+    fn towards_port(&self, port: &str, sender: Mac) -> Duration {
         let state = self.state();
         let own = state.ports.get(port).copied().unwrap_or_default();
         if state.between.is_empty() {
@@ -144,8 +144,8 @@ fn relay(sockets: &[OwnedFd; 2], port: &str, paths: &Paths, stop: &AtomicBool) {
                 let frame = &buffer[..length];
                 let sender = sender_of(frame);
                 let delay = match from {
-                    0 => paths.from_port(port, sender),
-                    _ => paths.to_port(port, sender),
+                    0 => paths.behind_port(port, sender),
+                    _ => paths.towards_port(port, sender),
                 };
                 queues[to].push(frame, sender, Instant::now() + delay);
             }

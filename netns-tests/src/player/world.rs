@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -114,7 +115,7 @@ impl<'a> World<'a> {
                 directory: &self.cluster.host(host).directory,
             })
         });
-        let files = files.collect::<Result<Vec<String>>>()?;
+        let files = files.collect::<Result<Arc<[String]>>>()?;
         self.cluster.set_up_daemons(TurnipSettings { files, ..TurnipSettings::default() });
         Ok(())
     }
