@@ -210,6 +210,14 @@ impl Answering {
     }
 }
 
+/// When a host surely answered, if asked itself: each time from the arrival of its first answer to the sending of
+/// the last probe that it answered.
+pub fn surely_answered(probes: &[Probe]) -> Vec<Span> {
+    let sure =
+        answering(probes).into_iter().map(|one| Span { from: one.first.to, to: one.last.from });
+    sure.filter(|span| span.from < span.to).collect()
+}
+
 /// How long two hosts or more surely answered at once, in `span`, each asked itself. Not zero when
 /// an answer of one lies between two of another that missed no probe between them, or the answers
 /// of both interleave otherwise; zero when one may have begun after the other had ended.

@@ -12,6 +12,7 @@ mod connections;
 mod cuts;
 mod daemons;
 mod fence;
+mod files;
 mod following;
 mod gateway;
 mod health;
