@@ -38,6 +38,7 @@ pub mod links;
 pub mod measure;
 pub mod namespace;
 pub mod network;
+pub mod picture;
 pub mod plan;
 pub mod poll;
 pub mod priority;
