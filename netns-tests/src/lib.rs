@@ -48,3 +48,4 @@ pub mod responder;
 pub mod security;
 pub mod switch;
 pub mod timeline;
+pub mod walkthrough;

@@ -22,6 +22,7 @@ mod hosts;
 mod logins;
 mod members;
 mod metrics;
+mod migrating;
 mod names;
 mod neighbours;
 mod operators;
@@ -36,6 +37,7 @@ mod says;
 mod store;
 mod strangers;
 mod upgrades;
+mod walkthroughs;
 mod watching;
 
 use std::thread::sleep;
