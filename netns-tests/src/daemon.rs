@@ -112,6 +112,8 @@ pub struct TurnipSettings {
     /// Configured by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
+    /// Configured by the file that the host has already, as somebody has written it.
+    pub by_own_file: bool,
 }
 
 impl Default for TurnipSettings {
@@ -130,6 +132,7 @@ impl Default for TurnipSettings {
             by_name: false,
             files: Arc::default(),
             by_variables: false,
+            by_own_file: false,
         }
     }
 }
@@ -210,13 +213,19 @@ impl Daemon {
                 Ok(command)
             }
             Daemon::Turnip(settings) => {
-                let file = place.directory.join("turnip.toml");
-                let text = match settings.files.get(place.index) {
-                    Some(text) => text.clone(),
-                    None => turnip_toml(settings, place, vips),
-                };
-                std::fs::write(&file, text)?;
+                let file = turnip_file(place.directory);
+                if !settings.by_own_file {
+                    let text = match settings.files.get(place.index) {
+                        Some(text) => text.clone(),
+                        None => turnip_toml(settings, place, vips),
+                    };
+                    std::fs::write(&file, text)?;
+                }
                 let mut command = place.turnip_command()?;
+                if settings.by_own_file {
+                    // Machines of their own have hostnames of their own.
+                    command.env("TURNIP_NODE", place.host);
+                }
                 command.arg("run").arg("--config").arg(file);
                 command.env(RUNTIME_DIRECTORY, runtime_directory(place.directory));
                 command.env(STATE_DIRECTORY, state_directory(place.directory));
@@ -290,6 +299,11 @@ fn member_name(index: usize) -> String {
 /// What a host that keeps its files in `directory` has for `/etc/hosts`, where names are used.
 pub fn hosts_file(directory: &Path) -> PathBuf {
     directory.join("hosts")
+}
+
+/// What a host that keeps its files in `directory` has for `/etc/turnip/turnip.toml`.
+pub fn turnip_file(directory: &Path) -> PathBuf {
+    directory.join("turnip.toml")
 }
 
 /// The variable in which systemd passes turnip the directory of what outlives a boot.

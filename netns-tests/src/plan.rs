@@ -37,6 +37,8 @@ pub enum NetworkPlan {
         /// Whether BFD tells it that a host is gone.
         bfd: bool,
     },
+    /// The same router, which is told nothing yet: what speaks with it is to be started.
+    Routed,
     /// A routed underlay, and VXLAN over it.
     Overlay,
 }

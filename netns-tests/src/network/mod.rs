@@ -73,6 +73,14 @@ pub trait Network: Debug {
         bail!("hosts of this network are on no switch of the client")
     }
 
+    /// The router between the hosts.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn router(&self) -> Result<&Namespace> {
+        bail!("this network has no router")
+    }
+
     /// Connects a machine that is no host of the cluster, and returns its address.
     ///
     /// # Errors
@@ -103,6 +111,7 @@ pub fn build(plan: NetworkPlan, lab: &Lab, hosts: usize) -> Result<Box<dyn Netwo
     Ok(match plan {
         NetworkPlan::OneSwitch => Box::new(OneSwitch::new(lab)?),
         NetworkPlan::Bgp { bfd } => Box::new(Routed::new(lab, hosts, Some(Bgp { bfd }))?),
+        NetworkPlan::Routed => Box::new(Routed::new(lab, hosts, None)?),
         NetworkPlan::Overlay => Box::new(Overlay::new(lab, hosts)?),
     })
 }

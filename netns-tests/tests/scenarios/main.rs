@@ -23,6 +23,7 @@ mod hosts;
 mod logins;
 mod members;
 mod metrics;
+mod migrating;
 mod names;
 mod neighbours;
 mod operators;
@@ -37,6 +38,7 @@ mod says;
 mod store;
 mod strangers;
 mod upgrades;
+mod walkthroughs;
 mod watching;
 
 use std::thread::sleep;
