@@ -281,3 +281,27 @@ fn a_vip_that_is_added_or_renamed_reads_a_key_that_another_follows_already() {
     }
     world.run_until(10 * SECOND, |w| w.holder_of("10.0.0.50/32") == [0] && w.owner("x").is_some());
 }
+
+/// Rule 13.2: an empty value has no name in it.
+#[test]
+fn an_empty_value_names_nobody() {
+    for (pointer, value) in [(None, ""), (None, " \n"), (Some("/l"), r#"{"l": ""}"#)] {
+        let named_by = |name: &str| match pointer {
+            None => name.to_owned(),
+            Some(_) => format!(r#"{{"l": "{name}"}}"#),
+        };
+        let last = |follow| Follow {
+            pointer: pointer.map(str::to_owned),
+            absent: Absent::Last,
+            ..follow
+        };
+        let mut world = unnamed(last);
+        world.etcd.put(KEY, &named_by("pg1"));
+        world.run_until(SECOND, |w| w.holders() == [0]);
+        world.etcd.put(KEY, value);
+        world.run(2 * SECOND);
+        assert_eq!(world.holders(), [0], "{value:?}: {}", world.story());
+        let why = blocked(&world, "b").unwrap();
+        assert!(why.contains("names nobody"), "{value:?}: {why}");
+    }
+}

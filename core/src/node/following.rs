@@ -231,6 +231,9 @@ fn read(follow: &Follow, kv: Option<&KeyValue>) -> Told {
     let shown = || text::shown(&String::from_utf8_lossy(&kv.value));
     let Some(pointer) = &follow.pointer else {
         return match std::str::from_utf8(&kv.value) {
+            Ok(name) if name.trim().is_empty() => {
+                Told::Nothing(format!("the key {key} names nobody: its value is empty"))
+            }
             Ok(name) => Told::Name(name.trim().to_owned()),
             Err(_) => Told::Nothing(format!("the key {key} has no text: {}", shown())),
         };
@@ -242,7 +245,7 @@ fn read(follow: &Follow, kv: Option<&KeyValue>) -> Told {
         }
     };
     match value.pointer(pointer) {
-        Some(serde_json::Value::String(name)) => Told::Name(name.clone()),
+        Some(serde_json::Value::String(name)) if !name.is_empty() => Told::Name(name.clone()),
         Some(serde_json::Value::Number(number)) => Told::Name(number.to_string()),
         _ => Told::Nothing(format!("the key {key} names nobody at {pointer}: {}", shown())),
     }
