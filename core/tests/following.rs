@@ -305,3 +305,19 @@ fn an_empty_value_names_nobody() {
         assert!(why.contains("names nobody"), "{value:?}: {why}");
     }
 }
+
+/// Rules 13.4 and 13.6.
+#[test]
+fn what_an_earlier_process_left_stays_no_longer_than_two_leases_without_the_store() {
+    let mut world = away(|follow| follow, None);
+    world.start_store();
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    world.restart(0);
+    world.hosts[0].keys_cut = true;
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [0], "the key is not read yet: {}", world.story());
+    world.stop_store();
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
+}

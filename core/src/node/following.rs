@@ -198,10 +198,10 @@ impl Followed {
         let key = &follow.key;
         let says = match (&self.told, self.age) {
             _ if own.mutated(Mutant::FollowedIgnored) => Says::Here,
-            (None, _) => unread(follow),
-            (Some(_), Age::Away) => {
+            (_, Age::Away) => {
                 Says::Nothing(format!("etcd does not answer, and may name another in {key} by now"))
             }
+            (None, _) => unread(follow),
             (Some(Told::Nothing(why)), _) => Says::Nothing(why.clone()),
             (Some(Told::Name(_)), Age::Unchanged) => {
                 let after = follow.unchanged.unwrap_or_default().as_secs_f64();
