@@ -321,3 +321,29 @@ fn what_an_earlier_process_left_stays_no_longer_than_two_leases_without_the_stor
     world.run(10 * SECOND);
     assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
 }
+
+/// Rule 13.5.
+#[test]
+fn a_key_that_is_too_old_stays_so_while_another_vip_changes() {
+    let unchanged = |there: &str| Follow { unchanged: Some(5 * SECOND), ..follow(there) };
+    let with = |there: &str, other: &str| {
+        let other = vip("w", other, Policy::Spread);
+        [following(unchanged(there)), vec![other]].concat()
+    };
+    let node = |name: &str, there: &str| config(name, with(there, "10.0.0.60/32"));
+    let mut world = World::new(vec![node("a", "pg1"), node("b", "pg2")]);
+    world.etcd.put(KEY, "pg1");
+    world.run(8 * SECOND);
+    assert!(world.holder_of("10.0.0.50/32").is_empty(), "{}", world.story());
+    let before = world.etcd.history.len();
+    for (host, there) in [(0, "pg1"), (1, "pg2")] {
+        world.reload(host, with(there, "10.0.0.61/32"));
+    }
+    world.run_until(10 * SECOND, |w| !w.holder_of("10.0.0.61/32").is_empty());
+    for (_, event) in &world.etcd.history[before..] {
+        if let Event::Put(kv) = event && kv.key.ends_with("/nodes/a") {
+            let record: NodeRecord = decode(&kv.value).unwrap();
+            assert!(record.vips["v"].blocked.is_some(), "{}", world.story());
+        }
+    }
+}
