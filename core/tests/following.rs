@@ -347,3 +347,25 @@ fn a_key_that_is_too_old_stays_so_while_another_vip_changes() {
         }
     }
 }
+
+/// Rule 13.7.
+#[test]
+fn what_is_still_told_of_the_store_that_was_is_not_believed() {
+    let mut world = named(|follow| follow);
+    world.run(10 * SECOND);
+    // Restored from a backup of before, while a member that was not tells what it had.
+    let old = ForeignKey {
+        key: KEY.into(),
+        state: Ok((world.etcd.kvs.get(KEY).cloned(), Revision(world.etcd.revision + 1000))),
+    };
+    world.etcd.cluster_id = 8;
+    world.etcd.kvs.clear();
+    world.etcd.put(KEY, "pg2");
+    for host in 0..2 {
+        let changed = |w: &World| w.said(host, "another store") || w.said(host, "cluster");
+        world.run_until(5 * SECOND, changed);
+        let now = world.now;
+        world.hosts[host].node.handle_key(old.clone(), now);
+    }
+    world.run_until(30 * SECOND, |w| w.holders() == [1]);
+}
