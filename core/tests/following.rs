@@ -369,3 +369,22 @@ fn what_is_still_told_of_the_store_that_was_is_not_believed() {
     }
     world.run_until(30 * SECOND, |w| w.holders() == [1]);
 }
+
+/// Rule 13.4.
+#[test]
+fn who_was_the_last_keeps_what_is_not_there_until_the_key_is_read() {
+    let mut world = named(|follow| Follow { absent: Absent::Last, ..follow });
+    world.etcd.delete(KEY);
+    world.run(SECOND);
+    world.restart(0);
+    // Nothing of it is there any more.
+    world.hosts[0].addresses.clear();
+    world.hosts[0].keys_cut = true;
+    world.run(SECOND);
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
+    world.hosts[0].keys_cut = false;
+    let (state, now) = ((None, Revision(world.etcd.revision)), world.now);
+    world.hosts[0].node.handle_key(ForeignKey { key: KEY.into(), state: Ok(state) }, now);
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+}
