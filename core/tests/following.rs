@@ -388,3 +388,35 @@ fn who_was_the_last_keeps_what_is_not_there_until_the_key_is_read() {
     world.run(5 * SECOND);
     assert_eq!(world.holders(), [0], "{}", world.story());
 }
+
+/// Rule 13.6.
+#[test]
+fn the_last_goes_as_well_where_it_alone_is_cut_off_from_the_store() {
+    let mut world = away(|follow| Follow { absent: Absent::Last, ..follow }, None);
+    world.start_store();
+    world.run(10 * SECOND);
+    (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
+    world.etcd.put(KEY, "pg2");
+    world.run_until(30 * SECOND, |w| w.holders() == [1]);
+    assert!(world.said(0, "may name another"), "{}", world.story());
+}
+
+/// Rule 13.6: who reaches the store a little later than others after an outage is not cut off from it.
+#[test]
+fn the_last_stays_where_another_reaches_the_store_first_after_an_outage() {
+    let mut world = away(|follow| Follow { absent: Absent::Last, ..follow }, None);
+    world.run(60 * SECOND);
+    for host in [1, 2] {
+        (world.hosts[host].cut, world.hosts[host].watch_cut) = (false, false);
+    }
+    let holds = |w: &World| w.holders() == [0];
+    for _ in 0..50 {
+        world.run(100 * MS);
+        assert!(holds(&world), "{}", world.story());
+    }
+    world.start_store();
+    for _ in 0..300 {
+        world.run(100 * MS);
+        assert!(holds(&world), "{}", world.story());
+    }
+}
