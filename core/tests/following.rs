@@ -125,7 +125,7 @@ fn a_name_may_stand_inside_of_a_value_and_what_has_none_there_names_nobody() {
         (r#"{"leader": {"name": ["pg1"]}}"#, "names nobody at /leader/name"),
     ] {
         world.etcd.put(KEY, value);
-        world.run(100 * MS);
+        world.run(4 * SECOND);
         assert_eq!(world.holders(), [0_usize; 0], "{value}: {}", world.story());
         assert!(blocked(&world, "a").unwrap().contains(says), "{:?}", blocked(&world, "a"));
     }
@@ -290,11 +290,8 @@ fn an_empty_value_names_nobody() {
             None => name.to_owned(),
             Some(_) => format!(r#"{{"l": "{name}"}}"#),
         };
-        let last = |follow| Follow {
-            pointer: pointer.map(str::to_owned),
-            absent: Absent::Last,
-            ..follow
-        };
+        let last =
+            |follow| Follow { pointer: pointer.map(str::to_owned), absent: Absent::Last, ..follow };
         let mut world = unnamed(last);
         world.etcd.put(KEY, &named_by("pg1"));
         world.run_until(SECOND, |w| w.holders() == [0]);
@@ -341,7 +338,9 @@ fn a_key_that_is_too_old_stays_so_while_another_vip_changes() {
     }
     world.run_until(10 * SECOND, |w| !w.holder_of("10.0.0.61/32").is_empty());
     for (_, event) in &world.etcd.history[before..] {
-        if let Event::Put(kv) = event && kv.key.ends_with("/nodes/a") {
+        if let Event::Put(kv) = event
+            && kv.key.ends_with("/nodes/a")
+        {
             let record: NodeRecord = decode(&kv.value).unwrap();
             assert!(record.vips["v"].blocked.is_some(), "{}", world.story());
         }
@@ -419,4 +418,26 @@ fn the_last_stays_where_another_reaches_the_store_first_after_an_outage() {
         world.run(100 * MS);
         assert!(holds(&world), "{}", world.story());
     }
+}
+
+/// Rule 13.3: what is said of a key that names another at every moment is no write at every moment.
+#[test]
+fn a_key_that_changes_all_the_time_does_not_keep_the_store_busy() {
+    let mut world = named(|follow| follow);
+    world.etcd.put(KEY, "pg9");
+    world.run(SECOND);
+    let of = |w: &World, name: &str| {
+        w.etcd.history.iter().filter(|(_, event)| event.key().ends_with(name)).count()
+    };
+    let before = of(&world, "/nodes/a");
+    for number in 0..3000 {
+        world.etcd.put(KEY, &format!("x{number}"));
+        world.run(MS);
+    }
+    let written = of(&world, "/nodes/a") - before;
+    assert!(written <= 10, "{written} times in 3 s");
+    world.run(10 * SECOND);
+    assert!(blocked(&world, "a").unwrap().contains("names x2999"), "{:?}", blocked(&world, "a"));
+    world.etcd.put(KEY, "pg1");
+    world.run_until(50 * MS, |w| w.holders() == [0]);
 }

@@ -1,6 +1,7 @@
 //! The keys of other programs that VIPs follow: which say that a VIP is here, and which do not (rule 13).
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::time::Duration;
 
 use super::own::{Own, VipIndex};
@@ -49,7 +50,18 @@ struct Followed {
     age: Age,
     says: Says,
     /// That is another than before, and was not heeded yet.
-    is_news: bool,
+    news: Option<News>,
+    /// When that was heeded last.
+    heeded: Instant,
+}
+
+/// What is another than before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum News {
+    /// What becomes of the VIP.
+    Matter,
+    /// Only the words in which it is told why the VIP is not here.
+    Words,
 }
 
 /// What a key's value says.
@@ -171,9 +183,17 @@ impl Following {
                 followed.age = age;
                 followed.say(own, *index);
             }
-            if followed.is_news {
-                followed.is_news = false;
+            let heeded_at = match followed.news {
+                None => continue,
+                Some(News::Matter) => now,
+                // A key that changes all the time must not be a write all the time.
+                Some(News::Words) => followed.heeded + lease.duration(),
+            };
+            if heeded_at <= now {
+                (followed.news, followed.heeded) = (None, now);
                 changed.push(*index);
+            } else {
+                next = Some(next.map_or(heeded_at, |next: Instant| next.min(heeded_at)));
             }
         }
         (changed, next)
@@ -217,7 +237,8 @@ impl Followed {
             written: Instant::from_nanos(0),
             age: Age::Fresh,
             says: unread(follow),
-            is_news: false,
+            news: None,
+            heeded: Instant::from_nanos(0),
         }
     }
 
@@ -245,7 +266,15 @@ impl Followed {
                 ))
             }
         };
-        self.is_news |= says != self.says;
+        if says != self.says && self.news != Some(News::Matter) {
+            let is_not_here = |says: &Says| matches!(says, Says::Nothing(_) | Says::Elsewhere(_));
+            let only_words = match follow.absent {
+                Absent::Nobody => is_not_here(&says) && is_not_here(&self.says),
+                // Its owner keeps it where it is for nobody, and not where it is for another.
+                Absent::Last => discriminant(&says) == discriminant(&self.says),
+            };
+            self.news = Some(if only_words { News::Words } else { News::Matter });
+        }
         self.says = says;
     }
 }
