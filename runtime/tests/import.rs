@@ -164,7 +164,11 @@ fn told_or_refused(text: &str) -> Result<(), proptest::test_runner::TestCaseErro
             // What goes on over the end of a line is told of where it begins.
             let goes_on = |at: usize| {
                 let before = at.checked_sub(1).and_then(|at| lines.get(at));
-                before.is_some_and(|line| line.trim_end().ends_with('\\'))
+                let code =
+                    |line: &str| line.split(['#', '!']).next().unwrap_or_default().to_owned();
+                before.is_some_and(|line| {
+                    [line, &code(line)].iter().any(|line| line.trim_end().ends_with('\\'))
+                })
             };
             let plain = lines.iter().enumerate().filter(|(_, line)| is_plain_statement(line));
             for (at, line) in plain.filter(|(at, _)| !goes_on(*at)) {
