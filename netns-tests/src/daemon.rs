@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -106,9 +107,13 @@ pub struct TurnipSettings {
     pub own_member_first: bool,
     /// Whether etcd's members are reached by names, which each host's [`hosts_file`] knows and no server.
     pub by_name: bool,
+    /// The whole file of each host, as it is written, instead of one that is made of all else here.
+    pub files: Arc<[String]>,
     /// Configured by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
+    /// Configured by the file that the host has already, as somebody has written it.
+    pub by_own_file: bool,
 }
 
 impl Default for TurnipSettings {
@@ -125,7 +130,9 @@ impl Default for TurnipSettings {
             vip_lines: Vec::new(),
             own_member_first: false,
             by_name: false,
+            files: Arc::default(),
             by_variables: false,
+            by_own_file: false,
         }
     }
 }
@@ -206,9 +213,19 @@ impl Daemon {
                 Ok(command)
             }
             Daemon::Turnip(settings) => {
-                let file = place.directory.join("turnip.toml");
-                std::fs::write(&file, turnip_toml(settings, place, vips))?;
+                let file = turnip_file(place.directory);
+                if !settings.by_own_file {
+                    let text = match settings.files.get(place.index) {
+                        Some(text) => text.clone(),
+                        None => turnip_toml(settings, place, vips),
+                    };
+                    std::fs::write(&file, text)?;
+                }
                 let mut command = place.turnip_command()?;
+                if settings.by_own_file {
+                    // Machines of their own have hostnames of their own.
+                    command.env("TURNIP_NODE", place.host);
+                }
                 command.arg("run").arg("--config").arg(file);
                 command.env(RUNTIME_DIRECTORY, runtime_directory(place.directory));
                 command.env(STATE_DIRECTORY, state_directory(place.directory));
@@ -282,6 +299,11 @@ fn member_name(index: usize) -> String {
 /// What a host that keeps its files in `directory` has for `/etc/hosts`, where names are used.
 pub fn hosts_file(directory: &Path) -> PathBuf {
     directory.join("hosts")
+}
+
+/// What a host that keeps its files in `directory` has for `/etc/turnip/turnip.toml`.
+pub fn turnip_file(directory: &Path) -> PathBuf {
+    directory.join("turnip.toml")
 }
 
 /// The variable in which systemd passes turnip the directory of what outlives a boot.

@@ -16,9 +16,10 @@
 //! by a panic; by the first Ctrl-C; and, should the process be killed, by the next lab on the
 //! machine. Labs need root, and fail without it.
 //!
+//! A scenario file, which the simulator plays as well, is played by the [`player`].
+//!
 //! Parts of it serve the tests of other packages too: members of [`etcd`], on loopback as well,
-//! [`certificates`], [namespaces](namespace::Namespace) and [waiting](poll::Poll). So this library
-//! depends on no other package of the workspace.
+//! [`certificates`], [namespaces](namespace::Namespace) and [waiting](poll::Poll).
 
 pub mod address_event;
 pub mod address_monitor;
@@ -38,7 +39,9 @@ pub mod links;
 pub mod measure;
 pub mod namespace;
 pub mod network;
+pub mod picture;
 pub mod plan;
+pub mod player;
 pub mod poll;
 pub mod priority;
 pub mod probe;
@@ -47,3 +50,4 @@ pub mod responder;
 pub mod security;
 pub mod switch;
 pub mod timeline;
+pub mod walkthrough;

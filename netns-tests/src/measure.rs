@@ -25,7 +25,8 @@ impl Span {
         self.to.saturating_duration_since(self.from)
     }
 
-    fn within(self, other: Span) -> Option<Span> {
+    /// What both have in common, if anything.
+    pub fn within(self, other: Span) -> Option<Span> {
         let common = Span { from: self.from.max(other.from), to: self.to.min(other.to) };
         (common.from <= common.to).then_some(common)
     }
@@ -36,6 +37,11 @@ impl Span {
 pub fn overlap<'a>(events: impl IntoIterator<Item = &'a AddressEvent>, span: Span) -> Duration {
     let shared = times(events, span, |holders| holders > 1);
     shared.iter().map(|time| time.length().max(Duration::from_nanos(1))).sum()
+}
+
+/// When two hosts or more had an address at once, in `span`.
+pub fn shared(events: &[AddressEvent], span: Span) -> Vec<Span> {
+    times(events, span, |holders| holders > 1)
 }
 
 /// How long nobody had an address, in `span`, at the longest.
@@ -198,6 +204,12 @@ fn answering(probes: &[Probe]) -> Vec<Answering> {
     stretches
 }
 
+/// When a host answered, asked itself: from each first answer to the last one after which a probe was lost.
+pub fn answer_times(probes: &[Probe]) -> Vec<Span> {
+    let times = answering(probes).into_iter();
+    times.map(|stretch| Span { from: stretch.first.to, to: stretch.last.to }).collect()
+}
+
 impl Answering {
     /// When both surely answered: at a moment, where that they did is all that is sure.
     fn with(self, other: Answering) -> Option<Span> {
@@ -208,6 +220,14 @@ impl Answering {
         let to = self.last.from.min(other.last.from);
         Some(Span { from: self.first.to.max(other.first.to).min(to), to })
     }
+}
+
+/// When a host surely answered, if asked itself: each time from the arrival of its first answer to the sending of
+/// the last probe that it answered.
+pub fn surely_answered(probes: &[Probe]) -> Vec<Span> {
+    let sure =
+        answering(probes).into_iter().map(|one| Span { from: one.first.to, to: one.last.from });
+    sure.filter(|span| span.from < span.to).collect()
 }
 
 /// How long two hosts or more surely answered at once, in `span`, each asked itself. Not zero when

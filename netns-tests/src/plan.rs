@@ -1,5 +1,7 @@
 //! What a cluster is made of.
 
+use ipnet::IpNet;
+
 use crate::daemon::{Daemon, Policy, TurnipSettings, Vip};
 use crate::etcd::EtcdSettings;
 
@@ -17,10 +19,12 @@ pub struct Plan {
     pub etcd: EtcdPlan,
     /// What keeps the addresses.
     pub daemon: Daemon,
-    /// The addresses; clients probe the first VIP.
+    /// The addresses.
     pub vips: Vec<Vip>,
-    /// Whether they do: with many hosts the probes take more processor time than what is measured.
-    pub probed: bool,
+    /// Which of them clients probe.
+    pub probed: Probed,
+    /// The names of the hosts; `h1`, `h2` and so on where it is shorter than there are hosts.
+    pub names: Vec<String>,
 }
 
 /// What connects the hosts.
@@ -33,8 +37,21 @@ pub enum NetworkPlan {
         /// Whether BFD tells it that a host is gone.
         bfd: bool,
     },
+    /// The same router, which is told nothing yet: what speaks with it is to be started.
+    Routed,
     /// A routed underlay, and VXLAN over it.
     Overlay,
+}
+
+/// What clients probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Probed {
+    /// Nothing: with many hosts the probes take more processor time than what is measured.
+    Nothing,
+    /// All addresses of the first VIP.
+    FirstVip,
+    /// All addresses of all VIPs, with datagrams only.
+    AllVips,
 }
 
 /// Where etcd runs.
@@ -44,8 +61,28 @@ pub enum EtcdPlan {
     OnHosts(EtcdSettings),
     /// This many members on hosts of their own.
     Apart(usize, EtcdSettings),
+    /// A member on each of these hosts, in this order, and one on each machine of its own of these names.
+    Placed {
+        /// The hosts.
+        on: Vec<usize>,
+        /// The machines.
+        beside: Vec<String>,
+        /// How they are set up.
+        settings: EtcdSettings,
+    },
     /// Not at all.
     None,
+}
+
+impl EtcdPlan {
+    /// The number of the member that runs on a host, if one does.
+    pub fn member_on(&self, host: usize) -> Option<usize> {
+        match self {
+            EtcdPlan::OnHosts(_) => Some(host),
+            EtcdPlan::Placed { on, .. } => on.iter().position(|one| *one == host),
+            EtcdPlan::Apart(..) | EtcdPlan::None => None,
+        }
+    }
 }
 
 impl Default for Plan {
@@ -57,7 +94,8 @@ impl Default for Plan {
             etcd: EtcdPlan::OnHosts(EtcdSettings::default()),
             daemon: Daemon::Turnip(TurnipSettings::default()),
             vips: vec![vip("api", &["10.77.0.100/24"])],
-            probed: true,
+            probed: Probed::FirstVip,
+            names: Vec::new(),
         }
     }
 }
@@ -80,6 +118,21 @@ impl Plan {
         // Of three hosts hashing puts `api` on the last, and `gateway` on the first.
         let last_first = !by_priority && self.vips.first().is_some_and(|vip| vip.name == "api");
         if last_first { (0..self.hosts).rev().collect() } else { (0..self.hosts).collect() }
+    }
+
+    /// The name of a host.
+    pub fn name(&self, host: usize) -> String {
+        self.names.get(host).cloned().unwrap_or_else(|| format!("h{}", host + 1))
+    }
+
+    /// The addresses that clients probe.
+    pub fn probed_addresses(&self) -> Vec<IpNet> {
+        let vips = match self.probed {
+            Probed::Nothing => 0,
+            Probed::FirstVip => 1,
+            Probed::AllVips => self.vips.len(),
+        };
+        self.vips.iter().take(vips).flat_map(|vip| vip.addresses.clone()).collect()
     }
 
     /// As this, with another policy.

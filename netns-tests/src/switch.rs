@@ -2,7 +2,7 @@
 //! lossy, slow, or closed for some traffic. The faults are rules in the bridge's forwarding path, so that
 //! hosts keep their carrier and no firewall of theirs is touched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::daemon::HEARTBEAT_PORT;
-use crate::delay::Delay;
+use crate::delay::{Delay, Paths};
 use crate::lab::Lab;
 use crate::namespace::Namespace;
 
@@ -20,25 +20,35 @@ const BRIDGE: &str = "br0";
 #[derive(Debug)]
 pub struct Switch {
     namespace: Arc<Namespace>,
-    faults: Mutex<BTreeSet<Fault>>,
+    /// Of two that are alike, one may end while the other goes on.
+    faults: Mutex<Vec<Fault>>,
+    paths: Arc<Paths>,
     delays: Mutex<BTreeMap<String, Delay>>,
 }
 
-/// What is wrong with a switch.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Fault {
+/// What is wrong with a switch. Ports are told by their names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fault {
     /// Nothing from here.
     From(String),
     /// Nothing to there.
     To(String),
     /// Nothing from the one to the other.
     Between(String, String),
-    /// No etcd traffic to or from here.
+    /// No etcd traffic to or from here, members' among themselves included.
     Store(String),
+    /// A client here reaches no member of etcd elsewhere.
+    ClientOfStore(String),
+    /// A member here hears no other member, and none hears it.
+    MemberOfStore(String),
     /// No heartbeats of turnip to or from here.
     Heartbeats(String),
-    /// Of every 100 frames from or to here, this many are lost.
+    /// No heartbeats from the one to the other.
+    HeartbeatsBetween(String, String),
+    /// Of a million frames from or to here, this many are lost.
     Loss(String, u32),
+    /// Of a million frames from the one to the other, this many are lost.
+    LossBetween(String, String, u32),
 }
 
 impl Switch {
@@ -49,7 +59,8 @@ impl Switch {
     pub fn new(lab: &Lab, name: &str) -> Result<Self> {
         let namespace = lab.namespace(name)?;
         namespace.bridge(BRIDGE, None)?;
-        Ok(Switch { namespace, faults: Mutex::default(), delays: Mutex::default() })
+        let (faults, paths, delays) = Default::default();
+        Ok(Switch { namespace, faults, paths, delays })
     }
 
     /// The namespace that it is in.
@@ -74,6 +85,7 @@ impl Switch {
     pub fn disconnect(&self, port: &str) -> Result<()> {
         self.namespace.remove_link(port)?;
         self.delays.lock().unwrap_or_else(PoisonError::into_inner).remove(port);
+        self.paths.set_port(port, Duration::ZERO);
         self.namespace.remove_link(&delayed_ends(port)[0])
     }
 
@@ -82,7 +94,7 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn cut(&self, port: &str) -> Result<()> {
-        self.add([Fault::From(port.into()), Fault::To(port.into())])
+        self.begin(&[Fault::From(port.into()), Fault::To(port.into())])
     }
 
     /// Loses everything that a port sends; it still receives.
@@ -90,7 +102,7 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn cut_outgoing(&self, port: &str) -> Result<()> {
-        self.add([Fault::From(port.into())])
+        self.begin(&[Fault::From(port.into())])
     }
 
     /// Loses everything sent to a port; it still sends.
@@ -98,7 +110,7 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn cut_incoming(&self, port: &str) -> Result<()> {
-        self.add([Fault::To(port.into())])
+        self.begin(&[Fault::To(port.into())])
     }
 
     /// Loses everything between two ports.
@@ -106,7 +118,7 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn cut_between(&self, a: &str, b: &str) -> Result<()> {
-        self.add([Fault::Between(a.into(), b.into()), Fault::Between(b.into(), a.into())])
+        self.begin(&[Fault::Between(a.into(), b.into()), Fault::Between(b.into(), a.into())])
     }
 
     /// Loses a port's traffic with etcd, its peers' included, and nothing else.
@@ -114,7 +126,7 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn cut_from_store(&self, port: &str) -> Result<()> {
-        self.add([Fault::Store(port.into())])
+        self.begin(&[Fault::Store(port.into())])
     }
 
     /// Loses a port's heartbeats, those of turnip, both ways, and nothing else.
@@ -122,7 +134,7 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn cut_heartbeats(&self, port: &str) -> Result<()> {
-        self.add([Fault::Heartbeats(port.into())])
+        self.begin(&[Fault::Heartbeats(port.into())])
     }
 
     /// Loses this many percent, 99 at most, of the frames from and to a port.
@@ -130,25 +142,49 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn lose(&self, port: &str, percent: u32) -> Result<()> {
-        self.add([Fault::Loss(port.into(), percent)])
+        self.begin(&[Fault::Loss(port.into(), percent * 10_000)])
     }
 
-    /// Delivers everything from and to a port later.
+    /// Delivers everything from and to a port later, each way by so much.
     ///
     /// # Errors
     /// When there is no such port.
     pub fn delay(&self, port: &str, delay: Duration) -> Result<()> {
+        self.relay(port)?;
+        self.paths.set_port(port, delay);
+        Ok(())
+    }
+
+    /// Delivers what goes from one port to another later by so much, beside what each of them is delayed by.
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub fn delay_between(&self, from: &str, to: &str, delay: Duration) -> Result<()> {
+        // Who is at the first port shows in what it sends.
+        self.relay(from)?;
+        self.relay(to)?;
+        self.paths.set_between(from, to, delay);
+        Ok(())
+    }
+
+    /// Has a relay of the switch's pass what comes and goes at a port, without a delay as yet. To begin that interrupts
+    /// the port for a moment.
+    ///
+    /// # Errors
+    /// When there is no such port.
+    pub fn relay(&self, port: &str) -> Result<()> {
         let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
-        if delays.remove(port).is_none() {
-            // The port goes out of the bridge, and one end of a cable in its place; the relay
-            // joins the port with the other end.
-            let ends = delayed_ends(port);
-            self.namespace.cable(&ends[0], &self.namespace, &ends[1])?;
-            self.namespace.unplug(port)?;
-            self.namespace.plug(&ends[1], BRIDGE)?;
+        if delays.contains_key(port) {
+            return Ok(());
         }
-        let links = [port, &delayed_ends(port)[0]];
-        delays.insert(port.into(), Delay::between(&self.namespace, links, delay)?);
+        // The port goes out of the bridge, and one end of a cable in its place; the relay
+        // joins the port with the other end.
+        let ends = delayed_ends(port);
+        self.namespace.cable(&ends[0], &self.namespace, &ends[1])?;
+        self.namespace.unplug(port)?;
+        self.namespace.plug(&ends[1], BRIDGE)?;
+        let links = [port, &ends[0]];
+        delays.insert(port.into(), Delay::of_port(&self.namespace, links, &self.paths)?);
         Ok(())
     }
 
@@ -159,6 +195,7 @@ impl Switch {
     pub fn heal(&self) -> Result<()> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.apply()?;
+        self.paths.clear();
         let delays =
             std::mem::take(&mut *self.delays.lock().unwrap_or_else(PoisonError::into_inner));
         for port in delays.into_keys() {
@@ -168,8 +205,28 @@ impl Switch {
         Ok(())
     }
 
-    fn add(&self, faults: impl IntoIterator<Item = Fault>) -> Result<()> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults);
+    /// Begins faults.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn begin(&self, faults: &[Fault]) -> Result<()> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults.iter().cloned());
+        self.apply()
+    }
+
+    /// Ends faults that were begun, each once.
+    ///
+    /// # Errors
+    /// As of nft.
+    pub fn end(&self, faults: &[Fault]) -> Result<()> {
+        {
+            let mut all = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+            for fault in faults {
+                if let Some(number) = all.iter().position(|one| one == fault) {
+                    all.remove(number);
+                }
+            }
+        }
         self.apply()
     }
 
@@ -180,32 +237,52 @@ impl Switch {
         rules += "table bridge lab {\nchain faults {\n";
         rules += "type filter hook forward priority 0; policy accept;\n";
         for fault in &faults {
-            match fault {
-                Fault::From(port) => writeln!(rules, "{} drop", from(port))?,
-                Fault::To(port) => writeln!(rules, "{} drop", to(port))?,
-                Fault::Between(a, b) => writeln!(rules, "{} {} drop", from(a), to(b))?,
-                Fault::Store(port) => {
-                    for side in [from(port), to(port)] {
-                        for end in ["sport", "dport"] {
-                            writeln!(rules, "{side} tcp {end} {{ 2379, 2380 }} drop")?;
-                        }
-                    }
-                }
-                Fault::Heartbeats(port) => {
-                    for side in [from(port), to(port)] {
-                        writeln!(rules, "{side} udp dport {HEARTBEAT_PORT} drop")?;
-                    }
-                }
-                Fault::Loss(port, percent) => {
-                    for side in [from(port), to(port)] {
-                        writeln!(rules, "{side} numgen random mod 100 < {percent} drop")?;
-                    }
-                }
+            for rule in fault.rules() {
+                writeln!(rules, "{rule} drop")?;
             }
         }
         rules += "}\n}\n";
         self.namespace.nft(&rules)
     }
+}
+
+impl Fault {
+    /// What the frames are like that it loses.
+    fn rules(&self) -> Vec<String> {
+        let both = |port: &str, what: &str| {
+            [from(port), to(port)].map(|side| format!("{side} {what}")).to_vec()
+        };
+        match self {
+            Fault::From(port) => vec![from(port)],
+            Fault::To(port) => vec![to(port)],
+            Fault::Between(a, b) => vec![format!("{} {}", from(a), to(b))],
+            Fault::Store(port) => ["sport", "dport"]
+                .iter()
+                .flat_map(|end| both(port, &format!("tcp {end} {{ 2379, 2380 }}")))
+                .collect(),
+            Fault::ClientOfStore(port) => {
+                vec![
+                    format!("{} tcp dport 2379", from(port)),
+                    format!("{} tcp sport 2379", to(port)),
+                ]
+            }
+            Fault::MemberOfStore(port) => ["sport", "dport"]
+                .iter()
+                .flat_map(|end| both(port, &format!("tcp {end} 2380")))
+                .collect(),
+            Fault::Heartbeats(port) => both(port, &format!("udp dport {HEARTBEAT_PORT}")),
+            Fault::HeartbeatsBetween(a, b) => {
+                vec![format!("{} {} udp dport {HEARTBEAT_PORT}", from(a), to(b))]
+            }
+            Fault::Loss(port, ppm) => both(port, &lost(*ppm)),
+            Fault::LossBetween(a, b, ppm) => vec![format!("{} {} {}", from(a), to(b), lost(*ppm))],
+        }
+    }
+}
+
+/// Matches so many of a million frames.
+fn lost(ppm: u32) -> String {
+    format!("numgen random mod 1000000 < {ppm}")
 }
 
 /// Matches what comes in at a port, delayed or not.

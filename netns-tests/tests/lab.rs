@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
@@ -24,6 +24,7 @@ use turnip_netns_tests::plan::{EtcdPlan, Plan};
 use turnip_netns_tests::poll::Poll;
 use turnip_netns_tests::process::{Process, ended_by, processes_in};
 use turnip_netns_tests::responder::service;
+use turnip_netns_tests::switch::Fault;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_turnip-demo");
 
@@ -364,4 +365,82 @@ fn a_slow_host_that_loses_its_power_comes_back_as_it_was() -> Result<()> {
     cluster.heal()?;
     cluster.power_on(0)?;
     wait_until_reached(cluster.client(), slow)
+}
+
+/// How long it takes to connect, which is there and back once.
+fn time_to_connect(from: &Namespace, to: SocketAddr) -> Result<Duration> {
+    wait_until_reached(from, to)?;
+    let asked = Instant::now();
+    from.run(|| Ok(TcpStream::connect_timeout(&to, Duration::from_secs(5))?))?;
+    Ok(asked.elapsed())
+}
+
+#[test]
+fn a_path_between_two_ports_can_be_slow_while_all_others_are_as_they_were() -> Result<()> {
+    const EACH_WAY: Duration = Duration::from_millis(60);
+    let mut cluster = Cluster::lay_out(Plan { hosts: 2, ..keepalived() })?;
+    let [first, second] = [0, 1].map(|host| service(cluster.network().address(host)));
+    let switch = cluster.network().switch(0);
+    switch.delay_between("h1", "h2", EACH_WAY)?;
+    switch.delay_between("h2", "h1", EACH_WAY)?;
+    let between = time_to_connect(cluster.host(0).namespace(), second)?;
+    assert!(between >= 2 * EACH_WAY, "{between:?}");
+    let others = [first, second].map(|to| time_to_connect(cluster.client(), to));
+    for other in others {
+        let other = other?;
+        assert!(other < 2 * EACH_WAY, "{other:?}");
+    }
+    // One way only, and again after the host was off.
+    switch.delay_between("h2", "h1", Duration::ZERO)?;
+    let one_way = time_to_connect(cluster.host(0).namespace(), second)?;
+    assert!((EACH_WAY..2 * EACH_WAY).contains(&one_way), "{one_way:?}");
+    cluster.power_off(1)?;
+    cluster.power_on(1)?;
+    cluster.network().switch(0).relay("h2")?;
+    let again = time_to_connect(cluster.host(0).namespace(), second)?;
+    assert!(again >= EACH_WAY, "{again:?}");
+    Ok(())
+}
+
+#[test]
+fn faults_end_one_by_one_and_of_two_that_are_alike_the_other_goes_on() -> Result<()> {
+    let cluster = Cluster::lay_out(Plan { hosts: 2, ..keepalived() })?;
+    let to = service(cluster.network().address(1));
+    let (from, switch) = (cluster.host(0).namespace(), cluster.network().switch(0));
+    let cut = [Fault::Between("h1".into(), "h2".into())];
+    let other = [Fault::LossBetween("h2".into(), "h1".into(), 1_000_000)];
+    switch.begin(&cut)?;
+    switch.begin(&cut)?;
+    switch.begin(&other)?;
+    switch.end(&cut)?;
+    switch.end(&other)?;
+    assert!(!reaches(from, to)?, "one of the two goes on");
+    wait_until_reached(cluster.client(), to)?;
+    switch.end(&cut)?;
+    wait_until_reached(from, to)?;
+    switch.begin(&other)?;
+    assert!(!reaches(from, to)?, "what is sent back is lost");
+    Ok(())
+}
+
+#[test]
+fn a_client_of_etcd_and_a_member_can_each_be_cut_off_without_the_other() -> Result<()> {
+    let cluster = Cluster::lay_out(Plan { hosts: 2, ..keepalived() })?;
+    let own = cluster.network().address(1);
+    let at = |port| SocketAddr::new(own, port);
+    let listen = |port| cluster.host(1).namespace().run(|| Ok(TcpListener::bind(at(port))?));
+    let _listeners = [listen(2379)?, listen(2380)?];
+    let (from, switch) = (cluster.host(0).namespace(), cluster.network().switch(0));
+    for (fault, lost, reached) in [
+        (Fault::ClientOfStore("h1".into()), 2379, 2380),
+        (Fault::MemberOfStore("h1".into()), 2380, 2379),
+    ] {
+        switch.begin(std::slice::from_ref(&fault))?;
+        assert!(!reaches(from, at(lost))?, "{fault:?}");
+        wait_until_reached(from, at(reached))?;
+        wait_until_reached(cluster.client(), at(lost))?;
+        switch.end(&[fault])?;
+        wait_until_reached(from, at(lost))?;
+    }
+    Ok(())
 }

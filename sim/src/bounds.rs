@@ -152,7 +152,7 @@ fn cut_off_and_heard(plan: &mut Plan, rng: &mut Rng) -> u64 {
     on_host_0(plan);
     plan.params.heartbeats.fill(true);
     // With a member on host 0, those that follow etcd there would be cut off with it.
-    plan.params.together = false;
+    plan.params.members_apart();
     let at = moment(rng);
     plan.fault(at, 25_000, Fault::CutStore { host: 0 });
     plan.lasting(40 * S);

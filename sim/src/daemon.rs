@@ -1,5 +1,6 @@
 //! The daemon on a simulated host: turnip's own driver and node.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +8,17 @@ use std::time::Duration;
 use turnip::driver::{self, Observation};
 use turnip::seams::Clock;
 use turnip_core::{
-    CheckConfig, CheckState, Exit, HeartbeatConfig, HostId, KernelOutcome, Lease, Node, NodeConfig,
-    Report, VipAddress, VipConfig,
+    CheckConfig, CheckState, Exit, HeartbeatConfig, Hooks, HostId, KernelOutcome, Lease, Node,
+    NodeConfig, Policy, Report, VipAddress, VipConfig,
 };
 
 use crate::naive;
-use crate::plan::config::{self, LeaseParams};
-use crate::plan::{CheckParams, Daemon, HookParams};
+use crate::plan::config::{self, LeaseParams, VipSection};
+use crate::plan::{CheckParams, Daemon, HookParams, NameId, Params};
 use crate::record::Refusal;
 use crate::time::S;
 use crate::world::layout::Layout;
-use crate::world::names::Names;
+use crate::world::names::{Names, vip_name};
 use crate::world::seams::SimHost;
 use crate::world::{Inner, World, checks};
 
@@ -97,17 +98,13 @@ pub fn node_config(inner: &Inner, host: usize) -> NodeConfig {
         interface: Arc::clone(&layout.interfaces[interface]),
         parent: None,
     };
-    let vips = config.vips.iter().map(|(&name, section)| VipConfig {
+    let played = params.played.as_deref();
+    let vip = |(&name, section): (&usize, &VipSection)| VipConfig {
         name: layout.names.vip(name).clone(),
         addresses: section.addresses.iter().map(address).collect(),
         policy: section.policy.clone(),
-        defend: params.defend,
-        require_carrier: true,
-        keep_connections: false,
-        checks: params.checks.iter().map(|_| checks::name(name % params.vips.len())).collect(),
-        last_resort: params.checks.map(|checks| checks.last_resort).unwrap_or_default(),
-        hooks: params.hooks.as_ref().map(HookParams::config).unwrap_or_default(),
-    });
+        ..usual(params, name)
+    };
     let check = |(checks, vip): (CheckParams, usize)| CheckConfig {
         name: checks::name(vip),
         rise: checks.rise,
@@ -118,7 +115,9 @@ pub fn node_config(inner: &Inner, host: usize) -> NodeConfig {
     };
     let all = params.checks.into_iter();
     let all = all.flat_map(|checks| (0..params.vips.len()).map(move |vip| (checks, vip)));
-    let all_checks: Vec<CheckConfig> = all.map(check).collect();
+    let mut all_checks: Vec<CheckConfig> = all.map(check).collect();
+    all_checks
+        .extend(played.into_iter().flat_map(|played| &played.checks).map(|one| one.config.clone()));
     let incarnation = hosts.incarnation(host);
     let heartbeats = config.heartbeats.then(|| HeartbeatConfig {
         address: Layout::socket_of(host),
@@ -135,11 +134,31 @@ pub fn node_config(inner: &Inner, host: usize) -> NodeConfig {
         lease: lease(config.lease, params.drift_ppm),
         backstop: params.backstop.unwrap_or(turnip_core::Backstop::Fence),
         weight: config.weight,
-        vips: vips.collect(),
+        vips: config.vips.iter().map(vip).collect(),
         checks: all_checks,
         announce_every: params.announce_every_ms.map(Duration::from_millis),
         heartbeats,
         version: "sim".into(),
+    }
+}
+
+/// A VIP but for what a host's file says of it.
+fn usual(params: &Params, name: NameId) -> VipConfig {
+    let vip = name % params.vips.len();
+    if let Some(played) = &params.played {
+        // What hooks do nobody knows here.
+        return VipConfig { hooks: Hooks::default(), ..played.vips[vip].clone() };
+    }
+    VipConfig {
+        name: vip_name(vip),
+        addresses: BTreeSet::new(),
+        policy: Policy::Leader,
+        defend: params.defend,
+        require_carrier: true,
+        keep_connections: false,
+        checks: params.checks.iter().map(|_| checks::name(vip)).collect(),
+        last_resort: params.checks.map(|checks| checks.last_resort).unwrap_or_default(),
+        hooks: params.hooks.as_ref().map(HookParams::config).unwrap_or_default(),
     }
 }
 

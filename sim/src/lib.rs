@@ -20,6 +20,7 @@ mod judge;
 mod mutants;
 mod naive;
 mod plan;
+pub mod play;
 mod record;
 mod rng;
 mod run;

@@ -7,6 +7,7 @@ use crate::check::history::Historian;
 use crate::check::hooks::HookWatch;
 use crate::plan::AddressId;
 use crate::plan::config::HostConfig;
+use crate::script::Happening;
 use crate::time::{S, True};
 
 /// A line in a run's timeline.
@@ -198,6 +199,10 @@ pub struct Record {
     pub named: Vec<Naming>,
     /// Turns of the daemons' loops.
     pub turns: u64,
+    /// When a scenario from a file began, and whether all VIPs were held then.
+    pub began: Option<(True, bool)>,
+    /// What of it happened, to whom.
+    pub happened: Vec<Happening>,
 }
 
 impl Record {
@@ -217,6 +222,8 @@ impl Record {
             hooks_ran: Vec::new(),
             named: Vec::new(),
             turns: 0,
+            began: None,
+            happened: Vec::new(),
         }
     }
 

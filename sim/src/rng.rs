@@ -59,6 +59,11 @@ impl Rng {
         permille > 0 && self.below(1000) < permille
     }
 
+    /// True `ppm` times in a million.
+    pub fn chance_ppm(&mut self, ppm: u64) -> bool {
+        ppm > 0 && self.below(1_000_000) < ppm
+    }
+
     /// An index below `len`.
     pub fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize

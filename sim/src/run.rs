@@ -13,6 +13,7 @@ use crate::judge;
 pub use crate::judge::Failure;
 use crate::plan::Plan;
 use crate::record::{Mark, Tally};
+use crate::script::Happening;
 use crate::time::True;
 use crate::world::control::Control;
 use crate::world::neighbours::Misled;
@@ -51,6 +52,10 @@ pub struct Outcome {
     pub trace: Vec<String>,
     /// Turns of the daemons' loops.
     pub turns: u64,
+    /// When a scenario from a file began, and whether all VIPs were held then.
+    pub began: Option<(True, bool)>,
+    /// What of it happened, to whom.
+    pub happened: Vec<Happening>,
 }
 
 /// Runs a plan to its end.
@@ -103,10 +108,11 @@ fn obey(handle: &Handle, nodes: &mut [Option<NodeId>], control: Control) {
         Control::Start(host) => match nodes[host] {
             Some(node) => handle.restart(node),
             None => {
-                let node = handle.create_node().name(format!("n{host}")).init(move || async move {
-                    let world = WORLD.with(|world| world.borrow().clone());
-                    daemon::run(world.expect("a run has a world"), host).await;
-                });
+                let node =
+                    handle.create_node().name(format!("h{}", host + 1)).init(move || async move {
+                        let world = WORLD.with(|world| world.borrow().clone());
+                        daemon::run(world.expect("a run has a world"), host).await;
+                    });
                 nodes[host] = Some(node.build().id());
             }
         },

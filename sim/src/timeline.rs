@@ -68,7 +68,7 @@ impl Drawing<'_> {
 
     fn draw(&mut self, title: &str) {
         let hosts = self.plan.params.hosts;
-        let apart = !self.plan.params.together || self.plan.params.members > hosts;
+        let apart = self.plan.params.sites() > hosts;
         let lanes = hosts + usize::from(apart);
         let height = TOP + self.lane * lanes as f64 + 40.0;
         let _ = write!(
@@ -226,7 +226,7 @@ impl Drawing<'_> {
     }
 
     fn leaders(&mut self) {
-        let members = self.plan.params.members;
+        let members = self.plan.params.members();
         let mut since: Vec<Option<True>> = vec![None; members];
         let mut spans = Vec::new();
         for (at, mark) in &self.outcome.marks {

@@ -2,13 +2,16 @@
 //! client sees while they are cut off, healed, moved, frozen and powered off.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use clap::Parser;
 use turnip_netns_tests::cluster::{Cluster, Seen};
 use turnip_netns_tests::measure::Span;
+use turnip_netns_tests::picture::{self, Panel};
 use turnip_netns_tests::plan::Plan;
 use turnip_netns_tests::timeline::{self, ms};
 
@@ -20,12 +23,22 @@ const MOVE_GAP_MAX: Duration = Duration::from_millis(20);
 
 const MOVES: usize = 10;
 
+/// Three hosts in network namespaces, with etcd and turnip on each: what a client sees while they are
+/// cut off, healed, moved, frozen and powered off.
+#[derive(Parser, Debug)]
+struct Arguments {
+    /// Draws the run, too, into this file.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "target/demo.svg")]
+    svg: Option<PathBuf>,
+}
+
 /// A step of the demonstration, and what must hold of it.
 struct Step {
     name: String,
     seen: Seen,
     promise: String,
     verdict: Verdict,
+    panel: Panel,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +61,8 @@ impl Verdict {
 }
 
 fn main() -> ExitCode {
-    match demonstrate() {
+    let arguments = Arguments::parse();
+    match demonstrate().and_then(|steps| draw(arguments, &steps).map(|()| steps)) {
         Ok(steps) => {
             print_table(&steps);
             let is = |verdict| steps.iter().any(|step| step.verdict == verdict);
@@ -72,6 +86,16 @@ fn main() -> ExitCode {
     }
 }
 
+fn draw(Arguments { svg }: Arguments, steps: &[Step]) -> Result<()> {
+    let Some(file) = svg else { return Ok(()) };
+    let panels: Vec<Panel> = steps.iter().map(|step| step.panel.clone()).collect();
+    let title = "Three hosts, one address, a lease of 3 s: what a client saw, who asks every 5 ms";
+    std::fs::write(&file, picture::svg(title, &panels))
+        .with_context(|| file.display().to_string())?;
+    say(&format!("The run is drawn in {}.\n", file.display()));
+    Ok(())
+}
+
 fn demonstrate() -> Result<Vec<Step>> {
     say("Three hosts, h1 to h3, each in a network namespace, with an etcd member and turnip.");
     say("A client asks 10.77.0.100 every 5 ms who it is. Lease 3 s, everything at its default.\n");
@@ -87,7 +111,7 @@ fn demonstrate() -> Result<Vec<Step>> {
     let from = cluster.note(format!("h{} is cut off", owner + 1));
     cluster.isolate(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
-    steps.push(crash_step(&cluster, "holder cut off", from)?);
+    steps.push(crash_step(&cluster, "holder cut off", "1. The holder is cut off", from)?);
 
     say("2. The cut is healed. The address stays where it is, or goes back in an orderly way.");
     let from = cluster.note(format!("h{} is healed", owner + 1));
@@ -112,7 +136,7 @@ fn demonstrate() -> Result<Vec<Step>> {
     let from = cluster.note(format!("h{} is powered off", owner + 1));
     cluster.power_off(owner)?;
     cluster.wait_for_owner_among(|host| host != owner)?;
-    steps.push(crash_step(&cluster, "holder powered off", from)?);
+    steps.push(crash_step(&cluster, "holder powered off", "5. The holder is powered off", from)?);
     Ok(steps)
 }
 
@@ -144,12 +168,13 @@ fn move_about(cluster: &Cluster) -> Result<Step> {
         name: format!("{MOVES} moves (median)"),
         verdict: Verdict::of(nobody_shared(&seen), seen.gap <= MOVE_GAP_MAX),
         promise: format!("no overlap, gap at most {}", ms(MOVE_GAP_MAX)),
+        panel: Panel::of(cluster, "3. Ten moves by an operator", began, seen.answers_overlap)?,
         seen,
     })
 }
 
 /// The holder is gone: nobody has the address twice, and somebody has it within 1.1 leases.
-fn crash_step(cluster: &Cluster, name: &str, from: Instant) -> Result<Step> {
+fn crash_step(cluster: &Cluster, name: &str, title: &str, from: Instant) -> Result<Step> {
     sleep(Duration::from_millis(500));
     let seen = cluster.since(from)?;
     print_lines(cluster, from)?;
@@ -158,6 +183,7 @@ fn crash_step(cluster: &Cluster, name: &str, from: Instant) -> Result<Step> {
         name: name.into(),
         verdict: Verdict::of(nobody_shared(&seen), seen.gap <= gap_max),
         promise: format!("no overlap, gap at most {}", ms(gap_max)),
+        panel: Panel::of(cluster, title, from, seen.answers_overlap)?,
         seen,
     })
 }
@@ -170,6 +196,7 @@ fn healed_step(cluster: &Cluster, from: Instant) -> Result<Step> {
         name: "healed".into(),
         verdict: Verdict::of(nobody_shared(&seen), true),
         promise: "no overlap".into(),
+        panel: Panel::of(cluster, "2. The cut is healed", from, seen.answers_overlap)?,
         seen,
     })
 }
@@ -188,6 +215,7 @@ fn frozen_step(cluster: &Cluster, from: Instant) -> Result<Step> {
             seen.gap <= gap_max,
         ),
         promise: format!("one host answers, gap at most {}", ms(gap_max)),
+        panel: Panel::of(cluster, "4. The holder's daemon is frozen", from, seen.answers_overlap)?,
         seen,
     })
 }

@@ -82,7 +82,7 @@ impl Cluster {
 
     /// Writes the configuration of a host, and the command that runs its daemon.
     fn daemon_command(&self, index: usize) -> Result<Command> {
-        let has_member = matches!(self.plan.etcd, EtcdPlan::OnHosts(_));
+        let has_member = self.plan.etcd.member_on(index).is_some();
         let host = &self.hosts[index];
         let place = Place {
             host: &host.name,
@@ -159,6 +159,19 @@ impl Cluster {
         let status = process.stop(Duration::from_secs(10))?;
         if says_how_it_went && !status.success() {
             bail!("the daemon of {name} ended with {status}:\n{}", process.log_text());
+        }
+        Ok(())
+    }
+
+    /// Waits for the end of the daemon of a host that was told to end by another way.
+    ///
+    /// # Errors
+    /// When none runs, or it does not end in time, or not well.
+    pub fn forget_daemon(&mut self, host: usize, patience: Duration) -> Result<()> {
+        let status = self.daemon(host)?.wait(patience)?;
+        self.hosts[host].daemon = None;
+        if !status.success() {
+            bail!("the daemon of {} ended with {status}\n{}", self.hosts[host].name, self.logs());
         }
         Ok(())
     }
@@ -273,7 +286,7 @@ impl Cluster {
             index: other,
             namespace: self.hosts[host].namespace(),
             directory: &directory,
-            has_member: matches!(self.plan.etcd, EtcdPlan::OnHosts(_)),
+            has_member: self.plan.etcd.member_on(other).is_some(),
             etcd: &self.etcd_addresses,
             security: self.security.as_ref(),
         };

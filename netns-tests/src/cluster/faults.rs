@@ -9,7 +9,7 @@ use super::Cluster;
 use crate::etcd;
 use crate::link_probe::LinkProbe;
 use crate::network::port;
-use crate::plan::{EtcdPlan, NetworkPlan};
+use crate::plan::NetworkPlan;
 
 impl Cluster {
     /// Pulls the cable of a host, whose link disappears with it.
@@ -148,8 +148,8 @@ impl Cluster {
     pub fn power_off(&mut self, host: usize) -> Result<()> {
         self.network.switch(host).disconnect(&port(host))?;
         self.hosts[host].power_off()?;
-        if matches!(self.plan.etcd, EtcdPlan::OnHosts(_)) {
-            self.members[host].kill();
+        if let Some(member) = self.plan.etcd.member_on(host) {
+            self.members[member].kill();
         }
         Ok(())
     }
@@ -162,9 +162,9 @@ impl Cluster {
     pub fn power_on(&mut self, index: usize) -> Result<()> {
         let Cluster { network, hosts, address_monitor, lab, .. } = self;
         hosts[index].boot(lab, address_monitor, &**network)?;
-        if matches!(self.plan.etcd, EtcdPlan::OnHosts(_)) {
-            self.members[index].move_to(Arc::clone(self.hosts[index].shared_namespace()));
-            self.members[index].start()?;
+        if let Some(member) = self.plan.etcd.member_on(index) {
+            self.members[member].move_to(Arc::clone(self.hosts[index].shared_namespace()));
+            self.members[member].start()?;
         }
         self.start_daemon(index)
     }

@@ -4,13 +4,13 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::Cluster;
 use crate::daemon::CLUSTER;
 use crate::etcd::{self, Member};
 use crate::link_probe::LinkProbe;
-use crate::plan::EtcdPlan;
+use crate::network::port_beside;
 use crate::switch::Switch;
 
 /// How long somebody looks at a member that was restarted before the next one.
@@ -176,7 +176,7 @@ impl Cluster {
     /// As of the switch, or when it is not apart.
     pub fn isolate_member(&self, member: usize) -> Result<()> {
         let (switch, port) = self.port_of_member(member)?;
-        switch.cut(port)
+        switch.cut(&port)
     }
 
     /// Loses what a member sends; it still receives.
@@ -185,7 +185,7 @@ impl Cluster {
     /// As of the switch, or when it is not apart.
     pub fn cut_outgoing_of_member(&self, member: usize) -> Result<()> {
         let (switch, port) = self.port_of_member(member)?;
-        switch.cut_outgoing(port)
+        switch.cut_outgoing(&port)
     }
 
     /// Cuts a member off from all other members, while the daemons still reach it.
@@ -196,7 +196,7 @@ impl Cluster {
         let (switch, port) = self.port_of_member(member)?;
         let peers = (0..self.members.len()).filter(|&peer| peer != member);
         for peer in peers {
-            switch.cut_between(port, self.port_of_member(peer)?.1)?;
+            switch.cut_between(&port, &self.port_of_member(peer)?.1)?;
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl Cluster {
     /// As of the switch, or when it is not apart.
     pub fn slow_member(&self, member: usize, delay: Duration) -> Result<()> {
         let (switch, port) = self.port_of_member(member)?;
-        switch.delay(port, delay)
+        switch.delay(&port, delay)
     }
 
     /// Takes the power from a member's host: its link is gone at once, then the member.
@@ -234,7 +234,7 @@ impl Cluster {
     /// As of the switch, or when it is not apart.
     pub fn power_off_member(&mut self, member: usize) -> Result<()> {
         let (switch, port) = self.port_of_member(member)?;
-        switch.disconnect(port)?;
+        switch.disconnect(&port)?;
         self.members[member].kill();
         Ok(())
     }
@@ -244,9 +244,9 @@ impl Cluster {
     /// # Errors
     /// When it is not apart, or cannot be started.
     pub fn power_on_member(&mut self, member: usize) -> Result<()> {
-        self.port_of_member(member)?;
-        let host = &self.members[member];
-        self.network.attach(host.name(), member, host.namespace()?)?;
+        let (_, port) = self.port_of_member(member)?;
+        let (on_hosts, host) = (self.members_on_hosts(), &self.members[member]);
+        self.network.attach(&port, member - on_hosts, host.namespace()?)?;
         self.members[member].start()
     }
 
@@ -261,10 +261,16 @@ impl Cluster {
         LinkProbe::between(client, (host, self.etcd_addresses[member]))
     }
 
-    fn port_of_member(&self, member: usize) -> Result<(&Switch, &str)> {
-        let apart = matches!(self.plan.etcd, EtcdPlan::Apart(..));
-        ensure!(apart, "etcd's member {} is on a host of turnip's: hit that", member + 1);
+    /// How many of etcd's members run on hosts; they are the first.
+    pub fn members_on_hosts(&self) -> usize {
+        (0..self.size()).filter(|&host| self.plan.etcd.member_on(host).is_some()).count()
+    }
+
+    fn port_of_member(&self, member: usize) -> Result<(&Switch, String)> {
+        let Some(beside) = member.checked_sub(self.members_on_hosts()) else {
+            bail!("etcd's member {} is on a host of turnip's: hit that", member + 1);
+        };
         // There is a place for other machines on one switch only.
-        Ok((self.network.switch(0), self.members[member].name()))
+        Ok((self.network.switch(0), port_beside(beside)))
     }
 }

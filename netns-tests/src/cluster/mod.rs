@@ -13,19 +13,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
-use ipnet::IpNet;
-
 use crate::address_monitor::AddressMonitor;
 use crate::daemon::{CLUSTER, Vip};
 use crate::etcd::{self, Access, Member, Place};
 use crate::host::Host;
 use crate::lab::Lab;
 use crate::namespace::Namespace;
-use crate::network::{self, Network};
-use crate::plan::{EtcdPlan, Plan};
+use crate::network::{self, Network, port_beside};
+use crate::plan::{EtcdPlan, Plan, Probed};
 use crate::probe::{Prober, Target, Transport};
 use crate::security::Security;
+use anyhow::Result;
 
 pub use outcome::{OWN_LINK, Outcome, companions};
 pub use seen::Seen;
@@ -57,21 +55,15 @@ impl Cluster {
         let lab = Lab::new()?;
         let address_monitor = AddressMonitor::new(&lab)?;
         let network = network::build(plan.network, &lab, plan.hosts)?;
-        let first = plan.vips.first().filter(|_| plan.probed);
-        let probed: Vec<IpNet> = first.map_or(Vec::new(), |vip| vip.addresses.clone());
+        let probed = plan.probed_addresses();
         let mut hosts = Vec::new();
         for index in 0..plan.hosts {
-            let mut host = Host::new(&lab, index, format!("h{}", index + 1), probed.clone())?;
+            let mut host = Host::new(&lab, index, plan.name(index), probed.clone())?;
             host.boot(&lab, &address_monitor, &*network)?;
             hosts.push(host);
         }
         let (members, etcd_addresses, security) = set_up_etcd(&lab, &*network, &plan.etcd, &hosts)?;
-        let transports = |address: &IpNet| {
-            [Transport::Udp, Transport::Tcp].map(|transport| (address.addr(), transport))
-        };
-        let targets = probed.iter().flat_map(transports);
-        let targets = targets.map(|(address, transport)| Target { address, transport }).collect();
-        let client_prober = Prober::start(network.client(), targets)?;
+        let client_prober = Prober::start(network.client(), targets(&plan))?;
         let mut cluster = Cluster {
             client_prober,
             hosts,
@@ -159,6 +151,18 @@ impl Cluster {
     }
 }
 
+/// What the client asks.
+fn targets(plan: &Plan) -> Vec<Target> {
+    let transports: &[Transport] = match plan.probed {
+        Probed::AllVips => &[Transport::Udp],
+        _ => &[Transport::Udp, Transport::Tcp],
+    };
+    let addresses = plan.probed_addresses().into_iter().map(|address| address.addr());
+    let each =
+        addresses.flat_map(|address| transports.iter().map(move |&transport| (address, transport)));
+    each.map(|(address, transport)| Target { address, transport }).collect()
+}
+
 type EtcdOfCluster = (Vec<Member>, Vec<IpAddr>, Option<Security>);
 
 fn set_up_etcd(
@@ -167,29 +171,27 @@ fn set_up_etcd(
     plan: &EtcdPlan,
     hosts: &[Host],
 ) -> Result<EtcdOfCluster> {
-    let mut places = Vec::new();
-    let settings = match plan {
+    let (on, beside, settings) = match plan {
         EtcdPlan::None => return Ok((Vec::new(), Vec::new(), None)),
-        EtcdPlan::OnHosts(settings) => {
-            for (index, host) in hosts.iter().enumerate() {
-                let namespace = Arc::clone(host.shared_namespace());
-                let directory = host.directory.clone();
-                let address = network.address(index);
-                places.push(Place::on_host(host.name.clone(), namespace, address, directory));
-            }
-            settings
-        }
+        EtcdPlan::OnHosts(settings) => ((0..hosts.len()).collect(), Vec::new(), settings),
         EtcdPlan::Apart(count, settings) => {
-            for index in 0..*count {
-                let name = format!("e{}", index + 1);
-                let namespace = lab.namespace(&name)?;
-                let address = network.attach(&name, index, &namespace)?;
-                let directory = lab.directory_of(&name)?;
-                places.push(Place::on_host(name, namespace, address, directory));
-            }
-            settings
+            (Vec::new(), (1..=*count).map(|number| format!("e{number}")).collect(), settings)
         }
+        EtcdPlan::Placed { on, beside, settings } => (on.clone(), beside.clone(), settings),
     };
+    let mut places = Vec::new();
+    for index in on {
+        let host = &hosts[index];
+        let namespace = Arc::clone(host.shared_namespace());
+        let (address, directory) = (network.address(index), host.directory.clone());
+        places.push(Place::on_host(host.name.clone(), namespace, address, directory));
+    }
+    for (index, name) in beside.into_iter().enumerate() {
+        let namespace = lab.namespace(&name)?;
+        let address = network.attach(&port_beside(index), index, &namespace)?;
+        let directory = lab.directory_of(&name)?;
+        places.push(Place::on_host(name, namespace, address, directory));
+    }
     let addresses: Vec<IpAddr> = places.iter().map(|place| place.clients.ip()).collect();
     let security = match settings.secured {
         true => Some(Security::create(&lab.directory_of("tls")?, &addresses)?),

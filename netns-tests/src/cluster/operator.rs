@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::Cluster;
 use crate::daemon::{
     CLUSTER, RUNTIME_DIRECTORY, endpoints, runtime_directory, see_ids_of, turnip_command,
+    turnip_file,
 };
 
 impl Cluster {
@@ -32,7 +33,7 @@ impl Cluster {
         let host = &self.hosts[host];
         let mut command = turnip_command(host.namespace())?;
         see_ids_of(&host.directory, &mut command)?;
-        command.args(arguments).arg("--config").arg(host.directory.join("turnip.toml"));
+        command.args(arguments).arg("--config").arg(turnip_file(&host.directory));
         command.env(RUNTIME_DIRECTORY, runtime_directory(&host.directory));
         let output = command.output()?;
         Ok((output.status.code(), printed(&output)))

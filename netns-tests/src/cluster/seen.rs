@@ -102,6 +102,30 @@ impl Cluster {
         Ok(since.0)
     }
 
+    /// Waits until each address that clients probe is on one host and answers, and has stayed there for so long, and
+    /// every daemon has a session.
+    ///
+    /// # Errors
+    /// When that is not so within 30 s, or so long as they are to stay; with what the daemons said.
+    pub fn wait_until_all_stay(&self, stay: Duration) -> Result<()> {
+        let asked = Instant::now();
+        let owners = || -> Result<Option<Vec<usize>>> {
+            let targets = self.client_prober.targets();
+            let datagrams = targets.filter(|target| target.transport == Transport::Udp);
+            datagrams.map(|target| self.sole_owner(target, asked)).collect()
+        };
+        self.wait_for_status("every daemon has a session", || self.all_have_sessions())?;
+        let mut since = (owners()?, Instant::now());
+        let poll = POLL.within(POLL.patience() + stay);
+        self.wait_by(poll, "every VIP stays on one host and answers", || {
+            let now = owners()?;
+            if now != since.0 {
+                since = (now, Instant::now());
+            }
+            Ok(since.0.is_some() && since.1.elapsed() > stay)
+        })
+    }
+
     /// Waits until one host that `wanted` accepts has the address, or all that the first VIP has,
     /// and clients get answers from it.
     ///
@@ -111,9 +135,13 @@ impl Cluster {
         let asked = Instant::now();
         let mut found = None;
         self.wait("one host has the address and answers", || {
+            let of_first: Vec<IpAddr> =
+                self.plan.vips[0].addresses.iter().map(IpNet::addr).collect();
             let targets = self.client_prober.targets();
             let owners: Vec<Option<usize>> = targets
-                .filter(|target| target.transport == Transport::Udp)
+                .filter(|target| {
+                    target.transport == Transport::Udp && of_first.contains(&target.address)
+                })
                 .map(|target| self.sole_owner(target, asked))
                 .collect::<Result<_>>()?;
             let first = owners.first().copied().flatten();
@@ -251,9 +279,9 @@ impl Cluster {
         gaps.max().unwrap_or_default()
     }
 
-    /// The addresses that clients probe: those of the first VIP.
+    /// The addresses that clients probe.
     pub fn probed(&self) -> impl Iterator<Item = IpAddr> {
-        self.plan.vips[0].addresses.iter().map(IpNet::addr)
+        self.plan.probed_addresses().into_iter().map(|address| address.addr())
     }
 
     /// The host, or whoever else, that was the last to answer the client's datagrams to an address
@@ -261,6 +289,13 @@ impl Cluster {
     pub fn last_to_answer(&self, address: IpAddr) -> Option<Arc<str>> {
         let target = Target { address, transport: Transport::Udp };
         self.client_prober.last_answer(target).map(|(_, who)| who)
+    }
+
+    /// The client's datagrams to an address, and what became of them.
+    pub fn datagrams_to(&self, address: IpAddr) -> Vec<Probe> {
+        let target = Target { address, transport: Transport::Udp };
+        let found = self.client_prober.records().into_iter().find(|(asked, _)| *asked == target);
+        found.map_or(Vec::new(), |(_, probes)| probes)
     }
 
     /// The client's probes of the first address.

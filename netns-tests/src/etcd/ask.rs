@@ -190,6 +190,22 @@ impl Member {
         })
     }
 
+    /// Has etcd believe that its quota is full: it refuses writes, as it does then, until that alarm is ended.
+    ///
+    /// # Errors
+    /// As of etcd.
+    pub fn raise_alarm(&self) -> Result<()> {
+        let id = self.status()?.id;
+        self.ask(Duration::from_secs(5), |mut client| async move {
+            let mut member = etcd_client::AlarmOptions::new();
+            member.with_member(id);
+            let (raise, full) =
+                (etcd_client::AlarmAction::Activate, etcd_client::AlarmType::Nospace);
+            client.alarm(raise, full, Some(member)).await?;
+            Ok(())
+        })
+    }
+
     /// Ends the alarm that etcd has no space left.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Real etcd members, on the hosts of a lab or on loopback.
 
 mod ask;
+mod snapshot;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -22,6 +23,9 @@ pub use ask::MemberStatus;
 pub const BINARY_VARIABLE: &str = "TURNIP_LAB_ETCD";
 /// Members find a leader by then, on however busy a machine.
 const ELECTION: Poll = Poll::every(Duration::from_millis(20)).within(Duration::from_secs(20));
+
+/// Where members on hosts listen for clients.
+pub const CLIENT_PORT: u16 = 2379;
 
 /// The directory of a member's data, within that of its files.
 const DATA: &str = "etcd";
@@ -108,7 +112,7 @@ impl Place {
         directory: PathBuf,
     ) -> Self {
         let at = |port| SocketAddr::new(address, port);
-        let (clients, peers) = (at(2379), at(2380));
+        let (clients, peers) = (at(CLIENT_PORT), at(2380));
         Place {
             name,
             namespace: Some(namespace),

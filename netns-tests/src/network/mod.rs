@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use ipnet::IpNet;
 
 use crate::lab::Lab;
 use crate::namespace::Namespace;
@@ -64,6 +65,22 @@ pub trait Network: Debug {
         bail!("hosts of this network have no guests")
     }
 
+    /// The addresses of both families that a host has on the switch that it shares with the client.
+    ///
+    /// # Errors
+    /// When there is no such switch.
+    fn addresses(&self, _host: usize) -> Result<[IpNet; 2]> {
+        bail!("hosts of this network are on no switch of the client")
+    }
+
+    /// The router between the hosts.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn router(&self) -> Result<&Namespace> {
+        bail!("this network has no router")
+    }
+
     /// Connects a machine that is no host of the cluster, and returns its address.
     ///
     /// # Errors
@@ -73,9 +90,17 @@ pub trait Network: Debug {
     }
 }
 
+/// The name of the client's port, where it is on a switch with the hosts.
+pub const CLIENT_PORT_NAME: &str = "client";
+
 /// The name of a host's port of its switch.
 pub fn port(host: usize) -> String {
     format!("h{}", host + 1)
+}
+
+/// The name of the port of a machine that runs a member of etcd and is no host: so many come before it.
+pub fn port_beside(number: usize) -> String {
+    format!("e{}", number + 1)
 }
 
 /// Builds the network of a plan for this many hosts.
@@ -86,6 +111,7 @@ pub fn build(plan: NetworkPlan, lab: &Lab, hosts: usize) -> Result<Box<dyn Netwo
     Ok(match plan {
         NetworkPlan::OneSwitch => Box::new(OneSwitch::new(lab)?),
         NetworkPlan::Bgp { bfd } => Box::new(Routed::new(lab, hosts, Some(Bgp { bfd }))?),
+        NetworkPlan::Routed => Box::new(Routed::new(lab, hosts, None)?),
         NetworkPlan::Overlay => Box::new(Overlay::new(lab, hosts)?),
     })
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Network, port};
+use super::{CLIENT_PORT_NAME, Network, port};
 use crate::lab::Lab;
 use crate::links::Via;
 use crate::namespace::Namespace;
@@ -37,7 +37,7 @@ impl OneSwitch {
     pub fn new(lab: &Lab) -> Result<Self> {
         let network =
             OneSwitch { switch: Switch::new(lab, "switch")?, client: lab.namespace("client")? };
-        network.connect("client", CLIENT, &network.client)?;
+        network.connect(CLIENT_PORT_NAME, CLIENT, &network.client)?;
         // Addresses of other networks than the hosts' own are on the same link.
         network.client.add_route("10.64.0.0/10".parse()?, Via::Link { name: LINK, metric: 0 })?;
         Ok(network)
@@ -72,6 +72,11 @@ impl Network for OneSwitch {
 
     fn address(&self, host: usize) -> IpAddr {
         numbered(11 + u8::try_from(host).expect("few hosts")).0.into()
+    }
+
+    fn addresses(&self, host: usize) -> Result<[IpNet; 2]> {
+        let (v4, v6) = numbered(u8::try_from(11 + host)?);
+        Ok([IpNet::new(v4.into(), 24)?, IpNet::new(v6.into(), 64)?])
     }
 
     fn attach(&self, name: &str, number: usize, namespace: &Namespace) -> Result<IpAddr> {

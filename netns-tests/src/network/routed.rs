@@ -77,11 +77,6 @@ impl Routed {
         Ok(ends(network).1.0.addr().into())
     }
 
-    /// The router.
-    pub fn router(&self) -> &Namespace {
-        &self.router
-    }
-
     /// The machine beyond the router.
     pub fn outside(&self) -> &Arc<Namespace> {
         &self.outside
@@ -104,6 +99,10 @@ impl Network for Routed {
 
     fn switch(&self, host: usize) -> &Switch {
         &self.switches[host]
+    }
+
+    fn router(&self) -> Result<&Namespace> {
+        Ok(&self.router)
     }
 
     fn address(&self, host: usize) -> IpAddr {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::TurnipSettings;
-use turnip_netns_tests::plan::Plan;
+use turnip_netns_tests::plan::{Plan, Probed};
 
 use crate::{a_lease_passes, with_settings};
 
@@ -121,7 +121,8 @@ fn prometheus_is_told_who_holds_a_vip_why_it_moved_and_how_long_nobody_had_it() 
 
 #[test]
 fn a_host_without_etcd_lives_and_is_not_ready_and_says_what_is_missing() -> Result<()> {
-    let mut cluster = Cluster::lay_out(Plan { hosts: 1, probed: false, ..with_metrics() })?;
+    let mut cluster =
+        Cluster::lay_out(Plan { hosts: 1, probed: Probed::Nothing, ..with_metrics() })?;
     let of_another = cluster.host(0).namespace().run(|| Ok(TcpListener::bind(ADDRESS)?))?;
     cluster.stop_etcd()?;
     cluster.start_daemon(0)?;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod mutants;
+mod play;
 mod search;
 mod single;
 mod tables;
@@ -27,6 +28,10 @@ enum Command {
     Run(RunArgs),
     /// Runs many seeds; the first failing one is shrunk to the shortest fault plan that fails.
     Swarm(SwarmArgs),
+    /// Plays a scenario from a file, or from phrases, with many seeds: how long addresses go unanswered, whether two
+    /// hosts answer, how often they move. Ends with 0 when all is as expected, with 1 when it is not, and with 2
+    /// when the scenario cannot be understood.
+    Play(play::PlayArgs),
     /// Runs a directed scenario with turnip and with the rule broken that it is about, or lists
     /// all.
     Scenario(ScenarioArgs),
@@ -177,6 +182,7 @@ pub fn main() -> ExitCode {
     let well = match cli.command {
         Command::Run(args) => single::run(&args),
         Command::Swarm(args) => single::swarm(&args),
+        Command::Play(args) => return play::play(&args),
         Command::Scenario(args) => mutants::scenario(&args),
         Command::Mutants(args) => mutants::mutants(&args),
         Command::Bounds(args) => tables::bounds(&args),

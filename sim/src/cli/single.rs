@@ -59,8 +59,12 @@ fn describe(plan: &Plan) {
     println!(
         "{} hosts, {} etcd members {}, {} VIPs, lease {} ms, drift margin {} ppm, backstop {:?}, algorithm {}",
         params.hosts,
-        params.members,
-        if params.together { "on the same machines" } else { "on machines of their own" },
+        params.members(),
+        if params.sites() > params.hosts {
+            "on machines of their own"
+        } else {
+            "on the same machines"
+        },
         params.vips.len(),
         params.lease_ms,
         params.drift_ppm,

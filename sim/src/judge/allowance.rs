@@ -234,7 +234,7 @@ impl Durations {
             {
                 // With a member that is the majority, a host takes the store with it.
                 let takes_store =
-                    plan.params.members <= 2 && matches!(other.fault, Fault::PowerOff { .. });
+                    plan.params.members() <= 2 && matches!(other.fault, Fault::PowerOff { .. });
                 let ends = if takes_store { to } else { ends(away) };
                 ((ends - other.at + back + self.death()).max(without_store), ANY)
             }
@@ -245,7 +245,7 @@ impl Durations {
 
     /// How much longer the store is away where one member is the majority, and that is lost.
     fn without_store(&self, plan: &Plan, lasts: u64) -> u64 {
-        if plan.params.members <= 2 { lasts + self.rewatch } else { 0 }
+        if plan.params.members() <= 2 { lasts + self.rewatch } else { 0 }
     }
 
     /// Daemons and machines that stop, are stopped, or are cut off.

@@ -304,7 +304,7 @@ impl Gaps<'_> {
 
     fn has_quorum(&self, active: &[&Step]) -> bool {
         let params = &self.plan.params;
-        let mut down = vec![false; params.members];
+        let mut down = vec![false; params.members()];
         let mut unknown = 0;
         for step in active {
             match step.fault {
@@ -324,7 +324,7 @@ impl Gaps<'_> {
             }
         }
         let down = down.iter().filter(|down| **down).count() + unknown;
-        2 * (params.members.saturating_sub(down)) > params.members
+        2 * (params.members().saturating_sub(down)) > params.members()
     }
 
     /// The VIP to which an address belongs in the configuration that a host's daemon was started with.

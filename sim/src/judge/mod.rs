@@ -23,7 +23,11 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
     inner.env.checker.finish(now);
     inner.env.neighbours.finish(now);
     let mut failures = Vec::new();
-    if inner.env.plan.params.daemon != Daemon::Naive {
+    if inner.env.plan.params.played.is_some() {
+        // The rest is for who wrote it to expect.
+        let refusals = inner.env.record.refusals.drain(..);
+        failures.extend(refusals.map(|Refusal { host, why, .. }| Failure::Refused { host, why }));
+    } else if inner.env.plan.params.daemon != Daemon::Naive {
         failures.extend(inner.env.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
         let refusals: Vec<Refusal> = inner.env.record.refusals.drain(..).collect();
         let unexpected = refusals.into_iter().filter(|refusal| !is_expected(inner, refusal));
@@ -57,6 +61,8 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         marks: std::mem::take(&mut inner.env.record.marks),
         trace: std::mem::take(&mut inner.env.record.lines),
         turns: inner.env.record.turns,
+        began: inner.env.record.began,
+        happened: std::mem::take(&mut inner.env.record.happened),
     }
 }
 

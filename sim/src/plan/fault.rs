@@ -58,8 +58,8 @@ pub enum Fault {
     Split { side: Vec<usize> },
     /// Messages take longer by so many ns.
     Slow { from: usize, to: usize, by: u64 },
-    /// Segments and datagrams are lost, in a thousand.
-    Lossy { from: usize, to: usize, permille: u64 },
+    /// Segments and datagrams are lost, in a million.
+    Lossy { from: usize, to: usize, ppm: u64 },
     /// A host's datagrams do not get to another one; both reach etcd as ever.
     CutPeers { from: usize, to: usize },
     /// A host's datagrams to another one are lost, doubled and late.
@@ -148,7 +148,7 @@ pub enum Fault {
     /// The kernel refuses the first address of a VIP. Without an end it never takes it, not even
     /// after everything has healed.
     RefuseAddress { host: usize, vip: usize },
-    /// The check of a VIP fails on these hosts; or it fails and passes in turns of so many ns.
+    /// The check of a VIP, or the check of that number in a scenario's configuration, fails on these hosts; or it fails and passes in turns of so many ns.
     FailCheck { hosts: Vec<usize>, vip: usize, every: Option<u64> },
     /// An interface goes down.
     LinkDown { host: usize, interface: usize },
@@ -184,6 +184,24 @@ pub struct Step {
 }
 
 impl Fault {
+    /// Whether it is about what is between sites.
+    pub fn is_of_links(&self) -> bool {
+        matches!(
+            self,
+            Fault::Cut { .. }
+                | Fault::Isolate { .. }
+                | Fault::CutStore { .. }
+                | Fault::CutEndpoint { .. }
+                | Fault::CutAnswers { .. }
+                | Fault::SplitMembers { .. }
+                | Fault::Split { .. }
+                | Fault::Slow { .. }
+                | Fault::Lossy { .. }
+                | Fault::CutPeers { .. }
+                | Fault::LossyPeers { .. }
+        )
+    }
+
     /// The host whose kernel it makes refuse addresses, which are tried again after a while.
     pub fn refused_by(&self) -> Option<usize> {
         match *self {

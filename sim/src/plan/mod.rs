@@ -3,8 +3,12 @@
 
 pub mod config;
 mod daemon;
+mod deeds;
 mod fault;
 mod hooks;
+mod played;
+
+use std::sync::Arc;
 
 use turnip_core::{Absent, Backstop, Initial, LastResort, lease};
 
@@ -13,18 +17,18 @@ use crate::timing::{RaftTiming, Weather};
 
 pub use config::{AddressId, Change, LeaseParams, NameId};
 pub use daemon::Daemon;
+pub use deeds::{Deeds, steps};
 pub use fault::{Fault, Mishap, Step, TxnKind};
 pub use hooks::HookParams;
+pub use played::{NamedCheck, Path, Played};
 
 /// A cluster and its settings.
 #[derive(Clone, Debug)]
 pub struct Params {
     /// How many turnip hosts.
     pub hosts: usize,
-    /// How many etcd members.
-    pub members: usize,
-    /// The members run on the first hosts, not on machines of their own.
-    pub together: bool,
+    /// Where each etcd member runs: on the host of that number, or, behind the last, on a machine of its own.
+    pub members_on: Vec<usize>,
     /// How many interfaces each host has for VIPs.
     pub interfaces: usize,
     /// The VIPs, as everybody's configuration has them.
@@ -74,6 +78,8 @@ pub struct Params {
     pub hooks: Option<HookParams>,
     /// Whose algorithm runs.
     pub daemon: Daemon,
+    /// What a scenario file says of it; none of a plan that was drawn, or written by hand.
+    pub played: Option<Arc<Played>>,
 }
 
 /// How VIPs are checked.
@@ -325,8 +331,7 @@ impl Params {
     pub fn plain(hosts: usize, members: usize, vips: usize) -> Self {
         Params {
             hosts,
-            members,
-            together: true,
+            members_on: (0..members).collect(),
             interfaces: 1,
             vips: vec![
                 VipParams { addresses: 1, interfaces: [0; 2], policy: PolicyParams::Spread };
@@ -354,6 +359,7 @@ impl Params {
             balanced: false,
             hooks: None,
             daemon: Daemon::Turnip(None),
+            played: None,
         }
     }
 
@@ -367,18 +373,29 @@ impl Params {
         matches!(self.vips[vip].policy, PolicyParams::Follow { .. })
     }
 
-    /// How many sites the network has.
-    pub fn sites(&self) -> usize {
-        if self.together { self.hosts.max(self.members) } else { self.hosts + self.members }
+    /// How many etcd members there are.
+    pub fn members(&self) -> usize {
+        self.members_on.len()
     }
 
-    /// The member that runs on a host.
-    pub fn member_on(&self, host: usize) -> Option<usize> {
-        (self.together && host < self.members).then_some(host)
+    /// Puts each member on a machine of its own.
+    pub fn members_apart(&mut self) {
+        let hosts = self.hosts;
+        self.members_on.iter_mut().enumerate().for_each(|(member, on)| *on = hosts + member);
+    }
+
+    /// How many sites the network has.
+    pub fn sites(&self) -> usize {
+        self.members_on.iter().map(|on| on + 1).max().unwrap_or_default().max(self.hosts)
+    }
+
+    /// The member that runs on a host, or on another machine.
+    pub fn member_on(&self, site: usize) -> Option<usize> {
+        self.members_on.iter().position(|on| *on == site)
     }
 
     /// Where a member runs.
     pub fn site_of(&self, member: usize) -> usize {
-        if self.together { member } else { self.hosts + member }
+        self.members_on[member]
     }
 }

@@ -68,7 +68,7 @@ fn key_gone() -> Plan {
 fn past_a_cut() -> Plan {
     let mut plan = followed(Absent::Nobody);
     plan.params.heartbeats = vec![true; 3];
-    plan.params.together = false;
+    plan.params.members_apart();
     plan.fault(10_000, 60_000, Fault::CutStore { host: 0 });
     plan.fault(10_000, 70_000, Fault::Name { vip: 0, host: Some(1) });
     plan.lasting(85 * S);

@@ -378,7 +378,7 @@ fn one_of_two_hears() -> Plan {
 /// Members on machines of their own, so that what is slow between hosts is what they tell each other.
 fn two_apart() -> Plan {
     let mut plan = two();
-    plan.params.together = false;
+    plan.params.members_apart();
     plan.lasting(50 * S);
     plan
 }

@@ -224,7 +224,6 @@ fn hand_over_of_the_expired() -> Plan {
 fn unseen_session() -> Plan {
     let mut plan = ranked();
     plan.params = Params {
-        together: false,
         vips: vec![VipParams {
             addresses: 1,
             interfaces: [0; 2],
@@ -232,6 +231,7 @@ fn unseen_session() -> Plan {
         }],
         ..Params::plain(4, 3, 1)
     };
+    plan.params.members_apart();
     // Host 1 owns and dies; host 3, which is drained, expires it. Host 2's new session takes the
     // VIP while host 0, which is preferred, has not heard of that session.
     plan.fault(6_000, 3_000, Fault::Drain { host: 0 });

@@ -136,7 +136,7 @@ fn former_address() -> Plan {
 fn silent_address() -> Plan {
     let mut plan = ranked();
     plan.params.hosts = 1;
-    plan.params.together = false;
+    plan.params.members_apart();
     plan.fault(8_000, 2_700, Fault::Kill { host: 0 });
     plan
 }

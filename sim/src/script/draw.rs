@@ -35,6 +35,24 @@ pub struct Happening {
     pub deed: Deed,
 }
 
+impl Deed {
+    /// The machines that it is said of, as far as they are known.
+    pub fn machines(&self) -> Vec<usize> {
+        let is_of_machines =
+            matches!(self.verb.object(), Object::Machine | Object::Host | Object::Member);
+        let whom = is_of_machines.then_some(&self.whom);
+        let mut all: Vec<usize> = Vec::new();
+        for target in whom.into_iter().chain(&self.other) {
+            if let Target::These(these) = target {
+                all.extend(these);
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
 impl Script {
     /// What happens in the run of a seed, in the order in which it begins.
     pub fn draw(&self, seed: u64) -> Vec<Happening> {
@@ -68,7 +86,12 @@ impl Script {
             Some(lasts) => format!(" for {}", human(*lasts)),
             None => " to the end".into(),
         };
-        format!("at {}{lasts}: {}", human(*at), Told(self, deed))
+        format!("at {}{lasts}: {}", human(*at), self.tell_deed(deed))
+    }
+
+    /// A deed as people say it: `isolate h1`.
+    pub fn tell_deed(&self, deed: &Deed) -> String {
+        Told(self, deed).to_string()
     }
 }
 

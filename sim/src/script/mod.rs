@@ -27,9 +27,9 @@ use turnip::config::{Collector, Config, Given, Place, Problem, Problems, Section
 pub use cluster::{Client, Etcd, Host, Link, Version};
 pub use draw::{Deed, Happening, Target};
 pub use expect::{Bounds, Expectation, Measure};
-pub use fault::{Choice, Fault};
-pub use span::Span;
-pub use verb::{Verb, World};
+pub use fault::{Choice, Details, Fault};
+pub use span::{Span, human};
+pub use verb::{Object, Verb, World};
 
 /// How long a scenario goes on after its last fault where it does not say how long it lasts.
 const AFTERMATH: Duration = Duration::from_secs(30);

@@ -45,7 +45,8 @@ pub fn human(time: Duration) -> String {
     };
     match nanos {
         0 => "0 s".into(),
-        1..1_000_000 => format!("{} µs", number(nanos as f64 / 1e3)),
+        1..1_000 => format!("{nanos} ns"),
+        1_000..1_000_000 => format!("{} µs", number(nanos as f64 / 1e3)),
         1_000_000..1_000_000_000 => format!("{} ms", number(nanos as f64 / 1e6)),
         _ => format!("{} s", number(nanos as f64 / 1e9)),
     }

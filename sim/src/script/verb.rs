@@ -169,7 +169,7 @@ verbs! {
     /// An operator stops etcd and restores it from the newest backup, or empty where there is none.
     RestoreEtcd = "restore_etcd", Nothing, Both, [], [], ToTheEnd;
     /// A host's certificate for etcd has expired: no member lets it in.
-    ExpireCertificate = "expire_certificate", Host, Both, [], [], ToTheEnd;
+    ExpireCertificate = "expire_certificate", Host, Simulator, [], [], ToTheEnd;
     /// An operator drains a host.
     Drain = "drain", Host, Both, [], [], ToTheEnd;
     /// An operator takes the drain of a host back.

@@ -10,7 +10,7 @@ pub fn faults(rng: &mut Rng, plan: &mut Plan) {
     if !rng.chance(250) {
         return;
     }
-    let (lease, members) = (plan.params.lease_ms, plan.params.members);
+    let (lease, members) = (plan.params.lease_ms, plan.params.members());
     let at = rng.below(plan.heal_at * 3 / 4);
     let lasts = rng.within(2 * lease..=8 * lease) * MS;
     for member in 0..members {

@@ -53,7 +53,9 @@ fn params(rng: &mut Rng) -> Params {
     let hosts = *rng.pick(&[3, 3, 3, 3, 3, 2, 2, 4, 5, 1]);
     let members = *rng.pick(&[3, 3, 3, 3, 3, 1, 5]);
     let mut params = Params::plain(hosts, members, 0);
-    params.together = rng.chance(750);
+    if !rng.chance(750) {
+        params.members_apart();
+    }
     lease(rng, &mut params);
     params.interfaces = *rng.pick(&[1, 1, 1, 2, 3]);
     params.vips = vips(rng, hosts, params.interfaces);

@@ -74,7 +74,7 @@ fn background(rng: &mut Rng, plan: &mut Plan) {
 fn fault(rng: &mut Rng, plan: &Plan) -> Fault {
     let params = &plan.params;
     let host = rng.index(params.hosts);
-    let member = rng.index(params.members);
+    let member = rng.index(params.members());
     let vip = rng.index(params.vips.len());
     let interface = rng.index(params.interfaces);
     let drift = i64::from(params.drift_ppm);

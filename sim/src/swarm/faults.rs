@@ -59,7 +59,7 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: u64) -> Fault {
     let params = &plan.params;
     let (sites, lease) = (params.sites(), params.lease_ms * MS);
     let host = rng.index(params.hosts);
-    let member = rng.index(params.members);
+    let member = rng.index(params.members());
     let vip = rng.index(params.vips.len());
     let interface = rng.index(params.interfaces);
     let (from, to) = (rng.index(sites), rng.index(sites));
@@ -72,7 +72,7 @@ fn fault(rng: &mut Rng, plan: &Plan, kind: u64) -> Fault {
         5 => Fault::SplitMembers { side: side(rng, sites) },
         6 => Fault::Split { side: side(rng, sites) },
         7 => Fault::Slow { from, to, by: rng.within(1..=lease / MS) * MS },
-        8 => Fault::Lossy { from, to, permille: rng.within(10..=500) },
+        8 => Fault::Lossy { from, to, ppm: rng.within(10..=500) * 1_000 },
         9 => Fault::CrashMember { member },
         10 => Fault::PauseMember { member },
         11 => Fault::SlowDisk { member, by: rng.within(1..=lease / MS / 2) * MS },

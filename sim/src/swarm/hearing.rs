@@ -60,7 +60,7 @@ fn add(plan: &mut Plan, at: True, lasts: u64, fault: Fault) {
 /// etcd is away, for everybody, in one of the ways in which it can be.
 fn away(rng: &mut Rng, plan: &mut Plan, at: True) {
     let lasts = duration(rng, plan);
-    let members = plan.params.members;
+    let members = plan.params.members();
     match rng.below(6) {
         0..=1 => add(plan, at, lasts, Fault::LoseQuorum),
         2..=3 => add(plan, at, lasts, Fault::RefuseWrites),
@@ -96,7 +96,7 @@ fn meanwhile(rng: &mut Rng, plan: &Plan) -> Fault {
         6 => Fault::CutPeers { from: host, to },
         7 => Fault::LossyPeers { from: host, to, how: mishandling(rng, plan) },
         8 => Fault::MoveLeader,
-        _ => Fault::CrashMember { member: rng.index(plan.params.members) },
+        _ => Fault::CrashMember { member: rng.index(plan.params.members()) },
     }
 }
 
@@ -247,7 +247,7 @@ pub fn drill(rng: &mut Rng, plan: &mut Plan, durations: &Durations, at: True) ->
         3 => {
             let crash = |rng: &mut Rng| {
                 let at = at + rng.below(long);
-                let member = rng.index(plan.params.members);
+                let member = rng.index(plan.params.members());
                 let fault = rng
                     .pick(&[
                         Fault::CrashMember { member },

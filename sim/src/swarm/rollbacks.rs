@@ -68,7 +68,7 @@ fn moved(rng: &mut Rng, plan: &Plan) -> Fault {
 fn ignorant(rng: &mut Rng, plan: &Plan) -> Fault {
     let hosts = plan.params.hosts;
     let (host, to) = (rng.index(hosts), rng.index(hosts));
-    let member = rng.index(plan.params.members);
+    let member = rng.index(plan.params.members());
     let lease = plan.params.lease_ms;
     match rng.below(8) {
         0..=2 => Fault::CutStore { host },

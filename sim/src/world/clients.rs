@@ -106,9 +106,9 @@ impl Clients {
         let client = |host| Client {
             local: params.member_on(host),
             balanced: params.balanced.then_some(0),
-            endpoints: (0..params.members)
+            endpoints: (0..params.members())
                 .map(|n| Endpoint {
-                    member: (host + n) % params.members,
+                    member: (host + n) % params.members(),
                     failed: None,
                     unreachable: false,
                 })
@@ -168,7 +168,7 @@ impl Clients {
             return slot;
         };
         if let Some(asked) = &mut self.0[host].balanced {
-            member = (member + *asked / ASKED_IN_A_ROW) % env.plan.params.members;
+            member = (member + *asked / ASKED_IN_A_ROW) % env.plan.params.members();
             *asked += 1;
         }
         let reaches = env.net.reaches(Plane::Client, host, host);

@@ -59,6 +59,11 @@ impl Env {
     pub fn new(plan: &Rc<Plan>, tracing: bool) -> Self {
         let params = &plan.params;
         let layout = Layout::new(params);
+        let mut net = Net::new(params.sites(), params.weather.clone());
+        for path in params.played.iter().flat_map(|played| &played.paths) {
+            net.slow(path.from, path.to, path.slow);
+            net.lose(path.from, path.to, path.loss_ppm);
+        }
         Env {
             plan: Rc::clone(plan),
             names_of: (0..params.hosts).collect(),
@@ -68,7 +73,7 @@ impl Env {
             kernel_rng: Rng::new(plan.seed, "kernels"),
             direct_rng: Rng::new(plan.seed, "direct"),
             hook_rng: Rng::new(plan.seed, "hook runs"),
-            net: Net::new(params.sites(), params.weather.clone()),
+            net,
             slots: Slots::default(),
             agenda: Agenda::new(),
             checker: Checker::new(2 * params.vips.len(), params.hosts),

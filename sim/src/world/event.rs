@@ -124,8 +124,17 @@ pub enum HostEvent {
     LifetimesEnd,
     /// Its daemon is started, as the service manager does.
     Start,
-    /// Its daemon tries what stands behind its VIPs.
-    TriesChecks { incarnation: u32 },
+    /// Its daemon tries checks of what stands behind its VIPs.
+    TriesChecks { incarnation: u32, which: Tried },
+}
+
+/// Which checks a daemon tries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tried {
+    /// One for each VIP.
+    EachVips,
+    /// The one of that number in a scenario's configuration.
+    Number(usize),
 }
 
 /// What happens to a neighbour of the hosts.
@@ -146,6 +155,10 @@ pub enum RunEvent {
     Flap { index: usize },
     /// The end of a step's effect.
     StepEnds { index: usize },
+    /// It is looked whether all VIPs are held, so that a scenario can begin.
+    Begins,
+    /// What a scenario says happens.
+    Happens { index: usize },
     /// Everything heals.
     Heal,
     /// An operator gives up the sessions of hosts that have another name by now.

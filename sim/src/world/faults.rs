@@ -12,21 +12,34 @@ use super::kernel::Failing;
 
 /// What of the plan is under way.
 pub struct Faults {
+    steps: Vec<Step>,
     active: Vec<bool>,
     crashed_leaders: Vec<MemberId>,
 }
 
 impl Faults {
-    /// Nothing of so many steps.
-    pub fn new(steps: usize) -> Self {
-        Faults { active: vec![false; steps], crashed_leaders: Vec::new() }
+    /// Nothing of these steps.
+    pub fn new(steps: Vec<Step>) -> Self {
+        Faults { active: vec![false; steps.len()], steps, crashed_leaders: Vec::new() }
+    }
+
+    /// One more step. Its number.
+    pub fn add(&mut self, step: Step) -> usize {
+        self.steps.push(step);
+        self.active.push(false);
+        self.steps.len() - 1
+    }
+
+    /// What is going on.
+    fn active(&self) -> impl DoubleEndedIterator<Item = &Step> {
+        self.steps.iter().zip(&self.active).filter(|(_, active)| **active).map(|(step, _)| step)
     }
 }
 
 impl Inner {
     /// A step of the plan begins.
     pub(super) fn step_begins(&mut self, index: usize) {
-        let step = self.env.plan.steps[index].clone();
+        let step = self.faults.steps[index].clone();
         self.env.trace(|| format!("fault begins: {:?}", step.fault));
         self.faults.active[index] = true;
         self.begin(index, &step.fault);
@@ -38,7 +51,12 @@ impl Inner {
     /// A step's effect ends, by itself or because everything heals.
     pub(super) fn step_ends(&mut self, index: usize) {
         if std::mem::take(&mut self.faults.active[index]) {
-            let fault = self.env.plan.steps[index].fault.clone();
+            let fault = self.faults.steps[index].fault.clone();
+            // Where a scenario says so twice it lasts until the later end; what is between sites is counted.
+            let is_same = |step: &Step| step.fault == fault && !fault.is_of_links();
+            if self.env.plan.params.played.is_some() && self.faults.active().any(is_same) {
+                return;
+            }
             self.env.trace(|| format!("fault ends: {fault:?}"));
             self.end(&fault);
         }
@@ -48,7 +66,7 @@ impl Inner {
     pub(super) fn heal(&mut self) {
         self.env.trace(|| "everything heals".to_owned());
         for index in 0..self.faults.active.len() {
-            if !self.env.plan.steps[index].is_for_ever() {
+            if !self.faults.steps[index].is_for_ever() {
                 self.step_ends(index);
             }
         }
@@ -66,8 +84,7 @@ impl Inner {
             }
         }
         // An operator's removals may have met an election: once more, while nothing goes wrong.
-        let plan = std::rc::Rc::clone(&self.env.plan);
-        for step in &plan.steps {
+        for step in self.faults.steps.clone() {
             if matches!(step.fault, Fault::Drain { .. } | Fault::Pin { .. }) {
                 self.end(&step.fault);
             }
@@ -98,8 +115,7 @@ impl Inner {
     /// What a host's configuration file says now.
     pub(super) fn config_of(&self, host: HostId) -> HostConfig {
         let plan = &self.env.plan;
-        let steps = plan.steps.iter().zip(&self.faults.active).filter(|(_, active)| **active);
-        let changes = steps.filter_map(|(step, _)| match &step.fault {
+        let changes = self.faults.active().filter_map(|step| match &step.fault {
             Fault::Reconfigure { host: of, change } if *of == host => Some(change),
             _ => None,
         });
@@ -117,15 +133,13 @@ impl Inner {
             }
             _ => false,
         };
-        let mut steps = self.env.plan.steps.iter().zip(&self.faults.active);
-        steps.any(|(step, active)| *active && fails(&step.fault, now - step.at))
+        self.faults.active().any(|step| fails(&step.fault, now - step.at))
     }
 
     /// Whether a step of the plan keeps a host's daemon down.
     pub fn is_kept_down(&self, host: HostId) -> bool {
         let keeps_down = |fault: &Fault| matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } | Fault::Leave { host: h } if *h == host);
-        let mut steps = self.env.plan.steps.iter().zip(&self.faults.active);
-        steps.any(|(step, active)| *active && keeps_down(&step.fault))
+        self.faults.active().any(|step| keeps_down(&step.fault))
     }
 
     /// The other programs say where the VIPs are that follow them.
@@ -142,8 +156,7 @@ impl Inner {
             Fault::Name { vip: of, host } if of == vip => Some(host),
             _ => None,
         };
-        let steps = plan.steps.iter().zip(&self.faults.active).rev();
-        let mut active = steps.filter(|(_, active)| **active).map(|(step, _)| step);
+        let mut active = self.faults.active().rev();
         let usual = plan.params.usually_named(vip);
         let host = active.find_map(names).unwrap_or(Some(usual));
         let value = host.map(|host| config::name_there(host).into_bytes());
@@ -155,7 +168,7 @@ impl Inner {
     /// Leadership moves, again and again while the step lasts.
     pub(super) fn flap(&mut self, index: usize) {
         if let (true, &Fault::FlapLeader { every }) =
-            (self.faults.active[index], &self.env.plan.steps[index].fault)
+            (self.faults.active[index], &self.faults.steps[index].fault)
         {
             self.etcd.move_leader(&mut self.env);
             self.env.after(every, Event::Run(RunEvent::Flap { index }));

@@ -33,7 +33,7 @@ impl Layout {
         Layout {
             places: places.collect(),
             hosts: params.hosts,
-            names: Names::new(params.hosts, params.vips.len()),
+            names: Names::new(params),
             interfaces: (0..params.interfaces).map(|n| format!("eth{n}").into()).collect(),
             addresses,
         }

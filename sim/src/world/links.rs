@@ -24,7 +24,7 @@ impl Net {
                 }
             }
             &Fault::CutStore { host } => {
-                for member in 0..params.members {
+                for member in 0..params.members() {
                     let site = params.site_of(member);
                     cut(&[Plane::Client], host, site);
                     cut(&[Plane::Client], site, host);
@@ -36,7 +36,7 @@ impl Net {
                 cut(&[Plane::Client], site, host);
             }
             &Fault::CutAnswers { host } => {
-                for member in 0..params.members {
+                for member in 0..params.members() {
                     cut(&[Plane::Client], params.site_of(member), host);
                 }
             }
@@ -52,10 +52,10 @@ impl Net {
                     }
                 }
             }
-            &Fault::Slow { from, to, by } => self.slow(from, to, if begins { by } else { 0 }),
-            &Fault::Lossy { from, to, permille } => {
-                self.lose(from, to, if begins { permille } else { 0 });
-            }
+            &Fault::Slow { from, to, by } if begins => self.slow(from, to, by),
+            &Fault::Slow { from, to, by } => self.hasten(from, to, by),
+            &Fault::Lossy { from, to, ppm } if begins => self.lose(from, to, ppm),
+            &Fault::Lossy { from, to, ppm } => self.spare(from, to, ppm),
             &Fault::LossyPeers { from, to, how } => {
                 self.mishandle(from, to, if begins { how } else { Mishandling::default() });
             }

@@ -30,6 +30,7 @@ pub mod names;
 pub mod neighbours;
 pub mod net;
 mod operator;
+mod played;
 mod pump;
 pub mod seams;
 pub mod slots;
@@ -93,7 +94,7 @@ impl World {
         let mut env = Env::new(&plan, tracing);
         let hosts = Hosts::new(&env);
         let mut etcd = Etcd::new(params);
-        for member in 0..params.members {
+        for member in 0..params.members() {
             etcd.start(member, &mut env);
         }
         for (index, step) in plan.steps.iter().enumerate() {
@@ -103,16 +104,20 @@ impl World {
             let at = env.rng.within(0..=params.start_spread);
             env.schedule(at, Event::Host { host, event: HostEvent::Start });
         }
-        env.schedule(plan.heal_at, Event::Run(RunEvent::Heal));
-        env.schedule(plan.stop_at, Event::Run(RunEvent::StopAll));
-        env.schedule(plan.end_at, Event::Run(RunEvent::End));
+        if params.played.is_some() {
+            env.schedule(0, Event::Run(RunEvent::Begins));
+        } else {
+            env.schedule(plan.heal_at, Event::Run(RunEvent::Heal));
+            env.schedule(plan.stop_at, Event::Run(RunEvent::StopAll));
+            env.schedule(plan.end_at, Event::Run(RunEvent::End));
+        }
         let mut inner = Inner {
             env,
             hosts,
             etcd,
             clients: Clients::new(params),
             operator: Operator::default(),
-            faults: Faults::new(plan.steps.len()),
+            faults: Faults::new(plan.steps.clone()),
             mishaps: Mishaps::default(),
             controls: Vec::new(),
             stopping: false,
@@ -148,8 +153,8 @@ impl Inner {
             Event::Watch { watch, event } => self.etcd.watch_event(watch, event, env),
             Event::Client(event) => self.clients.event(event, &mut self.etcd, env),
             Event::Host { host, event: HostEvent::Start } => self.start_daemon(host),
-            Event::Host { host, event: HostEvent::TriesChecks { incarnation } } => {
-                self.try_checks(host, incarnation);
+            Event::Host { host, event: HostEvent::TriesChecks { incarnation, which } } => {
+                self.try_checks(host, incarnation, which);
             }
             Event::Host { host, event } => self.hosts.event(host, event, env),
             Event::Datagram { to, sealed } => self.hosts.datagram_arrives(to, *sealed, env),
@@ -169,6 +174,8 @@ impl Inner {
 
     fn run_event(&mut self, event: RunEvent) {
         match event {
+            RunEvent::Begins => self.look_whether_held(),
+            RunEvent::Happens { index } => self.happens(index),
             RunEvent::Step { index } => self.step_begins(index),
             RunEvent::Flap { index } => self.flap(index),
             RunEvent::StepEnds { index } => self.step_ends(index),

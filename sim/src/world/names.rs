@@ -2,7 +2,7 @@
 
 use turnip_core::{ClusterName, KeyKind, Keys, NodeName, Op, Txn, VipName, records};
 
-use crate::plan::{NameId, TxnKind};
+use crate::plan::{NameId, Params, TxnKind};
 
 /// The names that hosts and VIPs have in every run.
 pub struct Names {
@@ -12,14 +12,22 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of so many hosts and VIPs; each VIP has a second name to go by.
-    pub fn new(hosts: usize, vips: usize) -> Self {
-        let seconds = (0..vips).map(|vip| format!("w{vip}").parse().expect("a valid name"));
-        Names {
-            keys: Keys::new(&Self::cluster(0)),
-            nodes: (0..hosts).map(node_name).collect(),
-            vips: (0..vips).map(vip_name).chain(seconds).collect(),
-        }
+    /// The names of the hosts and VIPs; each VIP has a second name to go by.
+    pub fn new(params: &Params) -> Self {
+        let vips = 0..params.vips.len();
+        let seconds = vips.clone().map(|vip| format!("w{}", vip + 1).parse().expect("a name"));
+        let (nodes, firsts) = match &params.played {
+            Some(played) => {
+                let firsts = played.vips.iter().map(|vip| vip.name.clone());
+                (played.hosts.clone(), firsts.collect())
+            }
+            None => {
+                let firsts: Vec<VipName> = vips.map(vip_name).collect();
+                ((0..params.hosts).map(node_name).collect(), firsts)
+            }
+        };
+        let vips = firsts.into_iter().chain(seconds).collect();
+        Names { keys: Keys::new(&Self::cluster(0)), nodes, vips }
     }
 
     /// A cluster's name.
@@ -102,12 +110,12 @@ fn opens(txn: &Txn) -> bool {
     })
 }
 
-/// The name of a host's node.
-pub fn node_name(host: usize) -> NodeName {
-    format!("n{host}").parse().expect("a valid name")
+/// The name of a host's node, as in the lab.
+fn node_name(host: usize) -> NodeName {
+    format!("h{}", host + 1).parse().expect("a valid name")
 }
 
-/// The name of a VIP.
+/// The name of a VIP, as in the lab.
 pub fn vip_name(vip: usize) -> VipName {
-    format!("v{vip}").parse().expect("a valid name")
+    format!("v{}", vip + 1).parse().expect("a valid name")
 }

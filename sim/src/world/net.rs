@@ -24,8 +24,10 @@ pub enum Plane {
 #[derive(Clone, Default)]
 struct Link {
     cuts: [u32; 3],
+    /// How much longer a message takes, in ns.
     slow: u64,
-    loss_permille: u64,
+    /// In parts per million.
+    loss_ppm: u64,
     datagrams: Mishandling,
 }
 
@@ -58,14 +60,26 @@ impl Net {
         *cuts = cuts.saturating_sub(1);
     }
 
-    /// Delays every message one way by so many ns more.
+    /// Delays every message one way by so many ns more. Delays add up: each has to be taken back.
     pub fn slow(&mut self, from: Site, to: Site, by: u64) {
-        self.link(from, to).slow = by;
+        self.link(from, to).slow += by;
     }
 
-    /// Loses so many segments in a thousand, each of which TCP sends again after 200 ms.
-    pub fn lose(&mut self, from: Site, to: Site, permille: u64) {
-        self.link(from, to).loss_permille = permille;
+    /// Takes one delay back.
+    pub fn hasten(&mut self, from: Site, to: Site, by: u64) {
+        let slow = &mut self.link(from, to).slow;
+        *slow = slow.saturating_sub(by);
+    }
+
+    /// Loses so many more segments in a million, each of which TCP sends again after 200 ms.
+    pub fn lose(&mut self, from: Site, to: Site, ppm: u64) {
+        self.link(from, to).loss_ppm += ppm;
+    }
+
+    /// Takes one loss back.
+    pub fn spare(&mut self, from: Site, to: Site, ppm: u64) {
+        let loss = &mut self.link(from, to).loss_ppm;
+        *loss = loss.saturating_sub(ppm);
     }
 
     /// What befalls datagrams one way.
@@ -86,7 +100,7 @@ impl Net {
             return Some(delay);
         }
         let mut resend = 200 * MS;
-        while rng.chance(link.loss_permille) && resend < 4_000 * MS {
+        while rng.chance_ppm(link.loss_ppm) && resend < 4_000 * MS {
             delay += resend;
             resend *= 2;
         }
@@ -100,7 +114,7 @@ impl Net {
         let copies = 1 + u64::from(rng.chance(how.doubled));
         let copy = |_| {
             let late = if rng.chance(how.late) { rng.below(how.by + 1) } else { 0 };
-            let is_lost = rng.chance(how.lost) || rng.chance(link.loss_permille);
+            let is_lost = rng.chance(how.lost) || rng.chance_ppm(link.loss_ppm);
             let flight = self.flight(Plane::Direct, from, to, rng)?;
             (!is_lost).then_some(flight + late)
         };

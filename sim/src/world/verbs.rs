@@ -160,7 +160,10 @@ impl Inner {
             if let Some(member) = self.env.plan.params.member_on(host) {
                 self.etcd.restart(member, &mut self.env);
             }
-            self.start_daemon(host);
+            // In a scenario what was killed stays so; elsewhere a host that is switched on starts all anew.
+            if self.env.plan.params.played.is_none() || !self.is_kept_down(host) {
+                self.start_daemon(host);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use turnip_netns_tests::address_event::AddressEvent;
 use turnip_netns_tests::cluster::Cluster;
 use turnip_netns_tests::etcd::{self, EtcdSettings, Member};
 use turnip_netns_tests::measure::{self, Span};
-use turnip_netns_tests::plan::{EtcdPlan, Plan};
+use turnip_netns_tests::plan::{EtcdPlan, Plan, Probed};
 use turnip_netns_tests::poll::Poll;
 
 use crate::scale::{self, floating};
@@ -103,7 +103,7 @@ pub struct Absence {
 pub fn run(hosts: usize, hearing: Hearing) -> Result<ManyHosts> {
     let etcd = EtcdPlan::Apart(MEMBERS, EtcdSettings::default());
     let vips = (0..VIPS).map(scale::numbered).collect();
-    let plan = Plan { hosts, etcd, vips, probed: false, ..Plan::default() };
+    let plan = Plan { hosts, etcd, vips, probed: Probed::Nothing, ..Plan::default() };
     let plan = if hearing == Hearing::On { plan } else { plan.without_heartbeats() };
     let mut cluster = Cluster::lay_out(plan)?;
     cluster.introduce()?;

@@ -45,7 +45,15 @@ fn one(line: &Statement, all: &mut Vec<Address>, notes: &mut Notes) {
             }
             "scope" => {
                 let scope = value(&mut words);
-                if scope != "global" {
+                let is_link_local =
+                    found.iter().any(|one| one.net.to_ascii_lowercase().starts_with("fe80:"));
+                if scope == "link" && is_link_local {
+                    notes.needless(
+                        &line.origin,
+                        line.text(),
+                        "a link-local address has the scope link by itself",
+                    );
+                } else if scope != "global" {
                     notes.lost(&line.origin, line.text(), "turnip's addresses have the scope global; look whether another one is needed");
                 }
             }

@@ -47,6 +47,17 @@ const KNOWN: &[(&[&str], Grade, &str)] = &[
             "down_timer_adverts",
             "vrrp_down_timer_adverts",
             "v3_checksum_as_v2",
+            "auth_hmac",
+            "active_key",
+            "anti_replay",
+            "time_window",
+            "unicast_fault_no_peer",
+            "log_unknown_vrids",
+            "timer_expired_backup",
+            "fast_recovery",
+            "vrrp_rx_bufs_policy",
+            "vrrp_rx_bufs_multiplier",
+            "no_virtual_ipaddress",
         ],
         Needless,
         "it is about VRRP's packets, and turnip sends none",
@@ -155,6 +166,14 @@ const KNOWN: &[(&[&str], Grade, &str)] = &[
             "lvs_flush",
             "lvs_flush_on_stop",
             "lvs_timeouts",
+            "lvs_netlink_cmd_rcv_bufs",
+            "lvs_netlink_cmd_rcv_bufs_force",
+            "lvs_netlink_monitor_rcv_bufs",
+            "lvs_netlink_monitor_rcv_bufs_force",
+            "nftables_ipvs",
+            "nftables_ipvs_priority",
+            "nftables_ipvs_start_fwmark",
+            "ha_suspend",
         ],
         Lost,
         "load balancing by LVS is not turnip's; leave it to keepalived without vrrp_instance, or to ipvsadm",
@@ -181,6 +200,10 @@ const KNOWN: &[(&[&str], Grade, &str)] = &[
             "snmp_socket",
             "enable_dbus",
             "dbus_service_name",
+            "dbus_no_interface_name",
+            "snmp_name",
+            "snmp_rs_stats_update_interval",
+            "snmp_vs_stats_update_interval",
         ],
         Lost,
         "turnip has neither SNMP nor D-Bus; see metrics and `turnip status --json`",
@@ -195,6 +218,16 @@ const KNOWN: &[(&[&str], Grade, &str)] = &[
         &["track_src_ip", "vrf", "use_ipvlan", "use_vmac_addr", "kernel_rx_buf_size"],
         Lost,
         "turnip has no such thing: see docs/src/import.md",
+    ),
+    (
+        &["vrrp_startup_delay", "vrrp_delay_after_boot"],
+        Lost,
+        "a host takes a VIP once it has a session in etcd and its checks pass: have a [[check]] with initial = \"down\" fail until the host is to have it",
+    ),
+    (
+        &["vmac_prefix", "vmac_addr_prefix"],
+        Needless,
+        "with virtual_mac = true turnip chooses the interface's name and its hardware address",
     ),
     (
         &["dynamic_interfaces"],
@@ -255,6 +288,25 @@ const KNOWN: &[(&[&str], Grade, &str)] = &[
             "reload_file",
             "global_tracking",
             "sync_group_tracking_weight",
+            "random_seed",
+            "data_use_instance",
+            "iproute_usr_dir",
+            "iproute_etc_dir",
+            "json_version",
+            "json_file_location",
+            "state_file_location",
+            "stats_file_location",
+            "reload_check_config",
+            "rs_init_notifies",
+            "no_checker_emails",
+            "checker_log_all_failures",
+            "log_all_failures",
+            "vrrp_netlink_cmd_rcv_bufs",
+            "vrrp_netlink_cmd_rcv_bufs_force",
+            "vrrp_netlink_monitor_rcv_bufs",
+            "vrrp_netlink_monitor_rcv_bufs_force",
+            "process_monitor_rcv_bufs",
+            "process_monitor_rcv_bufs_force",
         ],
         Needless,
         "it is about keepalived's own processes",
@@ -276,8 +328,8 @@ pub(super) fn tell(statement: &Statement, notes: &mut Notes) {
 /// Says the same of a statement and all in it.
 pub(super) fn tell_all(statement: &Statement, grade: Grade, what: &str, notes: &mut Notes) {
     let line = statement.origin.place.line;
-    let is_secret =
-        |one: &Statement| one.words.iter().any(|word| word == "auth_pass" || word == "password");
+    let secret = ["auth_pass", "password", "key"];
+    let is_secret = |one: &Statement| one.words.iter().any(|word| secret.contains(&word.as_str()));
     let mut is_first = true;
     statement.each(&mut |one| {
         let text = match is_secret(one) {

@@ -10,6 +10,9 @@ use crate::config::values;
 use crate::import::document::{Table, Value};
 use crate::import::note::Notes;
 
+const NO_TRACK: &str =
+    "turnip puts back what somebody takes away, and keeps the VIP; no_track is left out";
+
 /// What is taken already, of all VIPs: the kernel has each once.
 #[derive(Default)]
 pub(super) struct Taken {
@@ -62,6 +65,7 @@ impl Written {
                     );
                     notes.needless(&line.origin, line.text(), what);
                 }
+                "no_track" => notes.needless(&line.origin, line.text(), NO_TRACK),
                 "default" | "default6" => {
                     route.is_v6 |= word == "default6";
                     route.to = Some("default".to_owned());
@@ -194,6 +198,7 @@ pub(super) fn rule(line: &Statement, taken: &mut Taken, notes: &mut Notes) -> Op
                 table.put("fwmark", Value::Text(value().to_owned()), &from);
             }
             "table" | "lookup" => lookup = Some(value().to_owned()),
+            "no_track" => notes.needless(&line.origin, line.text(), NO_TRACK),
             "priority" | "preference" | "pref" | "order" => priority = value().parse::<i64>().ok(),
             _ => {
                 lose(format!("turnip's rules know no {word:?}"), notes);

@@ -53,7 +53,8 @@ pub fn statements(lines: Vec<Line>) -> Result<Vec<Statement>, Failure> {
     let mut id = 0;
     for line in lines {
         let mut is_open = false;
-        for (column, token) in line.tokens {
+        let mut tokens = line.tokens.into_iter().peekable();
+        while let Some((column, token)) = tokens.next() {
             let place = Place { column, ..line.place.clone() };
             match token {
                 Token::Word(word)
@@ -76,6 +77,17 @@ pub fn statements(lines: Vec<Line>) -> Result<Vec<Statement>, Failure> {
                 }
                 Token::Open => {
                     is_open = false;
+                    let is_placeholder = tokens.peek().is_some_and(|(at, next)| {
+                        *at == column + 1
+                            && (*next == Token::Open
+                                || matches!(next, Token::Word(word) if word.starts_with('%')))
+                    });
+                    if is_placeholder {
+                        return Err(Failure::at(
+                            &place,
+                            "a placeholder of a template; import the file that the template makes, as it stands in /etc/keepalived on a host",
+                        ));
+                    }
                     if current.last().is_none_or(|last| last.block.is_some()) {
                         return Err(Failure::at(
                             &place,

@@ -244,6 +244,14 @@ impl<'a> Vips<'a> {
             {
                 draft.notify.push((owner, one))
             }
+            "priority" | "advert_int" | "garp_master_refresh" => {
+                let what = format!(
+                    "\"{}\" is no number that keepalived takes; write the right one, as in \"{} 100\"",
+                    one.word(1),
+                    one.keyword()
+                );
+                self.notes.lost(&one.origin, one.text(), what);
+            }
             _ => keywords::tell(one, &mut self.notes),
         }
     }
@@ -282,7 +290,7 @@ impl<'a> Vips<'a> {
         }
     }
 
-    /// keepalived looks at the interface of VRRP also where no address is on it.
+    /// keepalived looks at the interface of VRRP also where no address is on it; of several it takes the last.
     fn lost_link(
         &mut self,
         members: &[&'a Statement],
@@ -291,21 +299,27 @@ impl<'a> Vips<'a> {
     ) {
         for member in members {
             let is_ignored = member.inner().iter().any(|one| one.keyword() == "dont_track_primary");
-            for line in member.inner().iter().filter(|one| one.keyword() == "interface") {
-                if own.iter().any(|own| own == line.word(1)) {
-                    continue;
-                }
-                if is_ignored {
-                    self.notes.needless(
-                        &line.origin,
-                        line.text(),
-                        "no address is on it, and turnip sends no VRRP packets",
-                    );
-                } else if let Some(check) =
-                    self.checks.interface(line.word(1), 0, line, own, &mut self.notes)
-                {
-                    checks.push((check, vec![line.origin.clone()]));
-                }
+            let lines: Vec<&Statement> =
+                member.inner().iter().filter(|one| one.keyword() == "interface").collect();
+            let Some((line, before)) = lines.split_last() else { continue };
+            for earlier in before {
+                let what =
+                    format!("written again below, and keepalived takes the last: {}", line.word(1));
+                self.notes.lost(&earlier.origin, earlier.text(), what);
+            }
+            if own.iter().any(|own| own == line.word(1)) {
+                continue;
+            }
+            if is_ignored {
+                self.notes.needless(
+                    &line.origin,
+                    line.text(),
+                    "no address is on it, and turnip sends no VRRP packets",
+                );
+            } else if let Some(check) =
+                self.checks.interface(line.word(1), 0, line, own, &mut self.notes)
+            {
+                checks.push((check, vec![line.origin.clone()]));
             }
         }
     }

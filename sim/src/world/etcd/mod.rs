@@ -52,8 +52,8 @@ impl Etcd {
     /// A cluster that has never run.
     pub fn new(params: &Params) -> Self {
         Etcd {
-            members: Members::new((0..params.members).map(|member| params.site_of(member))),
-            raft: Cluster::new(params.members, params.raft),
+            members: Members::new((0..params.members()).map(|member| params.site_of(member))),
+            raft: Cluster::new(params.members(), params.raft),
             service: Service::new(CLUSTER_ID, params),
             backup: None,
             clusters: 0,

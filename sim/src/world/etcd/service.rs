@@ -51,7 +51,8 @@ pub struct Service {
 impl Service {
     /// An empty store, behind as many members as the parameters say.
     pub fn new(cluster_id: u64, params: &Params) -> Self {
-        let Params { members, hosts, keepalive, .. } = *params;
+        let Params { hosts, keepalive, .. } = *params;
+        let members = params.members();
         Service {
             store: Mvcc::new(cluster_id),
             requests: Requests::default(),

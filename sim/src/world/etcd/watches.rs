@@ -111,10 +111,13 @@ impl Watches {
         members: &Members,
         env: &mut Env,
     ) {
-        let watch = self.get_mut(id);
-        if watch.over || watch.sent.is_some() {
+        let watch = self.get(id);
+        let reaches = env.net.reaches(Plane::Client, members.get(watch.member).site, watch.host);
+        // What does not get back is lost: the watcher gives up, and asks again.
+        if watch.over || watch.sent.is_some() || !reaches {
             return;
         }
+        let watch = self.get_mut(id);
         watch.sent = Some(revision);
         let mut snapshot = store.snapshot(&watch.prefix, revision);
         snapshot.header = Header { member_id, raft_term, ..snapshot.header };

@@ -1,14 +1,18 @@
 //! kube-vip's manifests: what stands in the environment of its containers.
 
+mod flags;
+mod health;
+mod without;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::document::{Document, Entry, Table, Value};
-use super::note::{Grade, Notes};
-use super::origin::Origin;
-use super::yaml::{self, Node};
-use super::{Failure, Imported, etcd, heading, name, shown};
 use crate::config::values;
+use crate::import::document::{Document, Entry, Table, Value};
+use crate::import::note::{Grade, Notes};
+use crate::import::origin::Origin;
+use crate::import::yaml::{self, Node};
+use crate::import::{Failure, Imported, etcd, heading, name, shown};
 
 /// A variable of a container.
 struct Variable {
@@ -104,73 +108,11 @@ fn variables(container: &Node) -> Vec<Variable> {
             name_id: called.origin.id,
             name: called.text()?.to_owned(),
             value: value.and_then(Node::text).unwrap_or_default().to_owned(),
-            is_elsewhere: value.is_none(),
+            is_elsewhere: value.is_none() && node.get("valueFrom").is_some(),
             origin,
         })
     };
-    env.iter().filter_map(one).chain(flags(container)).collect()
-}
-
-/// kube-vip's flags, with the variable that says the same.
-const FLAGS: [(&str, &str); 19] = [
-    ("address", "address"),
-    ("vip", "address"),
-    ("interface", "vip_interface"),
-    ("cidr", "vip_cidr"),
-    ("vipSubnet", "vip_subnet"),
-    ("port", "port"),
-    ("arp", "vip_arp"),
-    ("bgp", "bgp_enable"),
-    ("controlplane", "cp_enable"),
-    ("services", "svc_enable"),
-    ("leaderElection", "vip_leaderelection"),
-    ("leaseDuration", "vip_leaseduration"),
-    ("leaseRenewDuration", "vip_renewdeadline"),
-    ("leaseRetry", "vip_retryperiod"),
-    ("enableLoadBalancer", "lb_enable"),
-    ("prometheusHTTPServer", "prometheus_server"),
-    ("etcdCACert", "etcd_ca"),
-    ("etcdCert", "etcd_cert"),
-    ("etcdKey", "etcd_key"),
-];
-
-/// The flags in a container's command, as the variables that they stand for.
-fn flags(container: &Node) -> Vec<Variable> {
-    let words: Vec<&Node> = ["command", "args"]
-        .iter()
-        .filter_map(|key| container.get(key))
-        .flat_map(|all| all.items())
-        .collect();
-    let mut all = Vec::new();
-    let mut at = 0;
-    while let Some(word) = words.get(at) {
-        at += 1;
-        let Some(flag) = word.text().filter(|text| text.starts_with('-')) else { continue };
-        let mut origin = word.origin.clone();
-        let next = words.get(at).filter(|next| {
-            next.text().is_some_and(|text| !text.starts_with('-') && !text.is_empty())
-        });
-        let (name, value) = match (flag.split_once('='), next) {
-            (Some((name, value)), _) => (name, value.to_owned()),
-            (None, Some(next)) => {
-                at += 1;
-                origin.with.push(word.origin.place.clone());
-                origin = Origin { with: origin.with, ..next.origin.clone() };
-                (flag, next.text().unwrap_or_default().to_owned())
-            }
-            (None, None) => (flag, "true".to_owned()),
-        };
-        let name = name.trim_start_matches('-');
-        let known = FLAGS.iter().find(|(flag, _)| *flag == name);
-        all.push(Variable {
-            name_id: word.origin.id,
-            name: known.map_or(name, |(_, variable)| variable).to_owned(),
-            value,
-            is_elsewhere: false,
-            origin,
-        });
-    }
-    all
+    env.iter().filter_map(one).chain(flags::flags(container)).collect()
 }
 
 fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes) {
@@ -185,10 +127,8 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
         let from = [one.origin.clone()];
         let said = format!("{} = {}", one.name, one.value);
         let seconds = one.value.parse::<u64>().ok();
-        let is_on = one.value == "true";
         match (one.name.as_str(), seconds) {
-            ("vip_nodename", _) => notes.needless(&one.origin, said, "a host is called by its hostname; see node"),
-            _ if one.is_elsewhere => notes.lost(&one.origin, said, "its value comes from elsewhere (valueFrom); write what it is there into turnip.toml by hand"),
+            _ if one.is_elsewhere && one.name != "vip_nodename" => notes.lost(&one.origin, said, "its value comes from elsewhere (valueFrom); write what it is there into turnip.toml by hand"),
             ("vip_leaseduration", Some(seconds)) if seconds > 0 => put(document, "lease", format!("{}s", seconds.min(600)), &from),
             ("vip_arpRate", Some(millis)) => put(document, "announce_every", format!("{}ms", millis.max(1000)), &from),
             ("prometheus_server", _) if one.value.contains(':') => {
@@ -199,24 +139,7 @@ fn translate(variables: &[Variable], document: &mut Document, notes: &mut Notes)
             ("etcd_cert" | "etcd_cert_file", _) => etcd.put("cert", Value::Text(one.value.clone()), &from),
             ("etcd_key" | "etcd_key_file", _) => etcd.put("key", Value::Text(one.value.clone()), &from),
             ("etcd_endpoints" | "etcd_address", _) => endpoints.push((one.value.as_str(), &one.origin)),
-            ("leaderElectionType", _) if one.value == "etcd" => notes.needless(&one.origin, said, "the hosts agree through etcd"),
-            ("vip_renewdeadline" | "vip_retryperiod" | "vip_leasename" | "vip_leaderelection" | "cp_namespace" | "svc_namespace" | "vip_leaseannotations" | "svc_leasename" | "k8s_config_file" | "vip_startleader" | "kubernetes_addr", _) => notes.needless(&one.origin, said, "the hosts agree through etcd, by sessions that turnip renews itself"),
-            ("vip_arp", _) if is_on => notes.needless(&one.origin, said, "a VIP is announced by ARP wherever its interface has neighbours"),
-            ("cp_enable" | "cp_detect", _) => notes.needless(&one.origin, said, "the [[vip]] is the control plane's address"),
-            ("vip_loglevel", _) => notes.needless(&one.origin, said, "see log_level"),
-            (name, _) if name.starts_with("bgp_") || name.starts_with("mpbgp_") || name.starts_with("zebra_") => {
-                let said = if name.contains("pass") || name == "bgp_peers" { format!("{name} (hidden)") } else { said };
-                match one.value == "false" {
-                    true => notes.needless(&one.origin, said, "there is no BGP in turnip"),
-                    false => notes.lost(&one.origin, said, "BGP is your routing daemon's: have bird or FRR announce the VIP, on lo as a /32: see docs/src/network.md"),
-                }
-            }
-            ("vip_interface", _) if !one.value.is_empty() => notes.lost(&one.origin, said, "there is no VIP to go with it, see address"),
-            _ if one.value == "false" || one.value.is_empty() => notes.needless(&one.origin, said, "it is off"),
-            (name, _) if name.starts_with("svc_") || name == "vip_servicesinterface" => notes.lost(&one.origin, said, "addresses of Services of the type LoadBalancer are not turnip's; leave them to kube-vip with cp_enable=false, or to MetalLB"),
-            (name, _) if name.starts_with("lb_") => notes.lost(&one.origin, said, "load balancing is not turnip's: the host that has the address answers by itself"),
-            ("vip_ddns" | "dns_mode", _) => notes.lost(&one.origin, said, "turnip asks no DNS for a VIP; write its address"),
-            _ => notes.lost(&one.origin, said, "turnip has no such thing; see the documentation of kube-vip for what it does, and whether you need it"),
+            _ => without::tell(one, notes),
         }
     }
     etcd::endpoints(&endpoints, &mut etcd, notes);
@@ -302,23 +225,26 @@ fn vip<'a>(
         "with the same priority everywhere",
     );
     table.put_because("preempt", Value::Bool(false), "who has it keeps it, as in kube-vip");
+    let (mut names, mut origins) = (Vec::new(), Vec::new());
     if let Some(port) =
         find("port").filter(|port| port.value.parse::<u16>().is_ok_and(|port| port > 0))
     {
         used.insert(port.origin.id);
+        let from = std::slice::from_ref(&port.origin);
         let mut check = Table::new("[[check]]", "api-server");
-        check.put("name", Value::Text("api-server".into()), std::slice::from_ref(&port.origin));
-        check.put(
-            "tcp",
-            Value::Text(format!("127.0.0.1:{}", port.value)),
-            std::slice::from_ref(&port.origin),
-        );
+        check.put("name", Value::Text("api-server".into()), from);
+        check.put("tcp", Value::Text(format!("127.0.0.1:{}", port.value)), from);
         document.tables.push(check);
-        table.put(
-            "checks",
-            Value::Words(vec!["api-server".into()]),
-            std::slice::from_ref(&port.origin),
-        );
+        names.push("api-server".into());
+        origins.push(port.origin.clone());
+    }
+    if let Some((check, from)) = health::check(find, used) {
+        document.tables.push(check);
+        names.push(health::NAME.into());
+        origins.push(from);
+    }
+    if !names.is_empty() {
+        table.put("checks", Value::Words(names), &origins);
     }
     Some(table)
 }
