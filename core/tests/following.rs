@@ -125,7 +125,7 @@ fn a_name_may_stand_inside_of_a_value_and_what_has_none_there_names_nobody() {
         (r#"{"leader": {"name": ["pg1"]}}"#, "names nobody at /leader/name"),
     ] {
         world.etcd.put(KEY, value);
-        world.run(100 * MS);
+        world.run(4 * SECOND);
         assert_eq!(world.holders(), [0_usize; 0], "{value}: {}", world.story());
         assert!(blocked(&world, "a").unwrap().contains(says), "{:?}", blocked(&world, "a"));
     }
@@ -280,4 +280,164 @@ fn a_vip_that_is_added_or_renamed_reads_a_key_that_another_follows_already() {
         world.reload(host, vec![vip("x", "10.0.0.50/32", policy(there))]);
     }
     world.run_until(10 * SECOND, |w| w.holder_of("10.0.0.50/32") == [0] && w.owner("x").is_some());
+}
+
+/// Rule 13.2: an empty value has no name in it.
+#[test]
+fn an_empty_value_names_nobody() {
+    for (pointer, value) in [(None, ""), (None, " \n"), (Some("/l"), r#"{"l": ""}"#)] {
+        let named_by = |name: &str| match pointer {
+            None => name.to_owned(),
+            Some(_) => format!(r#"{{"l": "{name}"}}"#),
+        };
+        let last =
+            |follow| Follow { pointer: pointer.map(str::to_owned), absent: Absent::Last, ..follow };
+        let mut world = unnamed(last);
+        world.etcd.put(KEY, &named_by("pg1"));
+        world.run_until(SECOND, |w| w.holders() == [0]);
+        world.etcd.put(KEY, value);
+        world.run(2 * SECOND);
+        assert_eq!(world.holders(), [0], "{value:?}: {}", world.story());
+        let why = blocked(&world, "b").unwrap();
+        assert!(why.contains("names nobody"), "{value:?}: {why}");
+    }
+}
+
+/// Rules 13.4 and 13.6.
+#[test]
+fn what_an_earlier_process_left_stays_no_longer_than_two_leases_without_the_store() {
+    let mut world = away(|follow| follow, None);
+    world.start_store();
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    world.restart(0);
+    world.hosts[0].keys_cut = true;
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [0], "the key is not read yet: {}", world.story());
+    world.stop_store();
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
+}
+
+/// Rule 13.5.
+#[test]
+fn a_key_that_is_too_old_stays_so_while_another_vip_changes() {
+    let unchanged = |there: &str| Follow { unchanged: Some(5 * SECOND), ..follow(there) };
+    let with = |there: &str, other: &str| {
+        let other = vip("w", other, Policy::Spread);
+        [following(unchanged(there)), vec![other]].concat()
+    };
+    let node = |name: &str, there: &str| config(name, with(there, "10.0.0.60/32"));
+    let mut world = World::new(vec![node("a", "pg1"), node("b", "pg2")]);
+    world.etcd.put(KEY, "pg1");
+    world.run(8 * SECOND);
+    assert!(world.holder_of("10.0.0.50/32").is_empty(), "{}", world.story());
+    let before = world.etcd.history.len();
+    for (host, there) in [(0, "pg1"), (1, "pg2")] {
+        world.reload(host, with(there, "10.0.0.61/32"));
+    }
+    world.run_until(10 * SECOND, |w| !w.holder_of("10.0.0.61/32").is_empty());
+    for (_, event) in &world.etcd.history[before..] {
+        if let Event::Put(kv) = event
+            && kv.key.ends_with("/nodes/a")
+        {
+            let record: NodeRecord = decode(&kv.value).unwrap();
+            assert!(record.vips["v"].blocked.is_some(), "{}", world.story());
+        }
+    }
+}
+
+/// Rule 13.7.
+#[test]
+fn what_is_still_told_of_the_store_that_was_is_not_believed() {
+    let mut world = named(|follow| follow);
+    world.run(10 * SECOND);
+    // Restored from a backup of before, while a member that was not tells what it had.
+    let old = ForeignKey {
+        key: KEY.into(),
+        state: Ok((world.etcd.kvs.get(KEY).cloned(), Revision(world.etcd.revision + 1000))),
+    };
+    world.etcd.cluster_id = 8;
+    world.etcd.kvs.clear();
+    world.etcd.put(KEY, "pg2");
+    for host in 0..2 {
+        let changed = |w: &World| w.said(host, "another store") || w.said(host, "cluster");
+        world.run_until(5 * SECOND, changed);
+        let now = world.now;
+        world.hosts[host].node.handle_key(old.clone(), now);
+    }
+    world.run_until(30 * SECOND, |w| w.holders() == [1]);
+}
+
+/// Rule 13.4.
+#[test]
+fn who_was_the_last_keeps_what_is_not_there_until_the_key_is_read() {
+    let mut world = named(|follow| Follow { absent: Absent::Last, ..follow });
+    world.etcd.delete(KEY);
+    world.run(SECOND);
+    world.restart(0);
+    // Nothing of it is there any more.
+    world.hosts[0].addresses.clear();
+    world.hosts[0].keys_cut = true;
+    world.run(SECOND);
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
+    world.hosts[0].keys_cut = false;
+    let (state, now) = ((None, Revision(world.etcd.revision)), world.now);
+    world.hosts[0].node.handle_key(ForeignKey { key: KEY.into(), state: Ok(state) }, now);
+    world.run(5 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+}
+
+/// Rule 13.6.
+#[test]
+fn the_last_goes_as_well_where_it_alone_is_cut_off_from_the_store() {
+    let mut world = away(|follow| Follow { absent: Absent::Last, ..follow }, None);
+    world.start_store();
+    world.run(10 * SECOND);
+    (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
+    world.etcd.put(KEY, "pg2");
+    world.run_until(30 * SECOND, |w| w.holders() == [1]);
+    assert!(world.said(0, "may name another"), "{}", world.story());
+}
+
+/// Rule 13.6: who reaches the store a little later than others after an outage is not cut off from it.
+#[test]
+fn the_last_stays_where_another_reaches_the_store_first_after_an_outage() {
+    let mut world = away(|follow| Follow { absent: Absent::Last, ..follow }, None);
+    world.run(60 * SECOND);
+    for host in [1, 2] {
+        (world.hosts[host].cut, world.hosts[host].watch_cut) = (false, false);
+    }
+    let holds = |w: &World| w.holders() == [0];
+    for _ in 0..50 {
+        world.run(100 * MS);
+        assert!(holds(&world), "{}", world.story());
+    }
+    world.start_store();
+    for _ in 0..300 {
+        world.run(100 * MS);
+        assert!(holds(&world), "{}", world.story());
+    }
+}
+
+/// Rule 13.3: what is said of a key that names another at every moment is no write at every moment.
+#[test]
+fn a_key_that_changes_all_the_time_does_not_keep_the_store_busy() {
+    let mut world = named(|follow| follow);
+    world.etcd.put(KEY, "pg9");
+    world.run(SECOND);
+    let of = |w: &World, name: &str| {
+        w.etcd.history.iter().filter(|(_, event)| event.key().ends_with(name)).count()
+    };
+    let before = of(&world, "/nodes/a");
+    for number in 0..3000 {
+        world.etcd.put(KEY, &format!("x{number}"));
+        world.run(MS);
+    }
+    let written = of(&world, "/nodes/a") - before;
+    assert!(written <= 10, "{written} times in 3 s");
+    world.run(10 * SECOND);
+    assert!(blocked(&world, "a").unwrap().contains("names x2999"), "{:?}", blocked(&world, "a"));
+    world.etcd.put(KEY, "pg1");
+    world.run_until(50 * MS, |w| w.holders() == [0]);
 }

@@ -145,6 +145,11 @@ impl Cluster {
         self.watch.failed(error.to_string(), self.lease(), out, now);
     }
 
+    /// Whether the keys of other programs are those of the store as it is now (A2).
+    pub(super) fn is_asked(&self) -> bool {
+        self.watch.is_asked()
+    }
+
     /// Asks the local etcd member whether it leads.
     pub(super) fn ask_member(&self, own: &Own, out: &mut Outbox, now: Instant) {
         let lease = self.lease();

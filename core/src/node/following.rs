@@ -1,6 +1,8 @@
 //! The keys of other programs that VIPs follow: which say that a VIP is here, and which do not (rule 13).
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
+use std::time::Duration;
 
 use super::own::{Own, VipIndex};
 use super::reload::Step;
@@ -16,6 +18,9 @@ use crate::time::Instant;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Following {
     vips: BTreeMap<VipIndex, Followed>,
+    /// The store has gone on for others since then, but not for this node, whose newest write was made at the
+    /// first of these.
+    goes_on_since: Option<(Instant, Instant)>,
 }
 
 /// What a key says of a VIP.
@@ -23,7 +28,7 @@ pub(super) struct Following {
 pub(super) enum Says {
     /// It is for this node; or it follows no key.
     Here,
-    /// It is for another.
+    /// It is for another, or may be by now.
     Elsewhere(String),
     /// It is for nobody.
     Nothing(String),
@@ -45,7 +50,18 @@ struct Followed {
     age: Age,
     says: Says,
     /// That is another than before, and was not heeded yet.
-    is_news: bool,
+    news: Option<News>,
+    /// When that was heeded last.
+    heeded: Instant,
+}
+
+/// What is another than before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum News {
+    /// What becomes of the VIP.
+    Matter,
+    /// Only the words in which it is told why the VIP is not here.
+    Words,
 }
 
 /// What a key's value says.
@@ -73,12 +89,14 @@ impl Following {
     pub(super) fn new(own: &Own) -> Self {
         let follow =
             |index: &VipIndex| Some((*index, Followed::new(own.vip(*index).policy.follow()?)));
-        Following { vips: (0..own.vip_count()).filter_map(|index| follow(&index)).collect() }
+        let vips = (0..own.vip_count()).filter_map(|index| follow(&index)).collect();
+        Following { vips, goes_on_since: None }
     }
 
     /// Other VIPs are configured: what is known of a key goes on where it is read in the same way.
     pub(super) fn reconfigured(&mut self, step: &Step) {
-        let mut following = Following::new(&step.after);
+        let mut following =
+            Following { goes_on_since: self.goes_on_since, ..Following::new(&step.after) };
         for (index, followed) in &mut following.vips {
             let vip = step.after.vip(*index);
             let old = step.before.index_of(&vip.name);
@@ -133,24 +151,29 @@ impl Following {
     }
 
     /// Looks at how old what is known is by now. `committed` is when the newest write of the own session was
-    /// made that has landed. Says which VIPs that concerns, and when to look again.
+    /// made that has landed, and `others_heard` when others last said that they know more of the store than
+    /// before. Says which VIPs that concerns, and when to look again.
     pub(super) fn review(
         &mut self,
         own: &Own,
-        committed: Option<Instant>,
+        (committed, others_heard): (Option<Instant>, Option<Instant>),
         lease: Lease,
         now: Instant,
     ) -> (Vec<VipIndex>, Option<Instant>) {
-        let away_at = committed.map(|at| at + hearing_time(lease.duration()));
+        let hearing = hearing_time(lease.duration());
+        let away_at = committed.map(|at| at + hearing);
+        let cut_off_at = committed.and_then(|at| self.cut_off_at(at, others_heard?, hearing));
         let (mut changed, mut next) = (Vec::new(), None);
         for (index, followed) in &mut self.vips {
             let Some(follow) = own.vip(*index).policy.follow() else { continue };
             let unchanged_at = follow.unchanged.map(|after| followed.written + after);
             let ends = |at: Option<Instant>, age| at.map(|at| (at, age));
-            // What stays where it is when nobody is named stays there while nobody can be.
-            let away_at = away_at.filter(|_| {
-                follow.absent == Absent::Nobody && !own.mutated(Mutant::FollowedWhileAway)
-            });
+            let away_at = match follow.absent {
+                Absent::Nobody => away_at,
+                // What stays where it is when nobody is named stays there while nobody can be.
+                Absent::Last => cut_off_at,
+            };
+            let away_at = away_at.filter(|_| !own.mutated(Mutant::FollowedWhileAway));
             let ends = [ends(away_at, Age::Away), ends(unchanged_at, Age::Unchanged)];
             let ends = ends.into_iter().flatten();
             let age = ends.clone().find(|(at, _)| *at <= now).map_or(Age::Fresh, |(_, age)| age);
@@ -160,12 +183,38 @@ impl Following {
                 followed.age = age;
                 followed.say(own, *index);
             }
-            if followed.is_news {
-                followed.is_news = false;
+            let heeded_at = match followed.news {
+                None => continue,
+                Some(News::Matter) => now,
+                // A key that changes all the time must not be a write all the time.
+                Some(News::Words) => followed.heeded + lease.duration(),
+            };
+            if heeded_at <= now {
+                (followed.news, followed.heeded) = (None, now);
                 changed.push(*index);
+            } else {
+                next = Some(next.map_or(heeded_at, |next: Instant| next.min(heeded_at)));
             }
         }
         (changed, next)
+    }
+
+    /// Since when the store is known to go on for others and not for this node, whose newest write was made at
+    /// `committed`: they have said so twice, so far apart that this is no matter of who reaches it first after
+    /// an outage.
+    fn cut_off_at(
+        &mut self,
+        committed: Instant,
+        others_heard: Instant,
+        hearing: Duration,
+    ) -> Option<Instant> {
+        if others_heard < committed + hearing {
+            self.goes_on_since = None;
+            return None;
+        }
+        let since = self.goes_on_since.filter(|(of, _)| *of == committed);
+        let (_, since) = *self.goes_on_since.insert(since.unwrap_or((committed, others_heard)));
+        (others_heard >= since + hearing).then_some(others_heard)
     }
 
     /// What the key of a VIP says.
@@ -188,7 +237,8 @@ impl Followed {
             written: Instant::from_nanos(0),
             age: Age::Fresh,
             says: unread(follow),
-            is_news: false,
+            news: None,
+            heeded: Instant::from_nanos(0),
         }
     }
 
@@ -198,10 +248,11 @@ impl Followed {
         let key = &follow.key;
         let says = match (&self.told, self.age) {
             _ if own.mutated(Mutant::FollowedIgnored) => Says::Here,
-            (None, _) => unread(follow),
-            (Some(_), Age::Away) => {
-                Says::Nothing(format!("etcd does not answer, and may name another in {key} by now"))
+            (_, Age::Away) => {
+                let why = "etcd does not answer, and may name another in";
+                Says::Elsewhere(format!("{why} {key} by now"))
             }
+            (None, _) => unread(follow),
             (Some(Told::Nothing(why)), _) => Says::Nothing(why.clone()),
             (Some(Told::Name(_)), Age::Unchanged) => {
                 let after = follow.unchanged.unwrap_or_default().as_secs_f64();
@@ -215,7 +266,15 @@ impl Followed {
                 ))
             }
         };
-        self.is_news |= says != self.says;
+        if says != self.says && self.news != Some(News::Matter) {
+            let is_not_here = |says: &Says| matches!(says, Says::Nothing(_) | Says::Elsewhere(_));
+            let only_words = match follow.absent {
+                Absent::Nobody => is_not_here(&says) && is_not_here(&self.says),
+                // Its owner keeps it where it is for nobody, and not where it is for another.
+                Absent::Last => discriminant(&says) == discriminant(&self.says),
+            };
+            self.news = Some(if only_words { News::Words } else { News::Matter });
+        }
         self.says = says;
     }
 }
@@ -231,6 +290,9 @@ fn read(follow: &Follow, kv: Option<&KeyValue>) -> Told {
     let shown = || text::shown(&String::from_utf8_lossy(&kv.value));
     let Some(pointer) = &follow.pointer else {
         return match std::str::from_utf8(&kv.value) {
+            Ok(name) if name.trim().is_empty() => {
+                Told::Nothing(format!("the key {key} names nobody: its value is empty"))
+            }
             Ok(name) => Told::Name(name.trim().to_owned()),
             Err(_) => Told::Nothing(format!("the key {key} has no text: {}", shown())),
         };
@@ -242,7 +304,7 @@ fn read(follow: &Follow, kv: Option<&KeyValue>) -> Told {
         }
     };
     match value.pointer(pointer) {
-        Some(serde_json::Value::String(name)) => Told::Name(name.clone()),
+        Some(serde_json::Value::String(name)) if !name.is_empty() => Told::Name(name.clone()),
         Some(serde_json::Value::Number(number)) => Told::Name(number.to_string()),
         _ => Told::Nothing(format!("the key {key} names nobody at {pointer}: {}", shown())),
     }

@@ -150,7 +150,10 @@ impl Node {
 
     /// A key of another program, which is followed beside the prefix (rule 13).
     pub fn handle_key(&mut self, key: ForeignKey, now: Instant) {
-        self.following.told(&self.own, key, now);
+        // What another store still tells is nothing to this one (rule 13.7).
+        if self.cluster.is_asked() {
+            self.following.told(&self.own, key, now);
+        }
         self.settle(now);
     }
 

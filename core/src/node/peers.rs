@@ -100,6 +100,8 @@ pub(super) struct Peers {
     first_written: Option<Mark>,
     /// The store has been another one before.
     store_changed: bool,
+    /// The newest revision that any of them says it knows, and when one was the first to say so.
+    newest: Option<(Revision, Instant)>,
 }
 
 /// A session that has been silent for its lease, as of the write that was seen last.
@@ -213,6 +215,9 @@ impl Peers {
             return own.mutated(Mutant::UnknownSessionAcknowledged);
         }
         peer.beat_at = Some(now);
+        if self.newest.is_none_or(|(newest, _)| newest < heartbeat.complete_to) {
+            self.newest = Some((heartbeat.complete_to, now));
+        }
         peer.hears = heartbeat.complete_to >= peer.seen;
         let is_aware = heartbeat.modified == peer.seen || own.mutated(Mutant::UnawareAcknowledged);
         peer.found = peer.found.filter(|found| !is_aware || peer.seen <= *found);
@@ -246,6 +251,11 @@ impl Peers {
         {
             peer.acknowledged = Some(mark);
         }
+    }
+
+    /// When one of them last said that it knows more of the store than any has said before.
+    pub(super) fn news_heard_at(&self) -> Option<Instant> {
+        self.newest.map(|(_, at)| at)
     }
 
     /// Whether a heartbeat of that node came lately.
@@ -332,6 +342,7 @@ impl Peers {
     pub(super) fn forget_all(&mut self) {
         self.peers.clear();
         self.store_changed = true;
+        self.newest = None;
     }
 
     // ---- own renewals, which make the count pause

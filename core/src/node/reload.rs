@@ -196,6 +196,7 @@ impl Node {
         self.take(after, now);
         self.report_reconfigured();
         // What is decided next is decided by it.
+        self.heed_followed(now);
         self.review(now);
     }
 

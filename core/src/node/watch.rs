@@ -17,6 +17,8 @@ use crate::timer::Timer;
 /// Whether this node hears of changes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Watch {
+    /// A stream was asked for of the store as it is now.
+    is_asked: bool,
     /// The current stream has brought its snapshot.
     following: bool,
     /// News have been in doubt for so long that renewing must stop.
@@ -48,12 +50,17 @@ impl Watch {
         out: &mut Outbox,
         now: Instant,
     ) {
-        self.following = false;
+        (self.is_asked, self.following) = (true, false);
         self.asked_knowing = knowing;
         out.timers.set(Timer::Follow, now + lease.snapshot_time(self.tries));
         self.tries += 1;
         let prefix = own.keys.prefix().to_owned();
         out.push(Action::Follow { prefix, keys: own.followed_keys(), elsewhere });
+    }
+
+    /// Whether what streams bring is of the store as it is now, and not of the one that it was (A2).
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked
     }
 
     /// Whether the current stream has brought its snapshot.
@@ -152,7 +159,7 @@ impl Watch {
     /// The store is another one: it is followed anew, but not at once: where the endpoints are those
     /// of two clusters, each answer says the same (A2).
     pub(super) fn start_afresh(&mut self, lease: Lease, out: &mut Outbox, now: Instant) {
-        self.following = false;
+        (self.is_asked, self.following) = (false, false);
         self.asked_knowing = Knowing::default();
         out.timers.set(Timer::Follow, now + lease.retry_delay());
     }

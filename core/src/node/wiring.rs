@@ -117,9 +117,10 @@ impl Node {
 
     /// Has what the keys say that VIPs follow decide from now on.
     pub(super) fn heed_followed(&mut self, now: Instant) {
-        let committed = self.cluster.session.committed();
+        let (session, peers) = (&self.cluster.session, &self.cluster.peers);
+        let heard = (session.committed(), peers.news_heard_at());
         let lease = self.cluster.lease();
-        let (changed, next) = self.following.review(&self.own, committed, lease, now);
+        let (changed, next) = self.following.review(&self.own, heard, lease, now);
         match next {
             Some(at) => self.out.timers.set(Timer::Followed, at),
             None => self.out.timers.stop(Timer::Followed),

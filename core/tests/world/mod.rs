@@ -86,6 +86,8 @@ pub struct Host {
     pub told: Option<usize>,
     /// Keys of other programs that it follows.
     pub followed: BTreeSet<String>,
+    /// These are not told.
+    pub keys_cut: bool,
     /// What the local etcd member says.
     pub leads_term: Option<u64>,
     /// No commit reaches the store, no answer comes back.
@@ -255,6 +257,7 @@ impl World {
             follows: 0,
             told: None,
             followed: BTreeSet::new(),
+            keys_cut: false,
             leads_term: None,
             cut: false,
             watch_cut: false,
@@ -414,7 +417,7 @@ impl World {
                 let snapshot = Snapshot { header: self.etcd.header(), kvs: kvs.cloned().collect() };
                 let as_of = snapshot.header.revision;
                 host.node.handle_update(Update::Snapshot(snapshot), now);
-                for key in host.followed.clone() {
+                for key in host.followed.clone().into_iter().filter(|_| !host.keys_cut) {
                     let state = Ok((self.etcd.kvs.get(&key).cloned(), as_of));
                     host.node.handle_key(ForeignKey { key, state }, now);
                 }
@@ -480,7 +483,8 @@ impl World {
         host.told = Some(told + events.len());
         let (foreign, events): (Vec<Event>, Vec<Event>) =
             events.into_iter().partition(|event| !event.key().starts_with("/turnip/"));
-        for event in foreign.into_iter().filter(|event| host.followed.contains(event.key())) {
+        let is_told = |event: &Event| !host.keys_cut && host.followed.contains(event.key());
+        for event in foreign.into_iter().filter(is_told) {
             let key = event.key().to_owned();
             let state = Ok(match event {
                 Event::Put(kv) => (Some(kv), Revision(revision)),

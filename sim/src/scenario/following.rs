@@ -40,6 +40,13 @@ pub fn all() -> Vec<Scenario> {
             (10 * S, Some((25 * S, 1))),
             past_a_cut,
         ),
+        scenario(
+            "followed-last-past-a-cut",
+            "the same where the VIP stays while nobody is named: it does not stay with who alone is cut off, rule 13.6",
+            &[Mutant::FollowedWhileAway],
+            (10 * S, Some((45 * S, 1))),
+            last_past_a_cut,
+        ),
     ]
 }
 
@@ -66,7 +73,15 @@ fn key_gone() -> Plan {
 }
 
 fn past_a_cut() -> Plan {
-    let mut plan = followed(Absent::Nobody);
+    past_a_cut_with(Absent::Nobody)
+}
+
+fn last_past_a_cut() -> Plan {
+    past_a_cut_with(Absent::Last)
+}
+
+fn past_a_cut_with(absent: Absent) -> Plan {
+    let mut plan = followed(absent);
     plan.params.heartbeats = vec![true; 3];
     plan.params.members_apart();
     plan.fault(10_000, 60_000, Fault::CutStore { host: 0 });

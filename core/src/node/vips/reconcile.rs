@@ -2,7 +2,7 @@
 //! leave it (rules 2, 4, 5 and 7).
 
 use super::state::State;
-use super::vip::MustGo;
+use super::vip::{Ineligible, MustGo};
 use super::{Context, Leaving, Vips};
 use crate::mutant::Mutant;
 use crate::name::NodeName;
@@ -130,6 +130,9 @@ impl Vips {
             self.vips[index].leaving = None;
         }
         if let Some(why) = self.ineligible(situation, context.candidates, index) {
+            if matches!(why, Ineligible::NotNamed(_)) && self.may_be_the_last(situation, index) {
+                return;
+            }
             let departure = MustGo::from(why).departure;
             // A successor must know why this node is none, before it could hand back.
             if context.publication.is_reason_published(situation, index)

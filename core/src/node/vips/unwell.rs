@@ -41,6 +41,12 @@ impl Vips {
         (!is_unknown_here).then(|| Unwell { why: why.clone(), is_waiting })
     }
 
+    /// Whether the VIP is this node's for as long as nobody is named, and it is not known whether somebody is
+    /// (rule 13.4).
+    pub(super) fn may_be_the_last(&self, situation: &Situation<'_>, index: VipIndex) -> bool {
+        keeps(situation, index) && matches!(situation.following.says(index), Says::Unread(_))
+    }
+
     /// Whether this node would hold the VIP although its checks fail, if nobody else were better.
     pub(in crate::node) fn is_last_resort(
         &self,
