@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use turnip::config::{Config, Sources};
 
 /// Where pages are, from the repository's root.
 const PLACES: [&str; 5] = ["", "core", "docs", "netns-tests", "runtime"];
@@ -13,11 +14,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// A page: its headings as links name them, and where its links lead.
+/// A page: its headings as links name them, where its links lead, and the configurations that it shows.
 #[derive(Default)]
 struct Page {
     headings: BTreeSet<String>,
     links: Vec<String>,
+    configurations: Vec<String>,
 }
 
 impl Page {
@@ -25,9 +27,23 @@ impl Page {
         let text = fs::read_to_string(path).unwrap();
         let mut page = Page::default();
         let mut heading: Option<String> = None;
+        let mut language = String::new();
         for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
             match event {
                 Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(kind))) => {
+                    language = kind.into_string()
+                }
+                Event::End(TagEnd::CodeBlock) => language.clear(),
+                Event::Text(words) if language == "toml" => {
+                    page.configurations.push(words.into_string())
+                }
+                Event::Text(words) if language == "sh" => {
+                    let within = words.split("<<'TOML'\n").skip(1);
+                    page.configurations.extend(
+                        within.map(|rest| rest.split("\nTOML\n").next().unwrap().to_owned()),
+                    );
+                }
                 Event::Text(words) | Event::Code(words) => {
                     heading.iter_mut().for_each(|so_far| so_far.push_str(&words));
                 }
@@ -173,4 +189,39 @@ fn every_alert_is_explained() {
     let missing: Vec<&str> =
         names.filter(|name| !page.contains(&format!("| `{name}` |"))).collect();
     assert!(missing.is_empty(), "monitoring.md does not explain {missing:?}");
+}
+
+/// The text with the files that it names here, where something is in them.
+fn with_files(text: &str, folder: &Path) -> String {
+    let pem = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n\
+               -----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
+    for name in ["ca.pem", "ca.crt", "client.pem", "client-key.pem", "etcd-password"] {
+        fs::write(folder.join(name), pem).unwrap();
+    }
+    let here = format!("{}/", folder.display());
+    let there = ["/etc/turnip/secrets/", "/etc/turnip/", "/etc/kubernetes/pki/"];
+    there.iter().fold(text.to_owned(), |text, there| text.replace(there, &here))
+}
+
+#[test]
+fn every_configuration_that_is_shown_is_one() {
+    const VIP: &str = "[[vip]]\nname = \"a\"\naddress = \"192.0.2.1/32\"\ninterface = \"lo\"\n";
+    let mut wrong = Vec::new();
+    let mut shown = 0;
+    for (path, page) in pages() {
+        for text in &page.configurations {
+            shown += 1;
+            let folder = tempfile::tempdir().unwrap();
+            let whole = with_files(text, folder.path());
+            // Some show a part alone.
+            let whole = if whole.contains("[[vip]]") { whole } else { format!("{whole}\n{VIP}") };
+            let file = folder.path().join("turnip.toml");
+            fs::write(&file, &whole).unwrap();
+            if let Err(problems) = Config::load(&Sources::of_file(file)) {
+                wrong.push(format!("{}: {problems}\n{whole}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(shown > 10, "only {shown}");
 }

@@ -237,3 +237,25 @@ fn what_cannot_be_is_refused_with_what_would_be_right() {
     let said = String::from_utf8(turnip(&plain).stderr).unwrap();
     assert!(said.contains("https://10.0.0.1:2379"), "{said}");
 }
+
+#[test]
+fn the_page_of_the_documentation_shows_the_configuration_that_its_command_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/use-cases/kubernetes.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let block = |kind: &str| {
+        let (_, rest) = page.split_once(&format!("```{kind}\n")).expect("a block");
+        rest.split_once("```\n").expect("its end").0
+    };
+    // The first `turnip manifest` of the page, up to where its output goes.
+    let command = block("sh").replace("\\\n", " ");
+    let (_, command) = command.split_once("turnip manifest ").expect("a command");
+    let arguments: Vec<&str> =
+        command.split_whitespace().take_while(|w| !w.starts_with('>')).collect();
+    let output = turnip(&arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.starts_with(block("yaml")),
+        "another configuration than the page's:\n{printed}"
+    );
+}

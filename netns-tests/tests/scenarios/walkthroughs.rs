@@ -4,23 +4,26 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use turnip_netns_tests::binary;
-use turnip_netns_tests::cluster::Cluster;
+use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::daemon::{
-    Daemon, RUNTIME_DIRECTORY, TurnipSettings, runtime_directory, see_ids_of, turnip_file,
+    Daemon, RUNTIME_DIRECTORY, TurnipSettings, Vip, runtime_directory, see_ids_of, turnip_file,
 };
 use turnip_netns_tests::namespace::Namespace;
-use turnip_netns_tests::plan::Plan;
+use turnip_netns_tests::plan::{NetworkPlan, Plan, vip};
 use turnip_netns_tests::poll::Poll;
 use turnip_netns_tests::process::Process;
 use turnip_netns_tests::walkthrough::{Page, Step, What, is_printed};
 
 /// How long what a command prints may take to become what the page says.
 const PATIENCE: Poll = Poll::every(Duration::from_millis(100)).within(Duration::from_secs(40));
+
+/// The one that a page calls the guest is behind this host.
+const GUEST: usize = 2;
 
 /// Commands that change nothing: what they print is waited for.
 const LOOKS: [&str; 12] = [
@@ -191,6 +194,7 @@ impl Walk {
         let looks = LOOKS.iter().any(|look| command.starts_with(look));
         let is_so = if looks { PATIENCE.is_so(&mut attempt)? } else { attempt()? };
         let (expected, said) = (prints.join("\n"), last.1);
+        println!("{place}# {command}\n{said}");
         ensure!(
             is_so,
             "{command}: the page says\n{expected}\nand it prints\n{said}\n{}",
@@ -247,6 +251,7 @@ impl Walk {
     fn namespace(&self, place: &str) -> Result<&Namespace> {
         match place {
             "router" => self.cluster.network().router(),
+            "guest" => Ok(self.cluster.network().guest(GUEST)?),
             "client" | "desk" => Ok(self.cluster.client()),
             _ => Ok(self.cluster.host(host(place)?).namespace()),
         }
@@ -268,4 +273,41 @@ impl Walk {
 fn host(place: &str) -> Result<usize> {
     let number = place.strip_prefix('h').and_then(|number| number.parse::<usize>().ok());
     number.and_then(|number| number.checked_sub(1)).with_context(|| format!("{place} is no host"))
+}
+
+/// Does all that a page asks for; its address was never on two hosts that answer meanwhile.
+fn follow(name: &str, plan: Plan) -> Result<Walk> {
+    let mut walk = Walk::begin(name, plan)?;
+    let from = Instant::now();
+    walk.follow()?;
+    walk.cluster.check(from, Outcome::gap_at_most(Duration::MAX))?;
+    Ok(walk)
+}
+
+#[test]
+fn an_api_servers_address_is_carried_by_bgp_as_its_page_says() -> Result<()> {
+    let plan = Plan { network: NetworkPlan::Routed, ..Plan::api_server(true) };
+    follow("use-cases/api-server.md", plan).map(drop)
+}
+
+#[test]
+fn a_gateway_of_guests_moves_as_its_page_says() -> Result<()> {
+    follow("use-cases/gateway.md", Plan::gateway()).map(drop)
+}
+
+#[test]
+fn an_address_is_where_patronis_key_says_as_its_page_has_it() -> Result<()> {
+    follow("use-cases/patroni.md", Plan::default()).map(drop)
+}
+
+#[test]
+fn a_router_moves_whole_as_its_page_says() -> Result<()> {
+    follow("use-cases/router-pair.md", Plan::default()).map(drop)
+}
+
+#[test]
+fn many_addresses_are_on_all_hosts_and_routed_there_as_their_page_says() -> Result<()> {
+    let pool = Vip { interface: "lo".into(), ..vip("pool", &["10.80.200.1/32"]) };
+    let plan = Plan { network: NetworkPlan::Routed, vips: vec![pool], ..Plan::default() };
+    follow("use-cases/many-addresses.md", plan).map(drop)
 }

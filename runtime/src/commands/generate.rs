@@ -25,7 +25,7 @@ const SOURCE: &str = concat!("turnip ", env!("CARGO_PKG_VERSION"));
 const COMMANDS_HEAD: &str = "\
 # Commands
 
-<!-- Written by `turnip generate`, out of the code. Do not edit: BLESS=1 cargo test -p turnip --bin turnip generate -->
+<!-- Written by `turnip generate`, out of the code. Do not edit: BLESS=1 cargo test --workspace --bins generate -->
 
 What `turnip COMMAND --help` prints. [Operate](operate.md) says what to use them for.
 ";

@@ -251,7 +251,7 @@ const NAMES: [&str; 8] =
 
 /// What the documentation has of the metrics on a page.
 fn reference(text: &str) -> String {
-    let mut page = "# Metrics\n\n<!-- Written out of the code. Do not edit: BLESS=1 cargo test -p turnip --lib metrics -->\n\n\
+    let mut page = "# Metrics\n\n<!-- Written out of the code. Do not edit: BLESS=1 cargo test --workspace --lib metrics -->\n\n\
         Every metric has the labels `cluster` and `node` besides. [Monitoring](monitoring.md) says what to look at.\n\n\
         | metric | kind | labels | what it says |\n|---|---|---|---|\n"
         .to_owned();

@@ -8,7 +8,7 @@ use super::{Change, Default, Setting, Table, tables};
 const HEAD: &str = "\
 # Settings
 
-<!-- Written by `turnip generate`, out of the code. Do not edit: BLESS=1 cargo test -p turnip --lib config::reference -->
+<!-- Written by `turnip generate`, out of the code. Do not edit: BLESS=1 cargo test --workspace --lib config::reference -->
 
 The file is `/etc/turnip/turnip.toml`, or what `--config` or `TURNIP_CONFIG` names. It is
 [TOML](https://toml.io). A flag beats its variable, and a variable beats the file. `turnip check` says
