@@ -280,9 +280,10 @@ impl Fault {
     }
 }
 
-/// Matches so many of a million frames.
+/// Matches so many of a million frames, all of them too; at least one.
 fn lost(ppm: u32) -> String {
-    format!("numgen random mod 1000000 < {ppm}")
+    let highest = ppm.saturating_sub(1).min(999_999);
+    format!("numgen random mod 1000000 <= {highest}")
 }
 
 /// Matches what comes in at a port, delayed or not.

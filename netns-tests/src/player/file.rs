@@ -76,6 +76,10 @@ impl TurnipFile {
             let folder = path.parent().unwrap_or(Path::new("."));
             top = read(&folder.join(config))?;
         }
+        Self::of_tables(top, script)
+    }
+
+    fn of_tables(top: Table, script: &Script) -> Result<Self> {
         let is_off = top.get("peers").and_then(|peers| peers.get("listen")).and_then(Value::as_str)
             == Some("off");
         let mut file = TurnipFile { top: Table::new(), left_out: Vec::new() };
@@ -195,5 +199,114 @@ fn without_links(vip: &mut Table) {
             Some(one) => plain(one),
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: &str = r#"
+lease = "5s"
+metrics = "127.0.0.1:9100"
+lasts = "20s"
+[peers]
+listen = "off"
+[[host]]
+name = "h2"
+priority = 200
+weight = 7
+[[check]]
+name = "api"
+exec = ["/usr/bin/api-check"]
+timeout = "2s"
+[[vip]]
+name = "web"
+addresses = ["10.0.7.1/24 dev bond0", "fd00:7::1/64"]
+interface = "br100"
+policy = "priority"
+checks = ["api"]
+after_assume = ["/usr/local/bin/tell"]
+[[vip]]
+name = "db"
+address = "10.0.7.2/32"
+interface = "lo"
+"#;
+
+    fn script(text: &str) -> Script {
+        Script::parse(Path::new("site.toml"), text).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn file_of(script: &Script, host: usize, reloaded: (Option<u32>, Option<u32>)) -> Table {
+        let file = TurnipFile::of_tables(SITE.parse().unwrap(), script).unwrap();
+        let etcd = ["10.77.0.12".parse().unwrap(), "10.77.0.11".parse().unwrap()];
+        let directory = Path::new("/lab/h");
+        let own =
+            Own { host: &script.hosts[host], reloaded, etcd: &etcd, has_member: true, directory };
+        file.of_host(&own).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_sites_file_becomes_one_of_the_labs_hosts() {
+        let file = file_of(&script(SITE), 0, (None, None));
+        let expected: Table = r#"
+cluster = "main"
+node = "h1"
+lease = "5s"
+[etcd]
+endpoints = ["http://10.77.0.12:2379", "http://10.77.0.11:2379"]
+local = "http://127.0.0.1:2379"
+[peers]
+listen = "off"
+[[check]]
+name = "api"
+timeout = "2s"
+file = "/lab/h/check-api"
+[[vip]]
+name = "web"
+addresses = ["10.0.7.1/24", "fd00:7::1/64"]
+interface = "eth0"
+policy = "priority"
+checks = ["api"]
+[[vip]]
+name = "db"
+address = "10.0.7.2/32"
+interface = "eth0"
+"#
+        .parse()
+        .unwrap();
+        assert_eq!(file, expected);
+    }
+
+    #[test]
+    fn what_the_lab_leaves_out_is_told() {
+        let file = TurnipFile::of_tables(SITE.parse().unwrap(), &script(SITE)).unwrap();
+        assert_eq!(file.left_out(), ["metrics", "after_assume of vip \"web\""]);
+    }
+
+    #[test]
+    fn a_host_has_its_own_priority_and_weight_until_it_reads_others() {
+        let priorities = |file: &Table| -> Vec<Option<i64>> {
+            let vips = file["vip"].as_array().unwrap().iter();
+            vips.map(|vip| vip.get("priority").and_then(Value::as_integer)).collect()
+        };
+        let script = script(SITE);
+        let own = file_of(&script, 1, (None, None));
+        assert_eq!(
+            (own["weight"].as_integer(), priorities(&own)),
+            (Some(7), vec![Some(200), None])
+        );
+        let reloaded = file_of(&script, 1, (Some(90), Some(10)));
+        assert_eq!(reloaded["weight"].as_integer(), Some(90));
+        assert_eq!(priorities(&reloaded), [Some(10), None]);
+    }
+
+    #[test]
+    fn a_scenario_without_a_vip_has_the_one_that_it_is_about_then() {
+        let script = script("lasts = \"20s\"\n");
+        let file = TurnipFile::of_tables("lasts = \"20s\"\n".parse().unwrap(), &script).unwrap();
+        let vip = &file.top["vip"][0];
+        assert_eq!(vip["addresses"][0].as_str(), Some("10.77.0.101/32"));
+        assert_eq!(vip["interface"].as_str(), Some(LINK));
     }
 }

@@ -107,3 +107,48 @@ pub(super) fn blindness(script: &Script, cluster: &Cluster, zero: Instant) -> Re
     );
     Ok(longest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::PERIOD;
+
+    /// A client that asks every 5 ms from 0 to 200 ms, and who answers in which of these ms.
+    fn seen(answers: &[(&str, std::ops::Range<u64>)]) -> Vec<(String, u64, u64)> {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let probes: Vec<Probe> = (0..80)
+            .map(|number| {
+                let sent = start + PERIOD * number;
+                let ms = 5 * u64::from(number);
+                let who = answers.iter().find(|(_, range)| range.contains(&ms));
+                let answer =
+                    who.map(|(host, _)| (sent + Duration::from_millis(1), Arc::from(*host)));
+                Probe { number: number as usize, sent, answer }
+            })
+            .collect();
+        let of = reached(&probes, Span { from: at(0), to: at(200) });
+        let ms = |at: Instant| at.duration_since(start).as_millis() as u64;
+        of.into_iter().map(|(host, span)| (host.to_string(), ms(span.from), ms(span.to))).collect()
+    }
+
+    #[test]
+    fn a_host_that_answers_all_the_time_is_reached_from_end_to_end() {
+        assert_eq!(seen(&[("h1", 0..400)]), [("h1".into(), 0, 200)]);
+    }
+
+    #[test]
+    fn between_two_hosts_that_answer_in_turn_there_is_a_gap_or_none() {
+        let with_a_gap = seen(&[("h1", 0..50), ("h2", 100..400)]);
+        assert_eq!(with_a_gap, [("h1".into(), 0, 46), ("h2".into(), 101, 200)]);
+        let without = seen(&[("h1", 0..50), ("h2", 50..400)]);
+        assert_eq!(without, [("h1".into(), 0, 51), ("h2".into(), 51, 200)]);
+    }
+
+    #[test]
+    fn who_answers_again_after_a_silence_is_reached_in_two_parts_and_nobody_to_the_end() {
+        let twice = seen(&[("h1", 0..50), ("h1", 90..120)]);
+        assert_eq!(twice, [("h1".into(), 0, 46), ("h1".into(), 91, 116)]);
+        assert!(seen(&[]).is_empty());
+    }
+}

@@ -130,8 +130,11 @@ fn on_the_network(params: &Params, deed: &Deed) -> Vec<Fault> {
             })
         }
         _ => {
+            // A host has one link, so it hears nobody either.
             let of_host = |&host: &usize| {
-                (0..params.interfaces).map(move |interface| Fault::LinkDown { host, interface })
+                let links = 0..params.interfaces;
+                let links = links.map(move |interface| Fault::LinkDown { host, interface });
+                links.chain([Fault::Isolate { site: host }])
             };
             whom.iter().flat_map(of_host).collect()
         }

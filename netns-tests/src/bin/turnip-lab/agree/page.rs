@@ -20,13 +20,13 @@ pub fn line(compared: &Compared) -> String {
     match verdict {
         Verdict::NotPlayed(why) => format!("{scenario:32} not played: {why}"),
         Verdict::Played(tries) => {
-            let last = compared.last().expect("it was played");
-            let how = match (last.outside(), tries.len()) {
+            let counted = compared.counted().expect("it was played");
+            let how = match (counted.outside(), tries.len()) {
                 (outside, 1) if outside.is_empty() => "agrees".into(),
-                (outside, tries) if outside.is_empty() => format!("agrees, the {tries}. time"),
+                (outside, tries) if outside.is_empty() => format!("agrees, of {tries} times"),
                 (outside, tries) => format!("OUTSIDE, {tries} times: {}", outside.join("; ")),
             };
-            let gaps = last.vips.iter().map(|vip| {
+            let gaps = counted.vips.iter().map(|vip| {
                 format!("{} {} in {}", vip.vip, ms(vip.gap.measured), range(vip.gap, ms))
             });
             format!("{scenario:32} {how} (longest gap of {})", gaps.collect::<Vec<_>>().join(", "))
@@ -60,12 +60,12 @@ fn table(all: &[Compared]) -> String {
                 let _ = writeln!(text, "| {name} | | | | | | | not played for real: {why} |");
             }
             Verdict::Played(tries) => {
-                let last = compared.last().expect("it was played");
-                for (number, vip) in last.vips.iter().enumerate() {
-                    let verdict = match (number, last.agrees(), tries.len()) {
+                let counted = compared.counted().expect("it was played");
+                for (number, vip) in counted.vips.iter().enumerate() {
+                    let verdict = match (number, counted.agrees(), tries.len()) {
                         (1.., ..) => String::new(),
                         (_, true, 1) => "agrees".into(),
-                        (_, true, tries) => format!("agrees, the {tries}. time"),
+                        (_, true, tries) => format!("agrees, of {tries} times"),
                         (_, false, tries) => format!("**outside**, {tries} times"),
                     };
                     let name = if number == 0 { name.as_str() } else { "" };

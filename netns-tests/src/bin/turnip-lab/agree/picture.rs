@@ -18,12 +18,12 @@ const ROW: f64 = 20.0;
 pub fn draw(all: &[Compared]) -> String {
     let rows: Vec<(String, &Agreement, &VipAgreement)> = all
         .iter()
-        .filter_map(|compared| Some((compared, compared.last()?)))
-        .flat_map(|(compared, last)| {
-            let several = last.vips.len() > 1;
-            last.vips.iter().map(move |vip| {
+        .filter_map(|compared| Some((compared, compared.counted()?)))
+        .flat_map(|(compared, counted)| {
+            let several = counted.vips.len() > 1;
+            counted.vips.iter().map(move |vip| {
                 let of = if several { format!(", {}", vip.vip) } else { String::new() };
-                (format!("{}{of}", compared.scenario), last, vip)
+                (format!("{}{of}", compared.scenario), counted, vip)
             })
         })
         .collect();
