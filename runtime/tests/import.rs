@@ -167,7 +167,9 @@ fn told_or_refused(text: &str) -> Result<(), proptest::test_runner::TestCaseErro
                 let code =
                     |line: &str| line.split(['#', '!']).next().unwrap_or_default().to_owned();
                 before.is_some_and(|line| {
-                    [line, &code(line)].iter().any(|line| line.trim_end().ends_with('\\'))
+                    [(*line).to_owned(), code(line)]
+                        .iter()
+                        .any(|line| line.trim_end().ends_with('\\'))
                 })
             };
             let plain = lines.iter().enumerate().filter(|(_, line)| is_plain_statement(line));
