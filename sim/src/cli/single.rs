@@ -61,7 +61,7 @@ fn describe(plan: &Plan) {
         "{} hosts, {} etcd members {}, {} VIPs, lease {}, drift margin {} %, backstop {}, algorithm {}",
         params.hosts,
         params.members(),
-        if params.sites() > params.hosts {
+        if params.member_on(0).is_none() {
             "on machines of their own"
         } else {
             "on the same machines"
