@@ -89,15 +89,15 @@ pub(super) fn play(args: &PlayArgs) -> ExitCode {
         .map(|(number, run)| (number, play::judge(&script, run)))
         .filter(|(_, broken)| !broken.is_empty())
         .collect();
-    let by_badness = by_badness(&runs, &broken);
+    let order = by_badness(&runs, &broken);
+    let worst = &runs[order[order.len() - 1]];
     if args.json {
         println!("{:#}", play::json(&script, &sets));
     } else {
-        tell(&script, args, &sets, &broken, &runs[by_badness[by_badness.len() - 1]]);
+        tell(&script, args, &sets, &broken, worst);
     }
     if let Some(path) = &args.timeline {
-        let worst = &runs[by_badness[by_badness.len() - 1]];
-        let median = &runs[by_badness[(by_badness.len() - 1) / 2]];
+        let median = &runs[order[(order.len() - 1) / 2]];
         let worst_original = by_badness(&original, &[]).last().map(|&number| &original[number]);
         if let Err(error) = draw(&script, path, median, worst, worst_original, args.json) {
             eprintln!("{error}");
