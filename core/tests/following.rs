@@ -359,6 +359,8 @@ fn what_is_still_told_of_the_store_that_was_is_not_believed() {
     };
     world.etcd.cluster_id = 8;
     world.etcd.kvs.clear();
+    // What is read anew is of earlier revisions than what was known.
+    world.etcd.revision = 5;
     world.etcd.put(KEY, "pg2");
     for host in 0..2 {
         let changed = |w: &World| w.said(host, "another store") || w.said(host, "cluster");
@@ -391,13 +393,17 @@ fn who_was_the_last_keeps_what_is_not_there_until_the_key_is_read() {
 /// Rule 13.6.
 #[test]
 fn the_last_goes_as_well_where_it_alone_is_cut_off_from_the_store() {
-    let mut world = away(|follow| Follow { absent: Absent::Last, ..follow }, None);
-    world.start_store();
-    world.run(10 * SECOND);
-    (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
-    world.etcd.put(KEY, "pg2");
-    world.run_until(30 * SECOND, |w| w.holders() == [1]);
-    assert!(world.said(0, "may name another"), "{}", world.story());
+    for unchanged in [None, Some(5 * SECOND)] {
+        let last = |follow| Follow { absent: Absent::Last, unchanged, ..follow };
+        let mut world = away(last, None);
+        world.start_store();
+        world.run(10 * SECOND);
+        (world.hosts[0].cut, world.hosts[0].watch_cut) = (true, true);
+        world.etcd.put(KEY, "pg2");
+        let comes = |w: &World| w.holders() == [1] || unchanged.is_some() && w.holders().is_empty();
+        world.run_until(30 * SECOND, comes);
+        assert!(world.said(0, "may name another"), "{}", world.story());
+    }
 }
 
 /// Rule 13.6: who reaches the store a little later than others after an outage is not cut off from it.
@@ -440,4 +446,55 @@ fn a_key_that_changes_all_the_time_does_not_keep_the_store_busy() {
     assert!(blocked(&world, "a").unwrap().contains("names x2999"), "{:?}", blocked(&world, "a"));
     world.etcd.put(KEY, "pg1");
     world.run_until(50 * MS, |w| w.holders() == [0]);
+}
+
+/// Rule 13.2.
+#[test]
+fn white_space_around_a_name_is_none_of_it_and_a_number_is_a_name() {
+    let mut world = unnamed(|follow| follow);
+    world.etcd.put(KEY, " pg1\n");
+    world.run_until(SECOND, |w| w.holders() == [0]);
+
+    let numbered = |there: &str| {
+        let number = if there == "pg1" { "1" } else { "2" };
+        Follow { pointer: Some("/leader".into()), ..follow(number) }
+    };
+    let mut world = unnamed(|follow| numbered(&follow.value));
+    world.etcd.put(KEY, r#"{"leader": 2}"#);
+    world.run_until(SECOND, |w| w.holders() == [1]);
+}
+
+/// Rules 13.2, 13.4 and 13.5: each is a key that names nobody.
+#[test]
+fn the_last_keeps_it_where_the_key_has_no_text_or_is_not_written_any_more() {
+    let last = |follow| Follow { absent: Absent::Last, unchanged: Some(5 * SECOND), ..follow };
+    let mut world = named(last);
+    world.run(10 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+    assert!(blocked(&world, "b").unwrap().contains("has not been written for 5 s"));
+    world.etcd.put(KEY, "pg2");
+    world.run_until(SECOND, |w| w.holders() == [1]);
+    let kv = KeyValue { value: vec![b'p', 0xff], ..world.etcd.kvs[KEY].clone() };
+    let (as_of, now) = (Revision(world.etcd.revision), world.now);
+    for host in &mut world.hosts {
+        let state = Ok((Some(kv.clone()), as_of));
+        host.node.handle_key(ForeignKey { key: KEY.into(), state }, now);
+    }
+    world.run(4 * SECOND);
+    assert_eq!(world.holders(), [1], "{}", world.story());
+    assert!(blocked(&world, "a").unwrap().contains("has no text"));
+}
+
+/// Rule 13.5: reading a key again is no write.
+#[test]
+fn a_key_that_is_read_anew_is_not_written_anew() {
+    let mut world = named(|follow| Follow { unchanged: Some(5 * SECOND), ..follow });
+    let kv = world.etcd.kvs[KEY].clone();
+    for _ in 0..6 {
+        let (as_of, now) = (Revision(world.etcd.revision), world.now);
+        let state = Ok((Some(kv.clone()), as_of));
+        world.hosts[0].node.handle_key(ForeignKey { key: KEY.into(), state }, now);
+        world.run(SECOND);
+    }
+    assert_eq!(world.holders(), [0_usize; 0], "{}", world.story());
 }

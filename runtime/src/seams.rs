@@ -28,7 +28,8 @@ pub trait Store {
     ) -> impl Stream<Item = Result<Update, StoreError>>;
 
     /// Follows keys of other programs: each is told once, then whenever it changes, in the order of its
-    /// revisions, and why where it cannot be read. Does not end; while etcd does not answer nothing comes.
+    /// revisions, and why where it cannot be read. It may be told again as it was. Does not end; while etcd does not
+    /// answer nothing comes.
     fn follow_keys(&self, keys: BTreeSet<String>) -> impl Stream<Item = ForeignKey>;
 
     /// Carries out a transaction, and answers within `timeout`, if only by an error. After an

@@ -125,3 +125,25 @@ fn a_foreign_key_that_is_no_text_harms_nobody() {
         assert_eq!(events_up_to(&mut updates, own.header.revision).await.len(), 2);
     });
 }
+
+/// As large as etcd can be told to take it, and larger than what a client takes by itself.
+#[test]
+fn a_key_of_another_program_is_told_however_large_its_value_is() {
+    run(async {
+        let flags = ["--max-request-bytes=10000000"];
+        let cluster = Cluster::start_with(1, None, &flags).await;
+        let (etcd, key) = (cluster.handle(0), "/service/batman/config");
+        let put_bytes = async |bytes: usize| {
+            let value = "x".repeat(bytes);
+            etcd.commit(put(key, &value), PATIENCE).await.unwrap().header.revision
+        };
+        let mut keys = pin!(etcd.follow_keys([key.to_owned()].into()));
+        put_bytes(7_000_000).await;
+        for bytes in [7_000_000, 7_000_001] {
+            let told = tokio::time::timeout(PATIENCE, keys.next()).await.expect("it is told");
+            let (kv, _) = told.expect("it does not end").state.unwrap();
+            assert_eq!(kv.unwrap().value.len(), bytes);
+            put_bytes(7_000_001).await;
+        }
+    });
+}

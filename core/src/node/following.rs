@@ -309,3 +309,52 @@ fn read(follow: &Follow, kv: Option<&KeyValue>) -> Told {
         _ => Told::Nothing(format!("the key {key} names nobody at {pointer}: {}", shown())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::config::Policy;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NOW: Instant = Instant::from_nanos(1_000_000_000);
+
+    /// Rules 13.3, 13.5 and 13.6.
+    #[test]
+    fn what_is_known_is_looked_at_again_when_it_ends_and_other_words_a_lease_after_the_last() {
+        let mut config = testing::own_with_vips(1).config;
+        config.vips[0].policy = Policy::Follow(Follow {
+            key: "k".into(),
+            value: "a".into(),
+            pointer: None,
+            absent: Absent::Nobody,
+            unchanged: Some(20 * SECOND),
+        });
+        let (own, lease) = (Own::new(config), Lease::new(3 * SECOND).unwrap());
+        let mut following = Following::new(&own);
+        let put = |following: &mut Following, name: &str, revision: i64, now| {
+            let kv = KeyValue {
+                key: "k".into(),
+                value: name.into(),
+                create_revision: Revision(revision),
+                mod_revision: Revision(revision),
+            };
+            let state = Ok((Some(kv), Revision(revision)));
+            following.told(&own, ForeignKey { key: "k".into(), state }, now);
+        };
+        let review = |following: &mut Following, committed: Instant, now: Instant| {
+            let (changed, next) = following.review(&own, (Some(committed), None), lease, now);
+            (changed, next.map(|at| at.since(now).as_secs()))
+        };
+        put(&mut following, "a", 1, NOW);
+        assert_eq!(review(&mut following, NOW, NOW), (vec![0], Some(6)), "two leases");
+        let late = NOW + 5 * SECOND;
+        assert_eq!(review(&mut following, NOW + 15 * SECOND, late), (vec![], Some(15)), "20 s");
+        put(&mut following, "b", 2, late);
+        assert_eq!(review(&mut following, late, late), (vec![0], Some(6)));
+        put(&mut following, "c", 3, late + SECOND);
+        let waits = review(&mut following, late, late + SECOND);
+        assert_eq!(waits, (vec![], Some(2)), "a lease after the last words");
+        assert_eq!(review(&mut following, late, late + 3 * SECOND).0, [0]);
+    }
+}

@@ -14,7 +14,7 @@ use super::{Etcd, translate};
 /// How many keys are read at once, so that no answer is too large.
 const PAGE_KEYS: i64 = 1000;
 /// The largest answer or batch of events that is taken. etcd has no limit of its own for these.
-const MESSAGE_BYTES_MAX: usize = 256 << 20;
+pub(super) const MESSAGE_BYTES_MAX: usize = 256 << 20;
 /// How long a page of the snapshot, or the watch's first response, may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 

@@ -223,6 +223,11 @@ impl Etcd {
         &self.endpoints[self.followed.get().unwrap_or(self.current.get())]
     }
 
+    /// Whether it is, as far as is known: it has not failed since.
+    fn is_followed(&self) -> bool {
+        self.followed.get().is_some() && !self.leave_followed.get()
+    }
+
     /// The endpoint that was followed last has failed.
     fn stop_following_there(&self) {
         self.leave_followed.set(true);

@@ -227,6 +227,19 @@ pub async fn a_key_by_itself_is_told_as_it_is_and_whenever_it_changes<S: Store, 
     }
 }
 
+pub async fn a_key_is_told_whole_however_long_its_name_is<S: Store, C: Clock>(
+    on: &Subject<'_, S, C>,
+) {
+    let name = "k".repeat(1000);
+    let written = on.put(0, &name, "1").await;
+    let mut keys = pin!(on.store(1).follow_keys([on.key(&name)].into()));
+    let told = told_of(on, &mut keys, written).await;
+    assert_eq!(told.last(), Some(&(Some(b"1".to_vec()), written)));
+    let changed = on.put(0, &name, "2").await;
+    let told = told_of(on, &mut keys, changed).await;
+    assert_eq!(told.last(), Some(&(Some(b"2".to_vec()), changed)));
+}
+
 pub async fn several_keys_are_told_each_for_itself<S: Store, C: Clock>(on: &Subject<'_, S, C>) {
     for name in ["a", "b"] {
         on.put(0, name, name).await;

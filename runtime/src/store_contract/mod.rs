@@ -145,6 +145,7 @@ clauses! {
         snapshot_and_events_together_are_the_state
         following_elsewhere_tells_the_same
         a_key_by_itself_is_told_as_it_is_and_whenever_it_changes
+        a_key_is_told_whole_however_long_its_name_is
         several_keys_are_told_each_for_itself;
 }
 
