@@ -73,7 +73,7 @@ impl Experiment {
     }
 }
 
-/// The time at which something befalls host 0, which holds a VIP by then: anywhere within a
+/// The time at which something befalls h1, which holds a VIP by then: anywhere within a
 /// renewal.
 fn moment(rng: &mut Rng) -> u64 {
     8_000 + rng.below(600)
@@ -147,11 +147,11 @@ fn stores_that_went_back() -> Vec<Experiment> {
     ]
 }
 
-/// Host 0 goes on by the others' consent, and does not reach etcd.
+/// h1 goes on by the others' consent, and does not reach etcd.
 fn cut_off_and_heard(plan: &mut Plan, rng: &mut Rng) -> u64 {
     on_host_0(plan);
     plan.params.heartbeats.fill(true);
-    // With a member on host 0, those that follow etcd there would be cut off with it.
+    // With a member on h1, those that follow etcd there would be cut off with it.
     plan.params.members_apart();
     let at = moment(rng);
     plan.fault(at, 25_000, Fault::CutStore { host: 0 });
@@ -159,7 +159,7 @@ fn cut_off_and_heard(plan: &mut Plan, rng: &mut Rng) -> u64 {
     at
 }
 
-/// Host 1 has host 0's name and machine id, and starts when host 0 does not write its session any more, or
+/// h2 has h1's name and machine id, and starts when h1 does not write its session any more, or
 /// soon before.
 fn of_one_machine_id(plan: &mut Plan, rng: &mut Rng, at: u64) {
     plan.reconfigure(0, 1, Change::NameOf { host: 0 });

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Fault, Plan, Step, config};
+use crate::plan::{Fault, Plan, Step, config, words};
 use crate::record::Mark;
 use crate::run::Outcome;
 use crate::time::{S, True};
@@ -47,7 +47,7 @@ pub fn html(plan: &Plan, outcome: &Outcome, title: &str) -> String {
     let mut steps = plan.steps.clone();
     steps.sort_by_key(|step| step.at);
     for step in &steps {
-        let _ = writeln!(page, "<li>{}</li>", escape(&step.to_string()));
+        let _ = writeln!(page, "<li>{}</li>", escape(&plan.params.tell_step(step)));
     }
     let verdict = match outcome.failures.as_slice() {
         [] => "Nothing was wrong with the run: no two hosts ever answered at once.".to_owned(),
@@ -82,7 +82,7 @@ impl Drawing<'_> {
         );
         self.legend();
         for host in 0..hosts {
-            self.lane(host, &format!("host {host}"));
+            self.lane(host, &words::host(host));
         }
         if apart {
             self.lane(hosts, "etcd elsewhere");
@@ -104,8 +104,9 @@ impl Drawing<'_> {
             let _ = writeln!(
                 self.svg,
                 "<rect x=\"{x}\" y=\"34\" width=\"12\" height=\"12\" fill=\"{colour}\"/>\
-                 <text x=\"{}\" y=\"44\">v{vip}</text>",
-                x + 16.0
+                 <text x=\"{}\" y=\"44\">{}</text>",
+                x + 16.0,
+                words::vip(vip),
             );
             x += 48.0;
         }
@@ -139,7 +140,7 @@ impl Drawing<'_> {
     fn fault(&mut self, step: &Step) {
         let end = step.ends(self.plan.heal_at.max(step.at)).min(self.plan.end_at);
         let (x, width) = (self.x(step.at), (self.x(end) - self.x(step.at)).max(1.5));
-        let text = escape(&format!("{:?}", step.fault));
+        let text = escape(&self.plan.params.tell_step(step));
         for host in self.hosts_of(&step.fault) {
             let y = self.y(host);
             let _ = writeln!(
@@ -150,7 +151,11 @@ impl Drawing<'_> {
                 self.lane - 8.0,
                 x + 2.0,
                 y + 10.0,
-                if width > 40.0 { short(&step.fault) } else { String::new() }
+                if width > 40.0 {
+                    escape(&self.plan.params.tell(&step.fault))
+                } else {
+                    String::new()
+                }
             );
         }
     }
@@ -246,10 +251,11 @@ impl Drawing<'_> {
             let _ = writeln!(
                 self.svg,
                 "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"4\" fill=\"#444444\">\
-                 <title>member {member} leads</title></rect>",
+                 <title>the member on {} leads</title></rect>",
                 self.x(from),
                 self.y(lane) + 14.0,
-                (self.x(to) - self.x(from)).max(1.0)
+                (self.x(to) - self.x(from)).max(1.0),
+                self.plan.params.machine(site),
             );
         }
     }
@@ -261,14 +267,14 @@ impl Drawing<'_> {
             let _ = writeln!(
                 self.svg,
                 "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{}\" rx=\"2\" fill=\"{}\">\
-                 <title>{} on host {} from {:.3} s to {:.3} s</title></rect>",
+                 <title>{} on {} from {:.3} s to {:.3} s</title></rect>",
                 self.x(held.from),
                 self.y(held.host) + 21.0 + BAR * row,
                 (self.x(held.to) - self.x(held.from)).max(0.8),
                 BAR - 3.0,
                 COLOURS[vip % COLOURS.len()],
                 config::net(held.address),
-                held.host,
+                words::host(held.host),
                 held.from as f64 / S as f64,
                 held.to as f64 / S as f64,
             );
@@ -280,13 +286,13 @@ impl Drawing<'_> {
             let _ = writeln!(
                 self.svg,
                 "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#d60000\" \
-                 fill-opacity=\"0.6\"><title>{} on two hosts for {} ns</title></rect>",
+                 fill-opacity=\"0.6\"><title>{} on two hosts for {}</title></rect>",
                 self.x(span.from),
                 TOP - 12.0,
                 (self.x(span.to) - self.x(span.from)).max(2.0),
                 self.lane * self.plan.params.hosts as f64 + 8.0,
                 config::net(span.address),
-                span.length()
+                words::time(span.length())
             );
         }
     }
@@ -319,12 +325,6 @@ impl Drawing<'_> {
             );
         }
     }
-}
-
-/// The fault's name without its numbers.
-fn short(fault: &Fault) -> String {
-    let text = format!("{fault:?}");
-    text.split([' ', '{']).next().unwrap_or_default().to_owned()
 }
 
 fn escape(text: &str) -> String {

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use turnip_core::Hook::{self, AfterAssume, AfterRelease, BeforeAssume, BeforeRelease};
 use turnip_core::VipName;
 
+use crate::plan::words;
+
 /// What hooks of one VIP on one host have come to.
 #[derive(Default, Debug)]
 struct Line {
@@ -29,7 +31,7 @@ impl HookWatch {
     pub fn began(&mut self, host: usize, vip: &VipName, hook: Hook, here: bool) {
         let line = self.lines.entry((host, vip.clone())).or_default();
         let mut wrong = |what: String| {
-            self.wrong.push(format!("{hook} of {vip} on host {host} began {what}"));
+            self.wrong.push(format!("{hook} of {vip} on {h} began {what}", h = words::host(host)));
         };
         if let Some(running) = line.running.replace(hook) {
             wrong(format!("while {running} ran"));
@@ -66,14 +68,16 @@ impl HookWatch {
         }
         if here && hook == BeforeAssume {
             let what = "had not ended when an address of it answered there";
-            self.wrong.push(format!("{hook} of {vip} on host {host} {what}"));
+            self.wrong.push(format!("{hook} of {vip} on {h} {what}", h = words::host(host)));
         }
     }
 
     /// The daemon has ended in an orderly way before a hook had.
     pub fn cut_off(&mut self, host: usize, vip: &VipName, hook: Hook) {
-        self.wrong
-            .push(format!("{hook} of {vip} on host {host} was cut off by the end of the daemon"));
+        self.wrong.push(format!(
+            "{hook} of {vip} on {h} was cut off by the end of the daemon",
+            h = words::host(host)
+        ));
     }
 
     /// A process of a host's daemon begins.
@@ -91,13 +95,17 @@ impl HookWatch {
     pub fn finish(&mut self) {
         for ((host, vip), line) in &self.lines {
             if let Some(running) = line.running {
-                self.wrong.push(format!("{running} of {vip} on host {host} still ran at the end"));
+                self.wrong.push(format!(
+                    "{running} of {vip} on {h} still ran at the end",
+                    h = words::host(*host)
+                ));
             }
             if let Some(last) = line.last
                 && last != AfterRelease
             {
                 self.wrong.push(format!(
-                    "{last} of {vip} on host {host} was the last, and no after_release"
+                    "{last} of {vip} on {h} was the last, and no after_release",
+                    h = words::host(*host)
                 ));
             }
         }

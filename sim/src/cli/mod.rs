@@ -32,6 +32,8 @@ enum Command {
     /// hosts answer, how often they move. Ends with 0 when all is as expected, with 1 when it is not, and with 2
     /// when the scenario cannot be understood.
     Play(play::PlayArgs),
+    /// Lists what can befall a cluster in a scenario.
+    Verbs(VerbsArgs),
     /// Runs a directed scenario with turnip and with the rule broken that it is about, or lists
     /// all.
     Scenario(ScenarioArgs),
@@ -147,6 +149,13 @@ struct ExhaustiveArgs {
     algorithm: Option<Daemon>,
 }
 
+#[derive(Args, Debug)]
+struct VerbsArgs {
+    /// How to print them.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Format {
     Text,
@@ -183,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => single::run(&args),
         Command::Swarm(args) => single::swarm(&args),
         Command::Play(args) => return play::play(&args),
+        Command::Verbs(args) => play::verbs(&args),
         Command::Scenario(args) => mutants::scenario(&args),
         Command::Mutants(args) => mutants::mutants(&args),
         Command::Bounds(args) => tables::bounds(&args),

@@ -6,7 +6,7 @@ use turnip_core::Mutant;
 
 use crate::exhaustive;
 use crate::mutants::core_test;
-use crate::plan::Daemon;
+use crate::plan::{Daemon, words};
 use crate::run;
 use crate::scenario::{self, Scenario};
 use crate::swarm::runner::{self, SwarmConfig};
@@ -47,7 +47,7 @@ fn play(scenario: &Scenario, args: &ScenarioArgs) -> bool {
     }
     let mut well = complaints.is_empty();
     if well {
-        println!("  turnip: well, longest overlap {} ns", outcome.overlap_max);
+        println!("  turnip: well, longest overlap {}", words::time(outcome.overlap_max));
     }
     for &mutant in scenario.mutants {
         let daemon = Daemon::Turnip(Some(mutant));

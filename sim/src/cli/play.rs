@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Args;
 
 use crate::play::{self, Algorithm, Broken, Run, Set, simulate};
-use crate::script::{Extra, Script, World};
+use crate::script::{self, Extra, Script, Verb, World};
 
 use super::single::bar;
-use super::{jobs, seed};
+use super::{Format, VerbsArgs, jobs, seed};
 
 /// So many expectations that are not met are told one by one.
 const TOLD_MAX: usize = 5;
@@ -45,8 +45,7 @@ pub(super) struct PlayArgs {
     /// How many threads; as many as there are processors when absent.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Draws the median run and the worst one: as .svg, of which the worst is another file beside it, or as one
-    /// page in .html.
+    /// Draws the median run and the worst one: as .svg, the worst as another file beside it, or as one page in .html.
     #[arg(long, value_name = "FILE")]
     timeline: Option<PathBuf>,
     /// Plays the original turnip's algorithm too, and shows it in the same table. Nothing is expected of it.
@@ -90,21 +89,48 @@ pub(super) fn play(args: &PlayArgs) -> ExitCode {
         .map(|(number, run)| (number, play::judge(&script, run)))
         .filter(|(_, broken)| !broken.is_empty())
         .collect();
-    let by_badness = by_badness(&runs, &broken);
+    let order = by_badness(&runs, &broken);
+    let worst = &runs[order[order.len() - 1]];
     if args.json {
         println!("{:#}", play::json(&script, &sets));
     } else {
-        tell(&script, args, &sets, &broken, &runs[by_badness[by_badness.len() - 1]]);
+        tell(&script, args, &sets, &broken, worst);
     }
     if let Some(path) = &args.timeline {
-        let worst = &runs[by_badness[by_badness.len() - 1]];
-        let median = &runs[by_badness[(by_badness.len() - 1) / 2]];
-        if let Err(error) = draw(&script, path, median, worst, original.first(), args.json) {
+        let median = &runs[order[(order.len() - 1) / 2]];
+        let worst_original = by_badness(&original, &[]).last().map(|&number| &original[number]);
+        if let Err(error) = draw(&script, path, median, worst, worst_original, args.json) {
             eprintln!("{error}");
             return ExitCode::from(REFUSED);
         }
     }
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Lists the verbs.
+pub(super) fn verbs(args: &VerbsArgs) -> bool {
+    match args.format {
+        Format::Markdown => print!("{}", script::markdown()),
+        Format::Text => {
+            for verb in Verb::ALL {
+                println!("{:20} {}", verb.word(), verb.about());
+            }
+        }
+        Format::Json => {
+            let all = Verb::ALL.iter().map(|verb| {
+                serde_json::json!({
+                    "verb": verb.word(),
+                    "said_of": verb.object().told().trim_matches('`'),
+                    "needs": verb.needs(),
+                    "may": verb.may(),
+                    "about": verb.about(),
+                    "in_the_lab": verb.is_in(World::Lab),
+                })
+            });
+            println!("{:#}", serde_json::Value::Array(all.collect()));
+        }
+    }
+    true
 }
 
 /// The scenario that is meant.
@@ -179,7 +205,7 @@ fn tell(
     }
     let from = if args.from == 0 { String::new() } else { format!(" from {}", args.from) };
     let runs = if args.seeds == 1 { "run" } else { "runs" };
-    println!("{} {runs}{from} of {}", args.seeds, crate::script::human(script.lasts));
+    println!("{} {runs}{from} of {}", args.seeds, script::human(script.lasts));
     println!();
     print!("{}", play::table(script, sets));
     println!();
@@ -235,7 +261,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Draws the median run and the worst, and one of the original's where that was played.
+/// Draws the median run and the worst, and the original's worst where that was played.
 fn draw(
     script: &Script,
     path: &Path,
@@ -257,7 +283,9 @@ fn draw(
             (format!("The median run, seed {}", median.seed), median),
             (format!("The worst run, seed {}", worst.seed), worst),
         ];
-        runs.extend(original.map(|run| (format!("The original, seed {}", run.seed), run)));
+        runs.extend(
+            original.map(|run| (format!("The original's worst run, seed {}", run.seed), run)),
+        );
         return write(path, play::html(script, &runs));
     }
     let beside = |what: &str| {

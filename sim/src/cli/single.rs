@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use turnip_core::Backstop;
 
-use crate::plan::{Daemon, Plan, config};
+use crate::plan::{Daemon, Plan, config, words};
 use crate::run::{self, Failure, Outcome};
 use crate::shrink;
 use crate::swarm::runner::{self, SwarmConfig};
-use crate::time::S;
+use crate::time::{MS, S};
 use crate::timeline;
 use crate::world::neighbours::Misled;
 
@@ -57,22 +58,26 @@ fn draw(plan: &Plan, outcome: &Outcome, path: &Path, title: &str) {
 fn describe(plan: &Plan) {
     let params = &plan.params;
     println!(
-        "{} hosts, {} etcd members {}, {} VIPs, lease {} ms, drift margin {} ppm, backstop {:?}, algorithm {}",
+        "{} hosts, {} etcd members {}, {} VIPs, lease {}, drift margin {} %, backstop {}, algorithm {}",
         params.hosts,
         params.members(),
-        if params.sites() > params.hosts {
+        if params.member_on(0).is_none() {
             "on machines of their own"
         } else {
             "on the same machines"
         },
         params.vips.len(),
-        params.lease_ms,
-        params.drift_ppm,
-        params.backstop,
+        words::time(params.lease_ms * MS),
+        f64::from(params.drift_ppm) / 10_000.0,
+        match params.backstop {
+            Some(Backstop::Fence) => "fence",
+            Some(Backstop::Lifetime) => "lifetime",
+            None => "none",
+        },
         params.daemon.name(),
     );
     for (number, step) in plan.steps.iter().enumerate() {
-        println!("{number:4} {step}");
+        println!("{number:4} {}", plan.params.tell_step(step));
     }
 }
 
@@ -82,15 +87,18 @@ pub(super) fn report(outcome: &Outcome) {
     let counts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
     println!("{}", counts.join(", "));
     println!(
-        "longest overlap {} ns; at most {} moves of one VIP; {} turns of the daemons' loops",
-        outcome.overlap_max, outcome.moves_max, outcome.turns
+        "longest overlap {}; at most {} moves of one VIP; {} turns of the daemons' loops",
+        words::time(outcome.overlap_max),
+        outcome.moves_max,
+        outcome.turns
     );
     let longest = outcome.misled.iter().max_by_key(|one| one.to - one.from);
     if let Some(Misled { client, address, host, from, to, .. }) = longest {
         println!(
-            "clients looked {} times where nobody answered; the longest time was that of client {client}, which looked for {} on host {host} for {:.3} s from {:.3} s",
+            "clients looked {} times where nobody answered; the longest time was that of client {client}, which looked for {} on {} for {:.3} s from {:.3} s",
             outcome.misled.len(),
             config::net(*address).addr(),
+            words::host(*host),
             (to - from) as f64 / S as f64,
             *from as f64 / S as f64,
         );
@@ -125,8 +133,9 @@ pub(super) fn swarm(args: &SwarmArgs) -> bool {
         println!("  {name:20} {count:10}");
     }
     println!(
-        "longest overlap {} ns; {} ns where two clusters have one address",
-        outcome.overlap_max, outcome.foreign_overlap_max
+        "longest overlap {}; {} where two clusters have one address",
+        words::time(outcome.overlap_max),
+        words::time(outcome.foreign_overlap_max)
     );
     let mut well = outcome.failed.is_empty();
     if args.keep_going {
@@ -159,7 +168,7 @@ fn explain(seed: u64, failure: &Failure) {
     let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
     println!("{} of its {} faults are enough:", kept.len(), plan.steps.len());
     for step in &plan.with_steps(&kept).steps {
-        println!("  {step}");
+        println!("  {}", plan.params.tell_step(step));
     }
     println!("  turnip-sim run --seed {seed} --steps {} --trace", numbers.join(","));
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::check::{Hosts, Span};
-use crate::plan::config;
+use crate::plan::{config, words};
 use crate::record::Misplaced;
 use crate::time::{S, True};
 
@@ -58,19 +58,20 @@ impl fmt::Display for Failure {
         match self {
             Failure::Overlap(span) => write!(
                 f,
-                "{} was answered on hosts {:?} at once for {} ns from {:.9} s",
+                "{} was answered on {} at once for {} from {:.9} s",
                 config::net(span.address).addr(),
-                numbers(span.hosts),
-                span.length(),
+                words::hosts(&numbers(span.hosts)),
+                words::time(span.length()),
                 secs(span.from)
             ),
             Failure::HeldUnnamed { address, host, from, length, limit } => write!(
                 f,
-                "{} was on host {host} from {:.3} s, for {:.3} s of that without being named; at most {:.3} s are fine",
+                "{} was on {h} from {:.3} s, for {:.3} s of that without being named; at most {:.3} s are fine",
                 config::net(*address).addr(),
                 secs(*from),
                 secs(*length),
-                secs(*limit)
+                secs(*limit),
+                h = words::host(*host)
             ),
             Failure::Gap { span, limit, why } => write!(
                 f,
@@ -87,34 +88,51 @@ impl fmt::Display for Failure {
                 secs(*at)
             ),
             Failure::NotHeld { vip, hosts } => {
-                write!(f, "after healing v{vip} was on hosts {hosts:?} instead of exactly one")
+                write!(
+                    f,
+                    "after healing {} was on {} instead of exactly one",
+                    words::vip(*vip),
+                    words::hosts(hosts)
+                )
             }
             Failure::NotSettled { vip, after_ns } => {
-                write!(f, "v{vip} still moved {:.3} s after everything had healed", secs(*after_ns))
+                write!(
+                    f,
+                    "{} still moved {:.3} s after everything had healed",
+                    words::vip(*vip),
+                    secs(*after_ns)
+                )
             }
             Failure::Misplaced { vip, on, wanted } => write!(
                 f,
-                "after healing v{vip} stayed on host {on}; its policy wants host {wanted}"
+                "after healing {} stayed on {}; its policy wants {}",
+                words::vip(*vip),
+                words::host(*on),
+                words::host(*wanted)
             ),
             Failure::MisplacedForLong { one, limit } => write!(
                 f,
-                "{} stood before host {}'s own address for {:.3} s from {:.3} s; at most {:.3} s are fine",
+                "{} stood before {}'s own address for {:.3} s from {:.3} s; at most {:.3} s are fine",
                 one.address.addr(),
-                one.host,
+                words::host(one.host),
                 secs(one.to - one.from),
                 secs(one.from),
                 secs(*limit)
             ),
-            Failure::StillRuns { host } => write!(f, "host {host}'s daemon did not stop"),
+            Failure::StillRuns { host } => {
+                write!(f, "{h}'s daemon did not stop", h = words::host(*host))
+            }
             Failure::LeftBehind { host, what } => {
-                write!(f, "host {host}'s daemon stopped and left behind {what}")
+                write!(f, "{h}'s daemon stopped and left behind {what}", h = words::host(*host))
             }
             Failure::SessionLeft { host } => {
-                write!(f, "host {host}'s daemon stopped and left its session")
+                write!(f, "{h}'s daemon stopped and left its session", h = words::host(*host))
             }
-            Failure::Refused { host, why } => write!(f, "host {host}'s daemon refused: {why}"),
+            Failure::Refused { host, why } => {
+                write!(f, "{h}'s daemon refused: {why}", h = words::host(*host))
+            }
             Failure::TakenForAnother { host, why } => {
-                write!(f, "host {host}'s daemon took etcd for another store: {why}")
+                write!(f, "{h}'s daemon took etcd for another store: {why}", h = words::host(*host))
             }
             Failure::Untrue(what) => write!(f, "history/ is not true: {what}"),
             Failure::Hooks(what) => f.write_str(what),

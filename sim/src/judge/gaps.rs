@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::{Move, Span};
 use crate::plan::config::VipSection;
+use crate::plan::words;
 use crate::plan::{AddressId, Fault, NameId, Plan, PolicyParams, Step};
 use crate::record::Misplaced;
 use crate::time::{MS, True};
@@ -98,7 +99,7 @@ impl Gaps<'_> {
     fn judge_gap(&self, gap: &Span) -> Option<Failure> {
         for piece in self.outside(gap) {
             if let Some(host) = self.able(&piece, piece.from, &[]) {
-                let why = format!("host {host} could have had it");
+                let why = format!("{h} could have had it", h = words::host(host));
                 return Some(Failure::Gap { span: piece, limit: 0, why });
             }
         }
@@ -117,7 +118,7 @@ impl Gaps<'_> {
             false => self.has_one_name(gap.address, at) && self.able(gap, at, &steps).is_some(),
         };
         if is_judged {
-            return Some(Failure::Gap { span: *gap, limit, why: after(&steps) });
+            return Some(Failure::Gap { span: *gap, limit, why: after(self.plan, &steps) });
         }
         None
     }
@@ -233,7 +234,7 @@ impl Gaps<'_> {
                     let more =
                         |step| self.follows_leader(address, step) + self.detours(address, step);
                     let more: u64 = steps.iter().copied().map(more).sum();
-                    (allowance.moves.saturating_add(more), after(&steps))
+                    (allowance.moves.saturating_add(more), after(self.plan, &steps))
                 }
             };
             let count = moves.len() as u64;
@@ -376,8 +377,8 @@ fn is_reload(step: &Step) -> bool {
     matches!(step.fault, Fault::Reload { .. })
 }
 
-fn after(steps: &[&Step]) -> String {
-    let each: Vec<String> = steps.iter().map(ToString::to_string).collect();
+fn after(plan: &Plan, steps: &[&Step]) -> String {
+    let each: Vec<String> = steps.iter().map(|step| plan.params.tell_step(step)).collect();
     format!("after {}", each.join(" and "))
 }
 

@@ -1,8 +1,6 @@
 //! What can go wrong, or be done by an operator.
 
-use std::fmt;
-
-use crate::time::{S, True};
+use crate::time::True;
 use crate::timing::Mishandling;
 
 use super::config::Change;
@@ -227,17 +225,5 @@ impl Step {
             Some(lasts) => (self.at + lasts).min(heal_at),
             None => heal_at,
         }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:9.3} s", self.at as f64 / S as f64)?;
-        match self.lasts {
-            Some(lasts) => write!(f, " for {:7.3} s", lasts as f64 / S as f64)?,
-            None if self.is_for_ever() => write!(f, " for ever")?,
-            None => write!(f, " until healed")?,
-        }
-        write!(f, ": {:?}", self.fault)
     }
 }

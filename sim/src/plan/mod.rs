@@ -7,6 +7,7 @@ mod deeds;
 mod fault;
 mod hooks;
 mod played;
+pub mod words;
 
 use std::sync::Arc;
 

@@ -130,10 +130,17 @@ impl Drawing<'_> {
                 escape(&lane.name)
             );
         }
-        for (machine, all) in words.iter().enumerate() {
-            for (happened, words) in all {
-                let drawn = self.fault(machine, &self.run.happened[*happened], words);
-                self.svg.push_str(&drawn);
+        // Words last: what is drawn later covers what is below.
+        for is_of_words in [false, true] {
+            for (machine, all) in words.iter().enumerate() {
+                for (happened, words) in all {
+                    let happened = &self.run.happened[*happened];
+                    let drawn = match is_of_words {
+                        false => self.fault(machine, happened),
+                        true => self.words(machine, happened, words),
+                    };
+                    self.svg.push_str(&drawn);
+                }
             }
         }
         self.bars();
@@ -232,30 +239,31 @@ impl Drawing<'_> {
         }
     }
 
-    fn fault(&self, machine: usize, happened: &Happened, words: &Words) -> String {
+    fn fault(&self, machine: usize, happened: &Happened) -> String {
         let lane = &self.lanes[machine + 1];
         let ends = happened.lasts.map_or(self.run.lasts, |lasts| happened.at + lasts);
         let (from, to) = (self.x(happened.at), self.x(ends));
-        let length = LETTER * words.text.chars().count() as f64 + 8.0;
-        let mut text = format!(
+        format!(
             "<rect x=\"{from:.1}\" y=\"{:.0}\" width=\"{:.1}\" height=\"{:.0}\" fill=\"#f2b84b\" \
-             fill-opacity=\"0.38\"><title>{}</title></rect>",
+             fill-opacity=\"0.38\"><title>{}</title></rect>\n",
             lane.top,
             (to - from).max(2.0),
             lane.height,
             escape(&happened.said())
-        );
-        if !words.text.is_empty() {
-            let _ = write!(
-                text,
-                "<text x=\"{:.1}\" y=\"{:.0}\" font-size=\"10\" fill=\"#6b4700\">{}</text>",
-                from.min(LEFT + WIDTH - length) + 3.0,
-                lane.top + TEXT * words.line as f64 + 10.0,
-                escape(&words.text)
-            );
+        )
+    }
+
+    fn words(&self, machine: usize, happened: &Happened, words: &Words) -> String {
+        if words.text.is_empty() {
+            return String::new();
         }
-        text.push('\n');
-        text
+        let length = LETTER * words.text.chars().count() as f64 + 8.0;
+        format!(
+            "<text x=\"{:.1}\" y=\"{:.0}\" font-size=\"10\" fill=\"#6b4700\">{}</text>\n",
+            self.x(happened.at).min(LEFT + WIDTH - length) + 3.0,
+            self.lanes[machine + 1].top + TEXT * words.line as f64 + 10.0,
+            escape(&words.text)
+        )
     }
 
     fn bars(&mut self) {

@@ -29,14 +29,14 @@ fn of_names() -> Vec<Scenario> {
     vec![
         scenario(
             "late-freeing-after-rename",
-            "interleaving 14: host 0's VIP is renamed and holds the address; its next process has the old file again when what frees the old name lands late",
+            "interleaving 14: h1's VIP is renamed and holds the address; its next process has the old file again when what frees the old name lands late",
             &[Mutant::KeepRenamed, Mutant::FreeUncompared],
             20 * S,
             late_freeing_after_rename,
         ),
         scenario(
             "rollback",
-            "interleaving 15: etcd is restored from a backup in which host 0 has the VIP, while host 1, which has it, is cut off",
+            "interleaving 15: etcd is restored from a backup in which h1 has the VIP, while h2, which has it, is cut off",
             &[Mutant::ResumeAfterRollback, Mutant::KeepAfterRollback],
             20 * S,
             rollback,
@@ -64,42 +64,42 @@ fn of_names() -> Vec<Scenario> {
         ),
         scenario(
             "drained-first-publisher",
-            "interleaving 17: host 0, which first published the address, is drained; host 1 has it under another name",
+            "interleaving 17: h1, which first published the address, is drained; h2 has it under another name",
             &[Mutant::NeverYields, Mutant::ConflictIgnored],
             4 * S,
             drained_first_publisher,
         ),
         scenario(
             "drained-with-a-stuck-removal",
-            "interleaving 17: the same, while host 0's kernel takes half a second to remove the address",
+            "interleaving 17: the same, while h1's kernel takes half a second to remove the address",
             &[Mutant::YieldsWhileHeld],
             4 * S,
             drained_with_a_stuck_removal,
         ),
         scenario(
             "address-moved-with-a-stuck-removal",
-            "host 0 starts with the address in another VIP, and its kernel takes long to remove it; host 1 has it under a name of its own",
+            "h1 starts with the address in another VIP, and its kernel takes long to remove it; h2 has it under a name of its own",
             &[Mutant::PublishBeforeRemoval],
             20 * S,
             moved_with_a_stuck_removal,
         ),
         scenario(
             "freed-while-it-is-here",
-            "interleaving 20: host 0 starts with the address in another VIP that it owns, and its kernel takes long to remove it; host 1 has the old names",
+            "interleaving 20: h1 starts with the address in another VIP that it owns, and its kernel takes long to remove it; h2 has the old names",
             &[Mutant::LeftoversOwned],
             20 * S,
             freed_while_it_is_here,
         ),
         scenario(
             "late-publication",
-            "interleaving 19: what a process of host 0 published without the VIP lands when the next one has it again; host 1 has the address under another name",
+            "interleaving 19: what a process of h1 published without the VIP lands when the next one has it again; h2 has the address under another name",
             &[Mutant::InheritedRecordTrusted],
             20 * S,
             late_publication,
         ),
         scenario(
             "reopened-session",
-            "host 0's session expires while its watch lags; when it opens another, host 1 has come to have the address under another name",
+            "h1's session expires while its watch lags; when it opens another, h2 has come to have the address under another name",
             &[Mutant::ActiveOutlivesSession],
             20 * S,
             reopened_session,
@@ -111,28 +111,28 @@ fn of_hosts() -> Vec<Scenario> {
     let mut all = vec![
         scenario(
             "outage-of-a-lease",
-            "nobody's renewals get through for a lease, and host 0's are the last to do so again: it is given the time",
+            "nobody's renewals get through for a lease, and h1's are the last to do so again: it is given the time",
             &[Mutant::NoGrace],
             20 * S,
             outage_of_a_lease,
         ),
         scenario(
             "stale-watch",
-            "host 0 renews, but hears nothing: it loses the VIP although it has not heard that it is drained",
+            "h1 renews, but hears nothing: it loses the VIP although it has not heard that it is drained",
             &[Mutant::RenewWhileStale],
             20 * S,
             stale_watch,
         ),
         scenario(
             "interface-down",
-            "host 0's interface goes down: it passes the VIP on",
+            "h1's interface goes down: it passes the VIP on",
             &[Mutant::SitsOnVip],
             50 * MS,
             interface_down,
         ),
         scenario(
             "one-of-two-interfaces-down",
-            "the interface of one of the VIP's two addresses goes down on host 0: it passes both on",
+            "the interface of one of the VIP's two addresses goes down on h1: it passes both on",
             &[Mutant::OneLinkSuffices],
             50 * MS,
             one_of_two_interfaces_down,
@@ -165,7 +165,7 @@ fn late_freeing_after_rename() -> Plan {
     plan.fault(8_000, 600, renamed);
     plan.fault(8_000, 5_000, meddle(0, TxnKind::HandOver, 1, Mishap::DelayRequest(1_300 * MS)));
     plan.fault(8_010, 20, Fault::Kill { host: 0 });
-    // The others do not have the address, until host 1 does again under the old name.
+    // The others do not have the address, until h2 does again under the old name.
     plan.fault(0, 8_200, Fault::Reconfigure { host: 1, change: Change::Remove { vip: 0 } });
     plan.reconfigure(0, 2, Change::Remove { vip: 0 });
     plan.fault(8_210, 20, Fault::Restart { host: 1 });
@@ -213,7 +213,7 @@ fn refusing_favourite() -> Plan {
     plan
 }
 
-/// Two hosts; host 1 has the address under another name since 6.5 s.
+/// Two hosts; h2 has the address under another name since 6.5 s.
 fn two_names() -> Plan {
     let mut plan = ranked();
     plan.params.hosts = 2;

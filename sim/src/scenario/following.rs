@@ -21,7 +21,7 @@ pub fn all() -> Vec<Scenario> {
     vec![
         scenario(
             "followed-key-moves",
-            "the key that a VIP follows names host 1, then nobody, then host 0 again: rule 13.1",
+            "the key that a VIP follows names h2, then nobody, then h1 again: rule 13.1",
             &[Mutant::FollowedIgnored],
             (6 * S, Some((10 * S, 1))),
             key_moves,
@@ -35,7 +35,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "followed-past-a-cut",
-            "host 0 does not reach etcd for a minute, and all hosts hear each other; the key names host 1 meanwhile: rule 13.6",
+            "h1 does not reach etcd for a minute, and all hosts hear each other; the key names h2 meanwhile: rule 13.6",
             &[Mutant::FollowedWhileAway],
             (10 * S, Some((25 * S, 1))),
             past_a_cut,

@@ -17,19 +17,19 @@ pub fn all() -> Vec<Scenario> {
     let mut all = vec![
         scenario(
             "late-renewal-of-the-boot-before",
-            "host 0 is powered off with a renewal on its way, which lands while the rebooted host watches whether its name is in use",
+            "h1 is powered off with a renewal on its way, which lands while the rebooted host watches whether its name is in use",
             20 * S,
             late_renewal_of_the_boot_before,
         ),
         scenario(
             "death-with-the-leader",
-            "host 0 dies together with etcd's leader: the election is not added to its lease",
+            "h1 dies together with etcd's leader: the election is not added to its lease",
             3_400 * MS,
             death_with_the_leader,
         ),
         scenario(
             "long-election-with-a-death",
-            "host 0 dies together with etcd's leader, and the election takes long: the VIP is elsewhere within 1.1 leases",
+            "h1 dies together with etcd's leader, and the election takes long: the VIP is elsewhere within 1.1 leases",
             3_300 * MS,
             long_election_with_a_death,
         ),
@@ -41,7 +41,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "return-into-an-election",
-            "host 0 comes back as the preferred one, and etcd's leader dies when the VIP is about to move: it stays until the store answers",
+            "h1 comes back as the preferred one, and etcd's leader dies when the VIP is about to move: it stays until the store answers",
             700 * MS,
             return_into_an_election,
         ),
@@ -81,7 +81,7 @@ fn death_with_the_leader() -> Plan {
 fn slow_to_elect() -> Plan {
     let mut plan = ranked();
     plan.params.raft.election = 1_800 * MS;
-    // One with which host 0's member leads, and the election is over before its lease is.
+    // One with which h1's member leads, and the election is over before its lease is.
     plan.seed = 9;
     plan
 }

@@ -22,21 +22,21 @@ pub fn all() -> Vec<Scenario> {
     vec![
         scenario(
             "failing-check",
-            "host 0's check fails: it passes the VIP on",
+            "h1's check fails: it passes the VIP on",
             &[Mutant::ChecksIgnored],
             (50 * MS, (20 * S, 1)),
             failing_check,
         ),
         scenario(
             "failing-checks-everywhere",
-            "host 0's check fails, and then those of all: who has the VIP keeps it",
+            "h1's check fails, and then those of all: who has the VIP keeps it",
             &[Mutant::LastResortIgnored],
             (50 * MS, (25 * S, 1)),
             failing_everywhere,
         ),
         scenario(
             "toggling-check",
-            "host 0's check fails and passes every second: after a few moves the VIP stays where it works",
+            "h1's check fails and passes every second: after a few moves the VIP stays where it works",
             &[],
             (50 * MS, (40 * S, 1)),
             toggling,
@@ -50,7 +50,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "flapping-interface",
-            "host 0's interface goes down every eight seconds: after a few moves the VIP stays where it works",
+            "h1's interface goes down every eight seconds: after a few moves the VIP stays where it works",
             &[Mutant::FlapsForgotten],
             (50 * MS, (63 * S, 1)),
             flapping_interface,

@@ -55,7 +55,7 @@ fn of_etcd() -> Vec<Scenario> {
         ),
         scenario(
             "cut-off-from-etcd-alone",
-            "host 0 does not reach etcd for half a minute, and the others hear it: it keeps its address",
+            "h1 does not reach etcd for half a minute, and the others hear it: it keeps its address",
             &[Mutant::AcknowledgedCountsOn],
             0,
             cut_off_alone,
@@ -72,21 +72,21 @@ fn of_hosts_while_etcd_is_away() -> Vec<Scenario> {
     vec![
         scenario(
             "death-while-etcd-is-away",
-            "host 2 dies while etcd is away: nobody holds anything from a lease later on until etcd is back",
+            "h3 dies while etcd is away: nobody holds anything from a lease later on until etcd is back",
             &[],
             gap_max,
             || while_etcd_is_away(Fault::PowerOff { host: 2 }, 60_000),
         ),
         scenario(
             "restart-while-etcd-is-away",
-            "host 2's daemon is restarted while etcd is away: the same",
+            "h3's daemon is restarted while etcd is away: the same",
             &[],
             gap_max,
             || while_etcd_is_away(Fault::Restart { host: 2 }, 300),
         ),
         scenario(
             "path-lost-while-etcd-is-away",
-            "host 2 does not hear host 0 any more while etcd is away: the same",
+            "h3 does not hear h1 any more while etcd is away: the same",
             &[],
             gap_max,
             || while_etcd_is_away(Fault::CutPeers { from: 0, to: 2 }, 60_000),
@@ -99,14 +99,14 @@ fn of_expiries() -> Vec<Scenario> {
     vec![
         scenario(
             "not-listed",
-            "host 2 comes when host 0 does not reach etcd any more, and so is not listed: it leaves host 0 alone",
+            "h3 comes when h1 does not reach etcd any more, and so is not listed: it leaves h1 alone",
             &[Mutant::UnlistedExpires],
             0,
             not_listed,
         ),
         scenario(
             "expiry-of-an-earlier-process",
-            "host 1's daemon is killed when its expiry of host 0 is on its way; the next one acknowledges host 0 when that lands",
+            "h2's daemon is killed when its expiry of h1 is on its way; the next one acknowledges h1 when that lands",
             &[Mutant::ExpiryOutlivesProcess],
             20 * S,
             || expiry_of_an_earlier_process(false),
@@ -120,7 +120,7 @@ fn of_expiries() -> Vec<Scenario> {
         ),
         scenario(
             "expired-without-an-answer",
-            "host 1's expiry of host 0 lands, and it does not learn that; host 2, which is not listed, has the address then",
+            "h2's expiry of h1 lands, and it does not learn that; h3, which is not listed, has the address then",
             &[Mutant::AcknowledgedWhileExpiring, Mutant::BarEndsWithOwnWrite],
             20 * S,
             expired_without_an_answer,
@@ -134,7 +134,7 @@ fn of_expiries() -> Vec<Scenario> {
         ),
         scenario(
             "started-among-the-silent",
-            "host 1's daemon is killed and started: it has heard nothing of the others yet, which is no silence",
+            "h2's daemon is killed and started: it has heard nothing of the others yet, which is no silence",
             &[Mutant::SilentFromBefore],
             0,
             started_among_the_silent,
@@ -147,35 +147,35 @@ fn of_acknowledgements() -> Vec<Scenario> {
     vec![
         scenario(
             "expired-and-not-told",
-            "host 0 is frozen until it has been expired, and does not reach etcd: the others acknowledge no session that is gone",
+            "h1 is frozen until it has been expired, and does not reach etcd: the others acknowledge no session that is gone",
             &[],
             20 * S,
             expired_and_not_told,
         ),
         scenario(
             "one-of-two-hears",
-            "host 0 does not reach etcd, and host 2 does not hear it",
+            "h1 does not reach etcd, and h3 does not hear it",
             &[Mutant::AnyWitness],
             20 * S,
             one_of_two_hears,
         ),
         scenario(
             "late-acknowledgements",
-            "what host 1 acknowledges takes 2.4 s to host 0, which does not reach etcd and is not heard any more",
+            "what h2 acknowledges takes 2.4 s to h1, which does not reach etcd and is not heard any more",
             &[Mutant::AcknowledgementOfAny, Mutant::ConsentFromAcknowledgement],
             20 * S,
             late_acknowledgements,
         ),
         scenario(
             "acknowledgements-of-an-earlier-process",
-            "what host 1 acknowledged of host 0's earlier process comes when the next one has counted as far",
+            "what h2 acknowledged of h1's earlier process comes when the next one has counted as far",
             &[Mutant::AcknowledgementOfAnyProcess],
             20 * S,
             acknowledgements_of_an_earlier_process,
         ),
         scenario(
             "handed-to-the-deaf",
-            "host 1 is drained when host 0 has just been cut off from etcd, which is handed the VIP and does not know",
+            "h2 is drained when h1 has just been cut off from etcd, which is handed the VIP and does not know",
             &[Mutant::DeafAcknowledged],
             11 * S,
             handed_to_the_deaf,
@@ -188,28 +188,28 @@ fn of_lists() -> Vec<Scenario> {
     vec![
         scenario(
             "listed-without-an-answer",
-            "host 0's write that lists host 2 lands, and it does not learn that; host 2 does not hear it",
+            "h1's write that lists h3 lands, and it does not learn that; h3 does not hear it",
             &[Mutant::UnknownListIgnored],
             20 * S,
             || listed_without_an_answer(true),
         ),
         scenario(
             "no-list-without-an-answer",
-            "host 2 comes, which does not speak rule 10; host 0's write without a list lands, and it does not learn that",
+            "h3 comes, which does not speak rule 10; h1's write without a list lands, and it does not learn that",
             &[Mutant::ExtendWithoutWitnesses],
             20 * S,
             || listed_without_an_answer(false),
         ),
         scenario(
             "dropped-before-it-is-committed",
-            "host 2 goes and comes back; host 0's write that does not list it is lost",
+            "h3 goes and comes back; h1's write that does not list it is lost",
             &[Mutant::ListBeforeCommit],
             20 * S,
             dropped_before_commit,
         ),
         scenario(
             "too-long-without-etcd",
-            "host 0 does not reach etcd for longer than a host waits that is not listed",
+            "h1 does not reach etcd for longer than a host waits that is not listed",
             &[Mutant::WithoutStoreForEver],
             20 * S,
             too_long_without_etcd,
@@ -222,21 +222,21 @@ fn of_names() -> Vec<Scenario> {
     vec![
         scenario(
             "name-taken-over",
-            "interleaving 21: host 1 has acknowledged host 0 and dies; another machine that has long waited for its name takes it over",
+            "interleaving 21: h2 has acknowledged h1 and dies; another machine that has long waited for its name takes it over",
             &[Mutant::SilentFromBeforeSession],
             20 * S,
             || name_taken_over(true),
         ),
         scenario(
             "acknowledged-by-the-late",
-            "host 1's lease is over, and another machine has its name; host 1 is alive and hears host 0",
+            "h2's lease is over, and another machine has its name; h2 is alive and hears h1",
             &[Mutant::AcknowledgeWhenLate],
             20 * S,
             || name_taken_over(false),
         ),
         scenario(
             "namesake",
-            "host 1 does not reach etcd, and goes on by consent; another machine waits for its name",
+            "h2 does not reach etcd, and goes on by consent; another machine waits for its name",
             &[Mutant::NamesakeExpires],
             0,
             namesake,
@@ -244,7 +244,7 @@ fn of_names() -> Vec<Scenario> {
     ]
 }
 
-/// Three hosts that hear each other, and one VIP that wants host 0, else host 1, else host 2.
+/// Three hosts that hear each other, and one VIP that wants h1, else h2, else h3.
 fn heard() -> Plan {
     let mut plan = ranked();
     plan.params.heartbeats.fill(true);
@@ -256,7 +256,7 @@ fn priorities(plan: &mut Plan, priorities: [u32; 3]) {
     plan.params.vips[0].policy = PolicyParams::Priority { priorities, preempt: true };
 }
 
-/// The same without host 2.
+/// The same without h3.
 fn two() -> Plan {
     let mut plan = heard();
     plan.params.hosts = 2;
@@ -303,7 +303,7 @@ fn while_etcd_is_away(fault: Fault, lasts_ms: u64) -> Plan {
     plan
 }
 
-/// Host 2 is away when host 0 is cut off, and so is not listed when it comes back.
+/// h3 is away when h1 is cut off, and so is not listed when it comes back.
 fn with_host_2_unlisted() -> Plan {
     let mut plan = heard();
     plan.fault(6_000, 2_500, Fault::Restart { host: 2 });
@@ -329,7 +329,7 @@ fn expiry_of_an_earlier_process(writes_are_lost: bool) -> Plan {
     plan
 }
 
-/// Host 0 rests until host 1 expires it, and host 2 is the first to have the address then.
+/// h1 rests until h2 expires it, and h3 is the first to have the address then.
 fn expired_while_resting() -> Plan {
     let mut plan = with_host_2_unlisted();
     priorities(&mut plan, [100, 0, 50]);
@@ -438,8 +438,8 @@ fn too_long_without_etcd() -> Plan {
     plan
 }
 
-/// Host 2 has host 1's name, and waits for it while host 1 does not write its session any more; some time
-/// later host 0 is cut off from etcd, and lists that name.
+/// h3 has h2's name, and waits for it while h2 does not write its session any more; some time
+/// later h1 is cut off from etcd, and lists that name.
 fn name_taken_over(dies: bool) -> Plan {
     let mut plan = heard();
     plan.params.without_store_ms = 8_000;

@@ -28,13 +28,13 @@ fn first() -> Vec<Scenario> {
     vec![
         scenario(
             "deadline-from-answer",
-            "interleaving 1: a renewal's answer takes 450 ms, then host 0 cannot renew: it counts from when it asked",
+            "interleaving 1: a renewal's answer takes 450 ms, then h1 cannot renew: it counts from when it asked",
             &[Mutant::DeadlineFromAnswer],
             deadline_from_answer,
         ),
         scenario(
             "slow-holder",
-            "interleaving 2: host 0's clock is slow and the others' are fast; its daemon is frozen, so that only its kernel silences the address",
+            "interleaving 2: h1's clock is slow and the others' are fast; its daemon is frozen, so that only its kernel silences the address",
             &[Mutant::HolderIgnoresDrift],
             frozen_with_drift,
         ),
@@ -46,25 +46,25 @@ fn first() -> Vec<Scenario> {
         ),
         scenario(
             "late-expiry",
-            "interleaving 3: host 0 is cut off for a lease and comes back while the others' transactions that expire it are still on their way",
+            "interleaving 3: h1 is cut off for a lease and comes back while the others' transactions that expire it are still on their way",
             &[Mutant::ExpireUncompared],
             late_expiry,
         ),
         scenario(
             "claim-from-the-late",
-            "interleaving 4: host 0 is late with its renewals, but not by a lease",
+            "interleaving 4: h1 is late with its renewals, but not by a lease",
             &[Mutant::ClaimFromTheLate],
             claim_from_the_late,
         ),
         scenario(
             "stuck-removal",
-            "interleaving 5: host 0 is drained while its kernel takes half a second to remove the address",
+            "interleaving 5: h1 is drained while its kernel takes half a second to remove the address",
             &[Mutant::HandOverBeforeRemoval],
             stuck_removal,
         ),
         scenario(
             "late-hand-over",
-            "interleaving 6: host 0 hands over and wants the VIP back before the hand-over has landed",
+            "interleaving 6: h1 hands over and wants the VIP back before the hand-over has landed",
             &[Mutant::KeepAfterHandOver],
             late_hand_over,
         ),
@@ -81,19 +81,19 @@ fn second() -> Vec<Scenario> {
     let mut all = vec![
         scenario(
             "hand-over-of-the-expired",
-            "interleaving 7: host 0's hand-over to host 2 is delayed until host 1 has expired host 0 and taken the VIP",
+            "interleaving 7: h1's hand-over to h3 is delayed until h2 has expired h1 and taken the VIP",
             &[Mutant::HandOverUncompared],
             hand_over_of_the_expired,
         ),
         scenario(
             "unseen-session",
-            "interleaving 8: host 0, whose watch lags, wants a VIP that host 2's new session has just claimed",
+            "interleaving 8: h1, whose watch lags, wants a VIP that h3's new session has just claimed",
             &[Mutant::ClaimByView],
             unseen_session,
         ),
         scenario(
             "old-news",
-            "interleaving 9: host 0's watch tells of a write of its session after a newer one is known",
+            "interleaving 9: h1's watch tells of a write of its session after a newer one is known",
             &[Mutant::ViewGoesBack],
             old_news,
         ),
@@ -105,25 +105,25 @@ fn second() -> Vec<Scenario> {
         ),
         scenario(
             "late-renewal-of-the-killed",
-            "interleaving 12: host 0's daemon is killed with a renewal on its way, which lands when its successor has read the key",
+            "interleaving 12: h1's daemon is killed with a renewal on its way, which lands when its successor has read the key",
             &[Mutant::RefuseLateRenewal],
             late_renewal_of_the_killed,
         ),
         scenario(
             "flaky-waiters",
-            "interleaving 13: host 0 dies while each of the others loses one renewal in every lease",
+            "interleaving 13: h1 dies while each of the others loses one renewal in every lease",
             &[Mutant::ExpiryRestarts],
             flaky_waiters,
         ),
         scenario(
             "no-kernel-to-help",
-            "interleaving 2: host 0 is cut off, and its kernel silences nothing by itself: the daemon must, before the deadline",
+            "interleaving 2: h1 is cut off, and its kernel silences nothing by itself: the daemon must, before the deadline",
             &[Mutant::GuardIgnored],
             no_kernel_to_help,
         ),
         scenario(
             "stalled-refresh",
-            "interleaving 11: host 0's daemon is frozen with refreshes waiting, until its kernel has ended the address",
+            "interleaving 11: h1's daemon is frozen with refreshes waiting, until its kernel has ended the address",
             &[Mutant::GuardIgnored],
             stalled_refresh,
         ),
@@ -138,7 +138,7 @@ fn second() -> Vec<Scenario> {
     all
 }
 
-/// Three hosts and one VIP that wants host 0, else host 1, else host 2.
+/// Three hosts and one VIP that wants h1, else h2, else h3.
 pub(super) fn ranked() -> Plan {
     let mut plan = Plan::quiet();
     plan.params.vips.truncate(1);
@@ -232,15 +232,15 @@ fn unseen_session() -> Plan {
         ..Params::plain(4, 3, 1)
     };
     plan.params.members_apart();
-    // Host 1 owns and dies; host 3, which is drained, expires it. Host 2's new session takes the
-    // VIP while host 0, which is preferred, has not heard of that session.
+    // h2 owns and dies; h4, which is drained, expires it. h3's new session takes the
+    // VIP while h1, which is preferred, has not heard of that session.
     plan.fault(6_000, 3_000, Fault::Drain { host: 0 });
     plan.fault(6_000, 20_000, Fault::Drain { host: 3 });
     plan.fault(7_000, 10_000, Fault::WatchLag { host: 0, by: 700 * MS });
     plan.fault(8_950, 15_000, Fault::PowerOff { host: 1 });
     plan.fault(11_000, 3_000, meddle(2, TxnKind::Open, 4, Mishap::DelayRequest(650 * MS)));
     plan.fault(11_200, 20, Fault::Restart { host: 2 });
-    // Nor does host 2 hear at once that it lost the VIP.
+    // Nor does h3 hear at once that it lost the VIP.
     plan.fault(12_050, 5_000, Fault::WatchLag { host: 2, by: 300 * MS });
     plan
 }

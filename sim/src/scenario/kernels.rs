@@ -22,7 +22,7 @@ pub fn all() -> Vec<Scenario> {
     vec![
         scenario(
             "stalls-before-sending",
-            "interleaving 18: host 0's adapter stalls between reading the clock and sending, twice in a row, and is frozen then; over and over",
+            "interleaving 18: h1's adapter stalls between reading the clock and sending, twice in a row, and is frozen then; over and over",
             &[],
             20 * S,
             stalls_before_sending,
@@ -36,14 +36,14 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "slow-timers",
-            "NTP makes host 0's kernel count slowly, and its daemon is frozen",
+            "NTP makes h1's kernel count slowly, and its daemon is frozen",
             &[Mutant::TimerRateIgnored],
             20 * S,
             slow_timers,
         ),
         scenario(
             "former-address",
-            "host 0's daemon starts when its lease is over, without the VIP whose address is still there",
+            "h1's daemon starts when its lease is over, without the VIP whose address is still there",
             &[Mutant::FormerNotFenced],
             20 * S,
             former_address,
@@ -57,21 +57,21 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "flushed-rules",
-            "somebody flushes host 0's rules; the fence is back when its daemon is frozen",
+            "somebody flushes h1's rules; the fence is back when its daemon is frozen",
             &[Mutant::ForeignChangesIgnored],
             20 * S,
             flushed_rules,
         ),
         scenario(
             "own-address-returns",
-            "host 0's own address goes and comes back, so that the VIP stands before it, again and again",
+            "h1's own address goes and comes back, so that the VIP stands before it, again and again",
             &[Mutant::MisplacedLeft],
             0,
             own_address_returns,
         ),
         scenario(
             "double-at-a-stop",
-            "host 0 has the VIP, and its IP on another interface as well, when its daemon is stopped and started again",
+            "h1 has the VIP, and its IP on another interface as well, when its daemon is stopped and started again",
             &[Mutant::FenceRemovedBesideDouble],
             5 * S,
             double_at_a_stop,
@@ -79,7 +79,7 @@ pub fn all() -> Vec<Scenario> {
     ]
 }
 
-/// So many freezes of host 0's daemon, each at another moment of a renewal, with the same fault before.
+/// So many freezes of h1's daemon, each at another moment of a renewal, with the same fault before.
 fn over_and_over(plan: &mut Plan, rounds: u64, before: u64, lasts: u64, fault: &Fault) {
     for round in 0..rounds {
         let at = 8_000 + 30_000 * round;

@@ -14,7 +14,7 @@ mod reloads;
 use turnip_core::Mutant;
 
 use crate::check::Held;
-use crate::plan::{Daemon, Plan, config};
+use crate::plan::{Daemon, Plan, config, words};
 use crate::run::Outcome;
 use crate::time::{S, True};
 
@@ -64,7 +64,11 @@ impl Scenario {
             let hosts: Vec<usize> = outcome.held.iter().filter(there).map(|one| one.host).collect();
             let secs = at as f64 / S as f64;
             (hosts != [host]).then(|| {
-                format!("at {secs:.3} s v0 was on hosts {hosts:?}; it belongs on host {host}")
+                format!(
+                    "at {secs:.3} s v1 was on {}; it belongs on {}",
+                    words::hosts(&hosts),
+                    words::host(host)
+                )
             })
         }));
         complaints

@@ -22,14 +22,14 @@ pub fn all() -> Vec<Scenario> {
     vec![
         scenario(
             "reload-with-a-stuck-removal",
-            "interleaving 22: host 0 is the last that learns of a VIP's new name, and its kernel is slow to take the address away",
+            "interleaving 22: h1 is the last that learns of a VIP's new name, and its kernel is slow to take the address away",
             &[Mutant::RedefinedWhileHeld],
             20 * S,
             reload_with_a_stuck_removal,
         ),
         scenario(
             "reload-and-back-with-a-late-freeing",
-            "interleaving 23: host 0's VIP is renamed while it runs, and back; then what frees the old name lands",
+            "interleaving 23: h1's VIP is renamed while it runs, and back; then what frees the old name lands",
             &[Mutant::ReaddedTrusted],
             20 * S,
             reload_and_back_with_a_late_freeing,
@@ -79,7 +79,7 @@ fn reload_with_a_stuck_removal() -> Plan {
 
 fn reload_and_back_with_a_late_freeing() -> Plan {
     let mut plan = ranked();
-    // The others do not have the address, until host 1 does again under the old name.
+    // The others do not have the address, until h2 does again under the old name.
     plan.fault(0, 8_200, Fault::Reconfigure { host: 1, change: Change::Remove { vip: 0 } });
     plan.reconfigure(0, 2, Change::Remove { vip: 0 });
     plan.fault(8_000, 600, renamed(0));

@@ -29,7 +29,7 @@ pub use draw::{Deed, Happening, Target};
 pub use expect::{Bounds, Expectation, Measure};
 pub use fault::{Choice, Details, Fault};
 pub use span::{Span, human};
-pub use verb::{Object, Verb, World};
+pub use verb::{Object, Usual, Verb, World, markdown};
 
 /// How long a scenario goes on after its last fault where it does not say how long it lasts.
 const AFTERMATH: Duration = Duration::from_secs(30);

@@ -39,12 +39,12 @@ pub enum Object {
 }
 
 macro_rules! verbs {
-    ($($(#[$doc:meta])* $verb:ident = $word:literal, $object:ident, $worlds:ident,
+    ($($(#[doc = $doc:literal])+ $verb:ident = $word:literal, $object:ident, $worlds:ident,
         [$($needs:literal),*], [$($may:literal),*], $for:ident;)+) => {
         /// What can befall a cluster.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum Verb {
-            $($(#[$doc])* $verb,)+
+            $($(#[doc = $doc])+ $verb,)+
         }
 
         impl Verb {
@@ -54,6 +54,11 @@ macro_rules! verbs {
             /// The word in a file.
             pub fn word(self) -> &'static str {
                 match self { $(Verb::$verb => $word,)+ }
+            }
+
+            /// What happens, in a sentence.
+            pub fn about(self) -> &'static str {
+                match self { $(Verb::$verb => concat!($($doc),+).trim_ascii_start(),)+ }
             }
 
             /// What it is said of.
@@ -108,6 +113,44 @@ impl Usual {
             Usual::Moment => Some(Duration::ZERO),
         }
     }
+}
+
+impl Object {
+    /// What may be written for it, in words.
+    pub fn told(self) -> &'static str {
+        match self {
+            Object::Machine => "machine",
+            Object::Host => "host",
+            Object::Member => "member",
+            Object::Vip => "VIP",
+            Object::Check => "check",
+            Object::Nothing => "`true`",
+        }
+    }
+}
+
+/// All verbs as a table in Markdown.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "| verb | said of | beside it | without `for` | what happens |\n|---|---|---|---|---|\n",
+    );
+    for verb in Verb::ALL {
+        let needs = verb.needs().iter().map(|key| format!("`{key}`"));
+        let may = verb.may().iter().map(|key| format!("*`{key}`*"));
+        let keys: Vec<String> = needs.chain(may).collect();
+        let usual = match verb.usually() {
+            Usual::ToTheEnd => "to the end",
+            Usual::Restart => "0.5 s",
+            Usual::Moment => "a moment; no `for`",
+        };
+        let only = match verb.is_in(World::Lab) {
+            true => "",
+            false => " Only in the simulator.",
+        };
+        let (word, of, about) = (verb.word(), verb.object().told(), verb.about());
+        text += &format!("| `{word}` | {of} | {} | {usual} | {about}{only} |\n", keys.join(", "));
+    }
+    text
 }
 
 enum Only {

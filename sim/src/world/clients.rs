@@ -3,6 +3,7 @@
 
 use turnip_core::{StoreError, Txn};
 
+use crate::plan::words;
 use crate::plan::{Mishap, Params};
 use crate::time::{MS, True};
 
@@ -218,7 +219,7 @@ impl Clients {
         let member = self.0[host].endpoints[endpoint].member;
         let id = etcd.watch(host, member, prefix);
         env.count(|tally| &mut tally.watches);
-        env.trace(|| format!("host {host} follows at member {member}"));
+        env.trace(|| format!("{h} follows at member {member}", h = words::host(host)));
         let mut request = Request::new(host, None, Ask::Snapshot(id), env.now());
         request.endpoint = endpoint;
         let request = etcd.add(request);

@@ -40,7 +40,8 @@ impl Inner {
     /// A step of the plan begins.
     pub(super) fn step_begins(&mut self, index: usize) {
         let step = self.faults.steps[index].clone();
-        self.env.trace(|| format!("fault begins: {:?}", step.fault));
+        let plan = std::rc::Rc::clone(&self.env.plan);
+        self.env.trace(|| format!("fault begins: {}", plan.params.tell(&step.fault)));
         self.faults.active[index] = true;
         self.begin(index, &step.fault);
         if let Some(lasts) = step.lasts {
@@ -57,7 +58,8 @@ impl Inner {
             if self.env.plan.params.played.is_some() && self.faults.active().any(is_same) {
                 return;
             }
-            self.env.trace(|| format!("fault ends: {fault:?}"));
+            let plan = std::rc::Rc::clone(&self.env.plan);
+            self.env.trace(|| format!("fault ends: {}", plan.params.tell(&fault)));
             self.end(&fault);
         }
     }

@@ -1,5 +1,6 @@
 //! Mishaps that wait for their transactions.
 
+use crate::plan::words;
 use crate::plan::{Mishap, TxnKind};
 
 use super::env::Env;
@@ -50,7 +51,9 @@ impl Mishaps {
             self.0.remove(found);
         }
         env.count(|tally| &mut tally.mishaps);
-        env.trace(|| format!("host {host}: {kind:?} meets {mishap:?}"));
+        env.trace(|| {
+            format!("{}: {}: {}", words::host(host), words::kind_of(kind), words::meddled(mishap))
+        });
         Some(mishap)
     }
 }

@@ -3,6 +3,7 @@
 use turnip_core::{Op, Txn, TxnResponse};
 
 use crate::check::history::Changes;
+use crate::plan::words;
 use crate::plan::{TxnKind, config};
 use crate::record::{Mark, Naming, Tally};
 use crate::world::env::Env;
@@ -52,8 +53,10 @@ pub fn committed(
     env.trace(|| {
         let ops: Vec<String> = txn.success.iter().map(brief).collect();
         format!(
-            "etcd: {kind:?} of host {host}, revision {revision}, succeeded {succeeded}: {}",
-            ops.join(", ")
+            "etcd: {} of {h}, revision {revision}, succeeded {succeeded}: {}",
+            words::kind_of(kind),
+            ops.join(", "),
+            h = words::host(host)
         )
     });
 }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use turnip_core::adapter::{Adapter, Call, Reply as KernelReply, TimerRate};
 use turnip_core::{Assignment, Instant, KernelError, KernelOp, KernelOutcome, OpId};
 
+use crate::plan::words;
 use crate::time::US;
 use crate::world::env::Env;
 use crate::world::event::{Event, HostEvent};
@@ -50,8 +51,10 @@ impl Line {
         while let Some((id, outcome)) = self.adapter.poll_outcome() {
             let Some((slot, op)) = self.waits.remove(&id) else { continue };
             env.trace(|| match &op {
-                Some(op) => format!("host {host}: kernel did {op:?}: {outcome:?}"),
-                None => format!("host {host}: kernel did what was asked: {outcome:?}"),
+                Some(op) => format!("{h}: kernel did {op:?}: {outcome:?}", h = words::host(host)),
+                None => {
+                    format!("{h}: kernel did what was asked: {outcome:?}", h = words::host(host))
+                }
             });
             env.slots.complete(slot, Reply::Kernel(outcome));
         }

@@ -12,6 +12,7 @@ use turnip_core::{
     Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys, NodeName, Revision, SessionId,
 };
 
+use crate::plan::words;
 use crate::world::env::Env;
 use crate::world::event::Event;
 use crate::world::ids::HostId;
@@ -63,7 +64,7 @@ impl Hosts {
                 let Heartbeat { number, modified, complete_to, .. } = datagram.heartbeat;
                 let of = datagram.acknowledges.map(|one| format!(", acknowledges {}", one.number));
                 let of = of.unwrap_or_default();
-                format!("host {host}: heartbeat {number} to {node}: written at {modified}, knows {complete_to}{of}")
+                format!("{h}: heartbeat {number} to {node}: written at {modified}, knows {complete_to}{of}", h = words::host(host))
             });
             let sealed = Sealed { key: keys.current.clone(), from: from.clone(), datagram };
             let Some(to) = env.layout.host_at(address) else { continue };
