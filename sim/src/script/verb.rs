@@ -177,7 +177,7 @@ verbs! {
     Slow = "slow", Machine, Both, ["by"], ["to"], ToTheEnd;
     /// A machine's uplink goes down and up in turns.
     Flap = "flap", Machine, Both, ["down", "up"], [], ToTheEnd;
-    /// A host's interface goes down.
+    /// A host's interface goes down, the only one that it has.
     LinkDown = "link_down", Host, Both, [], [], ToTheEnd;
     /// turnip is killed, and started again.
     Kill = "kill", Host, Both, [], [], Restart;
