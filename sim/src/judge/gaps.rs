@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::{Move, Span};
-use crate::plan::config::VipSection;
+use crate::plan::config::{Change, VipSection};
 use crate::plan::words;
 use crate::plan::{AddressId, Fault, NameId, Plan, PolicyParams, Step};
 use crate::record::Misplaced;
@@ -55,7 +55,7 @@ pub fn judge(inner: &Inner) -> Vec<Failure> {
     let gaps = Gaps { inner, plan, durations, episodes };
     let mut failures = Vec::new();
     for gap in &inner.env.checker.gaps {
-        if !plan.params.follows(gap.address / 2)
+        if !may_follow(plan, gap.address)
             && inner.env.layout.addresses.iter().any(|(address, _)| *address == gap.address)
         {
             failures.extend(gaps.judge_gap(gap));
@@ -65,6 +65,23 @@ pub fn judge(inner: &Inner) -> Vec<Failure> {
     let misplaced = inner.env.record.misplaced.iter();
     failures.extend(misplaced.filter_map(|one| gaps.judge_misplaced(one)));
     failures
+}
+
+/// Whether an address is of a VIP that follows another program's key (rule 13), or may become one's by another
+/// file: where it is then is that program's doing.
+fn may_follow(plan: &Plan, address: AddressId) -> bool {
+    let (vip, params) = (address / 2, &plan.params);
+    let goes_there = |step: &Step| match &step.fault {
+        Fault::Reconfigure { change, .. } => match *change {
+            Change::MoveAddress { from, to } => from == vip && params.follows(to),
+            Change::Swap { one, other } => {
+                (one == vip && params.follows(other)) || (other == vip && params.follows(one))
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    params.follows(vip) || plan.steps.iter().any(goes_there)
 }
 
 fn episodes(plan: &Plan, durations: &Durations) -> Vec<Episode> {
@@ -218,7 +235,7 @@ impl Gaps<'_> {
     fn judge_moves(&self, moves: &[Move]) -> Vec<Failure> {
         let mut by_episode: BTreeMap<(Option<usize>, AddressId), Vec<&Move>> = BTreeMap::new();
         for one in moves.iter().filter(|one| one.at < self.plan.stop_at) {
-            if self.plan.params.follows(one.address / 2) {
+            if may_follow(self.plan, one.address) {
                 continue;
             }
             let at = one.at;
