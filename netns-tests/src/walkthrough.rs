@@ -99,20 +99,6 @@ impl Page {
         ensure!(!steps.is_empty(), "there is nothing to do in it");
         Ok(Page { steps })
     }
-
-    /// The text of a file as it is on a host, at last.
-    ///
-    /// # Errors
-    /// When it is not there.
-    pub fn file(&self, place: &str, path: &str) -> Result<&str> {
-        let on_place =
-            self.steps.iter().rev().filter(|step| step.places.iter().any(|p| p == place));
-        let mut texts = on_place.filter_map(|step| match &step.what {
-            What::File { path: of, text } if of.to_str() == Some(path) => Some(text.as_str()),
-            _ => None,
-        });
-        texts.next().with_context(|| format!("no {path} on {place}"))
-    }
 }
 
 /// "`/etc/turnip/turnip.toml` on every host, which …:", or "… on h1 and h2:"
