@@ -84,7 +84,11 @@ impl Watch {
         self.following = true;
         self.tries = 0;
         self.snapshot_at = Some(now);
-        out.timers.stop(Timer::Follow);
+        // A stream that was asked for before another store was noticed may have told of followed keys by then,
+        // and tells it no more: they are asked for anew (rule 13.7).
+        if self.is_asked {
+            out.timers.stop(Timer::Follow);
+        }
         out.timers.stop(Timer::WatchStale);
         self.causes.are_over();
         if std::mem::take(&mut self.in_doubt) {
@@ -184,6 +188,19 @@ mod tests {
         assert_eq!(out.timers.get(Timer::Echo), Some(NOW + lease.echo_time()));
         watch.complete_to(Revision(7), &mut out);
         assert_eq!(out.timers.get(Timer::Echo), None);
+    }
+
+    /// Rule 13.7: what it told of followed keys before was not believed, and it tells that only once.
+    #[test]
+    fn after_another_store_was_noticed_a_snapshot_of_the_stream_before_does_not_end_the_asking() {
+        let (own, lease, mut watch, mut out) = watch();
+        watch.follow(&own, lease, Knowing::default(), false, &mut out, NOW);
+        watch.start_afresh(lease, &mut out, NOW);
+        watch.snapshot_came(&mut out, NOW);
+        assert_eq!(out.timers.get(Timer::Follow), Some(NOW + lease.retry_delay()));
+        watch.follow(&own, lease, Knowing::default(), false, &mut out, NOW);
+        watch.snapshot_came(&mut out, NOW);
+        assert_eq!(out.timers.get(Timer::Follow), None);
     }
 
     /// Rule 9.2.
