@@ -208,7 +208,8 @@ fn every_configuration_that_is_shown_is_one() {
     const VIP: &str = "[[vip]]\nname = \"a\"\naddress = \"192.0.2.1/32\"\ninterface = \"lo\"\n";
     let mut wrong = Vec::new();
     let mut shown = 0;
-    for (path, page) in pages() {
+    // Files of scenarios are another thing: sim/tests/documentation.rs reads those.
+    for (path, page) in pages().into_iter().filter(|(path, _)| !path.ends_with("scenarios.md")) {
         for text in &page.configurations {
             shown += 1;
             let folder = tempfile::tempdir().unwrap();
