@@ -419,6 +419,26 @@ fn an_outage_right_after_a_claim_that_only_others_heard_of_costs_nothing() {
     assert_eq!(world.holders(), [0], "{}", world.story());
 }
 
+/// Rule 10.10: the same where the watch of a witness breaks before a renewal of its own fails, so that none is sent.
+#[test]
+fn nor_does_it_where_a_witness_stops_to_renew_because_its_watch_is_stale() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    world.run(10 * SECOND);
+    world.hosts[0].watch_cut = true;
+    let record = String::from_utf8(world.etcd.kvs["/turnip/main/vips/v"].value.clone()).unwrap();
+    world.etcd.put("/turnip/main/vips/v", &record);
+    world.run(100 * MS);
+    let error = StoreError::Unavailable("frozen".into());
+    for host in 1..3 {
+        world.hosts[host].watch_cut = true;
+        world.hosts[host].node.handle_follow_failed(&error, world.now);
+    }
+    world.run(1_200 * MS);
+    world.stop_store();
+    world.run(40 * SECOND);
+    assert_eq!(world.holders(), [0], "{}", world.story());
+}
+
 /// Rule 9.5.
 #[test]
 fn who_has_noticed_another_store_does_not_acknowledge_who_goes_by_the_old_one() {

@@ -202,7 +202,8 @@ impl Cluster {
         let Datagram { heartbeat, hears_addressee, acknowledges } = datagram;
         let session = heartbeat.session;
         let learns_of_it = *hears_addressee || own.mutated(Mutant::UnhearingAcknowledged);
-        if self.peers.beat(own, from, heartbeat, now)
+        let is_answered = self.watch.may_renew(own);
+        if self.peers.beat(own, from, heartbeat, is_answered, now)
             && learns_of_it
             && !self.is_of_another_history(own, from, heartbeat)
             && self.may_acknowledge(own, from, session, now)

@@ -202,12 +202,14 @@ impl Peers {
     // ---- heartbeats
 
     /// A heartbeat of a node's session was received. Whether nothing speaks against acknowledging it, as
-    /// far as that session goes (rules 10.4, 10.7 and 10.10).
+    /// far as that session goes (rules 10.4, 10.7 and 10.10). `is_answered`: this node sends renewals; whether
+    /// they are answered the count of silence knows.
     pub(super) fn beat(
         &mut self,
         own: &Own,
         node: &NodeName,
         heartbeat: &Heartbeat,
+        is_answered: bool,
         now: Instant,
     ) -> bool {
         let Some(peer) = self.peers.get_mut(node) else { return false };
@@ -223,7 +225,7 @@ impl Peers {
         peer.found = peer.found.filter(|found| !is_aware || peer.seen <= *found);
         peer.unheard = match peer.unheard {
             _ if heartbeat.complete_to >= peer.named_at => None,
-            Some(unheard) if heartbeat.complete_to < unheard.at => Some(unheard),
+            Some(unheard) if is_answered && heartbeat.complete_to < unheard.at => Some(unheard),
             _ => Some(Unheard { at: peer.named_at, since: self.silence.mark(now) }),
         };
         let lease = peer.lease.unwrap_or_default();
