@@ -282,9 +282,12 @@ impl Durations {
             {
                 Self::unnoticed(2 * commit + renew)
             }
-            // The others hear it: it goes on without etcd.
+            // The others hear it: it goes on without etcd. Not where it may have a VIP that follows a key: it takes
+            // that away, and loses all (rules 13.6 and 10.10).
             Fault::CutStore { .. }
-                if hears && lasts + self.keepalive < self.bears_without_store =>
+                if hears
+                    && !plan.params.any_follows()
+                    && lasts + self.keepalive < self.bears_without_store =>
             {
                 Self::unnoticed(3 * renew + self.keepalive + self.rewatch)
             }
@@ -292,7 +295,7 @@ impl Durations {
             Fault::CutStore { .. } if lasts + 2 * self.renew + 2 * commit < bears => {
                 Self::unnoticed(3 * self.renew + self.keepalive)
             }
-            // But not for longer than rule 10.7 allows.
+            // But not for longer than rules 10.7 and 13.6 allow.
             Fault::CutStore { .. } if hears => Allowance {
                 gap: self.death(),
                 moves: 4,

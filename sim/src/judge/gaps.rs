@@ -191,11 +191,13 @@ impl Gaps<'_> {
         let allowance = match steps[..] {
             [step] => self.durations.allowance(self.plan, step),
             _ => {
-                // VIPs that follow etcd's leader move with it, and to a host that does not hear of it.
+                // VIPs that follow etcd's leader move with it, and to a host that does not hear of it. Who does
+                // not hear of a key that a VIP follows takes that away, and loses all (rule 13.6).
                 let follows =
                     |vip: usize| self.plan.params.vips[vip].policy == PolicyParams::Leader;
                 let deafens = steps.iter().any(|step| allowance::deafens(&step.fault));
-                let any_follows = (0..self.plan.params.vips.len()).any(follows);
+                let any_follows =
+                    (0..self.plan.params.vips.len()).any(follows) || self.plan.params.any_follows();
                 if follows(address / 2) || (deafens && any_follows) {
                     return None;
                 }

@@ -374,6 +374,11 @@ impl Params {
         matches!(self.vips[vip].policy, PolicyParams::Follow { .. })
     }
 
+    /// Whether any does.
+    pub fn any_follows(&self) -> bool {
+        (0..self.vips.len()).any(|vip| self.follows(vip))
+    }
+
     /// How many etcd members there are.
     pub fn members(&self) -> usize {
         self.members_on.len()
