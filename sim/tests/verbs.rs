@@ -42,6 +42,16 @@ name = "h1"
 priority = 200
 "#;
 
+/// And with h1 until its key says otherwise: where that is tried alone, for who has it must hear of the key.
+const FOLLOWING: &str = r#"
+[[vip]]
+name = "v3"
+address = "10.77.0.103/32"
+interface = "eth0"
+policy = "follow"
+follow = { key = "/service/db/leader" }
+"#;
+
 /// A fault as the table's lines.
 type Lines = &'static str;
 
@@ -53,12 +63,14 @@ enum Effect {
     Gap(u64),
     /// v2 went with the leader.
     LeaderMoves,
+    /// v3 went to where its key said, and back.
+    FollowsKey,
     /// v1 was not answered for at most so long, and did not move.
     Stays(u64),
     /// A line of the trace says so.
     Says(&'static str),
 }
-use Effect::{Gap, LeaderMoves, Says, Stays, ThereAndBack};
+use Effect::{FollowsKey, Gap, LeaderMoves, Says, Stays, ThereAndBack};
 
 const VERBS: &[(Verb, &[Lines], Effect)] = &[
     (Verb::Isolate, &["isolate = \"h1\""], ThereAndBack),
@@ -101,6 +113,7 @@ const VERBS: &[(Verb, &[Lines], Effect)] = &[
     (Verb::Drain, &["drain = \"h1\""], ThereAndBack),
     (Verb::Undrain, &["drain = \"h1\"", "undrain = \"h1\""], ThereAndBack),
     (Verb::Pin, &["pin = \"v1\"\nto = \"h3\""], ThereAndBack),
+    (Verb::MoveKey, &["move_key = \"v3\"\nto = \"h2\""], FollowsKey),
     (Verb::Reload, &["reload = \"h1\"\npriority = 10"], ThereAndBack),
     (Verb::RemoveAddress, &["remove_address = \"v1\""], Stays(1_000)),
     (Verb::AddAddress, &["add_address = \"v1\"\non = \"h2\""], Says("add address of v1 on h2")),
@@ -119,6 +132,9 @@ fn script(verb: Verb, faults: &[Lines]) -> Script {
             .any(|word| fault.starts_with(word))
     };
     let mut text = CLUSTER.to_owned();
+    if verb == Verb::MoveKey {
+        text += FOLLOWING;
+    }
     for (number, fault) in faults.iter().enumerate() {
         // What is taken back lasts until then.
         let at = if fault.starts_with("undrain") { 25 } else { 5 + number };
@@ -137,6 +153,7 @@ fn holds(effect: &Effect, script: &Script, run: &Run) -> bool {
         ThereAndBack => v1.moves == 2 && v1.owners == ["h1"],
         Gap(least) => v1.gap_max() >= Duration::from_millis(*least),
         LeaderMoves => v2.moves >= 1,
+        FollowsKey => run.vip("v3").is_some_and(|v3| v3.moves == 2 && v3.owners == ["h1"]),
         Stays(most) => v1.moves == 0 && v1.gap_max() <= Duration::from_millis(*most),
         Says(words) => {
             play::trace(script, 1, Algorithm::Turnip).iter().any(|line| line.contains(words))

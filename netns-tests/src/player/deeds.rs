@@ -10,7 +10,7 @@ use turnip_sim::script::{Deed, Verb};
 use super::Player;
 use super::file::failing;
 use super::network::numbers;
-use super::world::addresses_of;
+use super::world::{addresses_of, some_member};
 use crate::etcd;
 
 use crate::namespace::{LinkState, Namespace};
@@ -56,13 +56,13 @@ impl Player<'_> {
                 self.each_member(&whom, |member| member.slow_disk(by))
             }
             Verb::MoveLeader => self.move_leader(),
-            Verb::FillEtcd => self.some_member(etcd::Member::raise_alarm),
-            Verb::CompactEtcd => self.some_member(etcd::Member::compact),
+            Verb::FillEtcd => some_member(self.members(), etcd::Member::raise_alarm),
+            Verb::CompactEtcd => some_member(self.members(), etcd::Member::compact),
             Verb::BackUpEtcd => {
                 let to = self.snapshot();
                 // Of the newest only: etcdctl does not write over one.
                 drop(fs::remove_file(&to));
-                self.some_member(|member| member.save_snapshot(&to))
+                some_member(self.members(), |member| member.save_snapshot(&to))
             }
             Verb::RestoreEtcd => {
                 self.world.cluster.members.iter_mut().try_for_each(etcd::Member::stop)?;
@@ -71,6 +71,10 @@ impl Player<'_> {
                 members.try_for_each(|member| member.restore_snapshot(from.as_deref()))
             }
             Verb::Drain | Verb::Pin => self.intend(deed, true),
+            Verb::MoveKey => {
+                let host = deed.other.as_ref().and_then(|to| numbers(to).first().copied());
+                whom.iter().try_for_each(|&vip| self.world.move_key(vip, host))
+            }
             Verb::Reload => self.reload(deed, (deed.details.weight, deed.details.priority)),
             Verb::RemoveAddress => self.remove_address(deed),
             Verb::AddAddress => self.add_address(deed),
@@ -111,12 +115,13 @@ impl Player<'_> {
             Verb::StopEtcd => whom.iter().try_for_each(|&machine| self.start_member(machine)),
             Verb::FreezeEtcd => self.each_member(&whom, |member| member.thaw()),
             Verb::SlowDisk => self.each_member(&whom, etcd::Member::fast_disk),
-            Verb::FillEtcd => self.some_member(etcd::Member::end_alarm),
+            Verb::FillEtcd => some_member(self.members(), etcd::Member::end_alarm),
             Verb::RestoreEtcd => {
                 let machines = self.world.script.etcd.members.clone();
                 machines.into_iter().try_for_each(|machine| self.start_member(machine))
             }
             Verb::Drain | Verb::Pin => self.intend(deed, false),
+            Verb::MoveKey => whom.iter().try_for_each(|&vip| self.world.move_key(vip, Some(0))),
             Verb::Reload => self.reload(deed, (None, None)),
             Verb::FailCheck => self.fail_check(deed, false),
             _ => Ok(()),
@@ -126,6 +131,10 @@ impl Player<'_> {
     /// Where the backup of etcd is.
     fn snapshot(&self) -> PathBuf {
         self.world.cluster.lab().directory().join("snapshot.db")
+    }
+
+    fn members(&self) -> &[etcd::Member] {
+        &self.world.cluster.members
     }
 
     fn namespace(&self, host: usize) -> &Namespace {
@@ -172,18 +181,6 @@ impl Player<'_> {
             }
         }
         Ok(())
-    }
-
-    /// By the first member that does it, as an operator tries one after the other.
-    fn some_member(&mut self, what: impl Fn(&etcd::Member) -> Result<()>) -> Result<()> {
-        let mut last = None;
-        for member in self.world.cluster.members.iter().filter(|member| member.runs()) {
-            match what(member) {
-                Ok(()) => return Ok(()),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.context("no member of etcd runs")?)
     }
 
     fn start_daemon(&mut self, host: usize) -> Result<()> {

@@ -133,6 +133,15 @@ impl TurnipFile {
                         self.left_out.push(format!("{strange} of {key} {name:?}"));
                     }
                 }
+                if let Some(Value::Table(follow)) = table.get_mut("follow") {
+                    let kept = |key: &str| ["key", "pointer", "absent"].contains(&key);
+                    let strange: Vec<String> =
+                        follow.keys().filter(|key| !kept(key)).cloned().collect();
+                    for strange in strange {
+                        follow.remove(&strange);
+                        self.left_out.push(format!("follow.{strange} of {key} {name:?}"));
+                    }
+                }
                 if key == "vip" {
                     table.insert("interface".into(), LINK.into());
                     without_links(table);
@@ -231,6 +240,8 @@ after_assume = ["/usr/local/bin/tell"]
 name = "db"
 address = "10.0.7.2/32"
 interface = "lo"
+policy = "follow"
+follow = { key = "/service/db/leader", value = "node-1", unchanged = "30s" }
 "#;
 
     fn script(text: &str) -> Script {
@@ -272,6 +283,8 @@ checks = ["api"]
 name = "db"
 address = "10.0.7.2/32"
 interface = "eth0"
+policy = "follow"
+follow = { key = "/service/db/leader" }
 "#
         .parse()
         .unwrap();
@@ -281,7 +294,15 @@ interface = "eth0"
     #[test]
     fn what_the_lab_leaves_out_is_told() {
         let file = TurnipFile::of_tables(SITE.parse().unwrap(), &script(SITE)).unwrap();
-        assert_eq!(file.left_out(), ["metrics", "after_assume of vip \"web\""]);
+        assert_eq!(
+            file.left_out(),
+            [
+                "metrics",
+                "after_assume of vip \"web\"",
+                "follow.unchanged of vip \"db\"",
+                "follow.value of vip \"db\"",
+            ]
+        );
     }
 
     #[test]

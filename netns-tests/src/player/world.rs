@@ -47,6 +47,8 @@ impl<'a> World<'a> {
         }
         world.lay_links()?;
         world.write_files()?;
+        // Another program's election is over when turnip starts.
+        (0..script.config.vips.len()).try_for_each(|vip| world.move_key(vip, Some(0)))?;
         for host in 0..script.hosts.len() {
             world.cluster.start_daemon(host)?;
         }
@@ -120,6 +122,17 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Writes the key that a VIP follows, where it follows one: it names this host, or there is none.
+    pub(super) fn move_key(&self, vip: usize, host: Option<usize>) -> Result<()> {
+        let Some(follow) = self.script.followed(vip) else { return Ok(()) };
+        let name = host.map(|host| self.script.machine(host));
+        let value = name.map(|name| value_that_names(name, follow.pointer.as_deref()));
+        some_member(&self.cluster.members, |member| match &value {
+            Some(value) => member.put(&follow.key, value),
+            None => member.delete(&follow.key),
+        })
+    }
+
     /// The switch that everything is plugged into.
     pub(super) fn switch(&self) -> &Switch {
         self.cluster.network().switch(0)
@@ -161,6 +174,31 @@ impl<'a> World<'a> {
         let is_heard = |host: &&usize| heard.as_deref() == Some(self.script.machine(**host));
         holders.iter().find(is_heard).or(holders.first()).copied()
     }
+}
+
+/// What stands under a key that names a host: its name, or JSON with that at a pointer.
+fn value_that_names(name: &str, pointer: Option<&str>) -> String {
+    let Some(pointer) = pointer else { return name.to_owned() };
+    let steps = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+    let whole = steps.collect::<Vec<_>>().into_iter().rev();
+    whole
+        .fold(serde_json::Value::from(name), |inner, step| serde_json::json!({ step: inner }))
+        .to_string()
+}
+
+/// By the first member that does it, as an operator tries one after the other.
+pub(super) fn some_member(
+    members: &[etcd::Member],
+    what: impl Fn(&etcd::Member) -> Result<()>,
+) -> Result<()> {
+    let mut last = None;
+    for member in members.iter().filter(|member| member.runs()) {
+        match what(member) {
+            Ok(()) => return Ok(()),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.context("no member of etcd runs")?)
 }
 
 /// Every one of these with every one of those.
@@ -249,4 +287,15 @@ pub(super) fn addresses_of(cluster: &Cluster, vip: usize) -> Vec<IpAddr> {
 /// Reads turnip's part of a file.
 pub(super) fn file(path: &Path, script: &Script) -> Result<TurnipFile> {
     TurnipFile::load(path, script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_a_host_plainly_or_at_a_pointer() {
+        assert_eq!(value_that_names("h1", None), "h1");
+        assert_eq!(value_that_names("h1", Some("/a~1b/~0c")), r#"{"a/b":{"~c":"h1"}}"#);
+    }
 }

@@ -201,6 +201,10 @@ fn to_hosts(deeds: &Deeds<'_>, deed: &Deed) -> Vec<Fault> {
         Verb::PowerOff => whom.iter().flat_map(|&site| power_off(deeds.params, site)).collect(),
         Verb::Drain => of_each(&|host| Fault::Drain { host }),
         Verb::Pin => of_vips(&|host, vip| Fault::Pin { vip, host }),
+        Verb::MoveKey => {
+            let host = other.and_then(|hosts| hosts.first().copied());
+            of_each(&|vip| Fault::Name { vip, host })
+        }
         Verb::RemoveAddress => of_vips(&|host, vip| Fault::StealAddress { host, vip }),
         Verb::AddAddress => of_vips(&|host, vip| Fault::PlantAddress { host, vip }),
         Verb::FlushRules => of_each(&|host| Fault::FlushRules { host }),

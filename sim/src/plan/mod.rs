@@ -364,9 +364,10 @@ impl Params {
         }
     }
 
-    /// The host that the key names which a VIP follows, unless a fault has it name another.
+    /// The host that the key names which a VIP follows, unless a fault has it name another; in a scenario from a file
+    /// the first.
     pub fn usually_named(&self, vip: usize) -> usize {
-        vip % self.hosts
+        if self.played.is_some() { 0 } else { vip % self.hosts }
     }
 
     /// Whether a VIP follows a key of another program.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use turnip::config::{Config, Fence};
-use turnip_core::{Backstop, Policy};
+use turnip_core::{Backstop, Follow, Policy};
 
 use crate::plan::{Daemon, NamedCheck, Params, Path, Plan, Played, PolicyParams, VipParams};
 use crate::rng::Rng;
@@ -63,9 +63,10 @@ pub fn left_aside(script: &Script) -> Vec<String> {
         if !vip.config.hooks.is_empty() {
             all.push(format!("the hooks of {name} are not run: what they do nobody knows here"));
         }
-        if let Policy::Follow(follow) = &vip.config.policy {
-            let first = script.machine(0);
-            all.push(format!("{} names {first} all the time: no verb changes it", follow.key));
+        if let Policy::Follow(Follow { key, unchanged: Some(_), .. }) = &vip.config.policy {
+            all.push(format!(
+                "`unchanged` of {name}: {key} stays as it is for as long as it says the same"
+            ));
         }
     }
     all

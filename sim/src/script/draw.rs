@@ -102,7 +102,9 @@ impl fmt::Display for Told<'_> {
         let Told(script, Deed { verb, whom, other, details }) = self;
         f.write_str(&verb.said())?;
         let name = |object: Object, number: usize| match object {
-            Object::Vip => script.config.vips[number].config.name.as_str().to_owned(),
+            Object::Vip | Object::Following => {
+                script.config.vips[number].config.name.as_str().to_owned()
+            }
             Object::Check => script.config.checks[number].config.name.as_str().to_owned(),
             _ => script.machine(number).to_owned(),
         };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use turnip_core::Policy;
+
 use turnip::config::{
     Collector, Config, Given, Place, Problem, Section, duration, nearest, percent_ppm,
 };
@@ -88,6 +90,8 @@ pub(super) struct Names {
     sites: Vec<(String, Vec<usize>)>,
     members: Vec<usize>,
     pub(super) vips: Vec<String>,
+    /// Those that are where another program's key says.
+    following: Vec<usize>,
     checks: Vec<String>,
 }
 
@@ -100,6 +104,13 @@ impl Names {
             sites: cluster.sites.clone(),
             members: cluster.etcd.as_ref().map(|etcd| etcd.members.clone()).unwrap_or_default(),
             vips: config.vips.iter().map(|vip| vip.config.name.as_str().to_owned()).collect(),
+            following: config
+                .vips
+                .iter()
+                .enumerate()
+                .filter(|(_, vip)| matches!(vip.config.policy, Policy::Follow(_)))
+                .map(|(number, _)| number)
+                .collect(),
             checks: config
                 .checks
                 .iter()
@@ -117,6 +128,7 @@ impl Names {
 
     fn of(&self, object: Object) -> Vec<usize> {
         match object {
+            Object::Following => self.following.clone(),
             Object::Machine => (0..self.machines.len()).collect(),
             Object::Host => (0..self.hosts).collect(),
             Object::Member => self.members.clone(),
@@ -128,7 +140,7 @@ impl Names {
 
     fn target(&self, object: Object, text: &str) -> Result<Target, String> {
         let among: &[String] = match object {
-            Object::Vip => &self.vips,
+            Object::Vip | Object::Following => &self.vips,
             Object::Check => &self.checks,
             _ => &self.machines,
         };
@@ -153,6 +165,10 @@ impl Names {
             return match all.contains(&number) {
                 true => Ok(Target::These(vec![number])),
                 false if object == Object::Member => Err("it has no member of etcd".into()),
+                false if object == Object::Following => {
+                    Err("it follows no key; give it policy = \"follow\", or name one that does"
+                        .into())
+                }
                 false => Err("it runs etcd only, and no turnip".into()),
             };
         }

@@ -22,6 +22,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use turnip_core::{Follow, Policy};
+
 use turnip::config::{Collector, Config, Given, Place, Problem, Problems, Section, Sources};
 
 pub use cluster::{Client, Etcd, Host, Link, Version};
@@ -166,6 +168,14 @@ impl Script {
     /// The names of the VIPs, in the order of the configuration.
     pub fn vips(&self) -> impl Iterator<Item = &str> {
         self.config.vips.iter().map(|vip| vip.config.name.as_str())
+    }
+
+    /// The key that a VIP follows, if it does; when all begins it names the first host, by its name.
+    pub fn followed(&self, vip: usize) -> Option<&Follow> {
+        match &self.config.vips[vip].config.policy {
+            Policy::Follow(follow) => Some(follow),
+            _ => None,
+        }
     }
 
     /// The machines of the site that a machine is in; only itself where it is in none.

@@ -90,6 +90,10 @@ fn what_is_wrong_is_refused_with_its_place_and_what_would_be_right() {
         ("at = \"1s\"\nfail_check = \"api\"\non = \"h1\"", "there is none in the configuration"),
         ("at = \"1s\"\nundrain = \"h1\"", "nothing to take back"),
         (
+            "at = \"1s\"\nmove_key = \"v1\"\nto = \"h2\"",
+            "two-racks.toml:3:12: fault.move_key = \"v1\": it follows no key; give it policy = \"follow\"",
+        ),
+        (
             "at = \"9s\"\nkill = \"h1\"\n[[fault]]\nat = \"8s\"\nkill = \"h2\"",
             "time does not run backwards",
         ),

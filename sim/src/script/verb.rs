@@ -32,6 +32,8 @@ pub enum Object {
     Member,
     /// A VIP.
     Vip,
+    /// A VIP that follows a key.
+    Following,
     /// A check of the configuration.
     Check,
     /// Nothing: `true` is written.
@@ -123,6 +125,7 @@ impl Object {
             Object::Host => "host",
             Object::Member => "member",
             Object::Vip => "VIP",
+            Object::Following => "VIP that follows a key",
             Object::Check => "check",
             Object::Nothing => "`true`",
         }
@@ -219,6 +222,8 @@ verbs! {
     Undrain = "undrain", Host, Both, [], [], Moment;
     /// An operator pins a VIP to a host.
     Pin = "pin", Vip, Both, ["to"], [], ToTheEnd;
+    /// The key that a VIP follows names another host than the first, or nobody where none is said.
+    MoveKey = "move_key", Following, Both, [], ["to"], ToTheEnd;
     /// A host reads its file again, which has another weight, or another priority for all its VIPs.
     Reload = "reload", Host, Both, [], ["weight", "priority"], ToTheEnd;
     /// Somebody takes a VIP's address away where it is, or on one host.
