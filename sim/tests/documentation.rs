@@ -32,7 +32,7 @@ fn the_first_file_that_it_shows_comes_out_as_it_expects() {
     let script =
         Script::parse(Path::new("five-hosts.toml"), text).unwrap_or_else(|all| panic!("{all}"));
     assert_eq!((script.hosts.len(), script.sites.len(), script.etcd.members.len()), (5, 2, 3));
-    for seed in 0..20 {
+    for seed in 0..300 {
         let run = play::simulate(&script, seed, Algorithm::Turnip);
         assert_eq!(play::judge(&script, &run), []);
     }

@@ -13,13 +13,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("not a duration; write it with its unit, as in {:?}", suggestion(text));
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
     let (number, unit) = text.split_at(end);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
     let unit_ms = match unit.trim() {
         "ms" => 1.0,
         "s" => 1_000.0,
         "m" | "min" => 60_000.0,
-        _ => return Err(wrong()),
+        "h" => 3_600_000.0,
+        "" => return Err(wrong()),
+        unit => return Err(format!("{unit:?} is no unit here; write ms, s, m or h")),
     };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
     let nanos = (number * unit_ms * 1e6).round();
     // A day is far beyond every duration that is accepted later, and no overflow.
     if nanos > 86_400e9 {
@@ -213,9 +215,11 @@ mod tests {
         assert_eq!(duration("600ms"), Ok(Duration::from_millis(600)));
         assert_eq!(duration("1.5 s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
+        assert!(duration("2d").unwrap_err().contains("no unit here; write ms, s, m or h"));
         assert!(duration("3").unwrap_err().contains("\"3s\""));
         assert!(duration("600").unwrap_err().contains("\"600ms\""));
-        for text in ["", "s", "-3s", "3h", "three", "1..5s", "99999999999999999999s"] {
+        for text in ["", "s", "-3s", "3d", "three", "1..5s", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -1,9 +1,11 @@
 //! The cluster: hosts, sites, what is between them, etcd, and who asks for the addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use turnip::config::{Collector, Config, Given, Section, Value, duration, nearest, percent_ppm};
+use turnip::config::{
+    Collector, Config, Given, Problem, Section, Value, duration, nearest, percent_ppm,
+};
 use turnip_core::{NodeName, Policy};
 
 use super::span;
@@ -78,6 +80,8 @@ pub(super) struct Cluster {
     pub(super) links: Vec<Link>,
     pub(super) etcd: Option<Etcd>,
     pub(super) client: Client,
+    /// What is said of priorities, for [`check_priorities`].
+    pub(super) priorities: Vec<Given>,
 }
 
 /// Reads it.
@@ -90,8 +94,22 @@ pub(super) fn read(top: &mut Section, problems: &mut Collector) -> Cluster {
         }
         None => Section::empty("etcd."),
     };
-    let beside = etcd.read("beside", problems, |given| names(given, "e")).unwrap_or_default();
+    let beside_given = etcd.take("beside");
+    let beside = beside_given.as_ref().map(|given| names(given, "e")).transpose();
+    let beside = beside.unwrap_or_else(|what| {
+        beside_given.iter().for_each(|given| etcd.refuse("beside", given, what.clone(), problems));
+        None
+    });
+    let beside = beside.unwrap_or_default();
     let (hosts, sites) = hosts_and_sites(top, &beside, problems);
+    if let (Some(given), Some(twice)) =
+        (&beside_given, beside.iter().find(|name| hosts.contains(name)))
+    {
+        let what = format!(
+            "{twice:?} is a host, which has its member by `on`; give a machine beside the hosts another name"
+        );
+        etcd.refuse("beside", given, what, problems);
+    }
     let mut hosts: Vec<Host> =
         hosts.into_iter().map(|name| Host { name, priority: None, weight: None }).collect();
     let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -102,12 +120,12 @@ pub(super) fn read(top: &mut Section, problems: &mut Collector) -> Cluster {
         .map(|(name, of)| (name, of.iter().filter_map(|one| Some(places.get(one)?[0])).collect()))
         .collect();
     places.extend(sites.iter().cloned());
-    details(top, &mut hosts, problems);
+    let priorities = details(top, &mut hosts, problems);
     let links = links(top, &places, problems);
     let client = top.read("client", problems, |given| place(given, &places));
     let client = client.map_or(Client::Between, |machines| Client::Beside(machines[0]));
     let etcd = read_etcd(etcd, hosts.len(), beside.len(), &places, problems);
-    Cluster { hosts, beside, sites, links, etcd, client }
+    Cluster { hosts, beside, sites, links, etcd, client, priorities }
 }
 
 /// The machines of a name.
@@ -146,11 +164,22 @@ fn names(given: &Given, letter: &str) -> Result<Vec<String>, String> {
         if all.iter().any(|one| *one == name.as_str()) {
             return Err(format!("{:?} twice; give each its own name", name.as_str()));
         }
+        not_a_word(name.as_str())?;
         all.push(name.as_str().to_owned());
     }
     match all.len() {
         1..=HOSTS_MAX => Ok(all),
         _ => Err(format!("not from 1 to {HOSTS_MAX} names")),
+    }
+}
+
+/// No machine or site is called as several of them are.
+fn not_a_word(name: &str) -> Result<(), String> {
+    match ["all", "any", "each", "leader", "holder"].contains(&name) {
+        true => Err(format!(
+            "{name:?} is a word of faults, which says whom they befall; give it another name"
+        )),
+        false => Ok(()),
     }
 }
 
@@ -170,10 +199,22 @@ fn hosts_and_sites(
         }
     });
     let mut sites: Vec<Named> = Vec::new();
+    let mut site_names: Vec<Given> = Vec::new();
     let mut all: Vec<String> = Vec::new();
     for mut site in tables(top, "site", "site.", problems) {
-        let name = site.read("name", problems, |given| given.as_text().map(str::to_owned));
-        if name.is_none() {
+        let lacks_name = !site.has("name");
+        let name = site.read("name", problems, |given| {
+            let name = given.as_text()?;
+            not_a_word(name)?;
+            site_names.push(given.clone());
+            match sites.iter().any(|(other, _)| other == name) {
+                true => {
+                    Err("two sites have this name; list all machines of a site in one".to_owned())
+                }
+                false => Ok(name.to_owned()),
+            }
+        });
+        if lacks_name {
             site.lacks("name", "give the site one, as in \"rack1\"", problems);
         }
         let given = site.take("hosts");
@@ -200,6 +241,13 @@ fn hosts_and_sites(
             Err(what) => site.refuse("hosts", &given, what, problems),
         }
         site.finish(problems);
+    }
+    let is_machine = |given: &&Given| {
+        given.as_text().is_ok_and(|name| all.iter().chain(beside).any(|other| other == name))
+    };
+    if let Some(given) = site_names.iter().find(is_machine) {
+        let what = "a machine has this name as well; give the site another one";
+        problems.add(Problem::new(given.place.clone(), "site.name", Some(given.shown()), what));
     }
     let in_sites = || all.iter().filter(|one| !beside.contains(one)).cloned().collect::<Vec<_>>();
     let hosts = match hosts {
@@ -246,8 +294,10 @@ pub(super) fn tables_of(
     all
 }
 
-/// In what hosts differ.
-fn details(top: &mut Section, hosts: &mut [Host], problems: &mut Collector) {
+/// In what hosts differ; the priorities as they are written.
+fn details(top: &mut Section, hosts: &mut [Host], problems: &mut Collector) -> Vec<Given> {
+    let mut priorities = Vec::new();
+    let mut told = BTreeSet::new();
     for mut section in tables(top, "host", "host.", problems) {
         let names: Vec<String> = hosts.iter().map(|host| host.name.clone()).collect();
         if !section.has("name") {
@@ -256,9 +306,18 @@ fn details(top: &mut Section, hosts: &mut [Host], problems: &mut Collector) {
         let which = section.read("name", problems, |given| {
             let text = given.as_text()?;
             let number = names.iter().position(|name| name == text);
-            number.ok_or_else(|| unknown(text, names.iter().map(String::as_str)))
+            let number = number.ok_or_else(|| unknown(text, names.iter().map(String::as_str)))?;
+            match told.insert(number) {
+                true => Ok(number),
+                false => {
+                    Err("there is a [[host]] of this name above; write one for each".to_owned())
+                }
+            }
         });
-        let priority = section.read("priority", problems, Given::as_number);
+        let priority = section.read("priority", problems, |given| {
+            priorities.push(given.clone());
+            given.as_number()
+        });
         let weight = section.read("weight", problems, Given::as_number);
         if let Some(number) = which {
             hosts[number].priority = priority.or(hosts[number].priority);
@@ -266,24 +325,19 @@ fn details(top: &mut Section, hosts: &mut [Host], problems: &mut Collector) {
         }
         section.finish(problems);
     }
+    priorities
 }
 
 /// A priority is for VIPs that go by it.
-pub(super) fn check_priorities(hosts: &[Host], config: &Config, problems: &mut Collector) {
+pub(super) fn check_priorities(priorities: &[Given], config: &Config, problems: &mut Collector) {
     let goes_by_it =
         |vip: &turnip::config::Vip| matches!(vip.config.policy, Policy::Priority { .. });
-    if !config.vips.iter().any(goes_by_it)
-        && let Some(host) = hosts.iter().find(|host| host.priority.is_some())
+    if let Some(given) = priorities.first()
+        && !config.vips.iter().any(goes_by_it)
     {
         let what = "no VIP has the policy \"priority\"; write policy = \"priority\" in its [[vip]], or leave this out";
-        let value = Some(host.priority.unwrap_or_default().to_string());
-        let key = format!("host.priority of {}", host.name);
-        problems.add(turnip::config::Problem::new(
-            turnip::config::Place::Default,
-            key,
-            value,
-            what,
-        ));
+        let value = Some(given.shown());
+        problems.add(Problem::new(given.place.clone(), "host.priority", value, what));
     }
 }
 
@@ -292,7 +346,7 @@ fn links(
     places: &BTreeMap<String, Vec<usize>>,
     problems: &mut Collector,
 ) -> Vec<Link> {
-    let mut links = Vec::new();
+    let mut links: Vec<Link> = Vec::new();
     for mut section in tables(top, "link", "link.", problems) {
         if !section.has("between") {
             section.lacks(
@@ -304,23 +358,41 @@ fn links(
         let between = section.read("between", problems, |given| {
             let items = given.as_list()?;
             match items.as_slice() {
-                [one, other] => Ok((place(one, places)?, place(other, places)?)),
+                [one, other] => pairs(&place(one, places)?, &place(other, places)?, &links),
                 _ => Err("not two; write it as in [\"rack1\", \"rack2\"]".to_owned()),
             }
         });
+        if !section.has("rtt") && !section.has("loss") {
+            let what = "say how long a packet takes there and back, as in \"10ms\", or how much is lost, as in loss = \"1%\"";
+            section.lacks("rtt", what, problems);
+        }
         let rtt = section.read("rtt", problems, |given| given.as_text().and_then(duration));
         let loss_ppm =
             section.read("loss", problems, |given| given.as_text().and_then(percent_ppm));
-        let (ones, others) = between.unwrap_or_default();
-        for one in ones {
-            for &other in others.iter().filter(|other| **other != one) {
-                let (rtt, loss_ppm) = (rtt.unwrap_or_default(), loss_ppm.unwrap_or_default());
-                links.push(Link { one, other, rtt, loss_ppm });
-            }
+        for (one, other) in between.unwrap_or_default() {
+            let (rtt, loss_ppm) = (rtt.unwrap_or_default(), loss_ppm.unwrap_or_default());
+            links.push(Link { one, other, rtt, loss_ppm });
         }
         section.finish(problems);
     }
     links
+}
+
+/// The paths between these machines and those, of which nothing was said before.
+fn pairs(ones: &[usize], others: &[usize], links: &[Link]) -> Result<Vec<(usize, usize)>, String> {
+    let all = ones.iter().flat_map(|&one| others.iter().map(move |&other| (one, other)));
+    let all: Vec<(usize, usize)> = all.filter(|(one, other)| one != other).collect();
+    if all.is_empty() {
+        return Err("there is no path from a machine to itself; name two".to_owned());
+    }
+    let ends = |one: usize, other: usize| (one.min(other), one.max(other));
+    let is_told = |(one, other): &(usize, usize)| {
+        links.iter().any(|link| ends(link.one, link.other) == ends(*one, *other))
+    };
+    match all.iter().any(is_told) {
+        true => Err("a [[link]] above is about the same path; leave one of them out".to_owned()),
+        false => Ok(all),
+    }
 }
 
 fn read_etcd(
@@ -332,9 +404,21 @@ fn read_etcd(
 ) -> Option<Etcd> {
     let on = section.read("on", problems, |given| {
         let items = given.as_list()?;
-        let of: Result<Vec<Vec<usize>>, String> =
-            items.iter().map(|item| place(item, places)).collect();
-        Ok(of?.concat())
+        let mut all: Vec<usize> = Vec::new();
+        for item in &items {
+            let of = place(item, places)?;
+            if of.iter().any(|one| all.contains(one)) {
+                return Err(format!("{} twice; a machine has one member", item.shown()));
+            }
+            all.extend(of);
+        }
+        match all.is_empty() && beside == 0 {
+            true => {
+                Err("nobody has a member; leave it out for one on each of the first three hosts"
+                    .to_owned())
+            }
+            false => Ok(all),
+        }
     });
     // A member on each of the first three hosts is what most have.
     let default = if beside > 0 {

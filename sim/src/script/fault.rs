@@ -146,6 +146,12 @@ impl Names {
         };
         let all = self.of(object);
         let is_machine = matches!(object, Object::Machine | Object::Host | Object::Member);
+        if ["all", "any", "each"].contains(&text) && among.iter().any(|name| name == text) {
+            return Err(
+                "one of them has this name, which says whom of all it befalls; give it another"
+                    .into(),
+            );
+        }
         if text == "all" {
             return Ok(Target::These(all));
         }
@@ -253,6 +259,11 @@ fn fault(mut section: Section, names: &Names, problems: &mut Collector) -> Optio
             Some(Span::exactly(Duration::ZERO))
         }
         (Some(given), _) => match span::read(&given) {
+            Ok(Span { most: Duration::ZERO, .. }) => {
+                let what = "nothing happens in no time; say how long it lasts, as in \"10s\"";
+                section.refuse("for", &given, what, problems);
+                None
+            }
             Ok(span) => Some(span),
             Err(what) => {
                 section.refuse("for", &given, what, problems);
@@ -274,7 +285,16 @@ fn fault(mut section: Section, names: &Names, problems: &mut Collector) -> Optio
             } else {
                 Object::Host
             };
-            other = section.read(key, problems, |given| names.choice(object, given)).or(other);
+            let read = |given: &Given| {
+                let other = names.choice(object, given)?;
+                match is_itself(whom.as_ref(), &other) {
+                    true if object == verb.object() || verb == Verb::CutFromPeers => {
+                        Err("nothing is between a machine and itself; name another one".to_owned())
+                    }
+                    _ => Ok(other),
+                }
+            };
+            other = section.read(key, problems, read).or(other);
         }
     }
     let details = details(verb, &mut section, problems);
@@ -283,6 +303,15 @@ fn fault(mut section: Section, names: &Names, problems: &mut Collector) -> Optio
     }
     section.finish(problems);
     Some(Fault { verb, whom: whom?, other, details, at: at?, lasts, every, times, place })
+}
+
+/// Whether these are one and the same, whatever a seed chooses.
+fn is_itself(whom: Option<&Choice>, other: &Choice) -> bool {
+    let one = |choice: &Choice| match choice {
+        Choice::One(Target::These(all)) if all.len() == 1 => Some(all[0]),
+        _ => None,
+    };
+    whom.and_then(one).is_some_and(|whom| one(other) == Some(whom))
 }
 
 fn is_for(verb: Verb, key: &str) -> bool {
@@ -328,7 +357,12 @@ fn repeats(section: &mut Section, whom: Option<&Choice>, problems: &mut Collecto
         _ => 1,
     };
     let every_given = section.has("every");
-    let every = section.read("every", problems, span::read);
+    let every = section.read("every", problems, |given| match span::read(given)? {
+        Span { least: Duration::ZERO, .. } => {
+            Err("all at once; write how long it is from one to the next, as in \"20s\"".to_owned())
+        }
+        every => Ok(every),
+    });
     let times_given = section.take("times");
     let times = match times_given.as_ref().map(|given| (given, given.as_number())) {
         None => each,

@@ -36,6 +36,9 @@ pub use verb::{Object, Usual, Verb, World, markdown};
 /// How long a scenario goes on after its last fault where it does not say how long it lasts.
 const AFTERMATH: Duration = Duration::from_secs(30);
 
+/// In less nothing can be seen.
+const LASTS_MIN: Duration = Duration::from_secs(1);
+
 /// What a file that says nothing of VIPs is about.
 const VIP_DEFAULT: &str =
     "[[vip]]\nname = \"v1\"\naddress = \"10.77.0.101/32\"\ninterface = \"eth0\"\n";
@@ -193,20 +196,24 @@ fn read(
 ) -> Option<Script> {
     let about = top.read("about", problems, |given| given.as_text().map(str::to_owned));
     let cluster = cluster::read(&mut top, problems);
-    let lasts =
-        top.read("lasts", problems, |given| given.as_text().and_then(turnip::config::duration));
+    let lasts = top.read("lasts", problems, |given| {
+        match given.as_text().and_then(turnip::config::duration)? {
+            lasts if lasts < LASTS_MIN => Err("shorter than a second".to_owned()),
+            lasts => Ok(lasts),
+        }
+    });
     let (faults, expect) = (top.take("fault"), top.take("expect"));
     let config = config(top, path, cluster.hosts.first().map(|host| host.name.as_str()), problems);
     // What names VIPs cannot be judged without them.
     let config = config?;
     let names = fault::Names::new(&cluster, &config);
-    cluster::check_priorities(&cluster.hosts, &config, problems);
+    cluster::check_priorities(&cluster.priorities, &config, problems);
     let faults = fault::read(faults, phrases, &names, problems);
     let last = faults.iter().map(Fault::ends_at_most).max().unwrap_or_default();
     let lasts = lasts.unwrap_or(last + AFTERMATH);
     fault::check_times(&faults, lasts, problems);
     let expect = expect::read(expect, &names, lasts, problems);
-    let cluster::Cluster { hosts, beside, sites, links, etcd, client } = cluster;
+    let cluster::Cluster { hosts, beside, sites, links, etcd, client, .. } = cluster;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     Some(Script {
         name: name.unwrap_or_default(),
@@ -264,7 +271,11 @@ fn config(
         Some(folder) if matches!(given.place, Place::File { .. }) => folder.join(text),
         _ => PathBuf::from(text),
     });
-    let loaded = match file {
+    let readable = file.and_then(|file| match fs::read_to_string(&file) {
+        Ok(_) => Ok(file),
+        Err(error) => Err(format!("{}: the file cannot be read: {error}", file.display())),
+    });
+    let loaded = match readable {
         Ok(file) => Config::load(&Sources::of_file(file)).map_err(|all| problems.add_all(all)).ok(),
         Err(what) => {
             top.refuse("config", &given, what, problems);

@@ -87,6 +87,12 @@ fn what_is_wrong_is_refused_with_its_place_and_what_would_be_right() {
             "move leader happens in a moment; leave it out",
         ),
         ("at = \"1s\"\nkill = \"h1\"\ntimes = 3", "fault.every: missing"),
+        ("at = \"1s\"\nkill = \"each\"\nevery = \"0s\"", "fault.every = \"0s\": all at once"),
+        (
+            "at = \"1s\"\nfreeze = \"h1\"\nfor = \"0s\"",
+            "fault.for = \"0s\": nothing happens in no time",
+        ),
+        ("at = \"1s\"\ncut = \"h1\"\nfrom = \"h1\"", "nothing is between a machine and itself"),
         ("at = \"1s\"\nfail_check = \"api\"\non = \"h1\"", "there is none in the configuration"),
         ("at = \"1s\"\nundrain = \"h1\"", "nothing to take back"),
         (
@@ -134,7 +140,40 @@ fn the_cluster_is_checked() {
         ("leese = \"3s\"", "leese: unknown key; did you mean \"lease\"?"),
         ("lease = \"3\"", "as in \"3s\""),
         ("[[link]]\nbetween = [\"h1\"]\nrtt = \"1ms\"", "not two"),
-        ("[[host]]\nname = \"h1\"\npriority = 5", "no VIP has the policy"),
+        (
+            "[[host]]\nname = \"h1\"\npriority = 5",
+            "two-racks.toml:3:12: host.priority = 5: no VIP has",
+        ),
+        (
+            "[[host]]\nname = \"h1\"\n[[host]]\nname = \"h1\"",
+            "there is a [[host]] of this name above",
+        ),
+        ("hosts = [\"a\", \"leader\"]", "\"leader\" is a word of faults"),
+        ("[[site]]\nname = \"any\"\nhosts = [\"h1\"]", "\"any\" is a word of faults"),
+        ("[[site]]\nname = \"h1\"\nhosts = [\"h1\"]", "a machine has this name as well"),
+        (
+            "[[site]]\nname = \"a\"\nhosts = [\"h1\"]\n[[site]]\nname = \"a\"\nhosts = [\"h2\"]",
+            "two sites have this name",
+        ),
+        (
+            "[etcd]\nbeside = [\"h2\"]",
+            "two-racks.toml:2:10: etcd.beside = [\"h2\"]: \"h2\" is a host",
+        ),
+        ("hosts = [\"e1\"]\n[etcd]\nbeside = 1", "\"e1\" is a host"),
+        ("[etcd]\non = []", "etcd.on = []: nobody has a member"),
+        ("[etcd]\non = [\"h1\", \"h1\"]", "\"h1\" twice"),
+        ("[[link]]\nbetween = [\"h1\", \"h1\"]\nrtt = \"1ms\"", "no path from a machine to itself"),
+        ("[[link]]\nbetween = [\"h1\", \"h2\"]", "link.rtt: missing"),
+        (
+            "[[link]]\nbetween = [\"h1\", \"h2\"]\nrtt = \"1ms\"\n[[link]]\nbetween = [\"h2\", \"h1\"]\nrtt = \"2ms\"",
+            "a [[link]] above is about the same path",
+        ),
+        ("lasts = \"0s\"", "two-racks.toml:1:9: lasts = \"0s\": shorter than a second"),
+        ("lasts = \"2d\"", "\"d\" is no unit here; write ms, s, m or h"),
+        (
+            "config = \"/none/such.toml\"",
+            "two-racks.toml:1:10: config = \"/none/such.toml\": /none/such.toml: the file cannot be read",
+        ),
         ("client = \"nowhere\"", "there is none of this name"),
         (
             "hosts = 3\n[[site]]\nname = \"a\"\nhosts = [\"h1\", \"h5\"]",

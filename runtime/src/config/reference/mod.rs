@@ -138,7 +138,7 @@ mod forms {
     pub const TEXT: &str = "text";
     pub const FLAG: &str = "true or false";
     pub const NUMBER: &str = "whole number";
-    pub const DURATION: &str = "duration: a number with ms, s or m";
+    pub const DURATION: &str = "duration: a number with ms, s, m or h";
     pub const FILE: &str = "path of a file";
     pub const NAME: &str = "name";
     pub const INTERFACE: &str = "name of an interface; its `altname` too";
