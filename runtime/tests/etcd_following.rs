@@ -3,6 +3,7 @@
 mod support;
 
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, TryStreamExt};
@@ -145,5 +146,23 @@ fn a_key_of_another_program_is_told_however_large_its_value_is() {
             assert_eq!(kv.unwrap().value.len(), bytes);
             put_bytes(7_000_001).await;
         }
+    });
+}
+
+/// It takes as long as it says: half a minute. A watch that is dead and does not say so would be believed for ever.
+#[test]
+fn a_key_of_another_program_of_which_nothing_comes_is_read_anew() {
+    const EARLY: Duration = Duration::from_secs(20);
+    run(async {
+        let cluster = Cluster::start(1).await;
+        let (etcd, key) = (cluster.handle(0), "/service/batman/leader");
+        etcd.commit(put(key, "h1"), PATIENCE).await.unwrap();
+        let mut keys = pin!(etcd.follow_keys([key.to_owned()].into()));
+        let first = tokio::time::timeout(PATIENCE, keys.next()).await.expect("it is told").unwrap();
+        let early = tokio::time::timeout(EARLY, keys.next()).await;
+        assert!(early.is_err(), "nothing has changed: {early:?}");
+        let again = tokio::time::timeout(2 * PATIENCE, keys.next()).await;
+        let again = again.expect("it is read anew").unwrap();
+        assert_eq!(again.state.unwrap().0, first.state.unwrap().0);
     });
 }
