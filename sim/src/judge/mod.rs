@@ -27,6 +27,8 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
         // The rest is for who wrote it to expect.
         let refusals = inner.env.record.refusals.drain(..);
         failures.extend(refusals.map(|Refusal { host, why, .. }| Failure::Refused { host, why }));
+        let untrue = std::mem::take(&mut inner.env.record.history.untrue);
+        failures.extend(untrue.into_iter().map(Failure::Untrue));
     } else if inner.env.plan.params.daemon != Daemon::Naive {
         failures.extend(inner.env.checker.overlaps.iter().map(|span| Failure::Overlap(*span)));
         let refusals: Vec<Refusal> = inner.env.record.refusals.drain(..).collect();
