@@ -44,20 +44,6 @@ pub fn freeze_etcd_for(cluster: &Cluster, duration: Duration) -> Result<Instant>
     Ok(from)
 }
 
-/// Hosts that do not all hear each other: etcd stands still, and what was so since `from` is concluded.
-pub fn the_address_is_away_while_etcd_is_still(mut cluster: Cluster, from: Instant) -> Result<()> {
-    cluster.note("all of etcd's members are frozen");
-    cluster.freeze_etcd()?;
-    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
-    a_lease_passes();
-    assert!(cluster.nobody_has_it()?, "it came back without etcd: {}", cluster.logs());
-    let back = cluster.note("they go on");
-    cluster.thaw_etcd()?;
-    cluster.wait_for_owner()?;
-    a_lease_passes();
-    cluster.conclude(from, Outcome::failed_over().since(back))
-}
-
 /// A full etcd refuses writes, and answers everything else.
 #[test]
 fn an_etcd_whose_quota_is_filled_costs_nothing() -> Result<()> {
@@ -111,28 +97,6 @@ fn certificates_of_etcd_that_expire_cost_nothing_until_they_are_renewed() -> Res
     ensure!(cluster.members[0].revision()? > revision, "nobody renews: {}", cluster.logs());
     assert_says(cluster.turnip_says(&["status"]), DONE, &["api"]);
     cluster.conclude(from, Outcome::stayed_on(owner))
-}
-
-/// What costs the address all the same: a host that is gone while etcd is away.
-#[test]
-fn a_host_that_dies_while_etcd_is_away_costs_the_address_until_etcd_is_back() -> Result<()> {
-    let (mut cluster, owner) = that_hear_each_other(Plan::default())?;
-    let from = cluster.note("all of etcd's members are frozen");
-    cluster.freeze_etcd()?;
-    a_lease_passes();
-    cluster.check(from, Outcome::stayed_on(owner))?;
-    let bystander = (owner + 1) % 3;
-    cluster.note("a bystander's daemon is killed");
-    cluster.kill_daemon(bystander)?;
-    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
-    ensure!(cluster.logs().contains("does not acknowledge"), "{}", cluster.logs());
-    let back = cluster.note("etcd goes on, and the daemon is started");
-    cluster.thaw_etcd()?;
-    etcd::wait_for_leader(&cluster.members)?;
-    cluster.start_daemon(bystander)?;
-    cluster.wait_for_owner()?;
-    a_lease_passes();
-    cluster.conclude(from, Outcome::failed_over().since(back))
 }
 
 /// Fails unless what turnip said has these words, and it ended so.
