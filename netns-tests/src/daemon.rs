@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -107,8 +106,6 @@ pub struct TurnipSettings {
     pub own_member_first: bool,
     /// Whether etcd's members are reached by names, which each host's [`hosts_file`] knows and no server.
     pub by_name: bool,
-    /// The whole file of each host, as it is written, instead of one that is made of all else here.
-    pub files: Arc<[String]>,
     /// Configured by the original's four variables alone; a member on each host, and one VIP with one
     /// address, are needed for that, and the policy is `leader`.
     pub by_variables: bool,
@@ -130,7 +127,6 @@ impl Default for TurnipSettings {
             vip_lines: Vec::new(),
             own_member_first: false,
             by_name: false,
-            files: Arc::default(),
             by_variables: false,
             by_own_file: false,
         }
@@ -215,11 +211,7 @@ impl Daemon {
             Daemon::Turnip(settings) => {
                 let file = turnip_file(place.directory);
                 if !settings.by_own_file {
-                    let text = match settings.files.get(place.index) {
-                        Some(text) => text.clone(),
-                        None => turnip_toml(settings, place, vips),
-                    };
-                    std::fs::write(&file, text)?;
+                    std::fs::write(&file, turnip_toml(settings, place, vips))?;
                 }
                 let mut command = place.turnip_command()?;
                 if settings.by_own_file {

@@ -34,7 +34,6 @@ pub mod etcd;
 mod guard;
 pub mod host;
 pub mod lab;
-pub mod link_probe;
 pub mod links;
 pub mod measure;
 pub mod namespace;

@@ -178,6 +178,7 @@ impl Drawing<'_> {
                 lanes
             }
             Fault::CrashMember { member }
+            | Fault::LeadFrom { member }
             | Fault::PauseMember { member }
             | Fault::SlowDisk { member, .. }
             | Fault::SlowAnswers { member, .. } => vec![lane(params.site_of(*member))],

@@ -1,5 +1,6 @@
 //! The scenarios that are shipped: each comes out as its file expects, whatever a seed chooses.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use turnip_sim::play::{self, Algorithm, Run};
@@ -12,6 +13,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
 }
 
+/// Those of the folder, and of the folders in it.
 fn files() -> Vec<PathBuf> {
     let mut files = below(&folder());
     files.sort();
@@ -36,7 +38,7 @@ fn runs(script: &Script, seeds: u64) -> Vec<Run> {
 #[test]
 fn every_shipped_scenario_comes_out_as_it_expects() {
     let files = files();
-    assert!(files.len() >= 20, "only {} scenarios", files.len());
+    assert!(files.len() >= 80, "only {} scenarios", files.len());
     let mut wrong = Vec::new();
     for path in &files {
         let script = load(path);
@@ -48,6 +50,15 @@ fn every_shipped_scenario_comes_out_as_it_expects() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Tables name them without their folders.
+#[test]
+fn every_scenario_has_a_name_of_its_own() {
+    let mut names = BTreeSet::new();
+    for path in files() {
+        assert!(names.insert(load(&path).name), "{}: another has its name", path.display());
+    }
 }
 
 #[test]

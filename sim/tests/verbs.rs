@@ -188,6 +188,28 @@ fn every_verb_does_what_it_says() {
 }
 
 #[test]
+fn leadership_goes_to_the_machine_that_is_named() {
+    for to in ["h1", "h2", "h3"] {
+        let fault = format!("[[fault]]\nat = \"5s\"\nmove_leader = true\nto = \"{to}\"\n");
+        let script = Script::parse(Path::new("lead.toml"), &format!("{CLUSTER}{fault}")).unwrap();
+        for seed in 0..5 {
+            let run = play::simulate(&script, seed, Algorithm::Turnip);
+            assert_eq!(run.vips[1].owners, [to], "seed {seed}");
+        }
+    }
+}
+
+/// Among themselves they hear nobody either.
+#[test]
+fn whom_all_are_cut_off_from_are_all_machines() {
+    let faults = "[[fault]]\nat = \"5s\"\nfor = \"20s\"\ncut_from_peers = \"all\"\n\
+                  [[fault]]\nat = \"10s\"\nfor = \"10s\"\nfreeze_etcd = \"all\"\n";
+    let script = Script::parse(Path::new("all.toml"), &format!("{CLUSTER}{faults}")).unwrap();
+    let run = play::simulate(&script, 1, Algorithm::Turnip);
+    assert!(run.vips[0].gap_max() >= Duration::from_secs(5), "{:?}", run.vips[0].gap_max());
+}
+
+#[test]
 fn where_nothing_happens_nothing_moves() {
     let script = Script::parse(Path::new("quiet.toml"), CLUSTER).unwrap();
     let run = play::simulate(&script, 1, Algorithm::Turnip);

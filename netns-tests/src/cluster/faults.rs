@@ -7,7 +7,6 @@ use anyhow::{Result, ensure};
 
 use super::Cluster;
 use crate::etcd;
-use crate::link_probe::LinkProbe;
 use crate::network::port;
 use crate::plan::NetworkPlan;
 
@@ -87,16 +86,6 @@ impl Cluster {
     /// As of the switch.
     pub fn cut_incoming(&self, host: usize) -> Result<()> {
         self.network.switch(host).cut_incoming(&port(host))
-    }
-
-    /// Watches what crosses the network from the client to a host, at an address of its own, and
-    /// back, where they are on one switch.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn probe_link(&self, host: usize) -> Result<LinkProbe> {
-        let client = (self.client(), self.network.client_addresses()?[0]);
-        LinkProbe::between(client, (self.hosts[host].namespace(), self.network.address(host)))
     }
 
     /// Loses this many percent of a host's frames.

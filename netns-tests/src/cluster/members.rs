@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use super::Cluster;
 use crate::daemon::CLUSTER;
 use crate::etcd::{self, Member};
-use crate::link_probe::LinkProbe;
 use crate::network::port_beside;
 use crate::switch::Switch;
 
@@ -170,24 +169,6 @@ impl Cluster {
         etcd::wait_for_leader(&self.members).map(drop)
     }
 
-    /// Cuts a member off from everything; its link stays up.
-    ///
-    /// # Errors
-    /// As of the switch, or when it is not apart.
-    pub fn isolate_member(&self, member: usize) -> Result<()> {
-        let (switch, port) = self.port_of_member(member)?;
-        switch.cut(&port)
-    }
-
-    /// Loses what a member sends; it still receives.
-    ///
-    /// # Errors
-    /// As of the switch, or when it is not apart.
-    pub fn cut_outgoing_of_member(&self, member: usize) -> Result<()> {
-        let (switch, port) = self.port_of_member(member)?;
-        switch.cut_outgoing(&port)
-    }
-
     /// Cuts a member off from all other members, while the daemons still reach it.
     ///
     /// # Errors
@@ -219,15 +200,6 @@ impl Cluster {
         })
     }
 
-    /// Delivers everything from and to a member later, each way by so much.
-    ///
-    /// # Errors
-    /// As of the switch, or when it is not apart.
-    pub fn slow_member(&self, member: usize, delay: Duration) -> Result<()> {
-        let (switch, port) = self.port_of_member(member)?;
-        switch.delay(&port, delay)
-    }
-
     /// Takes the power from a member's host: its link is gone at once, then the member.
     ///
     /// # Errors
@@ -248,17 +220,6 @@ impl Cluster {
         let (on_hosts, host) = (self.members_on_hosts(), &self.members[member]);
         self.network.attach(&port, member - on_hosts, host.namespace()?)?;
         self.members[member].start()
-    }
-
-    /// Watches what crosses the network from the client to a member's host, and back.
-    ///
-    /// # Errors
-    /// When the kernel refuses, or when the member is not apart.
-    pub fn probe_link_to_member(&self, member: usize) -> Result<LinkProbe> {
-        self.port_of_member(member)?;
-        let client = (self.client(), self.network.client_addresses()?[0]);
-        let host = &**self.members[member].namespace()?;
-        LinkProbe::between(client, (host, self.etcd_addresses[member]))
     }
 
     /// How many of etcd's members run on hosts; they are the first.

@@ -25,6 +25,7 @@ use crate::probe::{Prober, Target, Transport};
 use crate::security::Security;
 use anyhow::Result;
 
+pub(crate) use outcome::SILENT_MAX;
 pub use outcome::{OWN_LINK, Outcome, companions};
 pub use seen::Seen;
 pub use terminal::Terminal;

@@ -29,7 +29,7 @@ const OWN_GAP_MAX: Duration = Duration::from_millis(150);
 
 /// After the end of its lease a holder that could not take its address away has it, silently, until
 /// the kernel's lifetime is over, which counts whole seconds and is looked at now and then.
-const SILENT_MAX: Duration = Duration::from_secs(2);
+pub(crate) const SILENT_MAX: Duration = Duration::from_secs(2);
 
 /// A lease of 3 s, an election of etcd's, the successor's turn, and a busy machine that stops
 /// several times meanwhile.
@@ -108,7 +108,7 @@ impl Cluster {
         let two_had_it = match outcome.silent_holder {
             None => !seen.overlap.is_zero(),
             Some(silent) => {
-                let beside = self.overlap_without(silent, Span { from, to: now })?;
+                let beside = self.overlap_without(&[silent], Span { from, to: now })?;
                 seen.overlap > SILENT_MAX || !beside.is_zero()
             }
         };
@@ -153,9 +153,7 @@ impl Cluster {
     /// When it is not so; with what the daemons said.
     pub fn conclude(&mut self, from: Instant, outcome: Outcome) -> Result<()> {
         self.wait_for_owner()?;
-        self.wait("every VIP is on one host, and nothing of it elsewhere", || {
-            self.each_vip_is_on_one_host()
-        })?;
+        self.wait_until_each_is_on_one_host()?;
         self.check(from, outcome)?;
         // Without a leader of etcd a daemon that is stopped cannot say so.
         if self.members.iter().any(Member::runs) {
@@ -252,6 +250,16 @@ impl Cluster {
             }
         }
         Ok(recorded)
+    }
+
+    /// Waits until all addresses of each VIP are on one host, and none of them elsewhere.
+    ///
+    /// # Errors
+    /// When that is not so within 30 s; with what the daemons said.
+    pub(crate) fn wait_until_each_is_on_one_host(&self) -> Result<()> {
+        self.wait("every VIP is on one host, and nothing of it elsewhere", || {
+            self.each_vip_is_on_one_host()
+        })
     }
 
     /// By the kernels' own tables, and for all addresses of each VIP.

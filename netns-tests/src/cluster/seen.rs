@@ -235,17 +235,14 @@ impl Cluster {
             }
             seen.overlap = seen.overlap.max(measure::overlap(&measure::any_of(addresses), span));
         }
-        // Of each host, at all that clients probe, one address after the other.
-        let mut answers: Vec<Vec<Probe>> = vec![Vec::new(); self.hosts.len()];
         for address in self.probed() {
-            for (host, answers) in self.hosts.iter().zip(&mut answers) {
+            for host in &self.hosts {
                 let probes = host.answers(address);
                 // Nobody asks a host without power.
                 seen.blind = seen.blind.max(measure::blind(&probes, span, host.has_power()));
-                answers.extend(probes);
             }
         }
-        seen.answers_overlap = measure::answers_overlap(&answers, span);
+        seen.answers_overlap = self.answers_overlap(span);
         for (target, probes) in self.client_prober.records() {
             let gap = measure::gap(&probes, span).length();
             let longest =
@@ -259,12 +256,38 @@ impl Cluster {
         Ok(seen)
     }
 
-    /// How long two hosts had a VIP at once, this one left aside.
-    pub(super) fn overlap_without(&self, aside: usize, span: Span) -> Result<Duration> {
+    /// How long two hosts answered at once, as far as the observers could see.
+    pub(crate) fn answers_overlap(&self, span: Span) -> Duration {
+        // Of each host, at all that clients probe, one address after the other.
+        let answers: Vec<Vec<Probe>> = (self.hosts.iter())
+            .map(|host| self.probed().flat_map(|address| host.answers(address)).collect())
+            .collect();
+        measure::answers_overlap(&answers, span)
+    }
+
+    /// How long no host had an address of a VIP, at the longest.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub(crate) fn absence_of(&self, vip: usize, span: Span) -> Result<Duration> {
+        let mut by_address = self.address_monitor.events_by_address()?;
+        let addresses = take(&mut by_address, &self.plan.vips[vip]);
+        let absences = addresses.iter().map(|events| measure::longest_absence(events, span));
+        Ok(absences.max().unwrap_or_default())
+    }
+
+    /// How long two hosts had a VIP at once, these left aside.
+    ///
+    /// # Errors
+    /// When events were lost.
+    pub(crate) fn overlap_without(&self, aside: &[usize], span: Span) -> Result<Duration> {
         let mut by_address = self.address_monitor.events_by_address()?;
         let overlaps = self.plan.vips.iter().map(|vip| {
             let events = measure::any_of(take(&mut by_address, vip));
-            let others = events.iter().filter(|event| *event.host != *self.hosts[aside].name);
+            let is_aside = |event: &AddressEvent| {
+                aside.iter().any(|&host| *event.host == *self.hosts[host].name)
+            };
+            let others = events.iter().filter(|event| !is_aside(event));
             measure::overlap(others, span)
         });
         Ok(overlaps.max().unwrap_or_default())

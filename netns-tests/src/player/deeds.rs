@@ -22,11 +22,7 @@ const END: Duration = Duration::from_secs(10);
 impl Player<'_> {
     /// Does it.
     pub(super) fn begin_deed(&mut self, deed: &Deed) -> Result<()> {
-        let faults = self.world.faults(deed);
-        if !faults.is_empty() {
-            self.world.switch().begin(&faults)?;
-        }
-        let whom = numbers(&deed.whom).to_vec();
+        let whom = self.on_the_switch(deed, true)?;
         match deed.verb {
             Verb::Slow => self.slow(deed),
             Verb::CutFromStore => {
@@ -55,7 +51,7 @@ impl Player<'_> {
                 let by = deed.details.by;
                 self.each_member(&whom, |member| member.slow_disk(by))
             }
-            Verb::MoveLeader => self.move_leader(),
+            Verb::MoveLeader => self.move_leader(deed),
             Verb::FillEtcd => some_member(self.members(), etcd::Member::raise_alarm),
             Verb::CompactEtcd => some_member(self.members(), etcd::Member::compact),
             Verb::BackUpEtcd => {
@@ -94,11 +90,7 @@ impl Player<'_> {
 
     /// Ends it.
     pub(super) fn end_deed(&mut self, deed: &Deed) -> Result<()> {
-        let faults = self.world.faults(deed);
-        if !faults.is_empty() {
-            self.world.switch().end(&faults)?;
-        }
-        let whom = numbers(&deed.whom).to_vec();
+        let whom = self.on_the_switch(deed, false)?;
         match deed.verb {
             Verb::Slow => self.hasten(deed),
             Verb::CutFromStore => {
@@ -126,6 +118,17 @@ impl Player<'_> {
             Verb::FailCheck => self.fail_check(deed, false),
             _ => Ok(()),
         }
+    }
+
+    /// What of it the switch does begins or ends; the numbers of those whom it befalls.
+    fn on_the_switch(&self, deed: &Deed, begins: bool) -> Result<Vec<usize>> {
+        let faults = self.world.faults(deed);
+        match begins {
+            _ if faults.is_empty() => {}
+            true => self.world.switch().begin(&faults)?,
+            false => self.world.switch().end(&faults)?,
+        }
+        Ok(numbers(&deed.whom).to_vec())
     }
 
     /// Where the backup of etcd is.
@@ -273,7 +276,11 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn move_leader(&mut self) -> Result<()> {
+    fn move_leader(&self, deed: &Deed) -> Result<()> {
+        if let Some(to) = &deed.other {
+            let lead = |&machine: &usize| self.world.cluster.lead_from(self.world.member(machine)?);
+            return numbers(to).iter().try_for_each(lead);
+        }
         let members = &self.world.cluster.members;
         let leader = etcd::wait_for_leader(members)?;
         let others = (1..members.len()).map(|further| (leader + further) % members.len());
@@ -315,7 +322,6 @@ impl Player<'_> {
         hosts.iter().for_each(|&host| self.world.reloaded[host] = to);
         self.world.write_files()?;
         self.each_daemon(&hosts, |player, host| {
-            player.world.cluster.write_configuration(host)?;
             let (status, said) = player.world.cluster.ask_daemon(host, &["reload"])?;
             ensure!(status == Some(0), "turnip reload: {said}");
             Ok(())
@@ -323,7 +329,7 @@ impl Player<'_> {
     }
 
     /// The hosts that a deed of VIPs or checks is about; without any, all.
-    fn hosts_of(&self, deed: &Deed) -> Vec<usize> {
+    pub(super) fn hosts_of(&self, deed: &Deed) -> Vec<usize> {
         match &deed.other {
             Some(other) => numbers(other).to_vec(),
             None => (0..self.world.script.hosts.len()).collect(),

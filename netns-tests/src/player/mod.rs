@@ -1,8 +1,10 @@
 //! Plays a scenario file, which the simulator plays as well, on real etcd, kernel and network namespaces: `world`
-//! builds its cluster, `deeds` does what its verbs say, `seen` makes a run of what the observers saw. Gaps, overlaps
-//! and what is expected of them are judged where the simulator's are, in [`turnip_sim::play`].
+//! builds its cluster, `deeds` does what its verbs say, `seen` makes a run of what the observers saw, `ending` looks at
+//! what is left. Gaps, overlaps and what is expected of them are judged where the simulator's are, in
+//! [`turnip_sim::play`].
 
 mod deeds;
+mod ending;
 mod file;
 mod network;
 mod seen;
@@ -17,6 +19,7 @@ use anyhow::{Context, Result};
 use turnip_sim::play::{Happened, Run};
 use turnip_sim::script::{Deed, Happening, Script, Verb, human};
 
+use ending::Ending;
 use world::World;
 
 /// Observers go on for so long after the end, so that what is on its way then arrives.
@@ -40,6 +43,10 @@ pub struct Played {
     pub notes: Vec<String>,
     /// The longest time for which the machine kept its observers from asking.
     pub blind: Duration,
+    /// Why nobody looked at what turnip has left behind; somebody did when absent.
+    pub not_looked: Option<String>,
+    /// What happened when, and what all daemons said.
+    pub logs: String,
 }
 
 /// Plays the file at `path`, which is `script`, with the choices of a seed. `say` is told what happens when it does.
@@ -54,24 +61,37 @@ pub fn play(script: &Script, path: &Path, seed: u64, say: &mut dyn FnMut(&str)) 
     let agenda = Agenda::new(script.draw(seed));
     let zero = world.cluster.note("all VIPs are held");
     say("all VIPs are held");
-    let mut player =
-        Player { world, agenda, zero, slowed: Vec::new(), happened: Vec::new(), notes: Vec::new() };
+    let mut player = Player {
+        world,
+        agenda,
+        zero,
+        slowed: Vec::new(),
+        begun: Vec::new(),
+        endless: Vec::new(),
+        happened: Vec::new(),
+        notes: Vec::new(),
+    };
     player.play(say)?;
-    let Player { mut world, happened, notes: late, .. } = player;
     sleep((zero + script.lasts + AFTERWARDS).saturating_duration_since(Instant::now()));
-    let vips = seen::vips(script, &world.cluster, zero)?;
+    let vips = seen::vips(script, &player.world.cluster, zero)?;
+    let blind = seen::blindness(script, &player.world.cluster, zero)?;
+    let mut wrong: Vec<String> = Vec::new();
+    let unwell = player.world.cluster.assert_daemons_are_well().err();
+    wrong.extend(unwell.map(|error| ending::first_line(&error)));
+    let Ending { wrong: at_the_end, not_looked } = player.end(&vips)?;
+    wrong.extend(at_the_end);
+    let logs = player.world.cluster.logs();
+    let Player { happened, notes: late, .. } = player;
     notes.extend(late);
-    let blind = seen::blindness(script, &world.cluster, zero)?;
+    notes.extend(not_looked.iter().map(|why| format!("nobody looked at what is left: {why}")));
     if blind > BLIND_TOLD {
         let told = human(rounded(blind));
         notes.push(format!(
             "the observers were kept from asking for {told}: what was briefer may be missing"
         ));
     }
-    let wrong = world.cluster.assert_daemons_are_well().err();
-    let wrong = wrong.map(|error| error.to_string().lines().next().unwrap_or_default().to_owned());
-    let run = Run { seed, lasts: script.lasts, vips, happened, wrong: wrong.into_iter().collect() };
-    Ok(Played { run, notes, blind })
+    let run = Run { seed, lasts: script.lasts, vips, happened, wrong };
+    Ok(Played { run, notes, blind, not_looked, logs })
 }
 
 /// What is to be done when; all times from the moment at which all VIPs are held.
@@ -111,6 +131,10 @@ struct Player<'a> {
     zero: Instant,
     /// What slows paths at present.
     slowed: Vec<network::Slowed>,
+    /// What has begun.
+    begun: Vec<Deed>,
+    /// What of it does not end.
+    endless: Vec<Deed>,
     happened: Vec<Happened>,
     notes: Vec<String>,
 }
@@ -160,6 +184,10 @@ impl Player<'_> {
         say(&format!("{:9.3} s  {}", at.as_secs_f64(), script.tell(&known)));
         self.world.cluster.note(script.tell(&known));
         self.happened.push(Happened::new(script, &known));
+        self.begun.push(deed.clone());
+        if lasts.is_none() && deed.verb != Verb::Flap {
+            self.endless.push(deed.clone());
+        }
         let ends = lasts.filter(|lasts| !lasts.is_zero()).map(|lasts| *at + lasts);
         match deed.verb {
             // It is down and up in turns, and up at the end.

@@ -1,10 +1,10 @@
 //! The cluster of a scenario file, as real etcd, kernel and network namespaces make it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ use turnip_sim::script::{Client, Script, Verb, Version};
 
 use super::file::{Own, TurnipFile};
 use crate::cluster::Cluster;
-use crate::daemon::{Daemon, TurnipSettings, Vip};
+use crate::daemon::{Daemon, TurnipSettings, Vip, turnip_file};
 use crate::etcd::{self, EtcdSettings};
 use crate::links::Via;
 use crate::network::{CLIENT_PORT_NAME, port, port_beside};
@@ -103,23 +103,22 @@ impl<'a> World<'a> {
         self.usual.get(&(from.to_owned(), to.to_owned())).copied().unwrap_or_default()
     }
 
-    /// Writes turnip.toml of every host.
-    pub(super) fn write_files(&mut self) -> Result<()> {
-        let files = (0..self.script.hosts.len()).map(|host| {
+    /// Writes turnip.toml of every host. A daemon that runs goes on with what it has read.
+    pub(super) fn write_files(&self) -> Result<()> {
+        (0..self.script.hosts.len()).try_for_each(|host| {
             let member = self.cluster.plan().etcd.member_on(host);
             let mut etcd = self.cluster.etcd_addresses().to_vec();
             etcd.rotate_left(member.unwrap_or_default());
-            self.file.of_host(&Own {
+            let directory = &self.cluster.host(host).directory;
+            let text = self.file.of_host(&Own {
                 host: &self.script.hosts[host],
                 reloaded: self.reloaded[host],
                 etcd: &etcd,
                 has_member: member.is_some(),
-                directory: &self.cluster.host(host).directory,
-            })
-        });
-        let files = files.collect::<Result<Arc<[String]>>>()?;
-        self.cluster.set_up_daemons(TurnipSettings { files, ..TurnipSettings::default() });
-        Ok(())
+                directory,
+            })?;
+            Ok(fs::write(turnip_file(directory), text)?)
+        })
     }
 
     /// Writes the key that a VIP follows, where it follows one: it names this host, or there is none.
@@ -230,7 +229,7 @@ fn plan(script: &Script) -> Result<Plan> {
         hosts,
         network: NetworkPlan::OneSwitch,
         etcd: EtcdPlan::Placed { on, beside: script.beside.clone(), settings },
-        daemon: Daemon::Turnip(TurnipSettings::default()),
+        daemon: Daemon::Turnip(TurnipSettings { by_own_file: true, ..TurnipSettings::default() }),
         vips: vips.collect(),
         probed: Probed::AllVips,
         names: script.hosts.iter().map(|host| host.name.clone()).collect(),

@@ -110,31 +110,6 @@ fn a_host_whose_service_fails_passes_the_address_on_and_says_why_everywhere() ->
 }
 
 #[test]
-fn where_the_service_fails_everywhere_the_address_stays_or_nobody_has_it_by_configuration()
--> Result<()> {
-    for last_resort in ["keep", "release"] {
-        let plan = Plan { hosts: 1, ..with_checks(checked(last_resort, 1)) };
-        let (mut cluster, services) = start(plan)?;
-        let owner = cluster.wait_for_owner()?;
-        let from = cluster.note("the service fails");
-        services[0].set(false);
-        cluster.wait("it is known", || {
-            Ok(cluster.status()?["nodes"]["h1"]["checks"]["api"]["state"] == "down")
-        })?;
-        if last_resort == "keep" {
-            a_lease_passes();
-            cluster.conclude(from, Outcome::stayed_on(owner))?;
-            continue;
-        }
-        cluster.wait("nobody has it", || cluster.nobody_has_it())?;
-        services[0].set(true);
-        cluster.wait_for_owner()?;
-        cluster.conclude(from, Outcome::gap_at_most(Duration::from_secs(20)))?;
-    }
-    Ok(())
-}
-
-#[test]
 fn nothing_is_taken_before_the_first_answer_and_a_restarted_daemon_keeps_what_it_has() -> Result<()>
 {
     let plan = Plan { hosts: 1, ..with_checks(checked("release", 3)) };

@@ -10,7 +10,7 @@ use turnip_netns_tests::daemon::{HEARTBEAT_PORT, OWN, TurnipSettings};
 use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
-use crate::{a_lease_passes, of_both_families, with_settings};
+use crate::{a_lease_passes, with_settings};
 
 /// Several leases: without heartbeats every host would have withdrawn long before.
 pub const LONG: Duration = Duration::from_secs(12);
@@ -42,82 +42,6 @@ pub fn freeze_etcd_for(cluster: &Cluster, duration: Duration) -> Result<Instant>
     cluster.note("they go on");
     cluster.thaw_etcd()?;
     Ok(from)
-}
-
-#[test]
-fn etcd_still_for_a_minute_moves_nothing_and_takes_nothing_away() -> Result<()> {
-    let (mut cluster, owner) = that_hear_each_other(of_both_families())?;
-    let from = freeze_etcd_for(&cluster, Duration::from_secs(60))?;
-    a_lease_passes();
-    cluster.conclude(from, Outcome::stayed_on(owner))
-}
-
-#[test]
-fn a_holder_cut_off_from_etcd_alone_keeps_the_address() -> Result<()> {
-    let (mut cluster, owner) = that_hear_each_other(of_both_families())?;
-    let from = cluster.note("the holder is cut off from etcd");
-    cluster.cut_from_store(owner)?;
-    a_lease_passes();
-    a_lease_passes();
-    cluster.check(from, Outcome::stayed_on(owner))?;
-    cluster.note("heal");
-    cluster.heal()?;
-    a_lease_passes();
-    cluster.conclude(from, Outcome::stayed_on(owner))
-}
-
-#[test]
-fn with_the_heartbeats_port_closed_the_address_is_away_while_etcd_is_still() -> Result<()> {
-    let (cluster, _) = that_hear_each_other(of_both_families())?;
-    cluster.note("a firewall closes the port of heartbeats between all hosts");
-    (0..cluster.size()).try_for_each(|host| cluster.cut_heartbeats(host))?;
-    a_lease_passes();
-    let from = cluster.note("etcd is about to stand still");
-    the_address_is_away_while_etcd_is_still(cluster, from)
-}
-
-/// Hosts that do not all hear each other: etcd stands still, and what was so since `from` is concluded.
-pub fn the_address_is_away_while_etcd_is_still(mut cluster: Cluster, from: Instant) -> Result<()> {
-    cluster.note("all of etcd's members are frozen");
-    cluster.freeze_etcd()?;
-    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
-    a_lease_passes();
-    assert!(cluster.nobody_has_it()?, "it came back without etcd: {}", cluster.logs());
-    let back = cluster.note("they go on");
-    cluster.thaw_etcd()?;
-    cluster.wait_for_owner()?;
-    a_lease_passes();
-    cluster.conclude(from, Outcome::failed_over().since(back))
-}
-
-/// A member of etcd 3.4 that comes back from a cut deposes the leader.
-#[test]
-fn a_bystander_that_comes_back_costs_nothing() -> Result<()> {
-    let (mut cluster, owner) = that_hear_each_other(Plan::default())?;
-    let leader = etcd::wait_for_leader(&cluster.members)?;
-    let other = (0..3).find(|&host| host != owner && host != leader).unwrap_or((owner + 1) % 3);
-    let from = cluster.note("a bystander is cut off");
-    cluster.isolate(other)?;
-    // Until it is expired, and nobody lists it any more.
-    a_lease_passes();
-    a_lease_passes();
-    cluster.heal()?;
-    a_lease_passes();
-    cluster.wait_until_sessions_list_all_others()?;
-    cluster.conclude(from, Outcome::stayed_on(owner))
-}
-
-#[test]
-fn an_etcd_that_is_stopped_as_a_whole_and_started_costs_nothing() -> Result<()> {
-    let (mut cluster, owner) = that_hear_each_other(Plan::default())?;
-    let from = cluster.note("etcd is stopped as a whole");
-    cluster.members.iter_mut().for_each(etcd::Member::kill);
-    sleep(LONG);
-    cluster.note("and started");
-    cluster.members.iter_mut().try_for_each(etcd::Member::start)?;
-    etcd::wait_for_leader(&cluster.members)?;
-    a_lease_passes();
-    cluster.conclude(from, Outcome::stayed_on(owner))
 }
 
 /// A full etcd refuses writes, and answers everything else.
@@ -172,48 +96,6 @@ fn certificates_of_etcd_that_expire_cost_nothing_until_they_are_renewed() -> Res
     a_lease_passes();
     ensure!(cluster.members[0].revision()? > revision, "nobody renews: {}", cluster.logs());
     assert_says(cluster.turnip_says(&["status"]), DONE, &["api"]);
-    cluster.conclude(from, Outcome::stayed_on(owner))
-}
-
-/// What costs the address all the same: a host that is gone while etcd is away.
-#[test]
-fn a_host_that_dies_while_etcd_is_away_costs_the_address_until_etcd_is_back() -> Result<()> {
-    let (mut cluster, owner) = that_hear_each_other(Plan::default())?;
-    let from = cluster.note("all of etcd's members are frozen");
-    cluster.freeze_etcd()?;
-    a_lease_passes();
-    cluster.check(from, Outcome::stayed_on(owner))?;
-    let bystander = (owner + 1) % 3;
-    cluster.note("a bystander's daemon is killed");
-    cluster.kill_daemon(bystander)?;
-    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
-    ensure!(cluster.logs().contains("does not acknowledge"), "{}", cluster.logs());
-    let back = cluster.note("etcd goes on, and the daemon is started");
-    cluster.thaw_etcd()?;
-    etcd::wait_for_leader(&cluster.members)?;
-    cluster.start_daemon(bystander)?;
-    cluster.wait_for_owner()?;
-    a_lease_passes();
-    cluster.conclude(from, Outcome::failed_over().since(back))
-}
-
-/// With etcd's own timers an election takes several such leases.
-#[test]
-fn a_lease_of_600_ms_bears_an_election_of_an_untouched_etcd() -> Result<()> {
-    let (mut cluster, owner) = that_hear_each_other(Plan::default().with_lease("600ms"))?;
-    let leader = (owner + 1) % 3;
-    cluster.lead_from(leader)?;
-    cluster.wait_until_sessions_list_all_others()?;
-    a_lease_passes();
-    let from = cluster.note("etcd's leader is killed");
-    cluster.members[leader].kill();
-    cluster.wait("another member leads", || {
-        Ok(etcd::leader(&cluster.members).is_some_and(|other| other != leader))
-    })?;
-    a_lease_passes();
-    cluster.check(from, Outcome::stayed_on(owner))?;
-    cluster.members[leader].start()?;
-    a_lease_passes();
     cluster.conclude(from, Outcome::stayed_on(owner))
 }
 

@@ -5,11 +5,9 @@
 //! benchmark measures.
 
 mod addresses;
-mod apart;
 mod api_server;
 mod certificates;
 mod connections;
-mod cuts;
 mod daemons;
 mod fence;
 mod files;
@@ -26,7 +24,6 @@ mod metrics;
 mod migrating;
 mod names;
 mod neighbours;
-mod operators;
 mod own_address;
 mod own_addresses;
 mod own_interface;
@@ -75,9 +72,4 @@ fn of_both_families() -> Plan {
 /// Long enough for a lease to run out and for another host to have taken over.
 fn a_lease_passes() {
     sleep(Duration::from_secs(5));
-}
-
-/// The same for [`with_a_long_lease`].
-fn a_long_lease_passes() {
-    sleep(Duration::from_secs(7));
 }

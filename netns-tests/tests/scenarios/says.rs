@@ -22,6 +22,21 @@ fn status_says_that_nobody_has_the_address_when_all_daemons_were_killed() -> Res
 }
 
 #[test]
+fn the_status_names_the_owner_and_every_host() -> Result<()> {
+    let name = |host: usize| format!("h{}", host + 1);
+    let mut cluster = Cluster::start(Plan::default())?;
+    let owner = cluster.wait_for_owner()?;
+    let from = cluster.note("questions");
+    let status: serde_json::Value = serde_json::from_str(&cluster.turnip(&["status", "--json"])?)?;
+    let text = status.to_string();
+    for host in 0..3 {
+        assert!(text.contains(&name(host)), "{text}");
+    }
+    assert!(text.contains("api") && text.contains(&name(owner)), "{text}");
+    cluster.conclude(from, Outcome::stayed_on(owner))
+}
+
+#[test]
 fn whoever_takes_over_says_in_its_log_whose_silence_it_was() -> Result<()> {
     let mut cluster = Cluster::start(Plan::default())?;
     let owner = cluster.wait_for_owner()?;

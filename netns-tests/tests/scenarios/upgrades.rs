@@ -8,9 +8,7 @@ use turnip_netns_tests::cluster::{Cluster, Outcome};
 use turnip_netns_tests::etcd::{self, EtcdSettings};
 use turnip_netns_tests::plan::{EtcdPlan, Plan};
 
-use crate::heartbeats::{
-    LONG, freeze_etcd_for, listed, that_hear_each_other, the_address_is_away_while_etcd_is_still,
-};
+use crate::heartbeats::{LONG, freeze_etcd_for, listed, that_hear_each_other};
 use crate::{VERY_LONG_LEASE, a_lease_passes, of_both_families};
 
 /// As [`LONG`], with the lease of [`VERY_LONG_LEASE`].
@@ -168,5 +166,14 @@ fn while_one_host_runs_the_released_turnip_addresses_do_not_outlive_etcd() -> Re
     }
     ensure_nobody_lists(&cluster)?;
     cluster.check(from, Outcome::stayed_on(owner))?;
-    the_address_is_away_while_etcd_is_still(cluster, from)
+    cluster.note("all of etcd's members are frozen");
+    cluster.freeze_etcd()?;
+    cluster.wait("nobody has the address", || cluster.nobody_has_it())?;
+    a_lease_passes();
+    assert!(cluster.nobody_has_it()?, "it came back without etcd: {}", cluster.logs());
+    let back = cluster.note("they go on");
+    cluster.thaw_etcd()?;
+    cluster.wait_for_owner()?;
+    a_lease_passes();
+    cluster.conclude(from, Outcome::failed_over().since(back))
 }

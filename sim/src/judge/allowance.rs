@@ -435,7 +435,7 @@ impl Durations {
             }
             // The store is there, and written as often as without rule 10.
             Fault::CutPeers { .. } | Fault::LossyPeers { .. } => Self::unnoticed(2 * self.renew),
-            Fault::MoveLeader => Allowance {
+            Fault::MoveLeader | Fault::LeadFrom { .. } => Allowance {
                 gap: 0,
                 moves: 0,
                 after_begin: outage + settle,
@@ -522,6 +522,7 @@ pub fn is_of_the_store(fault: &Fault) -> bool {
                 | Fault::SlowDisk { .. }
                 | Fault::SlowAnswers { .. }
                 | Fault::MoveLeader
+                | Fault::LeadFrom { .. }
                 | Fault::CrashLeader
                 | Fault::FlapLeader { .. }
                 | Fault::Compact

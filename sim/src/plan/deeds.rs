@@ -81,12 +81,12 @@ fn these(target: &Target) -> &[usize] {
 /// A path one way.
 type Path = (usize, usize);
 
-/// From these machines to those, and to all but these where nobody is named.
+/// From these machines to those, and to all others where nobody is named.
 fn paths(params: &Params, deed: &Deed) -> Vec<Path> {
     let whom = these(&deed.whom);
     let others: Vec<usize> = match &deed.other {
         Some(other) => these(other).to_vec(),
-        None => (0..params.sites()).filter(|site| !whom.contains(site)).collect(),
+        None => (0..params.sites()).collect(),
     };
     let pairs = whom.iter().flat_map(|&one| others.iter().map(move |&other| (one, other)));
     pairs.filter(|(one, other)| one != other).collect()
@@ -118,13 +118,7 @@ fn on_the_network(params: &Params, deed: &Deed) -> Vec<Fault> {
         }
         Verb::CutMember => of_each(&|site| Fault::SplitMembers { side: vec![site] }),
         Verb::Lossy | Verb::Slow => {
-            let mut paths = paths(params, deed);
-            if deed.other.is_none() {
-                // Among themselves they are slow too.
-                let within = |&one: &usize| whom.iter().map(move |&other| (one, other));
-                paths.extend(whom.iter().flat_map(within).filter(|(one, other)| one != other));
-            }
-            of_paths(both_ways(paths), &|from, to| match deed.verb {
+            of_paths(both_ways(paths(params, deed)), &|from, to| match deed.verb {
                 Verb::Slow => Fault::Slow { from, to, by },
                 _ => Fault::Lossy { from, to, ppm },
             })
@@ -165,7 +159,13 @@ fn to_etcd(params: &Params, deed: &Deed) -> Vec<Fault> {
             let by = nanos(deed.details.by);
             members.map(|member| Fault::SlowDisk { member, by }).collect()
         }
-        Verb::MoveLeader => vec![Fault::MoveLeader],
+        Verb::MoveLeader => match &deed.other {
+            Some(to) => {
+                let members = these(to).iter().filter_map(|&site| params.member_on(site));
+                members.map(|member| Fault::LeadFrom { member }).collect()
+            }
+            None => vec![Fault::MoveLeader],
+        },
         Verb::FillEtcd => vec![Fault::RefuseWrites],
         Verb::CompactEtcd => vec![Fault::Compact],
         Verb::BackUpEtcd => vec![Fault::BackUpStore],

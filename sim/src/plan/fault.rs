@@ -79,6 +79,8 @@ pub enum Fault {
     RefuseWrites,
     /// Whoever leads gives leadership to the member after it.
     MoveLeader,
+    /// Whoever leads gives leadership to this member.
+    LeadFrom { member: usize },
     /// Whoever leads crashes and comes back.
     CrashLeader,
     /// Leadership moves every `every` ns.

@@ -158,6 +158,7 @@ impl Params {
             Fault::LoseQuorum => "freeze etcd on most machines".into(),
             Fault::RefuseWrites => "fill etcd".into(),
             Fault::MoveLeader => "move leader".into(),
+            Fault::LeadFrom { member } => format!("move leader to {}", self.place(*member)),
             Fault::CrashLeader => "stop etcd on its leader".into(),
             Fault::FlapLeader { every } => format!("move leader every {}", time(*every)),
             Fault::Compact => "compact etcd".into(),

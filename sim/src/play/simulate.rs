@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use turnip::config::{Config, Fence};
+use turnip::config::Config;
 use turnip_core::{Backstop, Follow, Policy};
 
 use crate::plan::{Daemon, NamedCheck, Params, Path, Plan, Played, PolicyParams, VipParams};
@@ -99,8 +99,7 @@ pub(crate) fn plan(script: &Script, seed: u64, daemon: Daemon) -> Plan {
     let usual = Params::plain(hosts, script.etcd.members.len(), 0);
     let lease = config.lease;
     let millis = |time: Duration| time.as_millis() as u64;
-    let is_fenced = config.fence != Fence::Lifetime;
-    let backstop = if is_fenced { Backstop::Fence } else { Backstop::Lifetime };
+    let backstop = if script.is_fenced() { Backstop::Fence } else { Backstop::Lifetime };
     let params = Params {
         members_on: script.etcd.members.clone(),
         interfaces,

@@ -276,14 +276,10 @@ fn fault(mut section: Section, names: &Names, problems: &mut Collector) -> Optio
     let mut other = None;
     for key in ["from", "to", "on"] {
         if is_for(verb, key) {
-            let object = if verb == Verb::Cut
-                || verb == Verb::CutOneWay
-                || verb == Verb::Slow
-                || verb == Verb::Lossy
-            {
-                Object::Machine
-            } else {
-                Object::Host
+            let object = match verb {
+                Verb::Cut | Verb::CutOneWay | Verb::Slow | Verb::Lossy => Object::Machine,
+                Verb::MoveLeader => Object::Member,
+                _ => Object::Host,
             };
             let read = |given: &Given| {
                 let other = names.choice(object, given)?;

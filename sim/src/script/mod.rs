@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use turnip_core::{Follow, Policy};
 
-use turnip::config::{Collector, Config, Given, Place, Problem, Problems, Section, Sources};
+use turnip::config::{Collector, Config, Fence, Given, Place, Problem, Problems, Section, Sources};
 
 pub use cluster::{Client, Etcd, Host, Link, Version};
 pub use draw::{Deed, Happening, Target};
@@ -86,6 +86,11 @@ pub struct Extra {
 }
 
 impl Script {
+    /// Whether addresses are silenced by a fence, and not by the end of their lifetime alone.
+    pub fn is_fenced(&self) -> bool {
+        self.config.fence != Fence::Lifetime
+    }
+
     /// Reads a file.
     ///
     /// # Errors

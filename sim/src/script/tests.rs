@@ -86,6 +86,10 @@ fn what_is_wrong_is_refused_with_its_place_and_what_would_be_right() {
             "at = \"1s\"\nmove_leader = true\nfor = \"2s\"",
             "move leader happens in a moment; leave it out",
         ),
+        (
+            "at = \"1s\"\nmove_leader = true\nto = \"h4\"",
+            "fault.to = \"h4\": there is none of this name; did you mean",
+        ),
         ("at = \"1s\"\nkill = \"h1\"\ntimes = 3", "fault.every: missing"),
         ("at = \"1s\"\nkill = \"each\"\nevery = \"0s\"", "fault.every = \"0s\": all at once"),
         (

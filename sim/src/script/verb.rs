@@ -204,8 +204,8 @@ verbs! {
     FreezeEtcd = "freeze_etcd", Member, Both, [], [], ToTheEnd;
     /// Each write to a member's disk takes longer.
     SlowDisk = "slow_disk", Member, Both, ["by"], [], ToTheEnd;
-    /// The leader of etcd gives leadership to another member.
-    MoveLeader = "move_leader", Nothing, Both, [], [], Moment;
+    /// The leader of etcd gives leadership to another member, or to the one on a machine.
+    MoveLeader = "move_leader", Nothing, Both, [], ["to"], Moment;
     /// etcd's quota is full: it refuses all writes.
     FillEtcd = "fill_etcd", Nothing, Both, [], [], ToTheEnd;
     /// etcd forgets its history.

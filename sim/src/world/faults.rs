@@ -170,7 +170,7 @@ impl Inner {
         if let (true, &Fault::FlapLeader { every }) =
             (self.faults.active[index], &self.faults.steps[index].fault)
         {
-            self.etcd.move_leader(&mut self.env);
+            self.etcd.move_leader(None, &mut self.env);
             self.env.after(every, Event::Run(RunEvent::Flap { index }));
         }
     }
@@ -185,7 +185,8 @@ impl Inner {
             Fault::SlowAnswers { member, by } => self.etcd.set_answers_slow(member, by),
             Fault::RefuseWrites => self.etcd.refuse_writes(true),
             Fault::ForgeAcknowledgements { host } => self.hosts.forge(host, true),
-            Fault::MoveLeader => self.etcd.move_leader(env),
+            Fault::MoveLeader => self.etcd.move_leader(None, env),
+            Fault::LeadFrom { member } => self.etcd.move_leader(Some(member), env),
             Fault::CrashLeader => {
                 // Which one it is turns out now; the step's end must bring back the same one.
                 if let Some(member) = self.etcd.leader() {
@@ -331,6 +332,7 @@ impl Inner {
             }
             Fault::Name { vip, .. } => self.name(vip),
             Fault::MoveLeader
+            | Fault::LeadFrom { .. }
             | Fault::FlapLeader { .. }
             | Fault::Compact
             | Fault::BackUpStore

@@ -182,9 +182,9 @@ impl Etcd {
     }
 
     /// Whoever leads gives leadership to the member after it.
-    pub fn move_leader(&mut self, env: &mut Env) {
+    pub fn move_leader(&mut self, to: Option<MemberId>, env: &mut Env) {
         if let Some(leader) = self.leader() {
-            let to = (leader + 1) % self.members.len();
+            let to = to.unwrap_or((leader + 1) % self.members.len());
             let (raft, mut around) = self.raft(env);
             raft.move_leader(leader, to, &mut around);
         }

@@ -104,7 +104,7 @@ fn compare(script: &Script, file: &Path, args: &AgreeArgs) -> Result<Compared> {
     let simulated = each(args.seeds, threads, |seed| simulate(script, seed, Algorithm::Turnip));
     let mut tries = Vec::new();
     for seed in 1..=args.tries {
-        let Played { run, notes, blind } = player::play(script, file, seed, &mut |_| {})?;
+        let Played { run, notes, blind, .. } = player::play(script, file, seed, &mut |_| {})?;
         notes.iter().for_each(|note| eprintln!("{}: {note}", script.name));
         let agreement = Agreement::of(script, &simulated, &run, blind);
         if !agreement.agrees() {
