@@ -12,6 +12,7 @@ use super::Cluster;
 use super::daemons::daemon_log;
 use crate::address_event::AddressEvent;
 use crate::daemon::Vip;
+use crate::host::Host;
 use crate::measure::{self, Span};
 use crate::poll::Poll;
 use crate::probe::{Probe, Target, Transport};
@@ -242,7 +243,7 @@ impl Cluster {
                 seen.blind = seen.blind.max(measure::blind(&probes, span, host.has_power()));
             }
         }
-        seen.answers_overlap = self.answers_overlap(span);
+        seen.answers_overlap = self.answers_overlap(&self.probed().collect::<Vec<_>>(), span);
         for (target, probes) in self.client_prober.records() {
             let gap = measure::gap(&probes, span).length();
             let longest =
@@ -256,12 +257,11 @@ impl Cluster {
         Ok(seen)
     }
 
-    /// How long two hosts answered at once, as far as the observers could see.
-    pub(crate) fn answers_overlap(&self, span: Span) -> Duration {
-        // Of each host, at all that clients probe, one address after the other.
-        let answers: Vec<Vec<Probe>> = (self.hosts.iter())
-            .map(|host| self.probed().flat_map(|address| host.answers(address)).collect())
-            .collect();
+    /// How long two hosts answered at once at addresses that move as one, as far as the observers could see.
+    pub(crate) fn answers_overlap(&self, addresses: &[IpAddr], span: Span) -> Duration {
+        // Of each host, one address after the other.
+        let of_host = |host: &Host| addresses.iter().flat_map(|it| host.answers(*it)).collect();
+        let answers: Vec<Vec<Probe>> = self.hosts.iter().map(of_host).collect();
         measure::answers_overlap(&answers, span)
     }
 

@@ -8,6 +8,7 @@ use turnip_sim::play::VipRun;
 use turnip_sim::script::{Deed, Expectation, Measure, Verb, human};
 
 use super::network::numbers;
+use super::world::addresses_of;
 use super::{Player, Step, rounded};
 use crate::cluster::SILENT_MAX;
 use crate::etcd;
@@ -37,10 +38,15 @@ impl Player<'_> {
             let ends = ends.and_then(|()| self.world.cluster.assert_nothing_is_left());
             wrong.extend(ends.err().map(|error| first_line(&error)));
             let stopped = Span { from: end, to: Instant::now() };
-            let overlap = self.world.cluster.answers_overlap(stopped);
-            if !overlap.is_zero() {
-                let time = human(overlap.max(Duration::from_millis(1)));
-                wrong.push(format!("while daemons were stopped two hosts answered for {time}"));
+            let cluster = &self.world.cluster;
+            for (number, vip) in vips.iter().enumerate() {
+                let overlap = cluster.answers_overlap(&addresses_of(cluster, number), stopped);
+                if !overlap.is_zero() {
+                    let (vip, time) = (&vip.vip, human(overlap.max(Duration::from_millis(1))));
+                    wrong.push(format!(
+                        "while daemons were stopped two hosts answered for {vip} for {time}"
+                    ));
+                }
             }
         }
         self.check_overlap(&mut wrong)?;
