@@ -1,5 +1,5 @@
 //! The scenario files that are in folders, each played once on real etcd, kernel and network namespaces; a test a
-//! file; but for those in `simulated/`. The simulator plays them too, with many seeds (`sim/tests/scenario_files.rs`).
+//! file; but for those in `simulated/` and `rules/`. The simulator plays them too, with many seeds (`sim/tests/scenario_files.rs`).
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use turnip_sim::script::{Script, World};
 const SEED: u64 = 1;
 
 datatest_stable::harness! {
-    { test = played, root = "../sim/scenarios", pattern = r"^(?!simulated/)[^/]+/[^/]+\.toml$" },
+    { test = played, root = "../sim/scenarios", pattern = r"^(?!simulated/|rules/)[^/]+/[^/]+\.toml$" },
 }
 
 fn played(path: &Path) -> datatest_stable::Result<()> {
