@@ -5,7 +5,7 @@ use turnip_core::Mutant;
 use crate::mutants::core_test;
 use crate::plan::{Daemon, Plan};
 use crate::run;
-use crate::scenario;
+use crate::scenario::{self, Source};
 use crate::swarm::runner;
 
 /// A hash of our own keeping (FNV-1a), so that a trace's hash can be compared between machines.
@@ -19,8 +19,8 @@ fn hash(lines: &[String]) -> u64 {
 #[test]
 fn every_scenario_goes_well_with_turnip() {
     for scenario in scenario::all() {
-        let outcome = run::run(&scenario.plan_for(Daemon::Turnip(None)), false);
-        assert_eq!(scenario.complaints(&outcome), Vec::<String>::new(), "{}", scenario.name);
+        let complaints = scenario.play(Daemon::Turnip(None), false).complaints;
+        assert_eq!(complaints, Vec::<String>::new(), "{}", scenario.name);
     }
 }
 
@@ -28,11 +28,27 @@ fn every_scenario_goes_well_with_turnip() {
 fn every_scenario_catches_the_broken_rules_that_it_is_about() {
     for scenario in scenario::all() {
         for &mutant in scenario.mutants {
-            let outcome = run::run(&scenario.plan_for(Daemon::Turnip(Some(mutant))), false);
-            let caught = !scenario.complaints(&outcome).is_empty();
-            assert!(caught, "{} passes with {mutant:?}", scenario.name);
+            let complaints = scenario.play(Daemon::Turnip(Some(mutant)), false).complaints;
+            assert!(!complaints.is_empty(), "{} passes with {mutant:?}", scenario.name);
         }
     }
+}
+
+#[test]
+fn every_file_for_broken_rules_is_a_scenario_and_each_scenario_has_a_name_of_its_own() {
+    let mut names: Vec<&str> = scenario::all().iter().map(|scenario| scenario.name).collect();
+    for folder in ["rules", "simulated"] {
+        let path = format!("{}/scenarios/{folder}", env!("CARGO_MANIFEST_DIR"));
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert!(names.contains(&name), "sim/src/scenario/files.rs says nothing of {name}");
+        }
+    }
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
 }
 
 #[test]
@@ -82,8 +98,10 @@ fn every_overlap_keeps_to_its_stated_bound() {
 #[test]
 fn a_failing_plan_shrinks_to_what_is_enough() {
     let daemon = Daemon::Turnip(Some(Mutant::HandOverUncompared));
-    let scenario = scenario::find("hand-over-of-the-expired").unwrap();
-    let mut plan = scenario.plan_for(daemon);
+    let Source::Plan(directed) = &scenario::find("hand-over-of-the-expired").unwrap().source else {
+        panic!("a file has no steps to be left out")
+    };
+    let mut plan = directed.plan_for(daemon);
     plan.fault(1_000, 100, crate::plan::Fault::Compact);
     plan.fault(20_000, 100, crate::plan::Fault::Compact);
     let failures = run::run(&plan, false).failures;

@@ -8,7 +8,7 @@ use crate::exhaustive;
 use crate::mutants::core_test;
 use crate::plan::{Daemon, words};
 use crate::run;
-use crate::scenario::{self, Scenario};
+use crate::scenario::{self, Scenario, Shown, Source};
 use crate::swarm::runner::{self, SwarmConfig};
 
 use super::single;
@@ -25,7 +25,7 @@ pub(super) fn scenario(args: &ScenarioArgs) -> bool {
         return true;
     };
     match scenario::find(name) {
-        Some(scenario) => play(&scenario, args),
+        Some(scenario) => play(scenario, args),
         None => {
             eprintln!("there is no scenario {name:?}; `turnip-sim scenario` lists all");
             false
@@ -36,28 +36,28 @@ pub(super) fn scenario(args: &ScenarioArgs) -> bool {
 /// Runs a scenario with turnip, and with each rule broken that it is about.
 fn play(scenario: &Scenario, args: &ScenarioArgs) -> bool {
     println!("{}: {}", scenario.name, scenario.story);
-    let plan = scenario.plan_for(Daemon::Turnip(None));
-    let outcome = run::run(&plan, args.show.trace && !args.broken);
-    if !args.broken {
-        single::show(&plan, &outcome, &args.show, scenario.story);
+    if let (Source::File { path, .. }, false) = (&scenario.source, args.all) {
+        println!("  it is {path}, which `turnip-sim play {path}` plays with many seeds");
     }
-    let complaints = scenario.complaints(&outcome);
-    for complaint in &complaints {
+    let shown = scenario.play(Daemon::Turnip(None), args.show.trace && !args.broken);
+    if !args.broken {
+        show(scenario, &shown, args, &scenario.story);
+    }
+    for complaint in &shown.complaints {
         println!("  FAILED: {complaint}");
     }
-    let mut well = complaints.is_empty();
+    let mut well = shown.complaints.is_empty();
     if well {
-        println!("  turnip: well, longest overlap {}", words::time(outcome.overlap_max));
+        println!("  turnip: well, longest overlap {}", words::time(shown.overlap_max));
     }
     for &mutant in scenario.mutants {
         let daemon = Daemon::Turnip(Some(mutant));
-        let plan = scenario.plan_for(daemon);
-        let outcome = run::run(&plan, args.show.trace && args.broken);
+        let shown = scenario.play(daemon, args.show.trace && args.broken);
         if args.broken {
             let title = format!("{}, with {}", scenario.story, daemon.name());
-            single::show(&plan, &outcome, &args.show, &title);
+            show(scenario, &shown, args, &title);
         }
-        match scenario.complaints(&outcome).first() {
+        match shown.complaints.first() {
             Some(complaint) => println!("  {}: caught: {complaint}", daemon.name()),
             None => {
                 println!("  FAILED: {} was not caught", daemon.name());
@@ -66,6 +66,16 @@ fn play(scenario: &Scenario, args: &ScenarioArgs) -> bool {
         }
     }
     well
+}
+
+/// Prints and draws what is wanted of it.
+fn show(scenario: &Scenario, shown: &Shown, args: &ScenarioArgs, title: &str) {
+    for line in &shown.trace {
+        println!("{line}");
+    }
+    if let Some(path) = &args.show.timeline {
+        single::draw(path, |is_page| scenario.draw(shown, title, is_page));
+    }
 }
 
 /// Breaks one rule after the other. Each is tried where it is cheapest first, and no further than until
@@ -104,16 +114,15 @@ fn caught(mutant: Mutant, args: &MutantsArgs) -> Option<String> {
 
 /// The first of these scenarios that goes wrong with a mutant.
 fn by_scenarios(daemon: Daemon, which: impl Fn(&Scenario) -> bool) -> Option<String> {
-    scenario::all().into_iter().filter(|scenario| which(scenario)).find_map(|scenario| {
-        let complaint = complaint(&scenario, daemon)?;
+    scenario::all().iter().filter(|scenario| which(scenario)).find_map(|scenario| {
+        let complaint = complaint(scenario, daemon)?;
         // What goes wrong with turnip as well shows nothing.
-        complaint_free(&scenario).then(|| format!("scenario {}: {complaint}", scenario.name))
+        complaint_free(scenario).then(|| format!("scenario {}: {complaint}", scenario.name))
     })
 }
 
 fn complaint(scenario: &Scenario, daemon: Daemon) -> Option<String> {
-    let outcome = run::run(&scenario.plan_for(daemon), false);
-    scenario.complaints(&outcome).into_iter().next()
+    scenario.play(daemon, false).complaints.into_iter().next()
 }
 
 fn complaint_free(scenario: &Scenario) -> bool {

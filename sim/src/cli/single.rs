@@ -32,23 +32,22 @@ pub(super) fn run(args: &RunArgs) -> bool {
 }
 
 /// Prints and draws what is wanted of a run.
-pub(super) fn show(plan: &Plan, outcome: &Outcome, show: &Show, title: &str) {
+fn show(plan: &Plan, outcome: &Outcome, show: &Show, title: &str) {
     for line in &outcome.trace {
         println!("{line}");
     }
     if let Some(path) = &show.timeline {
-        draw(plan, outcome, path, title);
+        draw(path, |is_page| match is_page {
+            true => timeline::html(plan, outcome, title),
+            false => timeline::svg(plan, outcome, title),
+        });
     }
 }
 
-fn draw(plan: &Plan, outcome: &Outcome, path: &Path, title: &str) {
-    let page = path.extension().is_some_and(|extension| extension == "html");
-    let text = if page {
-        timeline::html(plan, outcome, title)
-    } else {
-        timeline::svg(plan, outcome, title)
-    };
-    match std::fs::write(path, text) {
+/// Draws a page, or a picture, as the file's name says.
+pub(super) fn draw(path: &Path, text: impl FnOnce(bool) -> String) {
+    let is_page = path.extension().is_some_and(|extension| extension == "html");
+    match std::fs::write(path, text(is_page)) {
         Ok(()) => println!("drew {}", path.display()),
         Err(error) => eprintln!("cannot write {}: {error}", path.display()),
     }

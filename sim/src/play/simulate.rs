@@ -41,18 +41,36 @@ impl Algorithm {
             Algorithm::Original => "the original",
         }
     }
+
+    fn daemon(self) -> Daemon {
+        match self {
+            Algorithm::Turnip => Daemon::Turnip(None),
+            Algorithm::Original => Daemon::Naive,
+        }
+    }
 }
 
 /// The run of a seed.
 pub fn simulate(script: &Script, seed: u64, algorithm: Algorithm) -> Run {
-    let plan = plan(script, seed, algorithm);
-    let outcome = run::run(&plan, false);
-    told(script, &plan, outcome)
+    simulate_with(script, seed, algorithm.daemon(), false).0
 }
 
 /// Every event in the run of a seed, with the true time since the daemons were started.
 pub fn trace(script: &Script, seed: u64, algorithm: Algorithm) -> Vec<String> {
-    run::run(&plan(script, seed, algorithm), true).trace
+    simulate_with(script, seed, algorithm.daemon(), true).1
+}
+
+/// The run of a seed, with a rule broken perhaps, and every event in it where that is wanted.
+pub(crate) fn simulate_with(
+    script: &Script,
+    seed: u64,
+    daemon: Daemon,
+    tracing: bool,
+) -> (Run, Vec<String>) {
+    let plan = plan(script, seed, daemon);
+    let mut outcome = run::run(&plan, tracing);
+    let trace = std::mem::take(&mut outcome.trace);
+    (told(script, &plan, outcome), trace)
 }
 
 /// What the simulator leaves aside of a scenario's configuration, each in a sentence.
@@ -71,7 +89,7 @@ pub fn left_aside(script: &Script) -> Vec<String> {
     all
 }
 
-fn plan(script: &Script, seed: u64, algorithm: Algorithm) -> Plan {
+fn plan(script: &Script, seed: u64, daemon: Daemon) -> Plan {
     let rng = &mut Rng::new(seed, "played");
     let hosts = script.hosts.len();
     let config = &script.config;
@@ -89,7 +107,7 @@ fn plan(script: &Script, seed: u64, algorithm: Algorithm) -> Plan {
         renew_ms: Some(millis(lease.renew())),
         guard_ms: Some(millis(lease.guard())),
         drift_ppm: lease.drift_ppm(),
-        backstop: (algorithm == Algorithm::Turnip).then_some(backstop),
+        backstop: (daemon != Daemon::Naive).then_some(backstop),
         rates_ppm: (0..hosts).map(|_| rng.within_signed(-DRIFT_PPM..=DRIFT_PPM)).collect(),
         offsets: (0..hosts).map(|_| rng.below(1_000_000 * S)).collect(),
         weights: script.hosts.iter().map(|host| host.weight.unwrap_or(config.weight)).collect(),
@@ -108,10 +126,7 @@ fn plan(script: &Script, seed: u64, algorithm: Algorithm) -> Plan {
         start_spread: rng.below(S),
         heartbeats: vec![config.peers.listen != turnip::config::Listen::Off; hosts],
         announce_every_ms: config.announce_every.map(millis),
-        daemon: match algorithm {
-            Algorithm::Turnip => Daemon::Turnip(None),
-            Algorithm::Original => Daemon::Naive,
-        },
+        daemon,
         played: Some(Arc::new(played(script, seed))),
         ..usual
     };

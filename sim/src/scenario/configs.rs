@@ -15,7 +15,7 @@ fn scenario(
     gap_max: u64,
     plan: fn() -> Plan,
 ) -> Scenario {
-    Scenario { name, story, plan, mutants, gap_max, holder_at: None }
+    Scenario::plan(name, story, mutants, gap_max, plan)
 }
 
 /// All of them.
@@ -35,15 +35,8 @@ fn of_names() -> Vec<Scenario> {
             late_freeing_after_rename,
         ),
         scenario(
-            "rollback",
-            "interleaving 15: etcd is restored from a backup in which h1 has the VIP, while h2, which has it, is cut off",
-            &[Mutant::ResumeAfterRollback, Mutant::KeepAfterRollback],
-            20 * S,
-            rollback,
-        ),
-        scenario(
             "rollback-raised",
-            "interleaving 15: the same, with raised revisions under the same cluster id, as by etcdutl --bump-revision or by writes after the restore",
+            "interleaving 15: etcd is restored from a backup in which h1 has the VIP, while h2, which has it, is cut off; with raised revisions under the same cluster id, as by etcdutl --bump-revision or by writes after the restore",
             &[Mutant::ResumeAfterRollback],
             20 * S,
             rollback_raised,
@@ -108,21 +101,15 @@ fn of_names() -> Vec<Scenario> {
 }
 
 fn of_hosts() -> Vec<Scenario> {
-    let mut all = vec![
+    vec![
         scenario(
             "outage-of-a-lease",
             "nobody's renewals get through for a lease, and h1's are the last to do so again: it is given the time",
             &[Mutant::NoGrace],
             20 * S,
             outage_of_a_lease,
-        ),
-        scenario(
-            "stale-watch",
-            "h1 renews, but hears nothing: it loses the VIP although it has not heard that it is drained",
-            &[Mutant::RenewWhileStale],
-            20 * S,
-            stale_watch,
-        ),
+        )
+        .with_holder(11_900 * MS, 0),
         scenario(
             "interface-down",
             "h1's interface goes down: it passes the VIP on",
@@ -136,24 +123,9 @@ fn of_hosts() -> Vec<Scenario> {
             &[Mutant::OneLinkSuffices],
             50 * MS,
             one_of_two_interfaces_down,
-        ),
-        scenario(
-            "stolen-address",
-            "somebody takes the address away: it is put back",
-            &[Mutant::NoRepair],
-            10 * MS,
-            stolen_address,
-        ),
-    ];
-    for scenario in &mut all {
-        match scenario.name {
-            "outage-of-a-lease" => scenario.holder_at = Some((11_900 * MS, 0)),
-            "stale-watch" => scenario.holder_at = Some((20 * S, 1)),
-            "one-of-two-interfaces-down" => scenario.holder_at = Some((10 * S, 1)),
-            _ => {}
-        }
-    }
-    all
+        )
+        .with_holder(10 * S, 1),
+    ]
 }
 
 /// The name that the first VIP can go by besides its own, where it is the only one.
@@ -176,19 +148,13 @@ fn late_freeing_after_rename() -> Plan {
     plan
 }
 
-fn rollback() -> Plan {
+fn rollback_raised() -> Plan {
     let mut plan = ranked();
     plan.fault(6_000, 1, Fault::BackUpStore);
     plan.fault(8_000, 40_000, Fault::Drain { host: 0 });
     plan.fault(19_900, 10_000, Fault::CutStore { host: 1 });
-    plan.fault(20_000, 300, Fault::RestoreStore { other_cluster: false, raise: 0 });
+    plan.fault(20_000, 300, Fault::RestoreStore { other_cluster: false, raise: 1_000_000 });
     plan.lasting(60 * S);
-    plan
-}
-
-fn rollback_raised() -> Plan {
-    let mut plan = rollback();
-    raise(&mut plan);
     plan
 }
 
@@ -196,14 +162,6 @@ fn rollback_to_nothing() -> Plan {
     let mut plan = rollback_raised();
     plan.steps.retain(|step| step.fault != Fault::BackUpStore);
     plan
-}
-
-fn raise(plan: &mut Plan) {
-    for step in &mut plan.steps {
-        if let Fault::RestoreStore { raise, .. } = &mut step.fault {
-            *raise = 1_000_000;
-        }
-    }
 }
 
 fn refusing_favourite() -> Plan {
@@ -291,14 +249,6 @@ fn outage_of_a_lease() -> Plan {
     plan
 }
 
-fn stale_watch() -> Plan {
-    let mut plan = ranked();
-    plan.fault(8_000, 30_000, Fault::WatchLag { host: 0, by: 60 * S });
-    plan.fault(9_000, 29_000, Fault::Drain { host: 0 });
-    plan.lasting(40 * S);
-    plan
-}
-
 fn interface_down() -> Plan {
     let mut plan = ranked();
     plan.fault(8_000, 10_000, Fault::LinkDown { host: 0, interface: 0 });
@@ -310,13 +260,5 @@ fn one_of_two_interfaces_down() -> Plan {
     plan.params.interfaces = 2;
     (plan.params.vips[0].addresses, plan.params.vips[0].interfaces) = (2, [0, 1]);
     plan.fault(8_000, 10_000, Fault::LinkDown { host: 0, interface: 1 });
-    plan
-}
-
-fn stolen_address() -> Plan {
-    let mut plan = ranked();
-    for round in 0..7 {
-        plan.fault(8_000 + 1_570 * round, 1, Fault::StealAddress { host: 0, vip: 0 });
-    }
     plan
 }

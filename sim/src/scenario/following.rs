@@ -4,16 +4,16 @@ use turnip_core::{Absent, Mutant};
 
 use super::Scenario;
 use crate::plan::{Fault, Plan, PolicyParams};
-use crate::time::S;
+use crate::time::{S, True};
 
 fn scenario(
     name: &'static str,
     story: &'static str,
     mutants: &'static [Mutant],
-    (gap_max, holder_at): (u64, Option<(u64, usize)>),
+    (gap_max, (at, host)): (u64, (True, usize)),
     plan: fn() -> Plan,
 ) -> Scenario {
-    Scenario { name, story, plan, mutants, gap_max, holder_at }
+    Scenario::plan(name, story, mutants, gap_max, plan).with_holder(at, host)
 }
 
 /// All of them.
@@ -23,28 +23,28 @@ pub fn all() -> Vec<Scenario> {
             "followed-key-moves",
             "the key that a VIP follows names h2, then nobody, then h1 again: rule 13.1",
             &[Mutant::FollowedIgnored],
-            (6 * S, Some((10 * S, 1))),
+            (6 * S, (10 * S, 1)),
             key_moves,
         ),
         scenario(
             "followed-key-gone",
             "the key goes for ten seconds: by setting the VIP stays where it is, rule 13.4",
             &[],
-            (0, Some((14 * S, 0))),
+            (0, (14 * S, 0)),
             key_gone,
         ),
         scenario(
             "followed-past-a-cut",
             "h1 does not reach etcd for a minute, and all hosts hear each other; the key names h2 meanwhile: rule 13.6",
             &[Mutant::FollowedWhileAway],
-            (10 * S, Some((25 * S, 1))),
+            (10 * S, (25 * S, 1)),
             past_a_cut,
         ),
         scenario(
             "followed-last-past-a-cut",
             "the same where the VIP stays while nobody is named: it does not stay with who alone is cut off, rule 13.6",
             &[Mutant::FollowedWhileAway],
-            (10 * S, Some((45 * S, 1))),
+            (10 * S, (45 * S, 1)),
             last_past_a_cut,
         ),
     ]

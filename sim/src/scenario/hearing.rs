@@ -15,95 +15,21 @@ fn scenario(
     gap_max: u64,
     plan: fn() -> Plan,
 ) -> Scenario {
-    Scenario { name, story, plan, mutants, gap_max, holder_at: None }
+    Scenario::plan(name, story, mutants, gap_max, plan)
 }
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    let mut all = of_etcd();
-    all.extend(of_hosts_while_etcd_is_away());
-    all.extend(of_expiries());
+    let mut all = of_expiries();
     all.extend(of_acknowledgements());
     all.extend(of_lists());
     all.extend(of_names());
     all
 }
 
-/// What etcd does by itself costs nothing.
-fn of_etcd() -> Vec<Scenario> {
-    vec![
-        scenario(
-            "etcd-away-for-a-minute",
-            "etcd has no quorum for a minute, and all hosts hear each other: nothing is lost",
-            &[],
-            0,
-            etcd_away,
-        ),
-        scenario(
-            "quota-of-etcd-full",
-            "etcd refuses every write for a minute: nothing is lost",
-            &[],
-            0,
-            quota_full,
-        ),
-        scenario(
-            "members-upgraded-at-once",
-            "etcd's members crash one after the other while there is no quorum: nothing is lost",
-            &[],
-            0,
-            members_upgraded,
-        ),
-        scenario(
-            "cut-off-from-etcd-alone",
-            "h1 does not reach etcd for half a minute, and the others hear it: it keeps its address",
-            &[Mutant::AcknowledgedCountsOn],
-            0,
-            cut_off_alone,
-        ),
-    ]
-}
-
-/// What befalls a host, or a path, while etcd is away.
-fn of_hosts_while_etcd_is_away() -> Vec<Scenario> {
-    // Ten seconds remain of etcd's absence when it happens. A lease later, less what the newest consent
-    // has aged, the address is taken away: that is 1.2 s at least. It is put back after etcd's election,
-    // of 1 to 2 s here, when the host follows etcd again, which takes 2 s at most.
-    let gap_max = 12_800 * MS;
-    vec![
-        scenario(
-            "death-while-etcd-is-away",
-            "h3 dies while etcd is away: nobody holds anything from a lease later on until etcd is back",
-            &[],
-            gap_max,
-            || while_etcd_is_away(Fault::PowerOff { host: 2 }, 60_000),
-        ),
-        scenario(
-            "restart-while-etcd-is-away",
-            "h3's daemon is restarted while etcd is away: the same",
-            &[],
-            gap_max,
-            || while_etcd_is_away(Fault::Restart { host: 2 }, 300),
-        ),
-        scenario(
-            "path-lost-while-etcd-is-away",
-            "h3 does not hear h1 any more while etcd is away: the same",
-            &[],
-            gap_max,
-            || while_etcd_is_away(Fault::CutPeers { from: 0, to: 2 }, 60_000),
-        ),
-    ]
-}
-
 /// Rule 10.2, and what a late expiry meets.
 fn of_expiries() -> Vec<Scenario> {
     vec![
-        scenario(
-            "not-listed",
-            "h3 comes when h1 does not reach etcd any more, and so is not listed: it leaves h1 alone",
-            &[Mutant::UnlistedExpires],
-            0,
-            not_listed,
-        ),
         scenario(
             "expiry-of-an-earlier-process",
             "h2's daemon is killed when its expiry of h1 is on its way; the next one acknowledges h1 when that lands",
@@ -132,33 +58,12 @@ fn of_expiries() -> Vec<Scenario> {
             20 * S,
             expired_by_an_earlier_process,
         ),
-        scenario(
-            "started-among-the-silent",
-            "h2's daemon is killed and started: it has heard nothing of the others yet, which is no silence",
-            &[Mutant::SilentFromBefore],
-            0,
-            started_among_the_silent,
-        ),
     ]
 }
 
 /// Rules 10.4, 10.5 and 10.10.
 fn of_acknowledgements() -> Vec<Scenario> {
     vec![
-        scenario(
-            "expired-and-not-told",
-            "h1 is frozen until it has been expired, and does not reach etcd: the others acknowledge no session that is gone",
-            &[],
-            20 * S,
-            expired_and_not_told,
-        ),
-        scenario(
-            "one-of-two-hears",
-            "h1 does not reach etcd, and h3 does not hear it",
-            &[Mutant::AnyWitness],
-            20 * S,
-            one_of_two_hears,
-        ),
         scenario(
             "late-acknowledgements",
             "what h2 acknowledges takes 2.4 s to h1, which does not reach etcd and is not heard any more",
@@ -172,13 +77,6 @@ fn of_acknowledgements() -> Vec<Scenario> {
             &[Mutant::AcknowledgementOfAnyProcess],
             20 * S,
             acknowledgements_of_an_earlier_process,
-        ),
-        scenario(
-            "handed-to-the-deaf",
-            "h2 is drained when h1 has just been cut off from etcd, which is handed the VIP and does not know",
-            &[Mutant::DeafAcknowledged],
-            11 * S,
-            handed_to_the_deaf,
         ),
     ]
 }
@@ -263,46 +161,6 @@ fn two() -> Plan {
     plan
 }
 
-fn etcd_away() -> Plan {
-    let mut plan = heard();
-    plan.fault(12_000, 60_000, Fault::LoseQuorum);
-    plan.lasting(90 * S);
-    plan
-}
-
-fn quota_full() -> Plan {
-    let mut plan = heard();
-    plan.fault(12_000, 60_000, Fault::RefuseWrites);
-    plan.lasting(90 * S);
-    plan
-}
-
-fn members_upgraded() -> Plan {
-    let mut plan = heard();
-    plan.fault(12_000, 40_000, Fault::LoseQuorum);
-    for member in 0..3 {
-        plan.fault(15_000 + 10_000 * member as u64, 15_000, Fault::CrashMember { member });
-    }
-    plan.fault(60_000, 5_000, Fault::CrashLeader);
-    plan.lasting(90 * S);
-    plan
-}
-
-fn cut_off_alone() -> Plan {
-    let mut plan = heard();
-    plan.fault(8_000, 30_000, Fault::CutStore { host: 0 });
-    plan.lasting(50 * S);
-    plan
-}
-
-fn while_etcd_is_away(fault: Fault, lasts_ms: u64) -> Plan {
-    let mut plan = heard();
-    plan.fault(12_000, 20_000, Fault::LoseQuorum);
-    plan.fault(22_000, lasts_ms, fault);
-    plan.lasting(60 * S);
-    plan
-}
-
 /// h3 is away when h1 is cut off, and so is not listed when it comes back.
 fn with_host_2_unlisted() -> Plan {
     let mut plan = heard();
@@ -310,10 +168,6 @@ fn with_host_2_unlisted() -> Plan {
     plan.fault(8_000, 22_000, Fault::CutStore { host: 0 });
     plan.lasting(50 * S);
     plan
-}
-
-fn not_listed() -> Plan {
-    with_host_2_unlisted()
 }
 
 fn expiry_of_an_earlier_process(writes_are_lost: bool) -> Plan {
@@ -353,28 +207,6 @@ fn expired_by_an_earlier_process() -> Plan {
     plan
 }
 
-fn started_among_the_silent() -> Plan {
-    let mut plan = heard();
-    plan.fault(8_000, 300, Fault::Kill { host: 1 });
-    plan
-}
-
-fn expired_and_not_told() -> Plan {
-    let mut plan = heard();
-    plan.fault(8_000, 22_000, Fault::CutStore { host: 0 });
-    plan.fault(8_200, 4_000, Fault::Freeze { host: 0 });
-    plan.lasting(50 * S);
-    plan
-}
-
-fn one_of_two_hears() -> Plan {
-    let mut plan = heard();
-    plan.fault(8_000, 22_000, Fault::CutStore { host: 0 });
-    plan.fault(8_000, 22_000, Fault::CutPeers { from: 0, to: 2 });
-    plan.lasting(50 * S);
-    plan
-}
-
 /// Members on machines of their own, so that what is slow between hosts is what they tell each other.
 fn two_apart() -> Plan {
     let mut plan = two();
@@ -398,15 +230,6 @@ fn acknowledgements_of_an_earlier_process() -> Plan {
     plan.fault(9_600, 50, Fault::Kill { host: 0 });
     plan.fault(9_610, 20_000, Fault::CutPeers { from: 0, to: 1 });
     plan.fault(9_800, 20_000, Fault::CutStore { host: 0 });
-    plan
-}
-
-fn handed_to_the_deaf() -> Plan {
-    let mut plan = heard();
-    priorities(&mut plan, [50, 100, 0]);
-    plan.fault(12_000, 40_000, Fault::CutStore { host: 0 });
-    plan.fault(12_050, 40_000, Fault::Drain { host: 1 });
-    plan.lasting(60 * S);
     plan
 }
 

@@ -14,7 +14,7 @@ fn scenario(
     gap_max: u64,
     plan: fn() -> Plan,
 ) -> Scenario {
-    Scenario { name, story, plan, mutants, gap_max, holder_at: None }
+    Scenario::plan(name, story, mutants, gap_max, plan)
 }
 
 /// All of them.

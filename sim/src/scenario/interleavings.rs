@@ -1,7 +1,7 @@
 //! The interleavings of `core/PROTOCOL.md`, by number; those with hosts that are configured in
 //! different ways are in `configs.rs`.
 
-use turnip_core::{Backstop, Mutant};
+use turnip_core::Mutant;
 
 use crate::plan::{Fault, Mishap, Params, Plan, PolicyParams, TxnKind, VipParams};
 use crate::time::{MS, S};
@@ -14,7 +14,7 @@ fn scenario(
     mutants: &'static [Mutant],
     plan: fn() -> Plan,
 ) -> Scenario {
-    Scenario { name, story, plan, mutants, gap_max: 20 * S, holder_at: None }
+    Scenario::plan(name, story, mutants, 20 * S, plan)
 }
 
 /// All of them.
@@ -33,34 +33,10 @@ fn first() -> Vec<Scenario> {
             deadline_from_answer,
         ),
         scenario(
-            "slow-holder",
-            "interleaving 2: h1's clock is slow and the others' are fast; its daemon is frozen, so that only its kernel silences the address",
-            &[Mutant::HolderIgnoresDrift],
-            frozen_with_drift,
-        ),
-        scenario(
-            "fast-waiter",
-            "interleaving 2: the same, with the margin on the other side",
-            &[Mutant::WaiterIgnoresDrift],
-            frozen_with_drift,
-        ),
-        scenario(
             "late-expiry",
             "interleaving 3: h1 is cut off for a lease and comes back while the others' transactions that expire it are still on their way",
             &[Mutant::ExpireUncompared],
             late_expiry,
-        ),
-        scenario(
-            "claim-from-the-late",
-            "interleaving 4: h1 is late with its renewals, but not by a lease",
-            &[Mutant::ClaimFromTheLate],
-            claim_from_the_late,
-        ),
-        scenario(
-            "stuck-removal",
-            "interleaving 5: h1 is drained while its kernel takes half a second to remove the address",
-            &[Mutant::HandOverBeforeRemoval],
-            stuck_removal,
         ),
         scenario(
             "late-hand-over",
@@ -78,7 +54,7 @@ fn first() -> Vec<Scenario> {
 }
 
 fn second() -> Vec<Scenario> {
-    let mut all = vec![
+    vec![
         scenario(
             "hand-over-of-the-expired",
             "interleaving 7: h1's hand-over to h3 is delayed until h2 has expired h1 and taken the VIP",
@@ -109,10 +85,11 @@ fn second() -> Vec<Scenario> {
             &[Mutant::RefuseLateRenewal],
             late_renewal_of_the_killed,
         ),
-        scenario(
+        Scenario::plan(
             "flaky-waiters",
             "interleaving 13: h1 dies while each of the others loses one renewal in every lease",
             &[Mutant::ExpiryRestarts],
+            5 * S,
             flaky_waiters,
         ),
         scenario(
@@ -121,21 +98,7 @@ fn second() -> Vec<Scenario> {
             &[Mutant::GuardIgnored],
             no_kernel_to_help,
         ),
-        scenario(
-            "stalled-refresh",
-            "interleaving 11: h1's daemon is frozen with refreshes waiting, until its kernel has ended the address",
-            &[Mutant::GuardIgnored],
-            stalled_refresh,
-        ),
-    ];
-    for scenario in &mut all {
-        match scenario.name {
-            "stalled-refresh" => scenario.mutants = &[Mutant::LifetimeRoundedUp],
-            "flaky-waiters" => scenario.gap_max = 5 * S,
-            _ => {}
-        }
-    }
-    all
+    ]
 }
 
 /// Three hosts and one VIP that wants h1, else h2, else h3.
@@ -161,13 +124,6 @@ fn deadline_from_answer() -> Plan {
     plan
 }
 
-fn frozen_with_drift() -> Plan {
-    let mut plan = ranked();
-    plan.params.rates_ppm = vec![-10_000, 10_000, 10_000];
-    plan.fault(8_000, 10_000, Fault::Freeze { host: 0 });
-    plan
-}
-
 fn late_expiry() -> Plan {
     let mut plan = ranked();
     for waiter in [1, 2] {
@@ -176,19 +132,6 @@ fn late_expiry() -> Plan {
     }
     plan.fault(8_000, 3_500, Fault::CutStore { host: 0 });
     plan.fault(11_000, 10_000, Fault::WatchLag { host: 0, by: 500 * MS });
-    plan
-}
-
-fn claim_from_the_late() -> Plan {
-    let mut plan = ranked();
-    plan.fault(8_000, 2_300, Fault::CutStore { host: 0 });
-    plan
-}
-
-fn stuck_removal() -> Plan {
-    let mut plan = ranked();
-    plan.fault(8_000, 2_000, Fault::StuckNetlink { host: 0, by: 500 * MS });
-    plan.fault(8_100, 5_000, Fault::Drain { host: 0 });
     plan
 }
 
@@ -305,15 +248,5 @@ fn no_kernel_to_help() -> Plan {
     let mut plan = ranked();
     plan.params.backstop = None;
     plan.fault(8_000, 10_000, Fault::CutStore { host: 0 });
-    plan
-}
-
-fn stalled_refresh() -> Plan {
-    let mut plan = ranked();
-    plan.params.backstop = Some(Backstop::Lifetime);
-    plan.params.lease_ms = 5_000;
-    plan.lasting(40 * S);
-    plan.fault(8_000, 4_000, Fault::SlowNetlink { host: 0, by: 3_000 * MS });
-    plan.fault(11_000, 9_000, Fault::Freeze { host: 0 });
     plan
 }

@@ -14,7 +14,7 @@ fn scenario(
     gap_max: u64,
     plan: fn() -> Plan,
 ) -> Scenario {
-    Scenario { name, story, plan, mutants, gap_max, holder_at: None }
+    Scenario::plan(name, story, mutants, gap_max, plan)
 }
 
 /// All of them.
@@ -47,13 +47,6 @@ pub fn all() -> Vec<Scenario> {
             &[],
             20 * S,
             reload_in_the_middle_of_a_drain,
-        ),
-        scenario(
-            "left-to-the-next",
-            "the holder's daemon leaves its addresses to the next one, which is there within the lease",
-            &[],
-            0,
-            left_to_the_next,
         ),
     ]
 }
@@ -121,15 +114,5 @@ fn reload_in_the_middle_of_a_drain() -> Plan {
         plan.fault(at + 5_001, 1, Fault::Reload { host });
     }
     plan.lasting(30 * S);
-    plan
-}
-
-fn left_to_the_next() -> Plan {
-    let mut plan = ranked();
-    plan.params.lease_ms = 10_000;
-    for round in 0..3 {
-        plan.fault(16_000 + 15_370 * round, 4_000, Fault::Leave { host: 0 });
-    }
-    plan.lasting(70 * S);
     plan
 }
