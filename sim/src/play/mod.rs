@@ -17,6 +17,8 @@ use crate::script::{Deed, Happening, Script, Target, human};
 pub use judge::{Broken, judge};
 pub use measure::{Interval, Observed};
 pub use picture::{html, svg};
+#[cfg(test)]
+pub(crate) use simulate::plan;
 pub(crate) use simulate::simulate_with;
 pub use simulate::{Algorithm, left_aside, simulate, trace};
 pub use table::{Distribution, Set, json, table};

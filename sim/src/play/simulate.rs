@@ -89,7 +89,8 @@ pub fn left_aside(script: &Script) -> Vec<String> {
     all
 }
 
-fn plan(script: &Script, seed: u64, daemon: Daemon) -> Plan {
+/// The run of a seed as a plan.
+pub(crate) fn plan(script: &Script, seed: u64, daemon: Daemon) -> Plan {
     let rng = &mut Rng::new(seed, "played");
     let hosts = script.hosts.len();
     let config = &script.config;
