@@ -15,6 +15,7 @@ mod bounds;
 mod check;
 pub mod cli;
 mod daemon;
+mod drawing;
 pub mod exhaustive;
 mod judge;
 mod mutants;

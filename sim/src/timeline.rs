@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::drawing::{COLOURS, escape};
 use crate::plan::{Fault, Plan, Step, config, words};
 use crate::record::Mark;
 use crate::run::Outcome;
@@ -12,8 +13,6 @@ const LEFT: f64 = 150.0;
 const WIDTH: f64 = 1200.0;
 const TOP: f64 = 96.0;
 const BAR: f64 = 14.0;
-const COLOURS: [&str; 8] =
-    ["#2f6db5", "#3a9b59", "#b5762f", "#7d4fb0", "#2f9fa6", "#a34a6c", "#6f8f2e", "#5b6b7f"];
 
 struct Drawing<'a> {
     plan: &'a Plan,
@@ -325,8 +324,4 @@ impl Drawing<'_> {
             );
         }
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::drawing::{COLOURS, escape};
 use crate::script::{Script, human};
 
 use super::judge::judge;
@@ -17,8 +18,6 @@ const BAR: f64 = 13.0;
 const TEXT: f64 = 12.0;
 /// How wide a letter of the small font is, about.
 const LETTER: f64 = 5.3;
-const COLOURS: [&str; 8] =
-    ["#2f6db5", "#3a9b59", "#b5762f", "#7d4fb0", "#2f9fa6", "#a34a6c", "#6f8f2e", "#5b6b7f"];
 
 /// A lane of the picture.
 struct Lane {
@@ -347,8 +346,4 @@ fn millis(time: Duration) -> String {
         0 => human(time),
         millis => human(Duration::from_millis(millis as u64)),
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
