@@ -2,6 +2,7 @@
 
 mod mutants;
 mod play;
+mod say;
 mod search;
 mod single;
 mod tables;

@@ -11,6 +11,7 @@ use crate::run;
 use crate::scenario::{self, Scenario, Shown, Source};
 use crate::swarm::runner::{self, SwarmConfig};
 
+use super::say::say;
 use super::single;
 use super::{MutantsArgs, ScenarioArgs, jobs};
 
@@ -20,7 +21,7 @@ pub(super) fn scenario(args: &ScenarioArgs) -> bool {
     }
     let Some(name) = &args.name else {
         for scenario in scenario::all() {
-            println!("{:28} {}", scenario.name, scenario.story);
+            say!("{:28} {}", scenario.name, scenario.story);
         }
         return true;
     };
@@ -35,20 +36,20 @@ pub(super) fn scenario(args: &ScenarioArgs) -> bool {
 
 /// Runs a scenario with turnip, and with each rule broken that it is about.
 fn play(scenario: &Scenario, args: &ScenarioArgs) -> bool {
-    println!("{}: {}", scenario.name, scenario.story);
+    say!("{}: {}", scenario.name, scenario.story);
     if let (Source::File { path, .. }, false) = (&scenario.source, args.all) {
-        println!("  it is {path}, which `turnip-sim play {path}` plays with many seeds");
+        say!("  it is {path}, which `turnip-sim play {path}` plays with many seeds");
     }
     let shown = scenario.play(Daemon::Turnip(None), args.show.trace && !args.broken);
     if !args.broken {
         show(scenario, &shown, args, &scenario.story);
     }
     for complaint in &shown.complaints {
-        println!("  FAILED: {complaint}");
+        say!("  FAILED: {complaint}");
     }
     let mut well = shown.complaints.is_empty();
     if well {
-        println!("  turnip: well, longest overlap {}", words::time(shown.overlap_max));
+        say!("  turnip: well, longest overlap {}", words::time(shown.overlap_max));
     }
     for &mutant in scenario.mutants {
         let daemon = Daemon::Turnip(Some(mutant));
@@ -58,9 +59,9 @@ fn play(scenario: &Scenario, args: &ScenarioArgs) -> bool {
             show(scenario, &shown, args, &title);
         }
         match shown.complaints.first() {
-            Some(complaint) => println!("  {}: caught: {complaint}", daemon.name()),
+            Some(complaint) => say!("  {}: caught: {complaint}", daemon.name()),
             None => {
-                println!("  FAILED: {} was not caught", daemon.name());
+                say!("  FAILED: {} was not caught", daemon.name());
                 well = false;
             }
         }
@@ -71,7 +72,7 @@ fn play(scenario: &Scenario, args: &ScenarioArgs) -> bool {
 /// Prints and draws what is wanted of it.
 fn show(scenario: &Scenario, shown: &Shown, args: &ScenarioArgs, title: &str) {
     for line in &shown.trace {
-        println!("{line}");
+        say!("{line}");
     }
     if let Some(path) = &args.show.timeline {
         single::draw(path, |is_page| scenario.draw(shown, title, is_page));
@@ -89,15 +90,15 @@ pub(super) fn mutants(args: &MutantsArgs) -> bool {
         let name = format!("{mutant:?}");
         let caught = caught(mutant, args);
         let how = caught.clone().unwrap_or_else(|| "NOT CAUGHT".into());
-        println!("{name:26} {:32} {how}", mutant.breaks());
+        say!("{name:26} {:32} {how}", mutant.breaks());
         if caught.is_none() {
             survivors.push(name);
         }
     }
     let count = Mutant::ALL.len();
-    println!("{count} mutants in {:.0} s", begin.elapsed().as_secs_f64());
+    say!("{count} mutants in {:.0} s", begin.elapsed().as_secs_f64());
     for name in &survivors {
-        println!("FAILED: {name} survives");
+        say!("FAILED: {name} survives");
     }
     survivors.is_empty()
 }
@@ -156,7 +157,7 @@ fn by_swarm(daemon: Daemon, args: &MutantsArgs) -> Option<String> {
     let (seed, failures) = outcome.failed.first()?;
     let well = run::run(&runner::plan(*seed, Daemon::Turnip(None)), false).failures.is_empty();
     if !well {
-        println!("FAILED: seed {seed} goes wrong with turnip as well");
+        say!("FAILED: seed {seed} goes wrong with turnip as well");
         return None;
     }
     Some(format!("swarm, seed {seed}, after {} seeds: {}", outcome.seeds, failures[0]))

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::play::{self, Algorithm, Broken, Run, Set, simulate};
 use crate::script::{self, Extra, Script, Verb, World};
 
+use super::say::{self, say};
 use super::single::bar;
 use super::{Format, VerbsArgs, jobs, seed};
 
@@ -73,7 +74,7 @@ pub(super) fn play(args: &PlayArgs) -> ExitCode {
     }
     if args.trace {
         let lines = play::trace(&script, args.from, Algorithm::Turnip);
-        lines.iter().for_each(|line| println!("{line}"));
+        lines.iter().for_each(|line| say!("{line}"));
     }
     let runs = run_all(&script, args, Algorithm::Turnip);
     let original =
@@ -92,7 +93,7 @@ pub(super) fn play(args: &PlayArgs) -> ExitCode {
     let order = by_badness(&runs, &broken);
     let worst = &runs[order[order.len() - 1]];
     if args.json {
-        println!("{:#}", play::json(&script, &sets));
+        say!("{:#}", play::json(&script, &sets));
     } else {
         tell(&script, args, &sets, &broken, worst);
     }
@@ -110,10 +111,10 @@ pub(super) fn play(args: &PlayArgs) -> ExitCode {
 /// Lists the verbs.
 pub(super) fn verbs(args: &VerbsArgs) -> bool {
     match args.format {
-        Format::Markdown => print!("{}", script::markdown()),
+        Format::Markdown => say::text(&script::markdown()),
         Format::Text => {
             for verb in Verb::ALL {
-                println!("{:20} {}", verb.word(), verb.about());
+                say!("{:20} {}", verb.word(), verb.about());
             }
         }
         Format::Json => {
@@ -127,7 +128,7 @@ pub(super) fn verbs(args: &VerbsArgs) -> bool {
                     "in_the_lab": verb.is_in(World::Lab),
                 })
             });
-            println!("{:#}", serde_json::Value::Array(all.collect()));
+            say!("{:#}", serde_json::Value::Array(all.collect()));
         }
     }
     true
@@ -201,27 +202,27 @@ fn tell(
     worst: &Run,
 ) {
     if let Some(about) = &script.about {
-        println!("{}: {about}", script.name);
+        say!("{}: {about}", script.name);
     }
     let from = if args.from == 0 { String::new() } else { format!(" from {}", args.from) };
     let runs = if args.seeds == 1 { "run" } else { "runs" };
-    println!("{} {runs}{from} of {}", args.seeds, script::human(script.lasts));
-    println!();
-    print!("{}", play::table(script, sets));
-    println!();
+    say!("{} {runs}{from} of {}", args.seeds, script::human(script.lasts));
+    say!();
+    say::text(&play::table(script, sets));
+    say!();
     if args.seeds == 1 {
         for one in &worst.happened {
-            println!("  {}", one.said());
+            say!("  {}", one.said());
         }
     }
     for one in broken.iter().flat_map(|(_, all)| all).take(TOLD_MAX) {
-        println!("NOT AS EXPECTED: {one}");
+        say!("NOT AS EXPECTED: {one}");
     }
     if broken.len() > TOLD_MAX {
-        println!("{} of {} runs are not as expected", broken.len(), args.seeds);
+        say!("{} of {} runs are not as expected", broken.len(), args.seeds);
     }
     if args.seeds > 1 {
-        println!("worst: {}", again(args, worst.seed));
+        say!("worst: {}", again(args, worst.seed));
     }
 }
 
@@ -274,7 +275,7 @@ fn draw(
         std::fs::write(path, text)
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         if !is_quiet {
-            println!("drew {}", path.display());
+            say!("drew {}", path.display());
         }
         Ok(())
     };

@@ -3,18 +3,19 @@
 use crate::exhaustive::{self, large_worlds, small_worlds, wide_world};
 use crate::plan::Daemon;
 
+use super::say::say;
 use super::{ExhaustiveArgs, jobs};
 
 pub(super) fn exhaustive(args: &ExhaustiveArgs) -> bool {
     // A search that panics tells nothing of its own: say where.
     drop(std::panic::take_hook());
     let Some(name) = &args.world else {
-        return exhaustive::check(jobs(None), |line| println!("{line}"));
+        return exhaustive::check(jobs(None), |line| say!("{line}"));
     };
     if name == "large" {
         let all = large_worlds().into_iter().map(|world| {
             let report = exhaustive::run(world.options);
-            println!("{}: {}: {report}", world.name, world.about);
+            say!("{}: {}: {report}", world.name, world.about);
             report.violation.is_none()
         });
         return all.fold(true, |well, one| well & one);
@@ -36,6 +37,6 @@ pub(super) fn exhaustive(args: &ExhaustiveArgs) -> bool {
     let report = exhaustive::run_with_progress(options, |states, depth| {
         eprintln!("{states} states, depth {depth}");
     });
-    println!("{report}");
+    say!("{report}");
     report.violation.is_none()
 }

@@ -14,6 +14,7 @@ use crate::time::{MS, S};
 use crate::timeline;
 use crate::world::neighbours::Misled;
 
+use super::say::say;
 use super::{RunArgs, Show, SwarmArgs, jobs};
 
 pub(super) fn run(args: &RunArgs) -> bool {
@@ -34,7 +35,7 @@ pub(super) fn run(args: &RunArgs) -> bool {
 /// Prints and draws what is wanted of a run.
 fn show(plan: &Plan, outcome: &Outcome, show: &Show, title: &str) {
     for line in &outcome.trace {
-        println!("{line}");
+        say!("{line}");
     }
     if let Some(path) = &show.timeline {
         draw(path, |is_page| match is_page {
@@ -48,7 +49,7 @@ fn show(plan: &Plan, outcome: &Outcome, show: &Show, title: &str) {
 pub(super) fn draw(path: &Path, text: impl FnOnce(bool) -> String) {
     let is_page = path.extension().is_some_and(|extension| extension == "html");
     match std::fs::write(path, text(is_page)) {
-        Ok(()) => println!("drew {}", path.display()),
+        Ok(()) => say!("drew {}", path.display()),
         Err(error) => eprintln!("cannot write {}: {error}", path.display()),
     }
 }
@@ -56,7 +57,7 @@ pub(super) fn draw(path: &Path, text: impl FnOnce(bool) -> String) {
 /// Prints the cluster and what goes wrong in it.
 fn describe(plan: &Plan) {
     let params = &plan.params;
-    println!(
+    say!(
         "{} hosts, {} etcd members {}, {} VIPs, lease {}, drift margin {} %, backstop {}, algorithm {}",
         params.hosts,
         params.members(),
@@ -76,7 +77,7 @@ fn describe(plan: &Plan) {
         params.daemon.name(),
     );
     for (number, step) in plan.steps.iter().enumerate() {
-        println!("{number:4} {}", plan.params.tell_step(step));
+        say!("{number:4} {}", plan.params.tell_step(step));
     }
 }
 
@@ -84,8 +85,8 @@ fn describe(plan: &Plan) {
 pub(super) fn report(outcome: &Outcome) {
     let counts = outcome.tally.named().into_iter().filter(|(_, count)| *count > 0);
     let counts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
-    println!("{}", counts.join(", "));
-    println!(
+    say!("{}", counts.join(", "));
+    say!(
         "longest overlap {}; at most {} moves of one VIP; {} turns of the daemons' loops",
         words::time(outcome.overlap_max),
         outcome.moves_max,
@@ -93,7 +94,7 @@ pub(super) fn report(outcome: &Outcome) {
     );
     let longest = outcome.misled.iter().max_by_key(|one| one.to - one.from);
     if let Some(Misled { client, address, host, from, to, .. }) = longest {
-        println!(
+        say!(
             "clients looked {} times where nobody answered; the longest time was that of client {client}, which looked for {} on {} for {:.3} s from {:.3} s",
             outcome.misled.len(),
             config::net(*address).addr(),
@@ -103,7 +104,7 @@ pub(super) fn report(outcome: &Outcome) {
         );
     }
     for failure in &outcome.failures {
-        println!("FAILED: {failure}");
+        say!("FAILED: {failure}");
     }
 }
 
@@ -119,7 +120,7 @@ pub(super) fn swarm(args: &SwarmArgs) -> bool {
     let bar = bar(config.seeds);
     let outcome = runner::run_swarm(&config, |done, _| bar.set_position(done));
     bar.finish_and_clear();
-    println!(
+    say!(
         "{} seeds from {}: {:.0} simulated s in {:.1} s on {} threads, {:.0} a second",
         outcome.seeds,
         config.from,
@@ -129,9 +130,9 @@ pub(super) fn swarm(args: &SwarmArgs) -> bool {
         outcome.simulated_secs / outcome.wall.as_secs_f64(),
     );
     for (name, count) in outcome.tally.named() {
-        println!("  {name:20} {count:10}");
+        say!("  {name:20} {count:10}");
     }
-    println!(
+    say!(
         "longest overlap {}; {} where two clusters have one address",
         words::time(outcome.overlap_max),
         words::time(outcome.foreign_overlap_max)
@@ -139,11 +140,7 @@ pub(super) fn swarm(args: &SwarmArgs) -> bool {
     let mut well = outcome.failed.is_empty();
     if args.keep_going {
         for (seed, failures) in &outcome.failed {
-            println!(
-                "FAILED: seed {seed}: {} failures, the first: {}",
-                failures.len(),
-                failures[0]
-            );
+            say!("FAILED: seed {seed}: {} failures, the first: {}", failures.len(), failures[0]);
         }
     } else if let Some((seed, failures)) = outcome.failed.first() {
         explain(*seed, &failures[0]);
@@ -153,23 +150,23 @@ pub(super) fn swarm(args: &SwarmArgs) -> bool {
         *count == 0 && runner::MUST_HAPPEN.contains(name) && outcome.seeds >= 100
     });
     for (name, _) in quiet {
-        println!("FAILED: there were no {name} in {} seeds: nothing was tested", outcome.seeds);
+        say!("FAILED: there were no {name} in {} seeds: nothing was tested", outcome.seeds);
         well = false;
     }
     well
 }
 
 fn explain(seed: u64, failure: &Failure) {
-    println!("FAILED: seed {seed}: {failure}");
-    println!("  turnip-sim run --seed {seed} --trace");
+    say!("FAILED: seed {seed}: {failure}");
+    say!("  turnip-sim run --seed {seed} --trace");
     let plan = runner::plan(seed, Daemon::Turnip(None));
     let kept = shrink::shrink(&plan, failure);
     let numbers: Vec<String> = kept.iter().map(ToString::to_string).collect();
-    println!("{} of its {} faults are enough:", kept.len(), plan.steps.len());
+    say!("{} of its {} faults are enough:", kept.len(), plan.steps.len());
     for step in &plan.with_steps(&kept).steps {
-        println!("  {}", plan.params.tell_step(step));
+        say!("  {}", plan.params.tell_step(step));
     }
-    println!("  turnip-sim run --seed {seed} --steps {} --trace", numbers.join(","));
+    say!("  turnip-sim run --seed {seed} --steps {} --trace", numbers.join(","));
 }
 
 /// A progress bar on a terminal, nothing elsewhere.

@@ -8,6 +8,7 @@ use crate::run;
 use crate::swarm::runner;
 use crate::time::{MS, S};
 
+use super::say::say;
 use super::{BoundsArgs, Format};
 
 pub(super) fn bounds(args: &BoundsArgs) -> bool {
@@ -16,7 +17,7 @@ pub(super) fn bounds(args: &BoundsArgs) -> bool {
     match args.format {
         Format::Json => {
             let json = serde_json::json!({ "bounds": table, "original": naive });
-            println!("{json:#}");
+            say!("{json:#}");
         }
         Format::Markdown => markdown(&table, &naive),
         Format::Text => text(&table, &naive),
@@ -30,8 +31,8 @@ fn limit(bound: &Bound) -> String {
 
 fn text(table: &[Bound], naive: &Naive) {
     for bound in table {
-        println!("{}", bound.broken);
-        println!(
+        say!("{}", bound.broken);
+        say!(
             "    stated: {} = {}; measured: {:.3} ms in {} runs{}",
             bound.stated,
             limit(bound),
@@ -41,22 +42,22 @@ fn text(table: &[Bound], naive: &Naive) {
         );
     }
     let [least, median, most_of, most] = naive.overlap_ms;
-    println!("the original turnip, leaders moved and hosts cut off, {} runs", naive.runs);
-    println!(
+    say!("the original turnip, leaders moved and hosts cut off, {} runs", naive.runs);
+    say!(
         "    overlap in {} runs: least {least:.0} ms, median {median:.0} ms, 90 % {most_of:.0} ms, longest {most:.0} ms",
         naive.runs_with_overlap
     );
     let [least, median, most_of, most] = naive.gap_ms;
-    println!(
+    say!(
         "    gap: least {least:.0} ms, median {median:.0} ms, 90 % {most_of:.0} ms, longest {most:.0} ms"
     );
 }
 
 fn markdown(table: &[Bound], naive: &Naive) {
-    println!("| broken | stated bound | here | worst measured | runs |");
-    println!("|---|---|---|---|---|");
+    say!("| broken | stated bound | here | worst measured | runs |");
+    say!("|---|---|---|---|---|");
     for bound in table {
-        println!(
+        say!(
             "| {} | {} | {} | {:.3} ms | {} |",
             bound.broken,
             bound.stated,
@@ -66,7 +67,7 @@ fn markdown(table: &[Bound], naive: &Naive) {
         );
     }
     let ([_, median, _, most], [_, gap_median, _, gap_most]) = (naive.overlap_ms, naive.gap_ms);
-    println!(
+    say!(
         "| *the original turnip: leader moved, host cut off* | *\"about 10 seconds\"* | | *overlap median {median:.0} ms, worst {most:.0} ms; gap median {gap_median:.0} ms, worst {gap_most:.0} ms* | {} |",
         naive.runs
     );
@@ -96,7 +97,7 @@ pub(super) fn speed() -> bool {
         let outcome = run::run(plan, false);
         let secs = plan.end_at as f64 / S as f64;
         let rate = secs / begin.elapsed().as_secs_f64();
-        println!("{name}: {rate:.0} simulated s a second, {} renewals", outcome.tally.renewals);
+        say!("{name}: {rate:.0} simulated s a second, {} renewals", outcome.tally.renewals);
     }
     let begin = Instant::now();
     let mut secs = 0.0;
@@ -105,6 +106,6 @@ pub(super) fn speed() -> bool {
         run::run(&plan, false);
         secs += plan.end_at as f64 / S as f64;
     }
-    println!("swarm: {:.0} simulated s a second", secs / begin.elapsed().as_secs_f64());
+    say!("swarm: {:.0} simulated s a second", secs / begin.elapsed().as_secs_f64());
     true
 }
