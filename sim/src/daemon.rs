@@ -14,7 +14,6 @@ use turnip_core::{
 
 use crate::naive;
 use crate::plan::config::{self, LeaseParams, VipSection};
-use crate::plan::words;
 use crate::plan::{CheckParams, Daemon, HookParams, NameId, Params};
 use crate::record::Refusal;
 use crate::time::S;
@@ -49,7 +48,7 @@ pub async fn run(world: Rc<World>, host: usize) {
     };
     let inner = &mut *world.inner();
     let env = &mut inner.env;
-    env.trace(|| format!("{h}: daemon ends: {exit:?}", h = words::host(host)));
+    env.trace(|params| format!("{h}: daemon ends: {exit:?}", h = params.host(host)));
     if matches!(exit, Ok(Exit::Left) | Err(_)) {
         // The next process kills what runs of hooks, and runs what is owed. One that did not begin has not looked at
         // what a killed one left running.
@@ -67,7 +66,7 @@ async fn drive(world: &Rc<World>, seam: &SimHost, host: usize, node: Node) -> Ex
     let observe = |observation: Observation<'_>| match observation {
         Observation::Report(report) => {
             let env = &mut world.inner().env;
-            env.trace(|| format!("{h}: {report}", h = words::host(host)));
+            env.trace(|params| format!("{h}: {report}", h = params.host(host)));
             if matches!(report, Report::HeldByConsent) {
                 env.count(|tally| &mut tally.held_by_consent);
             }

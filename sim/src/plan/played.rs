@@ -11,6 +11,8 @@ use crate::script::Happening;
 pub struct Played {
     /// The names of the hosts.
     pub hosts: Vec<NodeName>,
+    /// The names of the machines that run etcd only.
+    pub beside: Vec<String>,
     /// The VIPs as the file has them; addresses and policies are as the parameters say.
     pub vips: Vec<VipConfig>,
     /// The checks.

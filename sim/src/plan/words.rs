@@ -1,5 +1,5 @@
-//! What goes wrong, as people say it: hosts are `h1`, `h2`, …, VIPs `v1`, `v2`, …, as in the lab; machines that run
-//! etcd only are `e1`, `e2`, ….
+//! What goes wrong, as people say it. In a run of a scenario file all have the file's names; else hosts are `h1`, `h2`,
+//! …, VIPs `v1`, `v2`, …, as in the lab, and machines that run etcd only are `e1`, `e2`, ….
 
 use std::time::Duration;
 
@@ -45,9 +45,9 @@ impl Params {
     pub fn tell(&self, fault: &Fault) -> String {
         self.of_links(fault)
             .or_else(|| self.of_members(fault))
-            .or_else(|| of_machines(fault))
-            .or_else(|| of_kernels(fault))
-            .or_else(|| of_operators(fault))
+            .or_else(|| self.of_machines(fault))
+            .or_else(|| self.of_kernels(fault))
+            .or_else(|| self.of_operators(fault))
             .unwrap_or_else(|| format!("{fault:?}"))
     }
 
@@ -62,11 +62,36 @@ impl Params {
         format!("at {}{lasts}: {}", time(step.at), self.tell(&step.fault))
     }
 
+    /// The name of a host.
+    pub fn host(&self, number: usize) -> String {
+        match &self.played {
+            Some(played) => played.hosts[number].as_str().to_owned(),
+            None => host(number),
+        }
+    }
+
     /// The name of a machine.
     pub fn machine(&self, site: usize) -> String {
-        match site < self.hosts {
-            true => host(site),
-            false => format!("e{}", site - self.hosts + 1),
+        match (site < self.hosts, &self.played) {
+            (true, _) => self.host(site),
+            (false, Some(played)) => played.beside[site - self.hosts].clone(),
+            (false, None) => format!("e{}", site - self.hosts + 1),
+        }
+    }
+
+    /// The name of a VIP; of the second name that one can go by where no file says any.
+    fn vip(&self, number: usize) -> String {
+        match self.played.as_ref().and_then(|played| played.vips.get(number)) {
+            Some(vip) => vip.name.as_str().to_owned(),
+            None => vip(number),
+        }
+    }
+
+    /// What a check is called: by its name in a file, else by the VIP that it is of.
+    fn check(&self, number: usize) -> String {
+        match &self.played {
+            Some(played) => played.checks[number].config.name.as_str().to_owned(),
+            None => self.vip(number),
         }
     }
 
@@ -82,11 +107,13 @@ impl Params {
         Some(match fault {
             Fault::Cut { from, to: there } => format!("cut one way {}", to(*from, *there)),
             Fault::Isolate { site } => format!("isolate {}", self.machine(*site)),
-            Fault::CutStore { host: one } => format!("cut from store {}", host(*one)),
+            Fault::CutStore { host: one } => format!("cut from store {}", self.host(*one)),
             Fault::CutEndpoint { host: one, member } => {
-                format!("cut {} from the member on {}", host(*one), self.place(*member))
+                format!("cut {} from the member on {}", self.host(*one), self.place(*member))
             }
-            Fault::CutAnswers { host: one } => format!("cut answers of etcd to {}", host(*one)),
+            Fault::CutAnswers { host: one } => {
+                format!("cut answers of etcd to {}", self.host(*one))
+            }
             Fault::SplitMembers { side } => format!("cut members on {}", self.machines(side)),
             Fault::Split { side } => format!("cut {} from the rest", self.machines(side)),
             Fault::Slow { from, to: there, by } => {
@@ -107,7 +134,7 @@ impl Params {
                 time(how.by)
             ),
             Fault::ForgeAcknowledgements { host: one } => {
-                format!("forge acknowledgements of {}'s heartbeats", host(*one))
+                format!("forge acknowledgements of {}'s heartbeats", self.host(*one))
             }
             _ => return None,
         })
@@ -149,47 +176,6 @@ impl Params {
     }
 }
 
-fn of_machines(fault: &Fault) -> Option<String> {
-    Some(match fault {
-        Fault::Kill { host: one } => format!("kill {}", host(*one)),
-        Fault::Freeze { host: one } => format!("freeze {}", host(*one)),
-        Fault::Restart { host: one } => format!("stop {}", host(*one)),
-        Fault::Leave { host: one } => format!("leave {}", host(*one)),
-        Fault::PowerOff { host: one } => format!("power off {}", host(*one)),
-        Fault::PauseHost { host: one } => format!("pause {}", host(*one)),
-        Fault::Suspend { host: one } => format!("suspend {}", host(*one)),
-        Fault::Drift { host: one, ppm } => {
-            format!("drift clock {} by {}", host(*one), self::ppm(*ppm))
-        }
-        Fault::Slew { host: one, ppm } => {
-            format!("slew clock {} by {}", host(*one), self::ppm(*ppm))
-        }
-        Fault::WatchLag { host: one, by } => {
-            format!("delay watch of {} by {}", host(*one), time(*by))
-        }
-        Fault::FailCheck { hosts: on, vip: of, every } => {
-            let every = every.map(|every| format!(", in turns of {}", time(every)));
-            format!("fail check of {} on {}{}", vip(*of), hosts(on), every.unwrap_or_default())
-        }
-        Fault::LinkDown { host: one, interface } => {
-            format!("link down eth{interface} on {}", host(*one))
-        }
-        Fault::LinkGone { host: one, interface } => {
-            format!("link gone eth{interface} on {}", host(*one))
-        }
-        Fault::ChangeHardware { host: one, interface } => {
-            format!("another hardware address of eth{interface} on {}", host(*one))
-        }
-        Fault::Meddle { host: one, kind, skip, count, mishap } => {
-            let after = if *skip > 0 { format!(", after {skip}") } else { String::new() };
-            let plural = if *count == 1 { "" } else { "s" };
-            let which = format!("the next {count} {}{plural} of {}", kind_of(*kind), host(*one));
-            format!("{}: {which}{after}", meddled(*mishap))
-        }
-        _ => return None,
-    })
-}
-
 /// What befalls transactions.
 pub fn meddled(mishap: Mishap) -> String {
     match mishap {
@@ -213,95 +199,160 @@ pub fn kind_of(kind: TxnKind) -> &'static str {
     }
 }
 
-fn of_kernels(fault: &Fault) -> Option<String> {
-    Some(match fault {
-        Fault::SlowNetlink { host: one, by } => {
-            format!("slow netlink on {} by up to {}", host(*one), time(*by))
-        }
-        Fault::StuckNetlink { host: one, by } => {
-            format!("stuck netlink on {} for {}", host(*one), time(*by))
-        }
-        Fault::FailingNetlink { host: one, permille } => {
-            format!("failing netlink on {}, {} of calls", host(*one), self::permille(*permille))
-        }
-        Fault::StallAdapter { host: one, by } => {
-            format!("stall the kernel adapter of {} for up to {}", host(*one), time(*by))
-        }
-        Fault::StallAnnouncer { host: one, by } => {
-            format!("late announcements of {} by up to {}", host(*one), time(*by))
-        }
-        Fault::LoseAnnouncements { host: one, permille } => {
-            format!("lost announcements of {}, {}", host(*one), self::permille(*permille))
-        }
-        Fault::ClaimAddress { host: one, vip: of } => {
-            format!("{} hears another machine claim {}", host(*one), vip(*of))
-        }
-        Fault::ChangeRules { host: one } => {
-            format!("change other rules of nftables on {}", host(*one))
-        }
-        Fault::FlushRules { host: one } => format!("flush rules on {}", host(*one)),
-        Fault::StealAddress { host: one, vip: of } => {
-            format!("remove address of {} on {}", vip(*of), host(*one))
-        }
-        Fault::PlantAddress { host: one, vip: of } => {
-            format!("add address of {} on {}", vip(*of), host(*one))
-        }
-        Fault::OwnAddressReturns { host: one, interface } => {
-            format!("own address of eth{interface} goes and returns on {}", host(*one))
-        }
-        Fault::Double { host: one, vip: of } => {
-            format!("address of {} on another interface of {} as well", vip(*of), host(*one))
-        }
-        Fault::RefuseAddress { host: one, vip: of } => {
-            format!("the kernel of {} refuses {}", host(*one), vip(*of))
-        }
-        _ => return None,
-    })
-}
+impl Params {
+    fn of_machines(&self, fault: &Fault) -> Option<String> {
+        Some(match fault {
+            Fault::Kill { host: one } => format!("kill {}", self.host(*one)),
+            Fault::Freeze { host: one } => format!("freeze {}", self.host(*one)),
+            Fault::Restart { host: one } => format!("stop {}", self.host(*one)),
+            Fault::Leave { host: one } => format!("leave {}", self.host(*one)),
+            Fault::PowerOff { host: one } => format!("power off {}", self.host(*one)),
+            Fault::PauseHost { host: one } => format!("pause {}", self.host(*one)),
+            Fault::Suspend { host: one } => format!("suspend {}", self.host(*one)),
+            Fault::Drift { host: one, ppm } => {
+                format!("drift clock {} by {}", self.host(*one), self::ppm(*ppm))
+            }
+            Fault::Slew { host: one, ppm } => {
+                format!("slew clock {} by {}", self.host(*one), self::ppm(*ppm))
+            }
+            Fault::WatchLag { host: one, by } => {
+                format!("delay watch of {} by {}", self.host(*one), time(*by))
+            }
+            Fault::FailCheck { hosts: on, vip: of, every } => {
+                let every = every.map(|every| format!(", in turns of {}", time(every)));
+                format!(
+                    "fail check of {} on {}{}",
+                    self.check(*of),
+                    self.machines(on),
+                    every.unwrap_or_default()
+                )
+            }
+            Fault::LinkDown { host: one, interface } => {
+                format!("link down eth{interface} on {}", self.host(*one))
+            }
+            Fault::LinkGone { host: one, interface } => {
+                format!("link gone eth{interface} on {}", self.host(*one))
+            }
+            Fault::ChangeHardware { host: one, interface } => {
+                format!("another hardware address of eth{interface} on {}", self.host(*one))
+            }
+            Fault::Meddle { host: one, kind, skip, count, mishap } => {
+                let after = if *skip > 0 { format!(", after {skip}") } else { String::new() };
+                let plural = if *count == 1 { "" } else { "s" };
+                let which =
+                    format!("the next {count} {}{plural} of {}", kind_of(*kind), self.host(*one));
+                format!("{}: {which}{after}", meddled(*mishap))
+            }
+            _ => return None,
+        })
+    }
 
-fn of_operators(fault: &Fault) -> Option<String> {
-    Some(match fault {
-        Fault::Drain { host: one } => format!("drain {}", host(*one)),
-        Fault::Pin { vip: of, host: one } => format!("pin {} to {}", vip(*of), host(*one)),
-        Fault::Name { vip: of, host: one } => {
-            let name = one.map_or("nobody".into(), host);
-            format!("the key that {} follows names {name}", vip(*of))
-        }
-        Fault::Reconfigure { host: one, change } => {
-            format!("another file on {}: {}", host(*one), changed(change))
-        }
-        Fault::Reload { host: one } => format!("reload {}", host(*one)),
-        _ => return None,
-    })
-}
+    fn of_kernels(&self, fault: &Fault) -> Option<String> {
+        Some(match fault {
+            Fault::SlowNetlink { host: one, by } => {
+                format!("slow netlink on {} by up to {}", self.host(*one), time(*by))
+            }
+            Fault::StuckNetlink { host: one, by } => {
+                format!("stuck netlink on {} for {}", self.host(*one), time(*by))
+            }
+            Fault::FailingNetlink { host: one, permille } => {
+                format!(
+                    "failing netlink on {}, {} of calls",
+                    self.host(*one),
+                    self::permille(*permille)
+                )
+            }
+            Fault::StallAdapter { host: one, by } => {
+                format!("stall the kernel adapter of {} for up to {}", self.host(*one), time(*by))
+            }
+            Fault::StallAnnouncer { host: one, by } => {
+                format!("late announcements of {} by up to {}", self.host(*one), time(*by))
+            }
+            Fault::LoseAnnouncements { host: one, permille } => {
+                format!("lost announcements of {}, {}", self.host(*one), self::permille(*permille))
+            }
+            Fault::ClaimAddress { host: one, vip: of } => {
+                format!("{} hears another machine claim {}", self.host(*one), self.vip(*of))
+            }
+            Fault::ChangeRules { host: one } => {
+                format!("change other rules of nftables on {}", self.host(*one))
+            }
+            Fault::FlushRules { host: one } => format!("flush rules on {}", self.host(*one)),
+            Fault::StealAddress { host: one, vip: of } => {
+                format!("remove address of {} on {}", self.vip(*of), self.host(*one))
+            }
+            Fault::PlantAddress { host: one, vip: of } => {
+                format!("add address of {} on {}", self.vip(*of), self.host(*one))
+            }
+            Fault::OwnAddressReturns { host: one, interface } => {
+                format!("own address of eth{interface} goes and returns on {}", self.host(*one))
+            }
+            Fault::Double { host: one, vip: of } => {
+                format!(
+                    "address of {} on another interface of {} as well",
+                    self.vip(*of),
+                    self.host(*one)
+                )
+            }
+            Fault::RefuseAddress { host: one, vip: of } => {
+                format!("the kernel of {} refuses {}", self.host(*one), self.vip(*of))
+            }
+            _ => return None,
+        })
+    }
 
-fn changed(change: &Change) -> String {
-    match change {
-        Change::Cluster { cluster } => format!("cluster {cluster}"),
-        Change::NameOf { host: of } => format!("the name of {}", host(*of)),
-        Change::MachineOf { host: of } => format!("the machine id of {}", host(*of)),
-        Change::Heartbeats { speaks: true } => "with heartbeats".into(),
-        Change::Heartbeats { speaks: false } => "without heartbeats".into(),
-        Change::Lease(lease) => format!("lease {}", time(lease.lease_ms * 1_000_000)),
-        Change::Weight { weight } => format!("weight {weight}"),
-        Change::Rename { vip: one, to } => format!("{} is called {}", vip(*one), vip(*to)),
-        Change::MoveAddress { from, to } => {
-            format!("an address of {} is {}'s", vip(*from), vip(*to))
-        }
-        Change::Swap { one, other } => {
-            format!("{} and {} exchange their addresses", vip(*one), vip(*other))
-        }
-        Change::Remove { vip: one } => format!("no {}", vip(*one)),
-        Change::Priority { vip: one, priority } => format!("priority {priority} for {}", vip(*one)),
-        Change::Interface { vip: one, interface } => format!("{} on eth{interface}", vip(*one)),
-        Change::Policy { vip: one, policy } => {
-            let word = match policy {
-                PolicyParams::Leader => "leader",
-                PolicyParams::Spread => "spread",
-                PolicyParams::Priority { .. } => "priority",
-                PolicyParams::Follow { .. } => "follow",
-            };
-            format!("policy {word} for {}", vip(*one))
+    fn of_operators(&self, fault: &Fault) -> Option<String> {
+        Some(match fault {
+            Fault::Drain { host: one } => format!("drain {}", self.host(*one)),
+            Fault::Pin { vip: of, host: one } => {
+                format!("pin {} to {}", self.vip(*of), self.host(*one))
+            }
+            Fault::Name { vip: of, host: one } => {
+                let name = one.map_or("nobody".into(), |one| self.host(one));
+                format!("the key that {} follows names {name}", self.vip(*of))
+            }
+            Fault::Reconfigure { host: one, change } => {
+                format!("another file on {}: {}", self.host(*one), self.changed(change))
+            }
+            Fault::Reload { host: one } => format!("reload {}", self.host(*one)),
+            _ => return None,
+        })
+    }
+
+    fn changed(&self, change: &Change) -> String {
+        match change {
+            Change::Cluster { cluster } => format!("cluster {cluster}"),
+            Change::NameOf { host: of } => format!("the name of {}", self.host(*of)),
+            Change::MachineOf { host: of } => format!("the machine id of {}", self.host(*of)),
+            Change::Heartbeats { speaks: true } => "with heartbeats".into(),
+            Change::Heartbeats { speaks: false } => "without heartbeats".into(),
+            Change::Lease(lease) => format!("lease {}", time(lease.lease_ms * 1_000_000)),
+            Change::Weight { weight } => format!("weight {weight}"),
+            Change::Rename { vip: one, to } => {
+                format!("{} is called {}", self.vip(*one), self.vip(*to))
+            }
+            Change::MoveAddress { from, to } => {
+                format!("an address of {} is {}'s", self.vip(*from), self.vip(*to))
+            }
+            Change::Swap { one, other } => {
+                format!("{} and {} exchange their addresses", self.vip(*one), self.vip(*other))
+            }
+            Change::Remove { vip: one } => format!("no {}", self.vip(*one)),
+            Change::Priority { vip: one, priority } => {
+                format!("priority {priority} for {}", self.vip(*one))
+            }
+            Change::Interface { vip: one, interface } => {
+                format!("{} on eth{interface}", self.vip(*one))
+            }
+            Change::Policy { vip: one, policy } => {
+                let word = match policy {
+                    PolicyParams::Leader => "leader",
+                    PolicyParams::Spread => "spread",
+                    PolicyParams::Priority { .. } => "priority",
+                    PolicyParams::Follow { .. } => "follow",
+                };
+                format!("policy {word} for {}", self.vip(*one))
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use turnip_core::{Backstop, Policy};
 
 use crate::plan::{Daemon, NamedCheck, Params, Path, Plan, Played, PolicyParams, VipParams};
 use crate::rng::Rng;
-use crate::run::{self, Outcome};
+use crate::run::{self, Failure, Outcome};
 use crate::script::{Script, Version};
 use crate::time::{MS, S, US};
 use crate::timing::{RaftTiming, Weather};
@@ -173,6 +173,7 @@ fn played(script: &Script, seed: u64) -> Played {
     let name = |host: &crate::script::Host| host.name.parse().expect("checked when it was read");
     Played {
         hosts: script.hosts.iter().map(name).collect(),
+        beside: script.beside.clone(),
         vips: vips.iter().map(|vip| vip.config.clone()).collect(),
         checks: checks
             .iter()
@@ -207,7 +208,13 @@ fn told(script: &Script, plan: &Plan, outcome: Outcome) -> Run {
         let addresses: Vec<Observed> = plan.params.addresses_of(vip).map(observed).collect();
         VipRun::of(name, &addresses, lasts)
     });
-    let mut wrong: Vec<String> = outcome.failures.iter().map(ToString::to_string).collect();
+    let failures = outcome.failures.iter().map(|failure| match failure {
+        Failure::Refused { host, why } => {
+            format!("{}'s daemon refused: {why}", script.machine(*host))
+        }
+        other => other.to_string(),
+    });
+    let mut wrong: Vec<String> = failures.collect();
     if !was_held {
         wrong.push("at the beginning not every VIP was held".into());
     }

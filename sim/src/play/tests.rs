@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Held, Observed, Run, Set, VipRun, html, json, judge, svg, table};
+use super::{Algorithm, Held, Observed, Run, Set, VipRun, html, json, judge, svg, table, trace};
 use crate::script::Script;
 
 const TEXT: &str = r#"
@@ -88,4 +88,52 @@ fn the_picture_shows_the_gap_and_the_page_what_was_not_as_expected() {
     assert!(picture.contains("v1: no answer for 4 s from 10 s"), "{picture}");
     let page = html(&script(), &[("worst".into(), &wrong)]);
     assert!(page.contains("Not as expected:"), "{page}");
+}
+
+#[test]
+fn a_trace_has_the_names_of_the_file() {
+    let text = r#"
+lasts = "20s"
+hosts = ["anna", "berta"]
+[etcd]
+beside = ["witness"]
+on = ["anna", "berta"]
+[[vip]]
+name = "web"
+address = "10.77.0.101/32"
+interface = "eth0"
+checks = ["http"]
+[[check]]
+name = "http"
+tcp = "127.0.0.1:80"
+[[fault]]
+at = "1s"
+isolate = "witness"
+for = "1s"
+[[fault]]
+at = "3s"
+fail_check = "http"
+on = "all"
+for = "1s"
+[[fault]]
+at = "5s"
+pin = "web"
+to = "berta"
+for = "5s"
+"#;
+    let script = Script::parse(Path::new("names.toml"), text).unwrap();
+    let trace = trace(&script, 0, Algorithm::Turnip).join("\n");
+    for said in [
+        "fault begins: isolate witness",
+        "fault begins: fail check of http on anna and berta",
+        "fault begins: pin web to berta",
+        "anna follows at member",
+        "renewal of berta",
+    ] {
+        assert!(trace.contains(said), "{said:?} is not in the trace");
+    }
+    let words = trace.split(|c: char| !c.is_alphanumeric());
+    let strange: Vec<&str> =
+        words.filter(|word| ["h1", "h2", "v1", "w1", "e1"].contains(word)).collect();
+    assert_eq!(strange, [""; 0]);
 }

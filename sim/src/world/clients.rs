@@ -3,7 +3,6 @@
 
 use turnip_core::{StoreError, Txn};
 
-use crate::plan::words;
 use crate::plan::{Mishap, Params};
 use crate::time::{MS, True};
 
@@ -219,7 +218,7 @@ impl Clients {
         let member = self.0[host].endpoints[endpoint].member;
         let id = etcd.watch(host, member, prefix);
         env.count(|tally| &mut tally.watches);
-        env.trace(|| format!("{h} follows at member {member}", h = words::host(host)));
+        env.trace(|params| format!("{h} follows at member {member}", h = params.host(host)));
         let mut request = Request::new(host, None, Ask::Snapshot(id), env.now());
         request.endpoint = endpoint;
         let request = etcd.add(request);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::check::Checker;
 use turnip_core::Txn;
 
-use crate::plan::{AddressId, Plan, TxnKind};
+use crate::plan::{AddressId, Params, Plan, TxnKind};
 use crate::record::{Record, Tally};
 use crate::rng::Rng;
 use crate::time::True;
@@ -118,9 +118,9 @@ impl Env {
         self.layout.names.kind(*self.names_of.get(host)?, txn)
     }
 
-    /// Writes a line of the trace, if there is one.
-    pub fn trace(&mut self, line: impl FnOnce() -> String) {
-        self.record.trace(self.agenda.now(), line);
+    /// Writes a line of the trace, if there is one; the parameters know the names.
+    pub fn trace(&mut self, line: impl FnOnce(&Params) -> String) {
+        self.record.trace(self.agenda.now(), || line(&self.plan.params));
     }
 
     /// Counts something that happened.

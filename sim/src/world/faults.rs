@@ -40,8 +40,7 @@ impl Inner {
     /// A step of the plan begins.
     pub(super) fn step_begins(&mut self, index: usize) {
         let step = self.faults.steps[index].clone();
-        let plan = std::rc::Rc::clone(&self.env.plan);
-        self.env.trace(|| format!("fault begins: {}", plan.params.tell(&step.fault)));
+        self.env.trace(|params| format!("fault begins: {}", params.tell(&step.fault)));
         self.faults.active[index] = true;
         self.begin(index, &step.fault);
         if let Some(lasts) = step.lasts {
@@ -58,15 +57,14 @@ impl Inner {
             if self.env.plan.params.played.is_some() && self.faults.active().any(is_same) {
                 return;
             }
-            let plan = std::rc::Rc::clone(&self.env.plan);
-            self.env.trace(|| format!("fault ends: {}", plan.params.tell(&fault)));
+            self.env.trace(|params| format!("fault ends: {}", params.tell(&fault)));
             self.end(&fault);
         }
     }
 
     /// Everything that is still wrong is set right.
     pub(super) fn heal(&mut self) {
-        self.env.trace(|| "everything heals".to_owned());
+        self.env.trace(|_| "everything heals".to_owned());
         for index in 0..self.faults.active.len() {
             if !self.faults.steps[index].is_for_ever() {
                 self.step_ends(index);

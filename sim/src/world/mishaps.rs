@@ -51,8 +51,8 @@ impl Mishaps {
             self.0.remove(found);
         }
         env.count(|tally| &mut tally.mishaps);
-        env.trace(|| {
-            format!("{}: {}: {}", words::host(host), words::kind_of(kind), words::meddled(mishap))
+        env.trace(|params| {
+            format!("{}: {}: {}", params.host(host), words::kind_of(kind), words::meddled(mishap))
         });
         Some(mishap)
     }

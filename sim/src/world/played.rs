@@ -29,7 +29,7 @@ impl Inner {
             return self.env.after(LOOKS, Event::Run(RunEvent::Begins));
         }
         self.env.record.began = Some((now, is_held));
-        self.env.trace(|| "the scenario begins".to_owned());
+        self.env.trace(|_| "the scenario begins".to_owned());
         for (index, happening) in played.happens.iter().enumerate() {
             let at = happening.at.as_nanos() as u64;
             self.env.after(at, Event::Run(RunEvent::Happens { index }));

@@ -13,13 +13,13 @@ use crate::world::ids::{HostId, MemberId};
 pub fn leads(member: MemberId, term: u64, env: &mut Env) {
     env.count(|tally| &mut tally.elections);
     env.record.mark(env.now(), Mark::Leads { member, term });
-    env.trace(|| format!("member {member} leads term {term}"));
+    env.trace(|_| format!("member {member} leads term {term}"));
 }
 
 /// A leader learnt that it leads no more, or crashed.
 pub fn deposed(member: MemberId, env: &mut Env) {
     env.record.mark(env.now(), Mark::Deposed { member });
-    env.trace(|| format!("member {member} leads no more"));
+    env.trace(|_| format!("member {member} leads no more"));
 }
 
 /// A transaction was carried out.
@@ -50,13 +50,13 @@ pub fn committed(
         env.count(|tally| &mut tally.compares_failed);
     }
     let (revision, succeeded) = (response.header.revision, response.succeeded);
-    env.trace(|| {
+    env.trace(|params| {
         let ops: Vec<String> = txn.success.iter().map(brief).collect();
         format!(
             "etcd: {} of {h}, revision {revision}, succeeded {succeeded}: {}",
             words::kind_of(kind),
             ops.join(", "),
-            h = words::host(host)
+            h = params.host(host)
         )
     });
 }

@@ -217,7 +217,7 @@ impl Etcd {
         store.restored(cluster_id, raise);
         self.raft.forget();
         self.service.restore(store);
-        env.trace(|| {
+        env.trace(|_| {
             let revision = self.service.store.revision();
             format!("etcd is restored: cluster {cluster_id:x} at revision {revision}")
         });

@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use turnip_core::adapter::{Adapter, Call, Reply as KernelReply, TimerRate};
 use turnip_core::{Assignment, Instant, KernelError, KernelOp, KernelOutcome, OpId};
 
-use crate::plan::words;
 use crate::time::US;
 use crate::world::env::Env;
 use crate::world::event::{Event, HostEvent};
@@ -50,10 +49,10 @@ impl Line {
     fn answer(&mut self, host: HostId, env: &mut Env) {
         while let Some((id, outcome)) = self.adapter.poll_outcome() {
             let Some((slot, op)) = self.waits.remove(&id) else { continue };
-            env.trace(|| match &op {
-                Some(op) => format!("{h}: kernel did {op:?}: {outcome:?}", h = words::host(host)),
+            env.trace(|params| match &op {
+                Some(op) => format!("{h}: kernel did {op:?}: {outcome:?}", h = params.host(host)),
                 None => {
-                    format!("{h}: kernel did what was asked: {outcome:?}", h = words::host(host))
+                    format!("{h}: kernel did what was asked: {outcome:?}", h = params.host(host))
                 }
             });
             env.slots.complete(slot, Reply::Kernel(outcome));

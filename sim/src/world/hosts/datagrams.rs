@@ -12,7 +12,6 @@ use turnip_core::{
     Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys, NodeName, Revision, SessionId,
 };
 
-use crate::plan::words;
 use crate::world::env::Env;
 use crate::world::event::Event;
 use crate::world::ids::HostId;
@@ -58,13 +57,13 @@ impl Hosts {
     pub fn send_datagrams(&mut self, host: HostId, to: Vec<Addressee>, env: &mut Env) {
         let sender = &self.list[host];
         let Some(keys) = &sender.process.socket.keys else { return };
-        let from = env.layout.names.node(sender.config.name);
+        let from = env.layout.names.node(sender.config.name).clone();
         for Addressee { node, address, datagram } in to {
-            env.record.trace(env.agenda.now(), || {
+            env.trace(|params| {
                 let Heartbeat { number, modified, complete_to, .. } = datagram.heartbeat;
                 let of = datagram.acknowledges.map(|one| format!(", acknowledges {}", one.number));
                 let of = of.unwrap_or_default();
-                format!("{h}: heartbeat {number} to {node}: written at {modified}, knows {complete_to}{of}", h = words::host(host))
+                format!("{h}: heartbeat {number} to {node}: written at {modified}, knows {complete_to}{of}", h = params.host(host))
             });
             let sealed = Sealed { key: keys.current.clone(), from: from.clone(), datagram };
             let Some(to) = env.layout.host_at(address) else { continue };

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use turnip_core::{Hook, HookEnd, HookId, HookRun, Owed, VipName};
 
 use crate::plan::AddressId;
-use crate::plan::words;
 use crate::record::HookRan;
 use crate::time::{MS, True};
 use crate::world::env::Env;
@@ -80,8 +79,8 @@ impl Hosts {
         let here = run.reason != "restart" && self.answers_one_of(host, &running, env);
         env.record.hooks.began(host, &run.vip, run.hook, here);
         env.count(|tally| &mut tally.hooks);
-        env.trace(|| {
-            format!("{h} runs {} of {}: {}", run.hook, run.vip, run.reason, h = words::host(host))
+        env.trace(|params| {
+            format!("{h} runs {} of {}: {}", run.hook, run.vip, run.reason, h = params.host(host))
         });
         let (ends_in, end) = fate(host, &run, env);
         self.list[host].hooks.running.insert((incarnation, run.id), running);
@@ -130,8 +129,8 @@ impl Hosts {
         env.record.hooks_ran.push(HookRan { host, addresses, hook, from, to, well });
         let here = self.answers_one_of(host, running, env);
         env.record.hooks.ended(host, &running.vip, running.hook, here);
-        env.trace(|| {
-            format!("{h}: {} of {} has ended", running.hook, running.vip, h = words::host(host))
+        env.trace(|params| {
+            format!("{h}: {} of {} has ended", running.hook, running.vip, h = params.host(host))
         });
     }
 

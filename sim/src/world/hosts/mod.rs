@@ -19,7 +19,6 @@ use turnip_core::adapter::Call;
 use turnip_core::{Assignment, HookEnd, Instant, KernelEvent};
 
 use crate::plan::config::{self, HostConfig, VipSection};
-use crate::plan::words;
 use crate::plan::{AddressId, Params};
 use crate::record::Misplaced;
 use crate::time::{HostClock, True, US};
@@ -262,7 +261,9 @@ impl Hosts {
         let now = target.ticks(env.now());
         let closed = target.kernel.gate_ends(now).is_none();
         if closed && target.kernel.silenced(now) > 0 {
-            env.trace(|| format!("{h}: the fence silences its addresses", h = words::host(host)));
+            env.trace(|params| {
+                format!("{h}: the fence silences its addresses", h = params.host(host))
+            });
             env.count(|tally| &mut tally.gates_closed);
         }
         let affected = if closed { Affected::All } else { Affected::Nothing };
@@ -278,8 +279,8 @@ impl Hosts {
         }
         let gone = target.kernel.expire(target.ticks(env.now()));
         if !gone.is_empty() {
-            env.trace(|| {
-                format!("{h}: the kernel ends lifetimes of {gone:?}", h = words::host(host))
+            env.trace(|params| {
+                format!("{h}: the kernel ends lifetimes of {gone:?}", h = params.host(host))
             });
             env.count(|tally| &mut tally.lifetimes_ended);
             target.process.tell(KernelEvent::AddressChanged);
@@ -346,7 +347,7 @@ impl Hosts {
             return;
         }
         env.count(|tally| &mut tally.announcements);
-        env.trace(|| format!("{h} announces {addresses:?}", h = words::host(host)));
+        env.trace(|params| format!("{h} announces {addresses:?}", h = params.host(host)));
         let target = &self.list[host];
         let up = addresses.iter().filter(|one| target.kernel.is_up(&one.interface));
         let ids = up.filter_map(|one| env.layout.address_of(one.address.addr()));
@@ -374,7 +375,9 @@ impl Hosts {
 impl Hosts {
     /// The daemon has connections through addresses ended.
     pub fn end_connections(&self, host: HostId, addresses: &[IpAddr], env: &mut Env) {
-        env.trace(|| format!("{h} ends connections through {addresses:?}", h = words::host(host)));
+        env.trace(|params| {
+            format!("{h} ends connections through {addresses:?}", h = params.host(host))
+        });
     }
 }
 

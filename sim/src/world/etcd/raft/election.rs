@@ -69,7 +69,7 @@ impl Cluster {
             term = raft.term;
         }
         let last = raft.last();
-        a.env.trace(|| format!("member {me} campaigns for term {term} (pre-vote {pre})"));
+        a.env.trace(|_| format!("member {me} campaigns for term {term} (pre-vote {pre})"));
         for other in 0..self.raft.len() {
             if other != me {
                 self.send(me, other, Message::Vote { term, last, pre, force }, a);
