@@ -721,7 +721,11 @@ fn a_hook_that_could_not_be_run_is_refused() {
             "{VIP}on_conflict = {{ run = [\"/bin/x\"], timeout = \"1h\", on_failure = \"ignore\", user = \"root\" }}\nafter_assume = {{ timeout = \"1s\" }}\n"
         ),
         &[
-            (5, "vip.on_conflict.timeout", "not a duration"),
+            (
+                5,
+                "vip.on_conflict.timeout",
+                "out of range; a hook may take from \"100ms\" to \"10m\"",
+            ),
             (5, "vip.on_conflict.on_failure", "only before_assume"),
             (5, "vip.on_conflict.user", "unknown key"),
             (6, "vip.after_assume.run", "missing"),
