@@ -171,7 +171,9 @@ impl Player<'_> {
     /// Finds out whom it befalls now, and begins it.
     fn begin(&mut self, happening: Happening, say: &mut dyn FnMut(&str)) -> Result<()> {
         let script = self.world.script;
-        let (leader, world) = (self.world.leader(), &self.world);
+        // Members that are frozen are long in answering: nobody else waits for them.
+        let leader = if happening.names_leader() { self.world.leader() } else { None };
+        let world = &self.world;
         let Some(known) = happening.resolved(leader, |vip| world.holder(vip)) else {
             let told = script.tell_deed(&happening.deed);
             self.notes.push(format!(

@@ -6,9 +6,13 @@ use turnip_core::Policy;
 
 use crate::check::Hosts;
 use crate::script::{Deed, Happening, Target, Verb};
-use crate::time::{S, True};
+use crate::time::{MS, S, True};
 
 use super::{Change, Fault, Params, Step};
+
+/// What a real process takes from its start until it does what the simulated one does at once: it is loaded, reads its
+/// file, and connects.
+const START: u64 = 60 * MS;
 
 /// When a host goes off that is rebooted: it stops its programs first.
 const OFF_AFTER: u64 = S;
@@ -27,7 +31,9 @@ pub struct Deeds<'a> {
 
 /// What happens, as steps from now on. Whom it befalls is known.
 pub fn steps(deeds: &Deeds<'_>, happening: &Happening) -> Vec<Step> {
-    let lasts = happening.lasts.map(nanos);
+    let starts = matches!(happening.deed.verb, Verb::Kill | Verb::Stop | Verb::Leave);
+    let start = if starts { START } else { 0 };
+    let lasts = happening.lasts.map(|lasts| nanos(lasts) + start);
     let at = deeds.now;
     let step = |fault: Fault| Step { at, lasts, fault };
     let deed = &happening.deed;

@@ -136,6 +136,11 @@ impl Happened {
 }
 
 impl Happening {
+    /// Whether somebody has to be asked who leads etcd.
+    pub fn names_leader(&self) -> bool {
+        self.deed.whom == Target::Leader || self.deed.other == Some(Target::Leader)
+    }
+
     /// The same with `leader` and `holder of v1` replaced by who that is now; nothing where that is nobody.
     /// `leader` is the machine whose member leads, `holder` tells the host that holds a VIP.
     pub fn resolved(

@@ -1,5 +1,6 @@
 //! The processes of etcd's members.
 
+use crate::time::True;
 use crate::world::event::{Event, MemberEvent};
 use crate::world::ids::{HostId, MemberId};
 use crate::world::net::{Net, Plane, Site};
@@ -12,6 +13,8 @@ pub struct Member {
     pub up: bool,
     /// It, or its machine, is stopped.
     pub paused: bool,
+    /// Since when it is, or was for the last time.
+    pub paused_at: True,
     /// Counts its crashes.
     pub epoch: u32,
     /// What its disk takes longer than usual, in ns.
@@ -30,6 +33,7 @@ impl Members {
             site,
             up: true,
             paused: false,
+            paused_at: 0,
             epoch: 0,
             disk_slow: 0,
             deferred: Vec::new(),

@@ -128,6 +128,8 @@ impl Etcd {
     pub fn restart(&mut self, member: MemberId, env: &mut Env) {
         if !self.members.get(member).up {
             self.start(member, env);
+            let (raft, mut around) = self.raft(env);
+            raft.restarted(member, &mut around);
         }
     }
 
@@ -154,10 +156,18 @@ impl Etcd {
 
     /// Stops a member's process, or lets it go on.
     pub fn pause(&mut self, member: MemberId, paused: bool, env: &mut Env) {
-        self.members.get_mut(member).paused = paused;
+        let now = env.now();
+        let process = self.members.get_mut(member);
+        let was_paused = std::mem::replace(&mut process.paused, paused);
         if paused {
+            if !was_paused {
+                process.paused_at = now;
+            }
             self.look(env);
         } else {
+            if was_paused {
+                self.raft.slept(member, now - process.paused_at);
+            }
             for event in std::mem::take(&mut self.members.get_mut(member).deferred) {
                 env.after(0, event);
             }

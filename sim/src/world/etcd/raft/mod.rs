@@ -6,7 +6,7 @@
 mod election;
 mod log;
 
-use crate::time::True;
+use crate::time::{S, True};
 use crate::timing::RaftTiming;
 use crate::world::env::Env;
 use crate::world::event::MemberEvent;
@@ -77,6 +77,8 @@ struct Raft {
     reads: Vec<(u64, RequestId, MemberId)>,
     /// Since when it knows no leader.
     leaderless_since: True,
+    /// When it was started again, until it knows the other members.
+    restarted_at: Option<True>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -106,6 +108,7 @@ impl Raft {
             round: 0,
             reads: Vec::new(),
             leaderless_since: 0,
+            restarted_at: None,
         }
     }
 
@@ -184,6 +187,36 @@ impl Cluster {
         raft.election_at = election_at;
         raft.reads.clear();
         self.arm(me, election_at, a);
+    }
+
+    /// A member was started again. Who is connected to two others within 5 s of its start waits for a leader for two
+    /// heartbeats less than others wait at most: `--initial-election-tick-advance`.
+    pub fn restarted(&mut self, me: MemberId, a: &mut Around<'_, impl Machine>) {
+        let now = a.env.now();
+        self.raft[me].restarted_at = Some(now);
+        let up = (0..self.raft.len()).filter(|&member| a.members.get(member).up).count();
+        if up < 3 {
+            return;
+        }
+        let advance = self.timing.election.saturating_sub(2 * self.timing.heartbeat);
+        for member in 0..self.raft.len() {
+            let raft = &mut self.raft[member];
+            let is_new = raft.restarted_at.take_if(|_| a.members.get(member).up);
+            if is_new.is_some_and(|at| now - at <= 5 * S) && raft.role == Role::Follower {
+                raft.election_at = raft.election_at.saturating_sub(advance).max(now);
+                let at = raft.election_at;
+                self.arm(member, at, a);
+            }
+        }
+    }
+
+    /// A member's process was stopped for so long. Its clock is a count of ticks, which did not come meanwhile: what it
+    /// waits for it goes on to wait for, and whom it has heard lately it has heard lately.
+    pub fn slept(&mut self, me: MemberId, time: u64) {
+        let raft = &mut self.raft[me];
+        raft.election_at += time;
+        raft.heard_at += time;
+        raft.peers.iter_mut().for_each(|peer| peer.heard_at += time);
     }
 
     /// The leader's regular heartbeat.
