@@ -119,7 +119,10 @@ impl Etcd {
 
     /// A member's process begins, for the first time or again.
     pub fn start(&mut self, member: MemberId, env: &mut Env) {
-        self.members.get_mut(member).up = true;
+        let process = self.members.get_mut(member);
+        process.up = true;
+        // A process that begins on a machine that is stopped has waited for nothing yet.
+        process.paused_at = env.now();
         let (raft, mut around) = self.raft(env);
         raft.start(member, &mut around);
     }
