@@ -39,10 +39,11 @@ impl HookWatch {
         if here && matches!(hook, BeforeAssume | AfterRelease) {
             wrong("while an address of it answered there".into());
         }
-        let (last, restarted) = (line.last, std::mem::take(&mut line.restarted));
+        // That one stands beside the tenure, and begins and ends none of it.
         if hook == Hook::OnConflict {
             return;
         }
+        let (last, restarted) = (line.last, std::mem::take(&mut line.restarted));
         let follows = match (last, hook) {
             // What an earlier process had begun is ended first.
             (last, BeforeAssume) => !restarted || matches!(last, None | Some(AfterRelease)),
@@ -158,5 +159,19 @@ mod tests {
             run(watch, vip, AfterRelease);
         });
         assert_eq!(lost.len(), 1, "{lost:?}");
+    }
+
+    #[test]
+    fn a_hook_about_a_conflict_is_none_of_what_is_owed() {
+        let owed = wrong(|watch, vip| {
+            [BeforeAssume, AfterAssume, AfterRelease]
+                .iter()
+                .for_each(|hook| run(watch, vip, *hook));
+            watch.restarted(0);
+            run(watch, vip, Hook::OnConflict);
+            // It was killed with its daemon.
+            run(watch, vip, AfterRelease);
+        });
+        assert_eq!(owed, Vec::<String>::new());
     }
 }
