@@ -68,8 +68,7 @@ impl Player<'_> {
             }
             Verb::Drain | Verb::Pin => self.intend(deed, true),
             Verb::MoveKey => {
-                let host = deed.other.as_ref().and_then(|to| numbers(to).first().copied());
-                whom.iter().try_for_each(|&vip| self.world.move_key(vip, host))
+                whom.iter().try_for_each(|&vip| self.world.move_key(vip, other_host(deed)))
             }
             Verb::Reload => self.reload(deed, (deed.details.weight, deed.details.priority)),
             Verb::RemoveAddress => self.remove_address(deed),
@@ -303,8 +302,7 @@ impl Player<'_> {
                 (Verb::Drain, true) => cluster.turnip(&["drain", script.machine(one)]),
                 (Verb::Drain, false) => cluster.turnip(&["undrain", script.machine(one)]),
                 (_, true) => {
-                    let to = deed.other.as_ref().and_then(|to| numbers(to).first().copied());
-                    let to = to.context("a host to pin it to")?;
+                    let to = other_host(deed).context("a host to pin it to")?;
                     let vip = script.config.vips[one].config.name.as_str();
                     cluster.turnip(&["pin", vip, script.machine(to)])
                 }
@@ -379,4 +377,9 @@ impl Player<'_> {
         }
         Ok(())
     }
+}
+
+/// The host beside a verb, `to` which something goes.
+fn other_host(deed: &Deed) -> Option<usize> {
+    deed.other.as_ref().and_then(|to| numbers(to).first().copied())
 }

@@ -34,6 +34,7 @@ const KEPT_OF_VIP: [&str; 13] = [
     "keep_connections",
     "require_carrier",
 ];
+const KEPT_OF_FOLLOW: [&str; 3] = ["key", "pointer", "absent"];
 const KEPT_OF_CHECK: [&str; 8] =
     ["name", "interval", "timeout", "rise", "fall", "initial", "weight", "node"];
 
@@ -126,21 +127,15 @@ impl TurnipFile {
             for table in tables {
                 let Value::Table(table) = table else { bail!("{key} is not a table") };
                 let name = table.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-                let strange = table.keys().filter(|key| !kept.contains(&key.as_str())).cloned();
-                for strange in strange.collect::<Vec<_>>() {
-                    table.remove(&strange);
+                for strange in keep(table, kept) {
                     if key == "vip" && strange != "interface" {
                         self.left_out.push(format!("{strange} of {key} {name:?}"));
                     }
                 }
                 if let Some(Value::Table(follow)) = table.get_mut("follow") {
-                    let kept = |key: &str| ["key", "pointer", "absent"].contains(&key);
-                    let strange: Vec<String> =
-                        follow.keys().filter(|key| !kept(key)).cloned().collect();
-                    for strange in strange {
-                        follow.remove(&strange);
-                        self.left_out.push(format!("follow.{strange} of {key} {name:?}"));
-                    }
+                    let strange = keep(follow, &KEPT_OF_FOLLOW).into_iter();
+                    self.left_out
+                        .extend(strange.map(|one| format!("follow.{one} of {key} {name:?}")));
                 }
                 if key == "vip" {
                     table.insert("interface".into(), LINK.into());
@@ -191,6 +186,14 @@ impl TurnipFile {
 fn read(path: &Path) -> Result<Table> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     text.parse().with_context(|| path.display().to_string())
+}
+
+/// Keeps these keys of a table; tells the others.
+fn keep(table: &mut Table, kept: &[&str]) -> Vec<String> {
+    let strange = table.keys().filter(|key| !kept.contains(&key.as_str())).cloned();
+    let strange: Vec<String> = strange.collect();
+    strange.iter().for_each(|key| drop(table.remove(key)));
+    strange
 }
 
 /// `10.0.0.1/24 dev eth1` without the link.
