@@ -138,20 +138,31 @@ impl Names {
         }
     }
 
-    fn target(&self, object: Object, text: &str) -> Result<Target, String> {
-        let among: &[String] = match object {
+    fn among(&self, object: Object) -> &[String] {
+        match object {
             Object::Vip | Object::Following => &self.vips,
             Object::Check => &self.checks,
             _ => &self.machines,
-        };
+        }
+    }
+
+    /// A word for several of them must not be the name of one: turnip lets a VIP be called `any`.
+    fn not_ambiguous(&self, object: Object, text: &str) -> Result<(), String> {
+        let is_word = ["all", "any", "each"].contains(&text);
+        match is_word && self.among(object).iter().any(|name| name == text) {
+            true => {
+                Err("one of them has this name, which says whom of all it befalls; give it another"
+                    .into())
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn target(&self, object: Object, text: &str) -> Result<Target, String> {
+        self.not_ambiguous(object, text)?;
+        let among = self.among(object);
         let all = self.of(object);
         let is_machine = matches!(object, Object::Machine | Object::Host | Object::Member);
-        if ["all", "any", "each"].contains(&text) && among.iter().any(|name| name == text) {
-            return Err(
-                "one of them has this name, which says whom of all it befalls; give it another"
-                    .into(),
-            );
-        }
         if text == "all" {
             return Ok(Target::These(all));
         }
@@ -206,11 +217,15 @@ impl Names {
                 false => Err("it befalls nobody in particular; write true".into()),
             };
         }
-        let one_of_each =
-            || self.of(object).into_iter().map(|one| Target::These(vec![one])).collect();
         match given.as_text() {
-            Ok("any") => Ok(Choice::AnyOf(one_of_each())),
-            Ok("each") => Ok(Choice::Each(one_of_each())),
+            Ok(text @ ("any" | "each")) => {
+                self.not_ambiguous(object, text)?;
+                let all = self.of(object).into_iter().map(|one| Target::These(vec![one]));
+                match text {
+                    "any" => Ok(Choice::AnyOf(all.collect())),
+                    _ => Ok(Choice::Each(all.collect())),
+                }
+            }
             Ok(text) if !text.contains(',') => Ok(Choice::One(self.target(object, text)?)),
             _ => {
                 let items =
@@ -283,11 +298,11 @@ fn fault(mut section: Section, names: &Names, problems: &mut Collector) -> Optio
             };
             let read = |given: &Given| {
                 let other = names.choice(object, given)?;
-                match is_itself(whom.as_ref(), &other) {
-                    true if object == verb.object() || verb == Verb::CutFromPeers => {
+                match object == verb.object() && is_itself(whom.as_ref(), &other) {
+                    true => {
                         Err("nothing is between a machine and itself; name another one".to_owned())
                     }
-                    _ => Ok(other),
+                    false => Ok(other),
                 }
             };
             other = section.read(key, problems, read).or(other);

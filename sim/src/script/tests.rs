@@ -114,6 +114,17 @@ fn what_is_wrong_is_refused_with_its_place_and_what_would_be_right() {
 }
 
 #[test]
+fn a_word_for_several_that_is_the_name_of_one_is_refused() {
+    for word in ["all", "any", "each"] {
+        let error = refused(&format!(
+            "[[vip]]\nname = \"{word}\"\naddress = \"10.0.0.50/32\"\ninterface = \"eth0\"\n\
+             [[fault]]\nat = \"1s\"\nremove_address = \"{word}\"\n"
+        ));
+        assert!(error.contains("one of them has this name"), "{error}");
+    }
+}
+
+#[test]
 fn an_expectation_that_cannot_be_judged_is_refused() {
     for (expect, said) in [
         (
