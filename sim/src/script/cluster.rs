@@ -94,11 +94,10 @@ pub(super) fn read(top: &mut Section, problems: &mut Collector) -> Cluster {
         }
         None => Section::empty("etcd."),
     };
-    let beside_given = etcd.take("beside");
-    let beside = beside_given.as_ref().map(|given| names(given, "e")).transpose();
-    let beside = beside.unwrap_or_else(|what| {
-        beside_given.iter().for_each(|given| etcd.refuse("beside", given, what.clone(), problems));
-        None
+    let mut beside_given = None;
+    let beside = etcd.read("beside", problems, |given| {
+        beside_given = Some(given.clone());
+        names(given, "e")
     });
     let beside = beside.unwrap_or_default();
     let (hosts, sites) = hosts_and_sites(top, &beside, problems);
