@@ -149,12 +149,23 @@ impl Cluster {
     /// # Errors
     /// When something cannot be started.
     pub fn power_on(&mut self, index: usize) -> Result<()> {
+        self.boot(index)?;
+        if let Some(member) = self.plan.etcd.member_on(index) {
+            self.members[member].start()?;
+        }
+        self.start_daemon(index)
+    }
+
+    /// Gives a host its power back, and starts nothing on it.
+    ///
+    /// # Errors
+    /// When its network cannot be laid.
+    pub fn boot(&mut self, index: usize) -> Result<()> {
         let Cluster { network, hosts, address_monitor, lab, .. } = self;
         hosts[index].boot(lab, address_monitor, &**network)?;
         if let Some(member) = self.plan.etcd.member_on(index) {
             self.members[member].move_to(Arc::clone(self.hosts[index].shared_namespace()));
-            self.members[member].start()?;
         }
-        self.start_daemon(index)
+        Ok(())
     }
 }

@@ -211,15 +211,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// Gives it its power back.
+    /// Gives its machine its power back, and starts nothing on it.
     ///
     /// # Errors
-    /// When it is not apart, or cannot be started.
-    pub fn power_on_member(&mut self, member: usize) -> Result<()> {
+    /// When it is not apart, or its network cannot be laid.
+    pub fn plug_in_member(&mut self, member: usize) -> Result<()> {
         let (_, port) = self.port_of_member(member)?;
         let (on_hosts, host) = (self.members_on_hosts(), &self.members[member]);
         self.network.attach(&port, member - on_hosts, host.namespace()?)?;
-        self.members[member].start()
+        Ok(())
     }
 
     /// How many of etcd's members run on hosts; they are the first.

@@ -16,41 +16,48 @@ use crate::etcd;
 use crate::namespace::{LinkState, Namespace};
 use crate::plan::LINK;
 
+/// What keeps a host's daemon from running until it ends.
+const KEEP_DOWN: [Verb; 4] = [Verb::Kill, Verb::Stop, Verb::Leave, Verb::Reboot];
+
 /// A daemon ends in an orderly way by then.
 const END: Duration = Duration::from_secs(10);
 
 impl Player<'_> {
-    /// Does it.
-    pub(super) fn begin_deed(&mut self, deed: &Deed) -> Result<()> {
-        let whom = self.on_the_switch(deed, true)?;
+    /// Does it. It is under way from now on, if it lasts.
+    pub(super) fn begin_deed(&mut self, deed: &Deed, lasts: bool) -> Result<()> {
+        let before = self.befallen(deed);
+        if lasts {
+            self.under_way.begins(deed);
+        }
+        let faults = self.world.faults(deed);
+        if !faults.is_empty() {
+            self.world.switch().begin(&faults)?;
+        }
+        let whom = numbers(&deed.whom);
+        let new: Vec<usize> = whom.iter().copied().filter(|one| !before.contains(one)).collect();
         match deed.verb {
-            Verb::Slow => self.slow(deed),
             Verb::CutFromStore => {
-                self.each_host(&whom, |player, host| player.cut_from_own_member(host, true))
+                self.each_host(&new, |player, host| player.cut_from_own_member(host, true))
             }
             Verb::LinkDown => {
-                self.each_host(&whom, |player, host| player.link(host, LinkState::Down))
+                self.each_host(whom, |player, host| player.link(host, LinkState::Down))
             }
             Verb::Kill => {
-                self.each_daemon(&whom, |player, host| player.world.cluster.kill_daemon(host))
+                self.each_daemon(whom, |player, host| player.world.cluster.kill_daemon(host))
             }
             Verb::Stop | Verb::Reboot => {
-                self.each_daemon(&whom, |player, host| player.world.cluster.stop_daemon(host))
+                self.each_daemon(whom, |player, host| player.world.cluster.stop_daemon(host))
             }
-            Verb::Leave => self.each_daemon(&whom, Self::leave),
+            Verb::Leave => self.each_daemon(whom, Self::leave),
             Verb::Freeze => {
-                self.each_daemon(&whom, |player, host| player.world.cluster.freeze_daemon(host))
+                self.each_daemon(whom, |player, host| player.world.cluster.freeze_daemon(host))
             }
-            Verb::PowerOff => whom.iter().try_for_each(|&machine| self.power_off(machine)),
-            Verb::StopEtcd => self.each_member(&whom, |member| {
+            Verb::PowerOff => new.iter().try_for_each(|&machine| self.power_off(machine)),
+            Verb::StopEtcd => self.each_member(whom, |member| {
                 member.kill();
                 Ok(())
             }),
-            Verb::FreezeEtcd => self.each_member(&whom, |member| member.freeze()),
-            Verb::SlowDisk => {
-                let by = deed.details.by;
-                self.each_member(&whom, |member| member.slow_disk(by))
-            }
+            Verb::FreezeEtcd => self.each_member(whom, |member| member.freeze()),
             Verb::MoveLeader => self.move_leader(deed),
             Verb::FillEtcd => some_member(self.members(), etcd::Member::raise_alarm),
             Verb::CompactEtcd => some_member(self.members(), etcd::Member::compact),
@@ -66,68 +73,87 @@ impl Player<'_> {
                 let mut members = self.world.cluster.members.iter();
                 members.try_for_each(|member| member.restore_snapshot(from.as_deref()))
             }
-            Verb::Drain | Verb::Pin => self.intend(deed, true),
-            Verb::MoveKey => {
-                whom.iter().try_for_each(|&vip| self.world.move_key(vip, other_host(deed)))
-            }
-            Verb::Reload => self.reload(deed, (deed.details.weight, deed.details.priority)),
             Verb::RemoveAddress => self.remove_address(deed),
             Verb::AddAddress => self.add_address(deed),
-            Verb::FlushRules => self.each_host(&whom, |player, host| {
+            Verb::FlushRules => self.each_host(whom, |player, host| {
                 player.namespace(host).output("nft", &["flush", "ruleset"]).map(drop)
             }),
-            Verb::FailCheck => self.fail_check(deed, true),
             Verb::Isolate
             | Verb::Cut
             | Verb::CutOneWay
             | Verb::CutFromPeers
             | Verb::CutMember
             | Verb::Lossy => Ok(()),
-            _ => bail!("the lab cannot do this"),
+            _ => self.follow(deed),
         }
     }
 
-    /// Ends it.
+    /// Ends it, as far as nothing else that is under way does the same.
     pub(super) fn end_deed(&mut self, deed: &Deed) -> Result<()> {
-        let whom = self.on_the_switch(deed, false)?;
+        self.under_way.ends(deed);
+        let faults = self.world.faults(deed);
+        if !faults.is_empty() {
+            self.world.switch().end(&faults)?;
+        }
+        let still = self.befallen(deed);
+        let all = numbers(&deed.whom).iter().copied();
+        let whom: Vec<usize> = all.filter(|one| !still.contains(one)).collect();
         match deed.verb {
-            Verb::Slow => self.hasten(deed),
             Verb::CutFromStore => {
                 self.each_host(&whom, |player, host| player.cut_from_own_member(host, false))
             }
             Verb::LinkDown => {
                 self.each_host(&whom, |player, host| player.link(host, LinkState::Up))
             }
-            Verb::Kill | Verb::Stop | Verb::Leave => self.each_host(&whom, Self::start_daemon),
+            Verb::Kill | Verb::Stop | Verb::Leave | Verb::Reboot => {
+                self.each_host(&whom, Self::start_daemon)
+            }
             Verb::Freeze => {
                 self.each_daemon(&whom, |player, host| player.world.cluster.thaw_daemon(host))
             }
             Verb::PowerOff => whom.iter().try_for_each(|&machine| self.power_on(machine)),
             Verb::StopEtcd => whom.iter().try_for_each(|&machine| self.start_member(machine)),
             Verb::FreezeEtcd => self.each_member(&whom, |member| member.thaw()),
-            Verb::SlowDisk => self.each_member(&whom, etcd::Member::fast_disk),
-            Verb::FillEtcd => some_member(self.members(), etcd::Member::end_alarm),
+            Verb::FillEtcd if self.under_way.of(Verb::FillEtcd).next().is_none() => {
+                some_member(self.members(), etcd::Member::end_alarm)
+            }
             Verb::RestoreEtcd => {
                 let machines = self.world.script.etcd.members.clone();
                 machines.into_iter().try_for_each(|machine| self.start_member(machine))
             }
-            Verb::Drain | Verb::Pin => self.intend(deed, false),
-            Verb::MoveKey => whom.iter().try_for_each(|&vip| self.world.move_key(vip, Some(0))),
-            Verb::Reload => self.reload(deed, (None, None)),
-            Verb::FailCheck => self.fail_check(deed, false),
+            Verb::Slow
+            | Verb::SlowDisk
+            | Verb::Drain
+            | Verb::Pin
+            | Verb::MoveKey
+            | Verb::Reload
+            | Verb::FailCheck => self.follow(deed),
             _ => Ok(()),
         }
     }
 
-    /// What of it the switch does begins or ends; the numbers of those whom it befalls.
-    fn on_the_switch(&self, deed: &Deed, begins: bool) -> Result<Vec<usize>> {
-        let faults = self.world.faults(deed);
-        match begins {
-            _ if faults.is_empty() => {}
-            true => self.world.switch().begin(&faults)?,
-            false => self.world.switch().end(&faults)?,
+    /// Of those whom a deed befalls, whom another one of its verb that is under way does.
+    fn befallen(&self, deed: &Deed) -> Vec<usize> {
+        let all = numbers(&deed.whom).iter().copied();
+        all.filter(|&one| self.under_way.befalls(&[deed.verb], one)).collect()
+    }
+
+    /// Sets what a deed is about to what is under way says of it; as it was before, where nothing does.
+    fn follow(&mut self, deed: &Deed) -> Result<()> {
+        let whom = numbers(&deed.whom);
+        match deed.verb {
+            Verb::Slow => self.slow(deed),
+            Verb::SlowDisk => whom.iter().try_for_each(|&machine| self.slow_disk(machine)),
+            Verb::Drain => whom.iter().try_for_each(|&host| self.drain(host)),
+            Verb::Pin => whom.iter().try_for_each(|&vip| self.pin(vip)),
+            Verb::MoveKey => whom.iter().try_for_each(|&vip| {
+                let last = self.under_way.on(Verb::MoveKey, vip).last();
+                self.world.move_key(vip, last.map_or(Some(0), other_host))
+            }),
+            Verb::Reload => self.reload(whom),
+            Verb::FailCheck => self.fail_check(deed),
+            _ => bail!("the lab cannot do this"),
         }
-        Ok(numbers(&deed.whom).to_vec())
     }
 
     /// Where the backup of etcd is.
@@ -186,9 +212,10 @@ impl Player<'_> {
     }
 
     fn start_daemon(&mut self, host: usize) -> Result<()> {
+        let is_kept_down = self.under_way.befalls(&KEEP_DOWN, host);
         match self.world.cluster.host(host).daemon {
-            Some(_) => Ok(()),
-            None => self.world.cluster.start_daemon(host),
+            None if !is_kept_down => self.world.cluster.start_daemon(host),
+            _ => Ok(()),
         }
     }
 
@@ -199,14 +226,32 @@ impl Player<'_> {
         cluster.forget_daemon(host, END)
     }
 
+    /// Starts etcd's member on a machine, unless something keeps it from running.
     fn start_member(&mut self, machine: usize) -> Result<()> {
         let has_power = |host: usize| self.world.cluster.host(host).has_power();
-        if machine < self.world.script.hosts.len() && !has_power(machine) {
+        let is_restored = self.under_way.of(Verb::RestoreEtcd).next().is_some();
+        if is_restored
+            || self.under_way.befalls(&[Verb::StopEtcd, Verb::PowerOff], machine)
+            || machine < self.world.script.hosts.len() && !has_power(machine)
+        {
             return Ok(());
         }
         let member = self.world.member(machine)?;
         let member = &mut self.world.cluster.members[member];
-        if member.runs() { Ok(()) } else { member.start() }
+        if !member.runs() {
+            member.start()?;
+        }
+        self.slow_disk(machine)
+    }
+
+    /// Makes the disk of a machine's member as slow as it is to be.
+    fn slow_disk(&mut self, machine: usize) -> Result<()> {
+        let by = self.under_way.on(Verb::SlowDisk, machine).last().map(|deed| deed.details.by);
+        self.each_member(&[machine], |member| {
+            // One tracer at a time.
+            member.fast_disk()?;
+            by.map_or(Ok(()), |by| member.slow_disk(by))
+        })
     }
 
     fn power_off(&mut self, machine: usize) -> Result<()> {
@@ -214,24 +259,32 @@ impl Player<'_> {
             return self.each_host(&[machine], |player, host| player.world.cluster.power_off(host));
         }
         let member = self.world.member(machine)?;
-        match self.world.cluster.members[member].runs() {
-            true => self.world.cluster.power_off_member(member),
-            false => Ok(()),
-        }
+        self.world.cluster.power_off_member(member)
     }
 
+    /// Gives a machine its power back. What befell its processes is over; what befalls itself goes on.
     fn power_on(&mut self, machine: usize) -> Result<()> {
-        if machine < self.world.script.hosts.len() {
-            if !self.world.cluster.host(machine).has_power() {
-                self.world.cluster.power_on(machine)?;
-            }
-        } else {
+        if machine >= self.world.script.hosts.len() {
             let member = self.world.member(machine)?;
-            if !self.world.cluster.members[member].runs() {
-                self.world.cluster.power_on_member(member)?;
-            }
+            self.world.cluster.plug_in_member(member)?;
+            self.slow_again(machine)?;
+            return self.start_member(machine);
         }
-        self.slow_again(machine)
+        if self.world.cluster.host(machine).has_power() {
+            return Ok(());
+        }
+        self.world.cluster.boot(machine)?;
+        self.slow_again(machine)?;
+        if self.under_way.befalls(&[Verb::CutFromStore], machine) {
+            self.cut_from_own_member(machine, true)?;
+        }
+        if self.under_way.befalls(&[Verb::LinkDown], machine) {
+            self.link(machine, LinkState::Down)?;
+        }
+        if self.world.cluster.plan().etcd.member_on(machine).is_some() {
+            self.start_member(machine)?;
+        }
+        self.start_daemon(machine)
     }
 
     /// A host's interface goes down, or up; what the kernel forgets of it then, whoever configures the network puts
@@ -293,33 +346,35 @@ impl Player<'_> {
         bail!("no other member takes the leadership")
     }
 
-    /// What an operator tells the cluster, and takes back.
-    fn intend(&self, deed: &Deed, begins: bool) -> Result<()> {
-        let script = self.world.script;
-        let cluster = &self.world.cluster;
-        for &one in numbers(&deed.whom) {
-            let said = match (deed.verb, begins) {
-                (Verb::Drain, true) => cluster.turnip(&["drain", script.machine(one)]),
-                (Verb::Drain, false) => cluster.turnip(&["undrain", script.machine(one)]),
-                (_, true) => {
-                    let to = other_host(deed).context("a host to pin it to")?;
-                    let vip = script.config.vips[one].config.name.as_str();
-                    cluster.turnip(&["pin", vip, script.machine(to)])
-                }
-                (_, false) => {
-                    cluster.turnip(&["unpin", script.config.vips[one].config.name.as_str()])
-                }
-            };
-            said?;
-        }
-        Ok(())
+    fn drain(&self, host: usize) -> Result<()> {
+        let is_drained = self.under_way.befalls(&[Verb::Drain], host);
+        let word = if is_drained { "drain" } else { "undrain" };
+        self.world.cluster.turnip(&[word, self.world.script.machine(host)]).map(drop)
     }
 
-    fn reload(&mut self, deed: &Deed, to: (Option<u32>, Option<u32>)) -> Result<()> {
-        let hosts = numbers(&deed.whom).to_vec();
-        hosts.iter().for_each(|&host| self.world.reloaded[host] = to);
+    fn pin(&self, vip: usize) -> Result<()> {
+        let script = self.world.script;
+        let name = script.config.vips[vip].config.name.as_str();
+        let said = match self.under_way.on(Verb::Pin, vip).last() {
+            Some(deed) => {
+                let to = other_host(deed).context("a host to pin it to")?;
+                self.world.cluster.turnip(&["pin", name, script.machine(to)])
+            }
+            None => self.world.cluster.turnip(&["unpin", name]),
+        };
+        said.map(drop)
+    }
+
+    /// Has hosts read their files again, as what is under way says that they are.
+    fn reload(&mut self, hosts: &[usize]) -> Result<()> {
+        for &host in hosts {
+            let all = self.under_way.on(Verb::Reload, host).map(|deed| deed.details);
+            self.world.reloaded[host] = all.fold((None, None), |(weight, priority), details| {
+                (details.weight.or(weight), details.priority.or(priority))
+            });
+        }
         self.world.write_files()?;
-        self.each_daemon(&hosts, |player, host| {
+        self.each_daemon(hosts, |player, host| {
             let (status, said) = player.world.cluster.ask_daemon(host, &["reload"])?;
             ensure!(status == Some(0), "turnip reload: {said}");
             Ok(())
@@ -363,12 +418,13 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn fail_check(&mut self, deed: &Deed, fails: bool) -> Result<()> {
+    fn fail_check(&self, deed: &Deed) -> Result<()> {
         for host in self.hosts_of(deed) {
             for &check in numbers(&deed.whom) {
                 let name = self.world.script.config.checks[check].config.name.as_str();
                 let file = failing(&self.world.cluster.host(host).directory, name);
-                match fails {
+                let mut all = self.under_way.on(Verb::FailCheck, check);
+                match all.any(|deed| self.hosts_of(deed).contains(&host)) {
                     true => fs::write(&file, "")?,
                     false if file.exists() => fs::remove_file(&file)?,
                     false => {}

@@ -9,7 +9,7 @@ use turnip_sim::script::{Deed, Expectation, Measure, Verb, human};
 
 use super::network::numbers;
 use super::world::addresses_of;
-use super::{Player, Step, rounded};
+use super::{Player, rounded};
 use crate::cluster::SILENT_MAX;
 use crate::etcd;
 use crate::measure::Span;
@@ -56,24 +56,19 @@ impl Player<'_> {
     /// What keeps hosts from leaving nothing behind, of what is still in force at the end.
     fn in_the_way(&self) -> Option<String> {
         let script = self.world.script;
-        let unfinished = self.agenda.steps.values().filter_map(|step| match step {
-            Step::End(deed) => Some(deed),
-            _ => None,
-        });
-        // Hosts without power are not looked at. What the others tell each other is not in the way.
-        let is_in_the_way = |deed: &&Deed| {
-            !matches!(
-                deed.verb,
-                Verb::Drain
-                    | Verb::Pin
-                    | Verb::Reload
-                    | Verb::FailCheck
-                    | Verb::Stop
-                    | Verb::PowerOff
-                    | Verb::Reboot
-            )
+        let was_killed = |host: &usize| {
+            let mut kills = self.begun.iter().filter(|deed| deed.verb == Verb::Kill);
+            kills.any(|deed| numbers(&deed.whom).contains(host))
         };
-        if let Some(deed) = self.endless.iter().chain(unfinished).find(is_in_the_way) {
+        // Hosts without power are not looked at. What the others tell each other is not in the way.
+        let is_in_the_way = |deed: &&Deed| match deed.verb {
+            // What a killed daemon has left behind is there until it is started again.
+            Verb::Stop => numbers(&deed.whom).iter().any(was_killed),
+            Verb::Drain | Verb::Pin | Verb::Reload | Verb::FailCheck => false,
+            Verb::PowerOff | Verb::Reboot => false,
+            _ => true,
+        };
+        if let Some(deed) = self.under_way.all().find(is_in_the_way) {
             return Some(format!("{} is still in force", script.tell_deed(deed)));
         }
         let members = &self.world.cluster.members;

@@ -8,6 +8,7 @@ mod ending;
 mod file;
 mod network;
 mod seen;
+mod under_way;
 mod world;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use turnip_sim::play::{Happened, Run};
 use turnip_sim::script::{Deed, Happening, Script, Verb, human};
 
 use ending::Ending;
+use under_way::UnderWay;
 use world::World;
 
 /// Observers go on for so long after the end, so that what is on its way then arrives.
@@ -65,9 +67,8 @@ pub fn play(script: &Script, path: &Path, seed: u64, say: &mut dyn FnMut(&str)) 
         world,
         agenda,
         zero,
-        slowed: Vec::new(),
+        under_way: UnderWay::default(),
         begun: Vec::new(),
-        endless: Vec::new(),
         happened: Vec::new(),
         notes: Vec::new(),
     };
@@ -129,12 +130,9 @@ struct Player<'a> {
     world: World<'a>,
     agenda: Agenda,
     zero: Instant,
-    /// What slows paths at present.
-    slowed: Vec<network::Slowed>,
+    under_way: UnderWay,
     /// What has begun.
     begun: Vec<Deed>,
-    /// What of it does not end.
-    endless: Vec<Deed>,
     happened: Vec<Happened>,
     notes: Vec<String>,
 }
@@ -154,7 +152,7 @@ impl Player<'_> {
             }
             let done = match step {
                 Step::Begin(happening) => self.begin(happening, say),
-                Step::Part(deed) => self.begin_deed(&deed),
+                Step::Part(deed) => self.begin_deed(&deed, true),
                 Step::End(deed) => {
                     say(&format!("{:9.3} s  ends: {told}", at.as_secs_f64()));
                     self.world.cluster.note(format!("ends: {told}"));
@@ -187,9 +185,6 @@ impl Player<'_> {
         self.world.cluster.note(script.tell(&known));
         self.happened.push(Happened::new(script, &known));
         self.begun.push(deed.clone());
-        if lasts.is_none() && deed.verb != Verb::Flap {
-            self.endless.push(deed.clone());
-        }
         let ends = lasts.filter(|lasts| !lasts.is_zero()).map(|lasts| *at + lasts);
         match deed.verb {
             // It is down and up in turns, and up at the end.
@@ -207,12 +202,14 @@ impl Player<'_> {
             Verb::Reboot => {
                 let off = Deed { verb: Verb::PowerOff, ..deed.clone() };
                 self.agenda.add(*at + SHUTDOWN, Step::Part(off.clone()));
-                let on = ends.map(|ends| ends.max(*at + SHUTDOWN));
-                on.into_iter().for_each(|on| self.agenda.add(on, Step::End(off.clone())));
+                if let Some(on) = ends.map(|ends| ends.max(*at + SHUTDOWN)) {
+                    self.agenda.add(on, Step::End(off));
+                    self.agenda.add(on, Step::End(deed.clone()));
+                }
             }
             _ => ends.into_iter().for_each(|ends| self.agenda.add(ends, Step::End(deed.clone()))),
         }
-        self.begin_deed(deed)
+        self.begin_deed(deed, *lasts != Some(Duration::ZERO))
     }
 }
 

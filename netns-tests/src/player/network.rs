@@ -10,15 +10,6 @@ use super::Player;
 use super::world::{World, pairs};
 use crate::switch::Fault;
 
-/// A deed that slows paths.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Slowed {
-    /// What.
-    deed: Deed,
-    /// From one port to another.
-    paths: Vec<(String, String)>,
-}
-
 /// The numbers of those whom something befalls.
 pub(super) fn numbers(target: &Target) -> &[usize] {
     match target {
@@ -100,39 +91,26 @@ impl World<'_> {
 }
 
 impl Player<'_> {
-    /// Begins to slow paths.
-    pub(super) fn slow(&mut self, deed: &Deed) -> Result<()> {
-        let paths = self.world.paths(deed);
-        self.slowed.push(Slowed { deed: deed.clone(), paths });
-        self.delay(deed)
-    }
-
-    /// Ends that.
-    pub(super) fn hasten(&mut self, deed: &Deed) -> Result<()> {
-        let Some(number) = self.slowed.iter().position(|one| one.deed == *deed) else {
-            return Ok(());
-        };
-        let ended = self.slowed.remove(number);
-        ended.paths.iter().try_for_each(|path| self.delay_path(path))
-    }
-
-    fn delay(&self, deed: &Deed) -> Result<()> {
-        let these = self.slowed.iter().filter(|one| one.deed == *deed);
-        these.flat_map(|one| &one.paths).try_for_each(|path| self.delay_path(path))
+    /// Slows the paths that a deed is about, as much as they are to be.
+    pub(super) fn slow(&self, deed: &Deed) -> Result<()> {
+        self.world.paths(deed).iter().try_for_each(|path| self.delay_path(path))
     }
 
     /// What slows the paths of a machine goes on after it was without power.
     pub(super) fn slow_again(&self, machine: usize) -> Result<()> {
         let port = self.world.port(machine);
         self.world.relay_again(machine)?;
-        let paths = self.slowed.iter().flat_map(|one| &one.paths);
-        let its = paths.filter(|(one, other)| *one == port || *other == port);
-        its.into_iter().try_for_each(|path| self.delay_path(path))
+        let mut paths = self.under_way.of(Verb::Slow).flat_map(|deed| self.world.paths(deed));
+        paths.try_for_each(|path| match path.0 == port || path.1 == port {
+            true => self.delay_path(&path),
+            false => Ok(()),
+        })
     }
 
     fn delay_path(&self, path: &(String, String)) -> Result<()> {
-        let these = self.slowed.iter().filter(|one| one.paths.contains(path));
-        let by: Duration = these.map(|one| one.deed.details.by).sum();
+        let these = self.under_way.of(Verb::Slow);
+        let these = these.filter(|deed| self.world.paths(deed).contains(path));
+        let by: Duration = these.map(|deed| deed.details.by).sum();
         let (from, to) = path;
         self.world.switch().delay_between(from, to, by + self.world.usual_delay(from, to))
     }
