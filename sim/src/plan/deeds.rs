@@ -41,9 +41,10 @@ pub fn steps(deeds: &Deeds<'_>, happening: &Happening) -> Vec<Step> {
         Verb::Flap => return flap(deeds, happening),
         Verb::Reload => return reload(deeds, happening),
         Verb::Reboot => {
+            let off = lasts.map(|lasts| lasts.saturating_sub(OFF_AFTER).max(S / 2));
             let reboot = |host: usize| {
-                let stop = step(Fault::Restart { host });
-                let off = lasts.map(|lasts| lasts.saturating_sub(OFF_AFTER).max(S / 2));
+                let all = off.map(|off| OFF_AFTER + off);
+                let stop = Step { at, lasts: all, fault: Fault::Restart { host } };
                 let off = Step { at: at + OFF_AFTER, lasts: off, fault: Fault::PowerOff { host } };
                 [stop, off]
             };

@@ -30,6 +30,12 @@ impl Faults {
         self.steps.len() - 1
     }
 
+    /// Of what is going on the last that does what this fault does. What is between sites is counted there.
+    fn last_alike(&self, fault: &Fault) -> Option<Fault> {
+        let is_alike = |step: &&Step| step.fault.is_alike(fault) && !fault.is_of_links();
+        self.active().rev().find(is_alike).map(|step| step.fault.clone())
+    }
+
     /// What is going on.
     fn active(&self) -> impl DoubleEndedIterator<Item = &Step> {
         self.steps.iter().zip(&self.active).filter(|(_, active)| **active).map(|(step, _)| step)
@@ -52,13 +58,14 @@ impl Inner {
     pub(super) fn step_ends(&mut self, index: usize) {
         if std::mem::take(&mut self.faults.active[index]) {
             let fault = self.faults.steps[index].fault.clone();
-            // Where a scenario says so twice it lasts until the later end; what is between sites is counted.
-            let is_same = |step: &Step| step.fault == fault && !fault.is_of_links();
-            if self.env.plan.params.played.is_some() && self.faults.active().any(is_same) {
-                return;
-            }
             self.env.trace(|params| format!("fault ends: {}", params.tell(&fault)));
-            self.end(&fault);
+            // What two faults of a scenario do at once lasts until the later one ends.
+            let is_played = self.is_played();
+            match self.faults.last_alike(&fault).filter(|_| is_played) {
+                Some(other) if other == fault => {}
+                Some(other) => self.begin(index, &other),
+                None => self.end(&fault),
+            }
         }
     }
 
@@ -140,6 +147,25 @@ impl Inner {
     pub fn is_kept_down(&self, host: HostId) -> bool {
         let keeps_down = |fault: &Fault| matches!(fault, Fault::Kill { host: h } | Fault::Restart { host: h } | Fault::Leave { host: h } if *h == host);
         self.faults.active().any(|step| keeps_down(&step.fault))
+    }
+
+    /// Whether a step of the plan keeps a member of etcd down.
+    pub fn is_member_kept_down(&self, member: MemberId) -> bool {
+        let keeps_down = |fault: &Fault| match *fault {
+            Fault::CrashMember { member: of } => of == member,
+            Fault::RestoreStore { .. } => true,
+            _ => false,
+        };
+        self.faults.active().any(|step| keeps_down(&step.fault))
+    }
+
+    /// The links of a host that a step of the plan keeps down.
+    pub fn links_kept_down(&self, host: HostId) -> Vec<usize> {
+        let link = |step: &Step| match step.fault {
+            Fault::LinkDown { host: of, interface } if of == host => Some(interface),
+            _ => None,
+        };
+        self.faults.active().filter_map(link).collect()
     }
 
     /// The other programs say where the VIPs are that follow them.

@@ -14,6 +14,12 @@ const LOOKS: u64 = 20 * MS;
 const WARM_UP_MAX: u64 = 120 * S;
 
 impl Inner {
+    /// Whether the plan is a scenario from a file. What its faults do lasts until the last of them ends; in other plans
+    /// whoever ends first sets it right.
+    pub(super) fn is_played(&self) -> bool {
+        self.env.plan.params.played.is_some()
+    }
+
     /// A scenario begins once each address is on one host and has stayed there for two leases.
     pub(super) fn look_whether_held(&mut self) {
         let (now, plan) = (self.env.now(), std::rc::Rc::clone(&self.env.plan));

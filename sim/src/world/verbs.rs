@@ -26,10 +26,11 @@ impl Inner {
         }
     }
 
-    /// A member's process begins again, where its machine is on.
+    /// A member's process begins again, where its machine is on and nothing keeps it down.
     pub(super) fn start_member(&mut self, member: MemberId) {
         let site = self.etcd.site(member);
-        if site >= self.hosts.len() || self.hosts.is_powered(site) {
+        let has_power = site >= self.hosts.len() || self.hosts.is_powered(site);
+        if has_power && !(self.is_played() && self.is_member_kept_down(member)) {
             self.etcd.restart(member, &mut self.env);
         }
     }
@@ -42,9 +43,11 @@ impl Inner {
         }
     }
 
-    /// Starts a daemon unless one runs.
+    /// Starts a daemon unless one runs, or something keeps it down.
     pub(super) fn start_daemon(&mut self, host: HostId) {
-        if self.hosts.is_powered(host) && !self.hosts.is_running(host) && !self.stopping {
+        let is_kept_down = self.is_played() && self.is_kept_down(host);
+        let may_run = self.hosts.is_powered(host) && !self.stopping && !is_kept_down;
+        if may_run && !self.hosts.is_running(host) {
             self.env.count(|tally| &mut tally.starts);
             let config = self.config_of(host);
             self.hosts.begin_daemon(host, config, &mut self.env);
@@ -157,13 +160,15 @@ impl Inner {
     pub(super) fn power_on(&mut self, host: HostId) {
         if !self.hosts.is_powered(host) {
             self.hosts.power_on(host);
+            if self.is_played() {
+                for interface in self.links_kept_down(host) {
+                    self.hosts.set_link(host, interface, false, &mut self.env);
+                }
+            }
             if let Some(member) = self.env.plan.params.member_on(host) {
-                self.etcd.restart(member, &mut self.env);
+                self.start_member(member);
             }
-            // In a scenario what was killed stays so; elsewhere a host that is switched on starts all anew.
-            if self.env.plan.params.played.is_none() || !self.is_kept_down(host) {
-                self.start_daemon(host);
-            }
+            self.start_daemon(host);
         }
     }
 }
