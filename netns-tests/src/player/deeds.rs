@@ -138,7 +138,7 @@ impl Player<'_> {
         all.filter(|&one| self.under_way.befalls(&[deed.verb], one)).collect()
     }
 
-    /// Sets what a deed is about to what is under way says of it; as it was before, where nothing does.
+    /// Sets what a deed is about as those say that are under way; as it was before, where none is.
     fn follow(&mut self, deed: &Deed) -> Result<()> {
         let whom = numbers(&deed.whom);
         match deed.verb {

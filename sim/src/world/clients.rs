@@ -43,6 +43,8 @@ struct Endpoint {
     failed: Option<True>,
     /// There is no connection to it, although one was wanted.
     unreachable: bool,
+    /// It has answered, and has not been given up since.
+    connected: bool,
 }
 
 impl Client {
@@ -61,6 +63,7 @@ impl Client {
     fn fails(&mut self, index: usize, unreachable: bool, now: True) {
         self.endpoints[index].failed = Some(now);
         self.endpoints[index].unreachable |= unreachable;
+        self.endpoints[index].connected &= !unreachable;
         if unreachable && self.current == index {
             self.current = self.other_than(index);
         }
@@ -70,6 +73,7 @@ impl Client {
     fn answers(&mut self, index: usize) {
         self.endpoints[index].failed = None;
         self.endpoints[index].unreachable = false;
+        self.endpoints[index].connected = true;
         self.current = index;
     }
 
@@ -111,6 +115,7 @@ impl Clients {
                     member: (host + n) % params.members(),
                     failed: None,
                     unreachable: false,
+                    connected: false,
                 })
                 .collect(),
             current: 0,
@@ -258,9 +263,15 @@ impl Clients {
     fn send(&self, id: RequestId, extra: u64, etcd: &mut Etcd, env: &mut Env) {
         let request = etcd.request(id);
         let host = request.host;
-        let member = self.0[host].endpoints[request.endpoint].member;
+        let Endpoint { member, connected, .. } = self.0[host].endpoints[request.endpoint];
         request.member = member;
-        if let Some(delay) = env.delay(Plane::Client, host, etcd.site(member)) {
+        // No connection is made without answers. Elsewhere than in scenarios each has one all along: that is worse.
+        let site = etcd.site(member);
+        let is_played = env.plan.params.played.is_some();
+        if is_played && !connected && !env.net.reaches(Plane::Client, site, host) {
+            return;
+        }
+        if let Some(delay) = env.delay(Plane::Client, host, site) {
             env.after(delay + extra, Event::Request { request: id });
         }
     }
@@ -287,6 +298,7 @@ impl Clients {
         request.refusals += 1;
         let Some(client) = self.0.get_mut(request.host) else { return };
         client.fails(request.endpoint, !runs, env.now());
+        client.endpoints[request.endpoint].connected = runs;
         let Some(slot) = request.slot else {
             if let &Ask::Snapshot(watch) = &request.ask {
                 etcd.watch_refused(watch, env);
@@ -312,7 +324,8 @@ mod tests {
     use super::*;
 
     fn client() -> Client {
-        let endpoint = |member| Endpoint { member, failed: None, unreachable: false };
+        let endpoint =
+            |member| Endpoint { member, failed: None, unreachable: false, connected: false };
         Client {
             local: Some(0),
             balanced: None,

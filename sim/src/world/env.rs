@@ -100,7 +100,17 @@ impl Env {
 
     /// How long a message takes that is sent now; nothing when the link is cut.
     pub fn delay(&mut self, plane: Plane, from: Site, to: Site) -> Option<u64> {
-        self.net.delay(plane, from, to, &mut self.rng)
+        match self.stalls(plane, from, to) {
+            true => None,
+            false => self.net.delay(plane, from, to, &mut self.rng),
+        }
+    }
+
+    /// Whether a connection is stuck for want of acknowledgements. In scenarios only: elsewhere the network is out to
+    /// get it, and what is sent arrives although nothing comes back.
+    pub fn stalls(&mut self, plane: Plane, from: Site, to: Site) -> bool {
+        let now = self.now();
+        self.plan.params.played.is_some() && self.net.stalls(plane, from, to, now)
     }
 
     /// Whether a host answers for an address now: the checker and the neighbours learn of it.

@@ -4,11 +4,14 @@
 //! each other are datagrams: they are lost, doubled, and overtake each other.
 
 use crate::rng::Rng;
-use crate::time::{MS, US};
+use crate::time::{MS, True, US};
 use crate::timing::{Mishandling, Weather};
 
 /// A place on the network: a host, or a machine of an etcd member that is apart.
 pub type Site = usize;
+
+/// When TCP sends again what nobody has acknowledged: Linux' least retransmission timeout.
+const RETRANSMISSION: u64 = 200 * MS;
 
 /// Who talks: a cut of the store hits clients only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +27,8 @@ pub enum Plane {
 #[derive(Clone, Default)]
 struct Link {
     cuts: [u32; 3],
+    /// Since when nobody has acknowledged what was sent.
+    unacknowledged: [Option<True>; 3],
     /// How much longer a message takes, in ns.
     slow: u64,
     /// In parts per million.
@@ -92,6 +97,17 @@ impl Net {
         self.links[from * self.sites + to].cuts[plane as usize] == 0
     }
 
+    /// Whether TCP sends nothing new one way, because no acknowledgement has come back for so long.
+    pub fn stalls(&mut self, plane: Plane, from: Site, to: Site, now: True) -> bool {
+        let is_acknowledged = self.reaches(plane, to, from);
+        let since = &mut self.link(from, to).unacknowledged[plane as usize];
+        if is_acknowledged {
+            *since = None;
+            return false;
+        }
+        now - *since.get_or_insert(now) > RETRANSMISSION
+    }
+
     /// How long a message of TCP takes; nothing when the link is cut.
     pub fn delay(&self, plane: Plane, from: Site, to: Site, rng: &mut Rng) -> Option<u64> {
         let mut delay = self.flight(plane, from, to, rng)?;
@@ -99,7 +115,7 @@ impl Net {
         if from == to {
             return Some(delay);
         }
-        let mut resend = 200 * MS;
+        let mut resend = RETRANSMISSION;
         while rng.chance_ppm(link.loss_ppm) && resend < 4_000 * MS {
             delay += resend;
             resend *= 2;
@@ -140,5 +156,25 @@ impl Net {
 
     fn link(&mut self, from: Site, to: Site) -> &mut Link {
         &mut self.links[from * self.sites + to]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tcp_stalls_where_no_acknowledgement_comes_back_until_one_does() {
+        let weather = Weather { delay_min: 0, delay_max: 0, tail_permille: 0, tail: 0 };
+        let mut net = Net::new(2, weather);
+        net.cut(Plane::Peer, 1, 0);
+        assert!(!net.stalls(Plane::Peer, 0, 1, 1_000 * MS));
+        assert!(!net.stalls(Plane::Peer, 0, 1, 1_200 * MS));
+        assert!(net.stalls(Plane::Peer, 0, 1, 1_201 * MS));
+        assert!(!net.stalls(Plane::Client, 0, 1, 1_201 * MS));
+        net.mend(Plane::Peer, 1, 0);
+        assert!(!net.stalls(Plane::Peer, 0, 1, 1_300 * MS));
+        net.cut(Plane::Peer, 1, 0);
+        assert!(!net.stalls(Plane::Peer, 0, 1, 1_400 * MS));
     }
 }

@@ -138,7 +138,8 @@ impl Watches {
         if watch.stalled_since.is_some() {
             return;
         }
-        if !env.net.reaches(Plane::Client, members.get(watch.member).site, watch.host) {
+        let (site, host) = (members.get(watch.member).site, watch.host);
+        if !env.net.reaches(Plane::Client, site, host) || env.stalls(Plane::Client, site, host) {
             self.stall(id, env);
             return;
         }
