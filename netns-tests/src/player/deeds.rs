@@ -15,6 +15,7 @@ use crate::etcd;
 
 use crate::namespace::{LinkState, Namespace};
 use crate::plan::LINK;
+use crate::switch::Fault;
 
 /// What keeps a host's daemon from running until it ends.
 const KEEP_DOWN: [Verb; 4] = [Verb::Kill, Verb::Stop, Verb::Leave, Verb::Reboot];
@@ -52,7 +53,7 @@ impl Player<'_> {
             Verb::Freeze => {
                 self.each_daemon(whom, |player, host| player.world.cluster.freeze_daemon(host))
             }
-            Verb::PowerOff => new.iter().try_for_each(|&machine| self.power_off(machine)),
+            Verb::PowerOff => self.power_off(&new),
             Verb::StopEtcd => self.each_member(whom, |member| {
                 member.kill();
                 Ok(())
@@ -254,12 +255,23 @@ impl Player<'_> {
         })
     }
 
-    fn power_off(&mut self, machine: usize) -> Result<()> {
-        if machine < self.world.script.hosts.len() {
-            return self.each_host(&[machine], |player, host| player.world.cluster.power_off(host));
+    /// Takes the power of machines, of all at the same moment for the others: each takes a tenth of a second to end.
+    fn power_off(&mut self, machines: &[usize]) -> Result<()> {
+        let of_machine = |&machine: &usize| {
+            let port = self.world.port(machine);
+            [Fault::From(port.clone()), Fault::To(port)]
+        };
+        let silent: Vec<Fault> = machines.iter().flat_map(of_machine).collect();
+        self.world.switch().begin(&silent)?;
+        for &machine in machines {
+            if machine < self.world.script.hosts.len() {
+                self.each_host(&[machine], |player, host| player.world.cluster.power_off(host))?;
+            } else {
+                let member = self.world.member(machine)?;
+                self.world.cluster.power_off_member(member)?;
+            }
         }
-        let member = self.world.member(machine)?;
-        self.world.cluster.power_off_member(member)
+        self.world.switch().end(&silent)
     }
 
     /// Gives a machine its power back. What befell its processes is over; what befalls itself goes on.
