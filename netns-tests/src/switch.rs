@@ -210,6 +210,9 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn begin(&self, faults: &[Fault]) -> Result<()> {
+        if faults.is_empty() {
+            return Ok(());
+        }
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).extend(faults.iter().cloned());
         self.apply()
     }
@@ -219,6 +222,9 @@ impl Switch {
     /// # Errors
     /// As of nft.
     pub fn end(&self, faults: &[Fault]) -> Result<()> {
+        if faults.is_empty() {
+            return Ok(());
+        }
         {
             let mut all = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
             for fault in faults {

@@ -26,16 +26,12 @@ const END: Duration = Duration::from_secs(10);
 impl Player<'_> {
     /// Does it. It is under way from now on, if it lasts.
     pub(super) fn begin_deed(&mut self, deed: &Deed, lasts: bool) -> Result<()> {
-        let before = self.befallen(deed);
+        let new = self.otherwise_well(deed);
         if lasts {
             self.under_way.begins(deed);
         }
-        let faults = self.world.faults(deed);
-        if !faults.is_empty() {
-            self.world.switch().begin(&faults)?;
-        }
+        self.world.switch().begin(&self.world.faults(deed))?;
         let whom = numbers(&deed.whom);
-        let new: Vec<usize> = whom.iter().copied().filter(|one| !before.contains(one)).collect();
         match deed.verb {
             Verb::CutFromStore => {
                 self.each_host(&new, |player, host| player.cut_from_own_member(host, true))
@@ -92,13 +88,8 @@ impl Player<'_> {
     /// Ends it, as far as nothing else that is under way does the same.
     pub(super) fn end_deed(&mut self, deed: &Deed) -> Result<()> {
         self.under_way.ends(deed);
-        let faults = self.world.faults(deed);
-        if !faults.is_empty() {
-            self.world.switch().end(&faults)?;
-        }
-        let still = self.befallen(deed);
-        let all = numbers(&deed.whom).iter().copied();
-        let whom: Vec<usize> = all.filter(|one| !still.contains(one)).collect();
+        self.world.switch().end(&self.world.faults(deed))?;
+        let whom = self.otherwise_well(deed);
         match deed.verb {
             Verb::CutFromStore => {
                 self.each_host(&whom, |player, host| player.cut_from_own_member(host, false))
@@ -133,10 +124,10 @@ impl Player<'_> {
         }
     }
 
-    /// Of those whom a deed befalls, whom another one of its verb that is under way does.
-    fn befallen(&self, deed: &Deed) -> Vec<usize> {
+    /// Of those whom a deed befalls, whom none of its verb does that is under way.
+    fn otherwise_well(&self, deed: &Deed) -> Vec<usize> {
         let all = numbers(&deed.whom).iter().copied();
-        all.filter(|&one| self.under_way.befalls(&[deed.verb], one)).collect()
+        all.filter(|&one| !self.under_way.befalls(&[deed.verb], one)).collect()
     }
 
     /// Sets what a deed is about as those say that are under way; as it was before, where none is.
@@ -229,19 +220,14 @@ impl Player<'_> {
 
     /// Starts etcd's member on a machine, unless something keeps it from running.
     fn start_member(&mut self, machine: usize) -> Result<()> {
-        let has_power = |host: usize| self.world.cluster.host(host).has_power();
         let is_restored = self.under_way.of(Verb::RestoreEtcd).next().is_some();
-        if is_restored
-            || self.under_way.befalls(&[Verb::StopEtcd, Verb::PowerOff], machine)
-            || machine < self.world.script.hosts.len() && !has_power(machine)
-        {
-            return Ok(());
-        }
+        let is_down = self.under_way.befalls(&[Verb::StopEtcd, Verb::PowerOff], machine);
         let member = self.world.member(machine)?;
         let member = &mut self.world.cluster.members[member];
-        if !member.runs() {
-            member.start()?;
+        if is_restored || is_down || member.runs() {
+            return Ok(());
         }
+        member.start()?;
         self.slow_disk(machine)
     }
 
