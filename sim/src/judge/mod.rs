@@ -23,7 +23,7 @@ pub fn judge(world: &World, settled: Vec<Failure>, ended: bool) -> Outcome {
     inner.env.checker.finish(now);
     inner.env.neighbours.finish(now);
     let mut failures = Vec::new();
-    if inner.env.plan.params.played.is_some() {
+    if inner.env.is_played() {
         // The rest is for who wrote it to expect.
         let refusals = inner.env.record.refusals.drain(..);
         failures.extend(refusals.map(|Refusal { host, why, .. }| Failure::Refused { host, why }));

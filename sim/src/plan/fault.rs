@@ -205,16 +205,12 @@ impl Fault {
     /// Whether another fault does the same to the same thing, if perhaps to another amount.
     pub fn is_alike(&self, other: &Fault) -> bool {
         match (self, other) {
-            (Fault::SlowDisk { member: one, .. }, Fault::SlowDisk { member: other, .. }) => {
-                one == other
-            }
-            (Fault::Drift { host: one, .. }, Fault::Drift { host: other, .. })
+            (Fault::SlowDisk { member: one, .. }, Fault::SlowDisk { member: other, .. })
+            | (Fault::Drift { host: one, .. }, Fault::Drift { host: other, .. })
             | (Fault::Slew { host: one, .. }, Fault::Slew { host: other, .. })
             | (Fault::WatchLag { host: one, .. }, Fault::WatchLag { host: other, .. })
-            | (Fault::SlowNetlink { host: one, .. }, Fault::SlowNetlink { host: other, .. }) => {
-                one == other
-            }
-            (Fault::Pin { vip: one, .. }, Fault::Pin { vip: other, .. }) => one == other,
+            | (Fault::SlowNetlink { host: one, .. }, Fault::SlowNetlink { host: other, .. })
+            | (Fault::Pin { vip: one, .. }, Fault::Pin { vip: other, .. }) => one == other,
             _ => self == other,
         }
     }

@@ -267,8 +267,7 @@ impl Clients {
         request.member = member;
         // No connection is made without answers. Elsewhere than in scenarios each has one all along: that is worse.
         let site = etcd.site(member);
-        let is_played = env.plan.params.played.is_some();
-        if is_played && !connected && !env.net.reaches(Plane::Client, site, host) {
+        if env.is_played() && !connected && !env.net.reaches(Plane::Client, site, host) {
             return;
         }
         if let Some(delay) = env.delay(Plane::Client, host, site) {

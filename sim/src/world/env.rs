@@ -110,7 +110,12 @@ impl Env {
     /// get it, and what is sent arrives although nothing comes back.
     pub fn stalls(&mut self, plane: Plane, from: Site, to: Site) -> bool {
         let now = self.now();
-        self.plan.params.played.is_some() && self.net.stalls(plane, from, to, now)
+        self.is_played() && self.net.stalls(plane, from, to, now)
+    }
+
+    /// Whether the plan is a scenario from a file.
+    pub fn is_played(&self) -> bool {
+        self.plan.params.played.is_some()
     }
 
     /// Whether a host answers for an address now: the checker and the neighbours learn of it.

@@ -17,7 +17,7 @@ impl Inner {
     /// Whether the plan is a scenario from a file. What its faults do lasts until the last of them ends; in other plans
     /// whoever ends first sets it right.
     pub(super) fn is_played(&self) -> bool {
-        self.env.plan.params.played.is_some()
+        self.env.is_played()
     }
 
     /// A scenario begins once each address is on one host and has stayed there for two leases.
