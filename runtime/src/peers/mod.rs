@@ -83,7 +83,7 @@ impl UdpPeers {
             closed: AtomicBool::new(false),
         });
         let reads = Arc::clone(&shared);
-        let pause = (hearing / PAUSES).min(PAUSE_MAX);
+        let pause = reading_pause(hearing);
         let read = move || reads.read(&sender, pause);
         std::thread::Builder::new().name("heartbeats".into()).spawn(read)?;
         Ok(UdpPeers { shared, incoming: Mutex::new(Some(receiver)) })
@@ -144,6 +144,12 @@ impl Watcher {
     pub fn counts(&self) -> Counts {
         self.0.counters.read()
     }
+}
+
+/// How long the reading thread pauses after each time that it has read, with a lease of `hearing`. So much later a
+/// heartbeat may be taken than it arrives.
+pub fn reading_pause(hearing: Duration) -> Duration {
+    (hearing / PAUSES).min(PAUSE_MAX)
 }
 
 impl Shared {

@@ -21,6 +21,8 @@ pub struct Played {
     pub paths: Vec<Path>,
     /// What happens; times count from when all VIPs are held.
     pub happens: Vec<Happening>,
+    /// For how long they are held before, in ns.
+    pub settles: u64,
     /// How long it lasts from then on, in ns.
     pub lasts: u64,
 }

@@ -128,7 +128,7 @@ pub(crate) fn plan(script: &Script, seed: u64, daemon: Daemon) -> Plan {
         heartbeats: vec![config.peers.listen != turnip::config::Listen::Off; hosts],
         announce_every_ms: config.announce_every.map(millis),
         daemon,
-        played: Some(Arc::new(played(script, seed))),
+        played: Some(Arc::new(played(script, seed, rng))),
         ..usual
     };
     Plan { seed, params, ..Plan::quiet() }
@@ -162,7 +162,7 @@ fn vips(script: &Script) -> (Vec<VipParams>, usize) {
     (params.collect(), all.len())
 }
 
-fn played(script: &Script, seed: u64) -> Played {
+fn played(script: &Script, seed: u64, rng: &mut Rng) -> Played {
     let Config { vips, checks, .. } = &script.config;
     let usual = (DELAY_MIN + DELAY_MAX) / 2;
     let paths = script.links.iter().flat_map(|link| {
@@ -181,6 +181,8 @@ fn played(script: &Script, seed: u64) -> Played {
             .collect(),
         paths: paths.collect(),
         happens: script.draw(seed),
+        // No phase of the renewals is likelier than another when it begins.
+        settles: 2 * script.config.lease.duration().as_nanos() as u64 + rng.below(S),
         lasts: script.lasts.as_nanos() as u64,
     }
 }

@@ -20,16 +20,15 @@ impl Inner {
         self.env.is_played()
     }
 
-    /// A scenario begins once each address is on one host and has stayed there for two leases.
+    /// A scenario begins once each address is on one host and has stayed there for long enough.
     pub(super) fn look_whether_held(&mut self) {
         let (now, plan) = (self.env.now(), std::rc::Rc::clone(&self.env.plan));
         let Some(played) = &plan.params.played else { return };
         let checker = &self.env.checker;
-        let settled = 2 * plan.params.lease_ms * MS;
         let mut addresses = plan.params.addresses();
         let is_held = addresses.all(|address| {
             checker.holders(address).count_ones() == 1
-                && checker.last_change(address) + settled <= now
+                && checker.last_change(address) + played.settles <= now
         });
         if !is_held && now < WARM_UP_MAX {
             return self.env.after(LOOKS, Event::Run(RunEvent::Begins));

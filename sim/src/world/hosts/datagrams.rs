@@ -7,7 +7,9 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use turnip::peers::reading_pause;
 use turnip_core::{
     Acknowledgement, Addressee, Datagram, Heartbeat, HeartbeatKeys, NodeName, Revision, SessionId,
 };
@@ -36,6 +38,24 @@ pub struct Socket {
     keys: Option<HeartbeatKeys>,
     queue: VecDeque<Sealed>,
     waker: Option<Waker>,
+    reader: Reader,
+}
+
+/// The thread that reads the socket: it takes what has come, and then pauses.
+#[derive(Default)]
+struct Reader {
+    reads: u64,
+    reads_again: u64,
+}
+
+impl Reader {
+    /// When it takes what arrives now.
+    fn takes(&mut self, now: u64, pause: u64) -> u64 {
+        if now >= self.reads_again {
+            *self = Reader { reads: now, reads_again: now + pause };
+        }
+        if now == self.reads { now } else { self.reads_again }
+    }
 }
 
 impl Socket {
@@ -93,6 +113,16 @@ impl Hosts {
             env.count(|tally| &mut tally.datagrams_lost);
             return;
         }
+        // In other plans the network delays datagrams by more than that.
+        if env.is_played() {
+            let lease = Duration::from_millis(env.plan.params.lease_ms);
+            let (now, pause) = (env.now(), reading_pause(lease).as_nanos() as u64);
+            let taken = socket.reader.takes(now, pause);
+            if taken > now {
+                let sealed = Box::new(sealed);
+                return env.agenda.schedule(taken, Event::Datagram { to: host, sealed });
+            }
+        }
         socket.queue.push_back(sealed);
         if let Some(waker) = socket.waker.take() {
             waker.wake();
@@ -141,4 +171,17 @@ fn forged(heartbeat: &Heartbeat, key: &str, from: NodeName) -> Sealed {
     let acknowledges = Some(Acknowledgement { session, process, number });
     let datagram = Datagram { heartbeat: nobodys, hears_addressee: true, acknowledges };
     Sealed { key: key.to_owned(), from, datagram }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_a_pause_is_taken_when_it_ends_and_all_of_it_at_once() {
+        let mut reader = Reader::default();
+        let takes: Vec<u64> =
+            [100, 100, 110, 129, 130, 130, 131, 170].map(|now| reader.takes(now, 30)).into();
+        assert_eq!(takes, [100, 100, 130, 130, 130, 130, 160, 170]);
+    }
 }
