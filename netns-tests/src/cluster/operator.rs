@@ -12,6 +12,18 @@ use crate::daemon::{
 };
 
 impl Cluster {
+    /// Whether each daemon has got an answer of etcd since its start: one that still waits for that touches nothing,
+    /// and leaves what an earlier process left (rule 8.15).
+    pub(super) fn none_waits_for_etcd(&self) -> Result<bool> {
+        for (host, _) in self.hosts.iter().enumerate().filter(|(_, host)| host.daemon.is_some()) {
+            let (status, said) = self.ask_daemon(host, &["reload", "--dry-run"])?;
+            if status != Some(0) || said.contains("turnip waits for etcd") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Runs turnip elsewhere, as an operator does, with the cluster's endpoints.
     ///
     /// # Errors

@@ -127,6 +127,14 @@ impl Cluster {
         })
     }
 
+    /// Waits until no daemon waits for etcd any more.
+    ///
+    /// # Errors
+    /// When one does for 30 s; with what the daemons said.
+    pub(crate) fn wait_until_none_waits_for_etcd(&self) -> Result<()> {
+        self.wait_for_status("every daemon has heard of etcd", || self.none_waits_for_etcd())
+    }
+
     /// Waits until one host that `wanted` accepts has the address, or all that the first VIP has,
     /// and clients get answers from it.
     ///

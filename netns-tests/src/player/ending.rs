@@ -17,69 +17,50 @@ use crate::measure::Span;
 /// A VIP that is not to move, nor to be without an answer for longer than a busy machine stops, never leaves its host.
 const STALL: Duration = Duration::from_secs(1);
 
-/// What came of the end.
-pub(super) struct Ending {
-    /// What went wrong.
-    pub(super) wrong: Vec<String>,
-    /// Why nobody looked at what is left; somebody did when absent.
-    pub(super) not_looked: Option<String>,
-}
-
 impl Player<'_> {
-    /// Ends it: stops all daemons, and looks at what is left, unless something is still in force that prevents it.
-    pub(super) fn end(&mut self, vips: &[VipRun]) -> Result<Ending> {
+    /// Ends it: whatever is still in force, and then all daemons; looks at what they leave behind. Returns what went
+    /// wrong.
+    pub(super) fn end(&mut self, vips: &[VipRun]) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         let end = self.zero + self.world.script.lasts;
         self.check_what_stays(vips, end, &mut wrong)?;
-        let not_looked = self.in_the_way();
-        if not_looked.is_none() {
-            let all_are_held = vips.iter().all(|vip| !vip.owners.is_empty());
-            let ends = self.settle(all_are_held).and_then(|()| self.stop_all());
-            let ends = ends.and_then(|()| self.world.cluster.assert_nothing_is_left());
-            wrong.extend(ends.err().map(|error| first_line(&error)));
-            let stopped = Span { from: end, to: Instant::now() };
-            let cluster = &self.world.cluster;
-            for (number, vip) in vips.iter().enumerate() {
-                let overlap = cluster.answers_overlap(&addresses_of(cluster, number), stopped);
-                if !overlap.is_zero() {
-                    let (vip, time) = (&vip.vip, human(overlap.max(Duration::from_millis(1))));
-                    wrong.push(format!(
-                        "while daemons were stopped two hosts answered for {vip} for {time}"
-                    ));
-                }
+        self.world.cluster.note("the scenario is over: what befalls hosts and etcd ends");
+        let all_are_held = vips.iter().all(|vip| !vip.owners.is_empty());
+        let settled = self.end_all().and_then(|()| self.settle(all_are_held));
+        let begin = Instant::now();
+        let ends = settled.and_then(|()| self.stop_all());
+        let ends = ends.and_then(|()| self.world.cluster.assert_nothing_is_left());
+        wrong.extend(ends.err().map(|error| first_line(&error)));
+        let stopped = Span { from: begin, to: Instant::now() };
+        let cluster = &self.world.cluster;
+        for (number, vip) in vips.iter().enumerate() {
+            let overlap = cluster.answers_overlap(&addresses_of(cluster, number), stopped);
+            if !overlap.is_zero() {
+                let (vip, time) = (&vip.vip, human(overlap.max(Duration::from_millis(1))));
+                wrong.push(format!(
+                    "while daemons were stopped two hosts answered for {vip} for {time}"
+                ));
             }
         }
         self.check_overlap(&mut wrong)?;
-        Ok(Ending { wrong, not_looked })
+        Ok(wrong)
     }
 
-    /// What keeps hosts from leaving nothing behind, of what is still in force at the end.
-    fn in_the_way(&self) -> Option<String> {
-        let script = self.world.script;
-        let was_killed = |host: &usize| {
-            let mut kills = self.begun.iter().filter(|deed| deed.verb == Verb::Kill);
-            kills.any(|deed| numbers(&deed.whom).contains(host))
-        };
-        // Hosts without power are not looked at. What the others tell each other is not in the way.
-        let is_in_the_way = |deed: &&Deed| match deed.verb {
-            // What a killed daemon has left behind is there until it is started again.
-            Verb::Stop => numbers(&deed.whom).iter().any(was_killed),
-            Verb::Drain | Verb::Pin | Verb::Reload | Verb::FailCheck => false,
-            Verb::PowerOff | Verb::Reboot => false,
-            _ => true,
-        };
-        if let Some(deed) = self.under_way.all().find(is_in_the_way) {
-            return Some(format!("{} is still in force", script.tell_deed(deed)));
-        }
-        let members = &self.world.cluster.members;
-        let run = members.iter().filter(|member| member.runs()).count();
-        (run * 2 <= members.len()).then(|| "etcd has no quorum".to_owned())
+    /// Ends what is still in force and would keep a daemon from leaving nothing behind: one that is cut off cannot
+    /// take back what it has told etcd, and what a killed one has left is there until it is started again. What
+    /// operators want and what checks find is not in the way.
+    fn end_all(&mut self) -> Result<()> {
+        let stays = [Verb::Drain, Verb::Pin, Verb::MoveKey, Verb::Reload, Verb::FailCheck];
+        let ends = self.under_way.all().filter(|deed| !stays.contains(&deed.verb));
+        let ends: Vec<Deed> = ends.cloned().collect();
+        ends.iter().try_for_each(|deed| self.end_deed(deed))
     }
 
-    /// Waits until etcd has a leader, without which a daemon that is stopped cannot say so; and, where all VIPs are
-    /// held, until each is whole and on one host.
+    /// Waits until etcd has a leader, without which a daemon that is stopped cannot say so, and all daemons have found
+    /// it; and, where all VIPs are held, until each is whole and on one host.
     fn settle(&self, all_are_held: bool) -> Result<()> {
         etcd::wait_for_leader(&self.world.cluster.members)?;
+        self.world.cluster.wait_until_none_waits_for_etcd()?;
         match all_are_held {
             true => self.world.cluster.wait_until_each_is_on_one_host(),
             false => Ok(()),
@@ -88,7 +69,7 @@ impl Player<'_> {
 
     fn stop_all(&mut self) -> Result<()> {
         let cluster = &mut self.world.cluster;
-        cluster.note("the scenario is over: all daemons are stopped");
+        cluster.note("all daemons are stopped");
         (0..cluster.size()).try_for_each(|host| cluster.stop_daemon(host))
     }
 

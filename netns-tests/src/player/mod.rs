@@ -20,7 +20,6 @@ use anyhow::{Context, Result};
 use turnip_sim::play::{Happened, Run};
 use turnip_sim::script::{Deed, Happening, Script, Verb, human};
 
-use ending::Ending;
 use under_way::UnderWay;
 use world::World;
 
@@ -45,8 +44,6 @@ pub struct Played {
     pub notes: Vec<String>,
     /// The longest time for which the machine kept its observers from asking.
     pub blind: Duration,
-    /// Why nobody looked at what turnip has left behind; somebody did when absent.
-    pub not_looked: Option<String>,
     /// What happened when, and what all daemons said.
     pub logs: String,
 }
@@ -79,12 +76,10 @@ pub fn play(script: &Script, path: &Path, seed: u64, say: &mut dyn FnMut(&str)) 
     let mut wrong: Vec<String> = Vec::new();
     let unwell = player.world.cluster.assert_daemons_are_well().err();
     wrong.extend(unwell.map(|error| ending::first_line(&error)));
-    let Ending { wrong: at_the_end, not_looked } = player.end(&vips)?;
-    wrong.extend(at_the_end);
+    wrong.extend(player.end(&vips)?);
     let logs = player.world.cluster.logs();
     let Player { happened, notes: late, .. } = player;
     notes.extend(late);
-    notes.extend(not_looked.iter().map(|why| format!("nobody looked at what is left: {why}")));
     if blind > BLIND_TOLD {
         let told = human(rounded(blind));
         notes.push(format!(
@@ -92,7 +87,7 @@ pub fn play(script: &Script, path: &Path, seed: u64, say: &mut dyn FnMut(&str)) 
         ));
     }
     let run = Run { seed, lasts: script.lasts, vips, happened, wrong };
-    Ok(Played { run, notes, blind, not_looked, logs })
+    Ok(Played { run, notes, blind, logs })
 }
 
 /// What is to be done when; all times from the moment at which all VIPs are held.
