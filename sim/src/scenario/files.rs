@@ -72,7 +72,7 @@ fn of_kernels() -> Vec<Scenario> {
         file!(
             "simulated/drifting-clocks.toml",
             "interleaving 2",
-            [6],
+            [0, 7],
             [HolderIgnoresDrift, WaiterIgnoresDrift]
         ),
         file!("slewed-clock.toml", "", [4], [TimerRateIgnored]),
@@ -87,7 +87,7 @@ fn of_kernels() -> Vec<Scenario> {
         file!(
             "simulated/refreshes-that-wait.toml",
             "interleaving 11",
-            [1],
+            [2],
             [LifetimeRoundedUp, ClockReadInQueue]
         ),
     ]
