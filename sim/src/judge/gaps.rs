@@ -11,7 +11,7 @@ use crate::check::{Move, Span};
 use crate::plan::config::{Change, VipSection};
 use crate::plan::words;
 use crate::plan::{AddressId, Fault, NameId, Plan, PolicyParams, Step};
-use crate::record::Misplaced;
+use crate::record::{Mark, Misplaced};
 use crate::time::{MS, True};
 use crate::world::Inner;
 
@@ -125,7 +125,7 @@ impl Gaps<'_> {
         let planned = steps.iter().map(|step| self.follows_leader(gap.address, step)).max()?;
         let planned = planned.min(1) * self.durations.hand_over;
         let limit = allowance.gap.saturating_add(self.refusals(&steps)).max(planned);
-        let limit = limit.saturating_add(self.hooks(gap));
+        let limit = limit.saturating_add(self.hooks(gap) + self.election(gap, &steps));
         if gap.length() <= limit {
             return None;
         }
@@ -232,6 +232,29 @@ impl Gaps<'_> {
     fn hooks(&self, gap: &Span) -> u64 {
         let waits = hooks::waits(&self.inner.env.record.hooks_ran, gap);
         waits.time + waits.failed * self.passed_on()
+    }
+
+    /// How much longer etcd elects a leader after these faults, in a gap, than an election with one split takes: who
+    /// lacks the newest entries cannot win, but without a pre-vote keeps the others from asking for votes.
+    fn election(&self, gap: &Span, steps: &[&Step]) -> u64 {
+        let ends = |step: &&Step| step.ends(self.plan.heal_at).min(gap.to);
+        let over = steps.iter().map(ends).max().unwrap_or_default().max(gap.from);
+        let (mut leader, mut since, mut longest) = (None, None, 0);
+        for &(at, ref mark) in self.inner.env.record.marks.iter().filter(|(at, _)| *at <= gap.to) {
+            match *mark {
+                Mark::Leads { member, .. } => {
+                    let without =
+                        since.take().map(|since: True| at.saturating_sub(since.max(over)));
+                    longest = longest.max(without.unwrap_or_default());
+                    leader = Some(member);
+                }
+                Mark::Deposed { member } if leader == Some(member) => {
+                    (leader, since) = (None, Some(at));
+                }
+                Mark::Deposed { .. } => {}
+            }
+        }
+        longest.saturating_sub(self.durations.outage)
     }
 
     fn judge_moves(&self, moves: &[Move]) -> Vec<Failure> {
