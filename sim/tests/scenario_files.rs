@@ -65,7 +65,7 @@ fn every_scenario_has_a_name_of_its_own() {
 fn an_expectation_that_is_bent_is_not_met() {
     let path = folder().join("isolate-holder.toml");
     let text = std::fs::read_to_string(&path).unwrap();
-    let bent = text.replace("gap = \"<= 3.3s\"", "gap = \"<= 2s\"");
+    let bent = text.replace("gap = \"<= 5s\"", "gap = \"<= 2s\"");
     assert_ne!(text, bent);
     let script = Script::parse(&path, &bent).unwrap();
     let broken = play::judge(&script, &runs(&script, 1)[0]);
