@@ -113,7 +113,8 @@ impl Env {
         self.is_played() && self.net.stalls(plane, from, to, now)
     }
 
-    /// Whether the plan is a scenario from a file.
+    /// Whether the plan is a scenario from a file. What its faults do lasts until the last of them ends; in other plans
+    /// whoever ends first sets it right.
     pub fn is_played(&self) -> bool {
         self.plan.params.played.is_some()
     }

@@ -60,7 +60,7 @@ impl Inner {
             let fault = self.faults.steps[index].fault.clone();
             self.env.trace(|params| format!("fault ends: {}", params.tell(&fault)));
             // What two faults of a scenario do at once lasts until the later one ends.
-            let is_played = self.is_played();
+            let is_played = self.env.is_played();
             match self.faults.last_alike(&fault).filter(|_| is_played) {
                 Some(other) if other == fault => {}
                 Some(other) => self.begin(index, &other),

@@ -14,12 +14,6 @@ const LOOKS: u64 = 20 * MS;
 const WARM_UP_MAX: u64 = 120 * S;
 
 impl Inner {
-    /// Whether the plan is a scenario from a file. What its faults do lasts until the last of them ends; in other plans
-    /// whoever ends first sets it right.
-    pub(super) fn is_played(&self) -> bool {
-        self.env.is_played()
-    }
-
     /// A scenario begins once each address is on one host and has stayed there for long enough.
     pub(super) fn look_whether_held(&mut self) {
         let (now, plan) = (self.env.now(), std::rc::Rc::clone(&self.env.plan));

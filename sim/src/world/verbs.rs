@@ -30,7 +30,7 @@ impl Inner {
     pub(super) fn start_member(&mut self, member: MemberId) {
         let site = self.etcd.site(member);
         let has_power = site >= self.hosts.len() || self.hosts.is_powered(site);
-        if has_power && !(self.is_played() && self.is_member_kept_down(member)) {
+        if has_power && !(self.env.is_played() && self.is_member_kept_down(member)) {
             self.etcd.restart(member, &mut self.env);
         }
     }
@@ -45,7 +45,7 @@ impl Inner {
 
     /// Starts a daemon unless one runs, or something keeps it down.
     pub(super) fn start_daemon(&mut self, host: HostId) {
-        let is_kept_down = self.is_played() && self.is_kept_down(host);
+        let is_kept_down = self.env.is_played() && self.is_kept_down(host);
         let may_run = self.hosts.is_powered(host) && !self.stopping && !is_kept_down;
         if may_run && !self.hosts.is_running(host) {
             self.env.count(|tally| &mut tally.starts);
@@ -160,7 +160,7 @@ impl Inner {
     pub(super) fn power_on(&mut self, host: HostId) {
         if !self.hosts.is_powered(host) {
             self.hosts.power_on(host);
-            if self.is_played() {
+            if self.env.is_played() {
                 for interface in self.links_kept_down(host) {
                     self.hosts.set_link(host, interface, false, &mut self.env);
                 }

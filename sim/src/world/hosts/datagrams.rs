@@ -41,20 +41,18 @@ pub struct Socket {
     reader: Reader,
 }
 
-/// The thread that reads the socket: it takes what has come, and then pauses.
+/// The thread that reads the socket: it takes what has come, and then pauses until then.
 #[derive(Default)]
-struct Reader {
-    reads: u64,
-    reads_again: u64,
-}
+struct Reader(u64);
 
 impl Reader {
     /// When it takes what arrives now.
     fn takes(&mut self, now: u64, pause: u64) -> u64 {
-        if now >= self.reads_again {
-            *self = Reader { reads: now, reads_again: now + pause };
+        if now >= self.0 {
+            self.0 = now + pause;
         }
-        if now == self.reads { now } else { self.reads_again }
+        // What comes together is taken together.
+        if self.0 == now + pause { now } else { self.0 }
     }
 }
 
