@@ -495,6 +495,50 @@ fn a_host_that_dies_costs_the_others_nothing_however_seldom_they_renew() {
     }
 }
 
+/// Rule 10.6: else it would still be listed when the store goes away, and its silence cost everybody the addresses.
+#[test]
+fn a_host_whose_session_is_over_is_missed_by_nobody_if_the_store_goes_right_after() {
+    // Whenever it dies between two writes of the store.
+    for after in 0..10 {
+        let mut world = World::hearing(&["a", "b", "c"]);
+        world.run(6 * SECOND + after * 330 * MS);
+        assert_eq!(world.holders(), [0]);
+        world.hosts[2].frozen = true;
+        world.run_until(6 * SECOND, |world| world.session("c").is_none());
+        world.run(MS);
+        world.stop_store();
+        for _ in 0..200 {
+            world.run(50 * MS);
+            assert_eq!(world.holders(), [0], "{after}: {}", world.story());
+        }
+    }
+}
+
+/// Rule 10.6: what was sent before may land after, and list it again.
+#[test]
+fn nor_if_a_renewal_that_lists_it_lands_when_its_session_is_over() {
+    let mut world = World::hearing(&["a", "b", "c"]);
+    world.run(6 * SECOND);
+    world.hosts[2].frozen = true;
+    world.run(2 * SECOND);
+    world.hosts[0].hold_commits = true;
+    world.run_until(SECOND, |world| !world.hosts[0].commits.is_empty());
+    world.etcd.delete("/turnip/main/sessions/c");
+    world.run(MS);
+    assert!(world.hosts[0].commits.len() > 1, "{}", world.story());
+    while !world.hosts[0].commits.is_empty() {
+        world.deliver(0);
+    }
+    assert_eq!(world.witnesses("a"), ["b", "c"]);
+    world.hosts[0].hold_commits = false;
+    world.run(MS);
+    world.stop_store();
+    for _ in 0..200 {
+        world.run(50 * MS);
+        assert_eq!(world.holders(), [0], "{}", world.story());
+    }
+}
+
 /// Rule 10.3: the others acknowledge as often as whoever has the shortest lease needs it.
 #[test]
 fn a_host_with_a_short_lease_outlives_the_store_among_hosts_with_long_ones() {

@@ -264,17 +264,12 @@ impl Cluster {
         out: &mut Outbox,
         now: Instant,
     ) -> Option<News> {
-        let lease = self.lease();
         match answer {
             Ok(response) => {
                 self.peers.renewal_answered(own, sent, now);
                 self.schedule_expiry(own, out);
                 if response.succeeded {
-                    let interval = match self.is_at_ease(own, now) {
-                        true => lease.renew_at_ease(),
-                        false => lease.renew(),
-                    };
-                    out.timers.set(Timer::Renew, sent + interval);
+                    out.timers.set(Timer::Renew, self.next_renewal(own, sent, now));
                 }
                 let answered = self.session.answered(self.watch.may_renew(own), now);
                 match answered {
@@ -288,7 +283,7 @@ impl Cluster {
             Err(_) if !self.peers.renewal_failed(sent) => None,
             Err(error) => {
                 self.renewals_fail(error.to_string(), out, now);
-                out.timers.set_earlier(Timer::Renew, now + lease.unanswered_delay());
+                out.timers.set_earlier(Timer::Renew, now + self.lease().unanswered_delay());
                 Some(News::RenewalFailed)
             }
         }
@@ -490,10 +485,11 @@ impl Cluster {
                     news.push(News::OwnRecord);
                     self.own_written(own, out, now, news);
                 } else {
-                    if self.view.session(&node).is_none()
-                        && let Some(silence) = self.peers.silence_unless_expiring(&node)
-                    {
-                        self.report_ended(&node, silence, out, now);
+                    if self.view.session(&node).is_none() {
+                        if let Some(silence) = self.peers.silence_unless_expiring(&node) {
+                            self.report_ended(&node, silence, out, now);
+                        }
+                        self.session_ended(own, out, now);
                     }
                     self.peer_heard(own, &node, out, now);
                     self.vips_named_before(&node, now);

@@ -79,7 +79,7 @@ impl Cluster {
 
     /// Whether everybody acknowledges, and those who are listed are those who should be: then the store
     /// need not be written so often.
-    pub(super) fn is_at_ease(&self, own: &Own, now: Instant) -> bool {
+    fn is_at_ease(&self, own: &Own, now: Instant) -> bool {
         self.is_consent_fresh(own, now)
             && self.listed(own).is_some_and(|listed| *listed == self.witnesses(own, now))
     }
@@ -117,9 +117,39 @@ impl Cluster {
 
     /// The store is written as often as without rule 10 for now: a move waits for an answer.
     pub(super) fn hurry(&self, own: &Own, out: &mut Outbox) {
-        let renews = self.session.id().is_some() && self.watch.may_renew(own);
-        if let Some(sent) = self.session.last_sent().filter(|_| renews) {
-            out.timers.set_earlier(Timer::Renew, sent + self.lease().renew());
+        if let Some(sent) = self.session.last_sent() {
+            self.renew_by(sent + self.lease().renew(), own, out);
+        }
+    }
+
+    /// A session is over. As long as its node is listed, a store that goes away costs this node what it
+    /// holds: the list is changed at once (rule 10.6).
+    pub(super) fn session_ended(&self, own: &Own, out: &mut Outbox, now: Instant) {
+        if self.lists_who_is_gone(own) {
+            self.renew_by(now, own, out);
+        }
+    }
+
+    /// When the session is to be renewed, after a renewal that was made at `sent` (rules 10.6 and 10.11).
+    pub(super) fn next_renewal(&self, own: &Own, sent: Instant, now: Instant) -> Instant {
+        let lease = self.lease();
+        if self.lists_who_is_gone(own) {
+            now
+        } else if self.is_at_ease(own, now) {
+            sent + lease.renew_at_ease()
+        } else {
+            sent + lease.renew()
+        }
+    }
+
+    fn lists_who_is_gone(&self, own: &Own) -> bool {
+        let is_gone = |node: &NodeName| self.view.session(node).is_none();
+        self.listed(own).is_some_and(|listed| listed.iter().any(is_gone))
+    }
+
+    fn renew_by(&self, at: Instant, own: &Own, out: &mut Outbox) {
+        if self.session.id().is_some() && self.watch.may_renew(own) {
+            out.timers.set_earlier(Timer::Renew, at);
         }
     }
 
