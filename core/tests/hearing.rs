@@ -2,10 +2,12 @@
 
 mod world;
 
+use std::time::Duration;
+
 use turnip_core::*;
 use world::*;
 
-const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs until host `i` has sent the expiry of node a, which waits as the first of its commits.
 fn hold_expiry_of_a(world: &mut World, i: usize) {
@@ -24,6 +26,15 @@ fn hold_expiry_of_a(world: &mut World, i: usize) {
         }
     }
     panic!("it does not want to expire a:\n{}", world.story());
+}
+
+/// The first host has the address all the time.
+fn a_holds_for(world: &mut World, duration: Duration) {
+    let end = world.now + duration;
+    while world.now < end {
+        world.run(50 * MS);
+        assert_eq!(world.holders(), [0], "{}", world.story());
+    }
 }
 
 /// Rules 10.1 and 10.6.
@@ -488,10 +499,7 @@ fn a_host_that_dies_costs_the_others_nothing_however_seldom_they_renew() {
         world.run(6 * SECOND + after * 500 * MS);
         assert_eq!(world.holders(), [0]);
         world.hosts[2].frozen = true;
-        for _ in 0..100 {
-            world.run(50 * MS);
-            assert_eq!(world.holders(), [0], "{}", world.story());
-        }
+        a_holds_for(&mut world, 100 * 50 * MS);
     }
 }
 
@@ -507,10 +515,7 @@ fn a_host_whose_session_is_over_is_missed_by_nobody_if_the_store_goes_right_afte
         world.run_until(6 * SECOND, |world| world.session("c").is_none());
         world.run(MS);
         world.stop_store();
-        for _ in 0..200 {
-            world.run(50 * MS);
-            assert_eq!(world.holders(), [0], "{after}: {}", world.story());
-        }
+        a_holds_for(&mut world, 200 * 50 * MS);
     }
 }
 
@@ -533,10 +538,7 @@ fn nor_if_a_renewal_that_lists_it_lands_when_its_session_is_over() {
     world.hosts[0].hold_commits = false;
     world.run(MS);
     world.stop_store();
-    for _ in 0..200 {
-        world.run(50 * MS);
-        assert_eq!(world.holders(), [0], "{}", world.story());
-    }
+    a_holds_for(&mut world, 200 * 50 * MS);
 }
 
 /// Rule 10.3: the others acknowledge as often as whoever has the shortest lease needs it.
@@ -550,10 +552,7 @@ fn a_host_with_a_short_lease_outlives_the_store_among_hosts_with_long_ones() {
     }
     world.run(6 * SECOND);
     world.stop_store();
-    for _ in 0..200 {
-        world.run(50 * MS);
-        assert_eq!(world.holders(), [0], "{}", world.story());
-    }
+    a_holds_for(&mut world, 200 * 50 * MS);
 }
 
 /// Rules 9.5 and 10.4: who is cut off from a store that went back holds by consent, and the restored store
